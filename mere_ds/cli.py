@@ -1,0 +1,186 @@
+"""`mere-ds <command>`: each command calls one function and prints what it returns."""
+
+import json
+import os
+import sys
+from typing import Literal
+
+from mere_ds import flags
+from mere_ds.errors import UserError
+from mere_ds.train import train
+
+English = Literal["auto", "small", "mid", "full"]
+CutMarks = Literal["repair", "reject"]
+
+
+def inspect(
+    tsv_dir: str, *, languages: str = "all", english: English = "auto", cut_marks: CutMarks = "repair",
+    rejects: str | None = None,
+) -> None:
+    """Show what SMiLER-format files hold: rows, repairs, rejects, labels and lengths.
+
+    Examples:
+        mere-ds inspect smiler/
+        mere-ds inspect smiler/ --languages=EURO --english=mid --rejects=rejects.jsonl
+
+    Args:
+        tsv_dir: Folder with {lang}_corpora_{train,test}.tsv.
+        languages: all, EURO, SVO, or a list such as de,fr,ko.
+        english: Which English files, where there are several: small, mid or full.
+        cut_marks: What to do with an entity cut at an abbreviation's dot: repair or reject the row.
+        rejects: File for the repaired and rejected rows, a JSON a line.
+    """
+    from mere_ds.corpus.inspection import format_table, inspect_corpus
+
+    print(format_table(inspect_corpus(tsv_dir, languages, english, cut_marks, rejects)))
+
+
+def download(out: str) -> None:
+    """Download SMiLER's two archives and unpack them; a broken download goes on where it stopped.
+
+    Examples:
+        mere-ds download smiler/
+
+    Args:
+        out: Folder for archives and TSV files.
+    """
+    from mere_ds.corpus.download import download
+
+    print(json.dumps(download(out), indent=2))
+
+
+def synthesize(
+    out: str, *, sentences: int, seed: int = 0, languages: str = "all",
+    english: Literal["small", "mid", "full"] = "small", quirks: bool = True,
+) -> None:
+    """Write a synthetic corpus in SMiLER's format: 14 languages, 36 labels, the original's shares and quirks.
+
+    Examples:
+        mere-ds synthesize corpus/ --sentences=20000 --seed=1
+
+    Args:
+        out: Folder for the TSV files.
+        sentences: How many in all, test (2 %) included.
+        seed: Same seed, same bytes.
+        languages: all, EURO, SVO, or a list.
+        english: Size of the English share: small, mid or full.
+        quirks: Whether to add SMiLER's defects at their measured rates.
+    """
+    from mere_ds.corpus.synthetic.generator import synthesize
+
+    print(json.dumps(synthesize(out, sentences, seed, languages, english, quirks), ensure_ascii=False, indent=2))
+
+
+def shard(
+    tsv_dir: str, out: str, *, encoder: str = "bert-base-multilingual-cased", languages: str = "all",
+    english: English = "auto", cut_marks: CutMarks = "repair", max_length: int = 256, seed: int = 0,
+    prune_vocabulary: bool = False, overwrite: bool = False,
+) -> None:
+    """Tokenise a corpus into WebDataset shards with a manifest.
+
+    Examples:
+        mere-ds shard smiler/ shards/
+        mere-ds shard smiler/ shards/ --encoder=e5-small --prune_vocabulary --languages=SVO
+        mere-ds shard corpus/ shards/ --encoder=tiny
+
+    Args:
+        tsv_dir: Folder with {lang}_corpora_{train,test}.tsv.
+        out: Folder for shards, manifest.json, rejects.jsonl and encoder/.
+        encoder: A folder or hub name; tiny (random weights, for tests); e5-small (needs no hub).
+        languages: all, EURO, SVO, or a list such as de,fr,ko.
+        english: Which English files, where there are several: small, mid or full.
+        cut_marks: What to do with an entity cut at an abbreviation's dot: repair or reject the row.
+        max_length: Most tokens of a sentence, [CLS], language symbol and [SEP] included.
+        seed: Seed of dev split, order and tiny's weights.
+        prune_vocabulary: For e5-small: keep only the word pieces that the corpus uses.
+        overwrite: Replace OUT if it is there.
+    """
+    from mere_ds.shards.writing import shard_corpus, summary
+
+    print(summary(shard_corpus(
+        tsv_dir, out, encoder=encoder, languages=languages, english=english, cut_marks=cut_marks,
+        max_length=max_length, seed=seed, prune_vocabulary=prune_vocabulary, overwrite=overwrite,
+    )))
+
+
+def evaluate(
+    run: str, *, shards: str | None = None, split: Literal["dev", "test"] = "test", k: int | None = None,
+    which: Literal["best", "last"] = "best",
+) -> None:
+    """Score a run's model; writes RUN/evaluation/SPLIT.json and prints it as a table (F1 in percent).
+
+    Examples:
+        mere-ds evaluate runs/a
+        mere-ds evaluate runs/a --split=dev --k=6
+
+    Args:
+        run: Run folder.
+        shards: Shards to score on (None: those it was trained on).
+        split: dev or test.
+        k: Sub-modules that run (None: as trained, 3 by default).
+        which: The best or the last model.
+    """
+    from mere_ds.evaluation.metrics import format_scores
+    from mere_ds.evaluation.run import evaluate_run
+
+    print(format_scores(evaluate_run(run, shards, split, k, which)))
+
+
+def extract(
+    run: str, text: str | None = None, *, lang: str, file: str | None = None, k: int | None = None,
+    which: Literal["best", "last"] = "best",
+) -> None:
+    """Print the triple of each text as a line of JSON, with character offsets.
+
+    Texts come from the command line, from --file, or from standard input, one a line. Exactly one answer a line comes
+    out: an empty line gets no triple and a note; of a text longer than the model's max_length tokens only the beginning
+    is read, and a note says so. An empty TEXT or a language that the model doesn't know is refused (exit code 2).
+
+    Examples:
+        mere-ds extract runs/a --lang=de "Anna Berg wurde in Köln geboren."
+        mere-ds extract runs/a --lang=ko --file=sentences.txt > triples.jsonl
+        cat sentences.txt | mere-ds extract runs/a --lang=ko
+
+    Args:
+        run: Run folder.
+        text: One text.
+        lang: Language of the texts, such as de.
+        file: UTF-8 file with one text a line.
+        k: Sub-modules that run (None: as trained, 3 by default).
+        which: The best or the last model.
+    """
+    from tqdm import tqdm
+
+    from mere_ds.inference import Extractor
+    from mere_ds.training.run_folder import RunFolder
+
+    if text is not None and file is not None:
+        raise UserError("TEXT and --file are both given; give one")
+    if text is not None and not text.strip():
+        raise UserError("TEXT is empty")
+    extractor = Extractor.load(RunFolder(run).trained_model(which), k)
+    extractor.check_language(lang)
+    texts = [text] if text is not None else _lines(file)
+    for answer in tqdm(extractor.extract(texts, lang), unit="text", disable=None if file else True):
+        print(json.dumps(answer, ensure_ascii=False))
+
+
+def _lines(file: str | None):
+    try:
+        with open(file, encoding="utf-8") if file else sys.stdin as lines:
+            for line in lines:
+                yield line.rstrip("\r\n")
+    except OSError as error:
+        raise UserError(f"--file={file}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file or 'standard input'} is not UTF-8: {error.reason} at byte {error.start}") from None
+
+
+COMMANDS = {
+    f.__name__: f for f in (inspect, download, synthesize, shard, train, evaluate, extract)
+}
+
+
+def main() -> None:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    flags.run(COMMANDS, sys.argv[1:], "mere-ds")

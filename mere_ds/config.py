@@ -1,0 +1,100 @@
+"""Every knob of training, in one place. Defaults are the paper's (section 4.2) wherever it gives a value."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Literal, get_type_hints
+
+from mere_ds.errors import UserError
+
+System = Literal["mERE", "mERE-LS", "mERE-LS-LA"]
+
+PRESETS: dict[str, dict[str, bool]] = {
+    "mERE": {"use_la": True, "use_ls": True},
+    "mERE-LS": {"use_la": True, "use_ls": False},
+    "mERE-LS-LA": {"use_la": False, "use_ls": False},
+}
+"""The systems of the paper's Table 2 that are made of the same parts."""
+
+
+def knob(help: str, default=MISSING):
+    return field(default=default, metadata={"help": help}) if default is not MISSING else field(metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What `mere_ds/train.py` is told."""
+
+    shards: str = knob("Folder made by `mere-ds shard`.")
+    run: str = knob("Run folder: config, log, checkpoints, tensorboard, metrics.jsonl.")
+    deepspeed_config: str = knob("DeepSpeed's JSON: precision, ZeRO stage, optimizer sharding (see ds_configs/).")
+    stage: Literal["1", "2", "all"] = knob("Stage one (encoder and LA), two (LS), or both in a row.", "all")
+    system: System = knob("Preset: mERE, mERE-LS (no LS), mERE-LS-LA (neither).", "mERE")
+    encoder: str | None = knob("Encoder the shards must have been made with; checked, None takes theirs.", None)
+
+    batch_size: int = knob("Sentences a rank and micro-step (paper: 16).", 16)
+    accumulation: int = knob("Micro-steps a weight update; global batch = batch_size x ranks x accumulation.", 1)
+    concatenate: int = knob("s of eq. 4: sentences that LA sees together in stage one; must divide batch_size.", 2)
+    concatenate_stage_two: int = knob("The same in stage two.", 1)
+    epochs: int = knob("Epochs of stage one.", 5)
+    epochs_stage_two: int = knob("Most epochs of stage two.", 8)
+    patience: int = knob("Stage two stops after so many epochs without a better dev score.", 2)
+    max_steps: int | None = knob("Stop each stage after so many updates (None: no limit).", None)
+
+    learning_rate: float = knob("Peak learning rate of AdamW.", 3e-5)
+    learning_rate_stage_two: float | None = knob("The same for stage two (None: learning_rate).", None)
+    new_parts_rate: float = knob("Factor on the rate of all that isn't the pretrained encoder.", 1.0)
+    weight_decay: float = knob("AdamW's weight decay, on matrices only.", 0.1)
+    schedule: Literal["linear", "constant"] = knob("Rate after the warm-up: down to 0, or constant.", "linear")
+    warmup: float = knob("Share of the steps in which the rate rises from 0.", 0.06)
+    alpha: float = knob("Weight of the four entity losses together, halved (eq. 12).", 2.0)
+    beta: float = knob("Weight of the relation loss (eq. 12).", 1.0)
+
+    submodule_layers: tuple[int, ...] = knob("Layers of each LS sub-module; as many numbers as T.", (1, 1, 1, 2, 2, 2))
+    bottleneck: int = knob("b of eq. 7, the inner width of a sub-module.", 1024)
+    top_k: int = knob("k: sub-modules that run in use.", 3)
+    renormalise_top_k: bool = knob("Make the k kept router weights sum to 1.", True)
+    la_residual: bool = knob("LA inside residual and LayerNorm; --nola_residual is eq. 4 as printed.", True)
+    ordered_spans: bool = knob("Decode spans with start <= end; --noordered_spans: independent argmax.", True)
+
+    seed: int = knob("Seed of weights, batches and dropout.", 0)
+    best_by: Literal["average", "pooled"] = knob("Which dev triple F1 names the best epoch.", "average")
+    window: int = knob("Sentences whose shards are held in memory and shuffled together.", 65536)
+    log_every: int = knob("Steps between two records in metrics.jsonl and TensorBoard.", 10)
+    prefetch: bool = knob("Read shards ahead in the background.", True)
+    overwrite: bool = knob("Replace what an earlier training left of this stage in the run folder.", False)
+
+    def __post_init__(self) -> None:
+        positive = ("batch_size accumulation concatenate concatenate_stage_two epochs epochs_stage_two patience "
+                    "learning_rate new_parts_rate bottleneck top_k window log_every").split()
+        for name in positive:
+            if getattr(self, name) <= 0:
+                raise UserError(f"--{name}={getattr(self, name)}: more than 0 is wanted")
+        if not 0 <= self.warmup < 1:
+            raise UserError(f"--warmup={self.warmup}: a share from 0 to below 1 is wanted")
+        for name in ("concatenate", "concatenate_stage_two"):
+            if self.batch_size % getattr(self, name):
+                raise UserError(f"--{name}={getattr(self, name)} doesn't divide --batch_size={self.batch_size}")
+        if not self.submodule_layers or min(self.submodule_layers) < 1:
+            raise UserError("--submodule_layers wants one number above 0 for each sub-module, such as 1,1,1,2,2,2")
+        if self.top_k > len(self.submodule_layers):
+            raise UserError(f"--top_k={self.top_k} is more than the {len(self.submodule_layers)} sub-modules")
+        if self.stage == "2" and not PRESETS[self.system]["use_ls"]:
+            raise UserError(f"{self.system} has no Language-specific Switcher, so no stage two; --stage=1 is all of it")
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def takes_knobs(function: Callable) -> Callable:
+    """Give `function(**given)` the signature and the help of `TrainConfig`, so that `given` holds only what was given."""
+    hints = get_type_hints(TrainConfig)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    function.__signature__ = inspect.Signature([
+        inspect.Parameter(f.name, kind, annotation=hints[f.name],
+                          default=inspect.Parameter.empty if f.default is MISSING else f.default)
+        for f in fields(TrainConfig)
+    ])
+    lines = "\n".join(f"    {f.name}: {f.metadata['help']}" for f in fields(TrainConfig))
+    function.__doc__ = f"{inspect.cleandoc(function.__doc__)}\n\nArgs:\n{lines}\n"
+    return function

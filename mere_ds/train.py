@@ -1,0 +1,57 @@
+"""Train mERE in two stages: `deepspeed mere_ds/train.py --help`."""
+
+import os
+import sys
+from pathlib import Path
+
+if not __package__:  # started by its path: this folder's names must not shadow top-level packages
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from mere_ds import flags
+from mere_ds.config import TrainConfig, takes_knobs
+
+
+@takes_knobs
+def train(**given) -> None:
+    """Train mERE: stage one (encoder and Language-universal Aggregator), then stage two (Language-specific Switcher).
+
+    Every rank runs this. DeepSpeed's JSON decides precision and ZeRO stage; what it and a flag both say must agree.
+    Stage two starts from the best stage one of the same --run.
+
+    Examples:
+        deepspeed mere_ds/train.py --stage=all --shards=shards --run=runs/a --deepspeed_config=ds_configs/cpu.json
+        deepspeed --num_gpus=4 mere_ds/train.py --stage=1 --shards=shards --run=runs/b
+            --deepspeed_config=ds_configs/v100_fp16_zero2.json --epochs=3 --new_parts_rate=10
+        tensorboard --logdir=runs
+    """
+    config = TrainConfig(**given)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    _choose_accelerator()
+    from mere_ds.training.session import close_session, open_session
+    from mere_ds.training.stages import open_shards, train_stage_one, train_stage_two
+
+    session = open_session(config, frozenset(given))
+    manifest = open_shards(session.config)
+    if config.stage in ("1", "all"):
+        train_stage_one(session, manifest)
+    if config.stage in ("2", "all"):
+        train_stage_two(session, manifest)
+    close_session()
+
+
+def _choose_accelerator() -> None:
+    """Tell DeepSpeed that there is no GPU before it is imported and looks for one."""
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+
+
+def main() -> None:
+    rank = os.environ.get("RANK", "0")
+    argv = [a for a in sys.argv[1:] if not a.startswith("--local_rank")]  # DeepSpeed's launcher adds it
+    flags.run(train, argv, "train.py" if rank == "0" else f"train.py, rank {rank}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""DeepSpeed's JSON beside our knobs: it decides precision, ZeRO stage and optimizer; a contradiction is refused."""
+
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from mere_ds.config import TrainConfig
+from mere_ds.errors import UserError
+
+SAME_THING = {
+    "train_micro_batch_size_per_gpu": "batch_size",
+    "gradient_accumulation_steps": "accumulation",
+    "optimizer.params.lr": "learning_rate",
+    "optimizer.params.weight_decay": "weight_decay",
+}
+"""DeepSpeed's key -> our knob. Where both are given they must agree; where one is given it holds."""
+
+OURS = {
+    "scheduler": "--schedule and --warmup",
+    "tensorboard": "the run folder's tensorboard/",
+    "data_efficiency": "the batch plan",
+    "curriculum_learning": "the batch plan",
+}
+"""Blocks of DeepSpeed's config whose job this trainer does itself."""
+
+
+def read_config(path: str | Path) -> dict:
+    """The JSON object in `path`; raises UserError if there is none."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--deepspeed_config={path}: {error.strerror}; see ds_configs/ for ready ones") from None
+    except ValueError as error:
+        raise UserError(f"--deepspeed_config={path}: not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"--deepspeed_config={path}: a JSON object is wanted")
+    return content
+
+
+def merge(ds: dict, config: TrainConfig, given: frozenset[str], ranks: int) -> tuple[dict, TrainConfig]:
+    """DeepSpeed's config and ours, completed from each other.
+
+    `given` names the knobs that the user typed: a default gives way to DeepSpeed's config, a typed value that differs
+    from it is refused. Raises UserError.
+    """
+    ds = copy.deepcopy(ds)
+    for key, instead in OURS.items():
+        if key in ds:
+            raise UserError(f"DeepSpeed's config has {key!r}, which {instead} decides here; remove it")
+    for key, name in SAME_THING.items():
+        value = _find(ds, key)
+        if value is None or value == "auto":
+            continue
+        if name in given and value != getattr(config, name):
+            raise UserError(f"--{name}={getattr(config, name)} contradicts {key} = {value} in DeepSpeed's config")
+        config = replace(config, **{name: value})
+    whole = config.batch_size * ranks * config.accumulation
+    if ds.get("train_batch_size", whole) != whole:
+        raise UserError(f"train_batch_size = {ds['train_batch_size']} in DeepSpeed's config contradicts "
+                        f"{config.batch_size} x {ranks} ranks x {config.accumulation} accumulation = {whole}")
+    optimizer = ds.get("optimizer", {"type": "AdamW"})
+    params = optimizer.get("params", {}) | {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    ds |= {
+        "train_micro_batch_size_per_gpu": config.batch_size,
+        "gradient_accumulation_steps": config.accumulation,
+        "train_batch_size": whole,
+        "optimizer": optimizer | {"params": params},
+    }
+    ds.setdefault("steps_per_print", 10**9)  # our own monitor reports
+    return ds, config
+
+
+def check_precision(ds: dict, device: torch.device) -> None:
+    """Refuse a precision that `device` doesn't have; raises UserError."""
+    enabled = [p for p in ("fp16", "bf16") if ds.get(p, {}).get("enabled", False)]
+    if len(enabled) == 2:
+        raise UserError("DeepSpeed's config enables both fp16 and bf16; choose one")
+    if enabled == ["fp16"] and device.type == "cpu":
+        raise UserError("fp16 needs a GPU; on a CPU take fp32 or bf16, as in ds_configs/cpu.json, cpu_bf16.json")
+    if enabled == ["bf16"] and device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+        raise UserError(f"{torch.cuda.get_device_name(device)} has no bf16 hardware; take fp16, as in "
+                        "ds_configs/v100_fp16_zero2.json")
+
+
+def _find(ds: dict, dotted: str):
+    for part in dotted.split("."):
+        ds = ds.get(part) if isinstance(ds, dict) else None
+    return ds

@@ -1,0 +1,71 @@
+"""The DeepSpeed engine around a MereModel, and its weights in full precision."""
+
+import deepspeed
+import torch
+from deepspeed.runtime.engine import DeepSpeedEngine
+from deepspeed.utils import safe_get_full_fp32_param
+
+from mere_ds.model.mere import MereModel
+from mere_ds.training.optimization import parameter_groups
+from mere_ds.training.session import Session
+
+
+class Trainee:
+    """A model under training: one DeepSpeed engine over its trainable parameters.
+
+    Frozen weights are kept aside in the precision they came in: the engine may round its own copy to 16 bits, the
+    saved model must not.
+    """
+
+    def __init__(self, model: MereModel, rate: float, session: Session) -> None:
+        self.frozen = {
+            name: parameter.detach().cpu().clone()
+            for name, parameter in model.named_parameters()
+            if session.leads and not parameter.requires_grad
+        }
+        groups = parameter_groups(model, rate, session.config)
+        self.peak_rates = [group["lr"] for group in groups]
+        self.engine: DeepSpeedEngine
+        self.engine, *_ = deepspeed.initialize(
+            model=model, model_parameters=groups, config=session.deepspeed_config, dist_init_required=False
+        )
+
+    @property
+    def model(self) -> MereModel:
+        return self.engine.module
+
+    def set_rate(self, factor: float) -> float:
+        """Set every group's learning rate to `factor` of its peak; returns the highest."""
+        rates = [peak * factor for peak in self.peak_rates]
+        for group, rate in zip(self.engine.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+        return max(rates)
+
+    def step(self) -> float:
+        """Update the weights; returns the gradient's norm before clipping. Counts as DeepSpeed's micro-step."""
+        norm = self._local_norm() if self.engine.is_gradient_accumulation_boundary() else None
+        self.engine.step()
+        reported = self.engine.get_global_grad_norm()
+        return float(norm if reported is None else reported)
+
+    def _local_norm(self) -> torch.Tensor | None:
+        """Norm of the averaged gradients where DeepSpeed keeps whole ones and reports none (ZeRO 0, fp32)."""
+        gradients = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
+        return torch.nn.utils.get_total_norm(gradients) if gradients else None
+
+    @property
+    def loss_scale(self) -> float:
+        return float(getattr(self.engine.optimizer, "cur_scale", None) or getattr(
+            self.engine.optimizer, "loss_scale", None) or 1.0)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """All weights, trained ones in fp32, on rank 0 (elsewhere empty). Every rank must call it."""
+        state = dict(self.frozen)
+        for name, parameter in self.engine.module.named_parameters():
+            if parameter.requires_grad:
+                full = safe_get_full_fp32_param(parameter)
+                full = parameter.data if full is None else full
+                if self.engine.global_rank == 0:
+                    state[name] = full.detach().float().cpu().clone().view(parameter.ds_shape if hasattr(
+                        parameter, "ds_shape") else parameter.shape)
+        return state

@@ -1,0 +1,55 @@
+"""What a run tells while it runs: a progress bar, `metrics.jsonl` and TensorBoard, all on rank 0."""
+
+import json
+import time
+
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from mere_ds.training.run_folder import RunFolder
+
+
+class Monitor:
+    """Writes one stage's records; does nothing where `writes` is false (ranks other than 0)."""
+
+    def __init__(self, folder: RunFolder, stage: int, total_steps: int, writes: bool) -> None:
+        self.stage, self.writes = stage, writes
+        if writes:
+            self._metrics = open(folder.metrics, "a", encoding="utf-8", buffering=1)
+            self._board = SummaryWriter(str(folder.tensorboard(stage)))
+            # shown in a log file too, where a line every half minute is enough
+            self._bar = tqdm(total=total_steps, desc=f"stage {stage}", unit="step", dynamic_ncols=True, mininterval=1)
+
+    def __enter__(self) -> "Monitor":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.writes:
+            self._bar.close()
+            self._board.close()
+            self._metrics.close()
+
+    def step_done(self) -> None:
+        if self.writes:
+            self._bar.update()
+
+    def record(self, kind: str, step: int, epoch: int, values: dict) -> None:
+        """One record: nested names become TensorBoard tags `kind/name` or `kind/language/name`."""
+        if not self.writes:
+            return
+        row = {"stage": self.stage, "kind": kind, "step": step, "epoch": epoch, "time": round(time.time(), 3), **values}
+        self._metrics.write(json.dumps(row, ensure_ascii=False) + "\n")
+        for tag, value in _flat(kind, values):
+            self._board.add_scalar(tag, value, step)
+        if kind == "train":
+            self._bar.set_postfix(loss=f"{values['loss']:.3f}", refresh=False)
+        else:
+            self._board.flush()
+
+
+def _flat(prefix: str, values: dict):
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(f"{prefix}/{name}", value)
+        elif isinstance(value, int | float):
+            yield f"{prefix}/{name}", value

@@ -1,0 +1,40 @@
+"""AdamW's parameter groups and the learning rate of each step."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from mere_ds.config import TrainConfig
+
+
+def parameter_groups(model: nn.Module, rate: float, config: TrainConfig) -> list[dict]:
+    """Groups of what is trainable: the pretrained encoder and the new parts, each with and without weight decay.
+
+    Matrices decay; biases and LayerNorm don't. Each group carries its peak rate in `lr`.
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault((name.startswith("encoder."), parameter.ndim > 1), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr": rate * (1.0 if pretrained else config.new_parts_rate),
+            "weight_decay": config.weight_decay if matrix else 0.0,
+        }
+        for (pretrained, matrix), parameters in sorted(groups.items())
+    ]
+
+
+def rate_factor(config: TrainConfig, total_steps: int) -> Callable[[int], float]:
+    """Share of the peak rate in update `step` (from 0): up over the warm-up, then constant or linearly to 0."""
+    warmup = round(config.warmup * total_steps)
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        if config.schedule == "constant":
+            return 1.0
+        return (total_steps - step) / max(1, total_steps - warmup)
+
+    return factor

@@ -1,0 +1,59 @@
+"""Who may import whom: the street has no way back."""
+
+import ast
+from pathlib import Path
+
+import mere_ds
+
+ROOT = Path(mere_ds.__file__).parent
+
+MAY_IMPORT = {
+    "errors": set(),
+    "config": {"errors"},
+    "flags": {"errors"},
+    "corpus": {"errors"},
+    "encoders": {"errors"},
+    "shards": {"errors", "corpus", "encoders"},
+    "model": {"errors", "fused"},
+    "fused": set(),
+    "evaluation": {"errors", "encoders", "shards", "model", "inference", "training.run_folder"},
+    "inference": {"errors", "encoders", "shards", "model"},
+    "training": {"errors", "config", "encoders", "shards", "model", "evaluation"},
+    "train": {"flags", "config", "training"},
+    "cli": {"errors", "flags", "train", "corpus", "shards", "evaluation", "inference", "training.run_folder"},
+}
+
+ONLY_IN = {"deepspeed": {"training"}, "webdataset": {"shards"}, "fire": {"flags"}, "py7zr": {"corpus"}}
+
+
+def imports():
+    """(room, imported module) of every import statement in the package."""
+    for path in ROOT.rglob("*.py"):
+        room = path.relative_to(ROOT).parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from ((room, alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = [f"mere_ds.{a.name}" for a in node.names] if node.module == "mere_ds" else [node.module]
+                yield from ((room, name) for name in names)
+
+
+def test_rooms_import_only_what_lies_before_them_on_the_street():
+    for room, module in imports():
+        if module.startswith("mere_ds.") and room != "__init__":
+            target = module.removeprefix("mere_ds.")
+            allowed = MAY_IMPORT[room] | {room}
+            assert any(target == a or target.startswith(a + ".") for a in allowed), f"{room} imports {module}"
+
+
+def test_each_library_has_its_one_room():
+    seen = {}
+    for room, module in imports():
+        seen.setdefault(module.split(".")[0], set()).add(room)
+    for library, rooms in ONLY_IN.items():
+        assert seen[library] == rooms
+
+
+def test_nothing_is_named_after_a_top_level_package():
+    taken = {"kernels", "datasets", "evaluate", "logging", "tokenizers", "inspect", "types", "random", "typing", "json"}
+    assert not taken & {p.stem for p in ROOT.rglob("*") if p.suffix == ".py" or p.is_dir()}

@@ -1,0 +1,77 @@
+"""DeepSpeed's JSON and our knobs complete each other; contradictions are refused."""
+
+import json
+
+import pytest
+import torch
+
+from mere_ds.config import TrainConfig
+from mere_ds.errors import UserError
+from mere_ds.training.deepspeed_config import check_precision, merge, read_config
+
+
+def config(**knobs):
+    return TrainConfig(shards="s", run="r", deepspeed_config="d", **knobs)
+
+
+def test_knobs_fill_what_deepspeed_leaves_open():
+    ds, c = merge({"bf16": {"enabled": True}}, config(batch_size=8, accumulation=3), frozenset(), ranks=2)
+    assert ds["train_micro_batch_size_per_gpu"] == 8 and ds["gradient_accumulation_steps"] == 3
+    assert ds["train_batch_size"] == 48
+    assert ds["optimizer"] == {"type": "AdamW", "params": {"lr": 3e-5, "weight_decay": 0.1}}
+    assert c == config(batch_size=8, accumulation=3)
+
+
+def test_a_default_gives_way_to_deepspeeds_config():
+    given = {"train_micro_batch_size_per_gpu": 4, "optimizer": {"type": "AdamW", "params": {"lr": 1e-3}}}
+    ds, c = merge(given, config(), frozenset(), ranks=1)
+    assert (c.batch_size, c.learning_rate) == (4, 1e-3)
+    assert ds["optimizer"]["params"] == {"lr": 1e-3, "weight_decay": 0.1}
+    assert "weight_decay" not in given["optimizer"]["params"], "the caller's config is left alone"
+
+
+@pytest.mark.parametrize(
+    ("ds", "knobs", "says"),
+    [
+        ({"train_micro_batch_size_per_gpu": 4}, {"batch_size": 8}, "contradicts train_micro_batch_size_per_gpu"),
+        ({"gradient_accumulation_steps": 4}, {"accumulation": 2}, "contradicts gradient_accumulation_steps"),
+        ({"optimizer": {"params": {"lr": 1e-3}}}, {"learning_rate": 1e-4}, "contradicts optimizer.params.lr"),
+        ({"optimizer": {"params": {"weight_decay": 0}}}, {"weight_decay": 0.1}, "optimizer.params.weight_decay"),
+        ({"train_batch_size": 33}, {}, "train_batch_size = 33"),
+        ({"scheduler": {"type": "WarmupLR"}}, {}, "--schedule"),
+    ],
+)
+def test_contradictions_are_refused(ds, knobs, says):
+    with pytest.raises(UserError, match=says):
+        merge(ds, config(**knobs), frozenset(knobs), ranks=2)
+
+
+def test_the_same_value_twice_is_no_contradiction():
+    merge({"train_micro_batch_size_per_gpu": 8, "train_batch_size": 16}, config(batch_size=8), frozenset({"batch_size"}), 2)
+
+
+def test_precisions_that_the_device_lacks_are_refused():
+    cpu = torch.device("cpu")
+    check_precision({"bf16": {"enabled": True}}, cpu)
+    with pytest.raises(UserError, match="fp16 needs a GPU"):
+        check_precision({"fp16": {"enabled": True}}, cpu)
+    with pytest.raises(UserError, match="both"):
+        check_precision({"fp16": {"enabled": True}, "bf16": {"enabled": True}}, cpu)
+
+
+@pytest.mark.parametrize("content", ["[1]", "{", None])
+def test_unreadable_configs_are_named(tmp_path, content):
+    path = tmp_path / "ds.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match="ds.json"):
+        read_config(path)
+
+
+def test_shipped_configs_are_whole():
+    from pathlib import Path
+
+    folder = Path(__file__).parents[2] / "ds_configs"
+    for path in folder.glob("*.json"):
+        merge(read_config(path), config(), frozenset(), ranks=4)
+        assert json.loads(path.read_text())["zero_optimization"]["stage"] in (0, 1, 2, 3)
