@@ -14,7 +14,11 @@ CutMarks = Literal["repair", "reject"]
 
 
 def inspect(
-    tsv_dir: str, *, languages: str = "all", english: English = "auto", cut_marks: CutMarks = "repair",
+    tsv_dir: str,
+    *,
+    languages: str = "all",
+    english: English = "auto",
+    cut_marks: CutMarks = "repair",
     rejects: str | None = None,
 ) -> None:
     """Show what SMiLER-format files hold: rows, repairs, rejects, labels and lengths.
@@ -50,8 +54,13 @@ def download(out: str) -> None:
 
 
 def synthesize(
-    out: str, *, sentences: int, seed: int = 0, languages: str = "all",
-    english: Literal["small", "mid", "full"] = "small", quirks: bool = True,
+    out: str,
+    *,
+    sentences: int,
+    seed: int = 0,
+    languages: str = "all",
+    english: Literal["small", "mid", "full"] = "small",
+    quirks: bool = True,
 ) -> None:
     """Write a synthetic corpus in SMiLER's format: 14 languages, 36 labels, the original's shares and quirks.
 
@@ -72,9 +81,17 @@ def synthesize(
 
 
 def shard(
-    tsv_dir: str, out: str, *, encoder: str = "bert-base-multilingual-cased", languages: str = "all",
-    english: English = "auto", cut_marks: CutMarks = "repair", max_length: int = 256, seed: int = 0,
-    prune_vocabulary: bool = False, overwrite: bool = False,
+    tsv_dir: str,
+    out: str,
+    *,
+    encoder: str = "bert-base-multilingual-cased",
+    languages: str = "all",
+    english: English = "auto",
+    cut_marks: CutMarks = "repair",
+    max_length: int = 256,
+    seed: int = 0,
+    prune_vocabulary: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Tokenise a corpus into WebDataset shards with a manifest.
 
@@ -97,14 +114,30 @@ def shard(
     """
     from mere_ds.shards.writing import shard_corpus, summary
 
-    print(summary(shard_corpus(
-        tsv_dir, out, encoder=encoder, languages=languages, english=english, cut_marks=cut_marks,
-        max_length=max_length, seed=seed, prune_vocabulary=prune_vocabulary, overwrite=overwrite,
-    )))
+    print(
+        summary(
+            shard_corpus(
+                tsv_dir,
+                out,
+                encoder=encoder,
+                languages=languages,
+                english=english,
+                cut_marks=cut_marks,
+                max_length=max_length,
+                seed=seed,
+                prune_vocabulary=prune_vocabulary,
+                overwrite=overwrite,
+            )
+        )
+    )
 
 
 def evaluate(
-    run: str, *, shards: str | None = None, split: Literal["dev", "test"] = "test", k: int | None = None,
+    run: str,
+    *,
+    shards: str | None = None,
+    split: Literal["dev", "test"] = "test",
+    k: int | None = None,
     which: Literal["best", "last"] = "best",
 ) -> None:
     """Score a run's model; writes RUN/evaluation/SPLIT.json and prints it as a table (F1 in percent).
@@ -127,7 +160,12 @@ def evaluate(
 
 
 def extract(
-    run: str, text: str | None = None, *, lang: str, file: str | None = None, k: int | None = None,
+    run: str,
+    text: str | None = None,
+    *,
+    lang: str,
+    file: str | None = None,
+    k: int | None = None,
     which: Literal["best", "last"] = "best",
 ) -> None:
     """Print the triple of each text as a line of JSON, with character offsets.
@@ -176,9 +214,7 @@ def _lines(file: str | None):
         raise UserError(f"{file or 'standard input'} is not UTF-8: {error.reason} at byte {error.start}") from None
 
 
-COMMANDS = {
-    f.__name__: f for f in (inspect, download, synthesize, shard, train, evaluate, extract)
-}
+COMMANDS = {f.__name__: f for f in (inspect, download, synthesize, shard, train, evaluate, extract)}
 
 
 def main() -> None:

@@ -65,8 +65,10 @@ class TrainConfig:
     overwrite: bool = knob("Replace what an earlier training left of this stage in the run folder.", False)
 
     def __post_init__(self) -> None:
-        positive = ("batch_size accumulation concatenate concatenate_stage_two epochs epochs_stage_two patience "
-                    "learning_rate new_parts_rate bottleneck top_k window log_every").split()
+        positive = (
+            "batch_size accumulation concatenate concatenate_stage_two epochs epochs_stage_two patience "
+            "learning_rate new_parts_rate bottleneck top_k window log_every"
+        ).split()
         for name in positive:
             if getattr(self, name) <= 0:
                 raise UserError(f"--{name}={getattr(self, name)}: more than 0 is wanted")
@@ -90,11 +92,17 @@ def takes_knobs(function: Callable) -> Callable:
     """Give `function(**given)` the signature and the help of `TrainConfig`, so that `given` holds only what was given."""
     hints = get_type_hints(TrainConfig)
     kind = inspect.Parameter.KEYWORD_ONLY
-    function.__signature__ = inspect.Signature([
-        inspect.Parameter(f.name, kind, annotation=hints[f.name],
-                          default=inspect.Parameter.empty if f.default is MISSING else f.default)
-        for f in fields(TrainConfig)
-    ])
+    function.__signature__ = inspect.Signature(
+        [
+            inspect.Parameter(
+                f.name,
+                kind,
+                annotation=hints[f.name],
+                default=inspect.Parameter.empty if f.default is MISSING else f.default,
+            )
+            for f in fields(TrainConfig)
+        ]
+    )
     lines = "\n".join(f"    {f.name}: {f.metadata['help']}" for f in fields(TrainConfig))
     function.__doc__ = f"{inspect.cleandoc(function.__doc__)}\n\nArgs:\n{lines}\n"
     return function

@@ -24,23 +24,27 @@ class Extractor:
 
     model: MereModel
     encoder: SentenceEncoder
+    pad_id: int
     device: torch.device
 
     @classmethod
     def load(cls, folder: str | Path, k: int | None = None) -> "Extractor":
         """From a saved model's folder, such as `RUN/checkpoints/stage2/best`; `k` overrides its top-k."""
-        model = MereModel.load(folder).eval()
+        model = MereModel.from_pretrained(folder).eval()
         if k is not None:
             check_k(model, k)
             model.config.top_k = k
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        encoder = SentenceEncoder(load_tokenizer(folder), model.config.languages, model.config.max_length)
-        return cls(model.to(device), encoder, device)
+        tokenizer = load_tokenizer(folder)
+        encoder = SentenceEncoder(tokenizer, model.config.languages, model.config.max_length)
+        return cls(model.to(device), encoder, tokenizer.pad_token_id, device)
 
     def check_language(self, language: str) -> None:
         """Raises UserError for a language that the model wasn't trained on."""
         if language not in self.model.config.languages:
-            raise UserError(f"language {language!r} is unknown to this model; it knows {', '.join(self.model.config.languages)}")
+            raise UserError(
+                f"language {language!r} is unknown to this model; it knows {', '.join(self.model.config.languages)}"
+            )
 
     def extract(self, texts: Iterable[str], language: str) -> Iterator[dict]:
         """One answer a text, in order: `{"text", "lang", "triples": [{"head", "relation", "tail", "score"}]}`.
@@ -66,14 +70,15 @@ class Extractor:
     @torch.no_grad()
     def _predict(self, encoded: list[Encoded], language: str) -> list[tuple[str, list[int], float]]:
         width = max(len(e.ids) for e in encoded)
-        token_ids_BM = np.full((len(encoded), width), self.encoder.pad_id, dtype=np.int64)
+        token_ids_BM = np.full((len(encoded), width), self.pad_id, dtype=np.int64)
         lengths_B = np.array([len(e.ids) for e in encoded])
         for row, e in zip(token_ids_BM, encoded, strict=True):
             row[: len(e.ids)] = e.ids
         mask_BM = np.arange(width) < lengths_B[:, None]
         language_id = self.model.config.languages.index(language)
         output = self.model(
-            torch.from_numpy(token_ids_BM).to(self.device), torch.from_numpy(mask_BM).to(self.device),
+            torch.from_numpy(token_ids_BM).to(self.device),
+            torch.from_numpy(mask_BM).to(self.device),
             torch.full((len(encoded),), language_id, device=self.device),
         )
         relations = [self.model.config.labels[r] for r in output.relation_B.tolist()]
@@ -82,12 +87,18 @@ class Extractor:
     @staticmethod
     def _answer(text: str, language: str, encoded: Encoded, triple: tuple[str, list[int], float]) -> dict:
         relation, (head_start, head_end, tail_start, tail_end), score = triple
-        answer = {"text": text, "lang": language, "triples": [{
-            "head": _span(text, encoded, head_start, head_end),
-            "relation": relation,
-            "tail": _span(text, encoded, tail_start, tail_end),
-            "score": round(score, 6),
-        }]}
+        answer = {
+            "text": text,
+            "lang": language,
+            "triples": [
+                {
+                    "head": _span(text, encoded, head_start, head_end),
+                    "relation": relation,
+                    "tail": _span(text, encoded, tail_start, tail_end),
+                    "score": round(score, 6),
+                }
+            ],
+        }
         if encoded.truncated:
             end = int(encoded.offsets[-1][1])
             answer["note"] = f"too long: only the first {end} of {len(text)} characters were read"

@@ -55,7 +55,10 @@ def recorder():
         (["a", "b", "--noquirks", "--layers=3,1"], ("a", "b", "mbert", "repair", None, 0.5, (3, 1), False)),
         (["a", "b", "--quirks", "no", "--rate=-1e-3"], ("a", "b", "mbert", "repair", None, -1e-3, (1, 2), False)),
         (["a", "b", "-e", "x,y", "--mode=reject"], ("a", "b", "x,y", "reject", None, 0.5, (1, 2), True)),
-        (["a", "b", "--encoder=--odd name", "--length=None"], ("a", "b", "--odd name", "repair", None, 0.5, (1, 2), True)),
+        (
+            ["a", "b", "--encoder=--odd name", "--length=None"],
+            ("a", "b", "--odd name", "repair", None, 0.5, (1, 2), True),
+        ),
         (["-", "b"], ("-", "b", "mbert", "repair", None, 0.5, (1, 2), True)),
     ],
 )

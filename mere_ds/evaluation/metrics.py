@@ -56,7 +56,9 @@ def _row(count_C: torch.Tensor) -> dict:
 
 def format_scores(result: dict) -> str:
     """The table that a person reads: a row a language, then the average and the pooled score."""
-    head = f"{'':10}{'sentences':>10}" + "".join(f"{m.replace('_', ' '):>19}" if "_" in m else f"{m:>10}" for m in METRICS)
+    head = f"{'':10}{'sentences':>10}" + "".join(
+        f"{m.replace('_', ' '):>19}" if "_" in m else f"{m:>10}" for m in METRICS
+    )
     lines = [head]
     total = sum(r["sentences"] for r in result["languages"].values())
     rows = {**result["languages"], "average": result["average"], "pooled": result["pooled"]}

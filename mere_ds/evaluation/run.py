@@ -27,16 +27,17 @@ def evaluate_run(run: str, shards: str | None, split: str, k: int | None, which:
         shards = json.loads(folder.config.read_text(encoding="utf-8"))["stage1"]["shards"]
     manifest = Manifest.load(shards)
     manifest.check_tokenizer(fingerprint(load_tokenizer(model_folder)))
-    model = MereModel.load(model_folder).eval()
+    model = MereModel.from_pretrained(model_folder).eval()
     if manifest.labels != model.config.labels or manifest.languages != model.config.languages:
         raise UserError(f"{shards} has other labels or languages than the model in {model_folder}")
     if k is not None:
         check_k(model, k)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    sentences = len(manifest.lengths(split))
+    sentences = manifest.splits[split].sentences
     with tqdm(total=-(-sentences // EVALUATION_BATCH), desc=split, unit="batch", disable=None) as bar:
-        result = score_split(model.to(device), Path(shards), manifest, split, device, k=k,
-                             on_batch=lambda *_: bar.update())
+        result = score_split(
+            model.to(device), Path(shards), manifest, split, device, k=k, on_batch=lambda *_: bar.update()
+        )
     result = {"split": split, "k": k or model.config.top_k, **result}
     write_json(folder.evaluation / f"{split}.json", result)
     return result

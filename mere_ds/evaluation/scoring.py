@@ -32,8 +32,7 @@ def score_split(
     shown each batch with its predictions.
     """
     plan = EpochPlan(
-        lengths=manifest.lengths(split), languages=manifest.language_ids(split),
-        shard_sizes=manifest.shard_sizes(split), global_batch=EVALUATION_BATCH * ranks, shuffle=False,
+        *manifest.index(split), manifest.shard_sizes(split), global_batch=EVALUATION_BATCH * ranks, shuffle=False
     )
     counts_NC = torch.zeros(len(manifest.languages), len(COLUMNS), dtype=torch.int64, device=device)
     with torch.no_grad(), ShardReader(folder, manifest, split, plan, rank, ranks, micro=EVALUATION_BATCH) as reader:

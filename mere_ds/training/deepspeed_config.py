@@ -59,8 +59,10 @@ def merge(ds: dict, config: TrainConfig, given: frozenset[str], ranks: int) -> t
         config = replace(config, **{name: value})
     whole = config.batch_size * ranks * config.accumulation
     if ds.get("train_batch_size", whole) != whole:
-        raise UserError(f"train_batch_size = {ds['train_batch_size']} in DeepSpeed's config contradicts "
-                        f"{config.batch_size} x {ranks} ranks x {config.accumulation} accumulation = {whole}")
+        raise UserError(
+            f"train_batch_size = {ds['train_batch_size']} in DeepSpeed's config contradicts "
+            f"{config.batch_size} x {ranks} ranks x {config.accumulation} accumulation = {whole}"
+        )
     optimizer = ds.get("optimizer", {"type": "AdamW"})
     params = optimizer.get("params", {}) | {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     ds |= {
@@ -81,8 +83,10 @@ def check_precision(ds: dict, device: torch.device) -> None:
     if enabled == ["fp16"] and device.type == "cpu":
         raise UserError("fp16 needs a GPU; on a CPU take fp32 or bf16, as in ds_configs/cpu.json, cpu_bf16.json")
     if enabled == ["bf16"] and device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
-        raise UserError(f"{torch.cuda.get_device_name(device)} has no bf16 hardware; take fp16, as in "
-                        "ds_configs/v100_fp16_zero2.json")
+        raise UserError(
+            f"{torch.cuda.get_device_name(device)} has no bf16 hardware; take fp16, as in "
+            "ds_configs/v100_fp16_zero2.json"
+        )
 
 
 def _find(ds: dict, dotted: str):

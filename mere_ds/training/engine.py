@@ -55,8 +55,11 @@ class Trainee:
 
     @property
     def loss_scale(self) -> float:
-        return float(getattr(self.engine.optimizer, "cur_scale", None) or getattr(
-            self.engine.optimizer, "loss_scale", None) or 1.0)
+        return float(
+            getattr(self.engine.optimizer, "cur_scale", None)
+            or getattr(self.engine.optimizer, "loss_scale", None)
+            or 1.0
+        )
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """All weights, trained ones in fp32, on rank 0 (elsewhere empty). Every rank must call it."""
@@ -66,6 +69,11 @@ class Trainee:
                 full = safe_get_full_fp32_param(parameter)
                 full = parameter.data if full is None else full
                 if self.engine.global_rank == 0:
-                    state[name] = full.detach().float().cpu().clone().view(parameter.ds_shape if hasattr(
-                        parameter, "ds_shape") else parameter.shape)
+                    state[name] = (
+                        full.detach()
+                        .float()
+                        .cpu()
+                        .clone()
+                        .view(parameter.ds_shape if hasattr(parameter, "ds_shape") else parameter.shape)
+                    )
         return state

@@ -74,17 +74,28 @@ class StageTrainer:
     def _plan(self, epoch: int) -> EpochPlan:
         c, m = self.session.config, self.manifest
         return EpochPlan(
-            lengths=m.lengths("train"), languages=m.language_ids("train"), shard_sizes=m.shard_sizes("train"),
-            global_batch=c.batch_size * self.session.ranks * c.accumulation, concatenate=self.concatenate,
-            seed=c.seed, epoch=epoch, window=c.window,
+            *m.index("train"),
+            m.shard_sizes("train"),
+            c.batch_size * self.session.ranks * c.accumulation,
+            concatenate=self.concatenate,
+            seed=c.seed,
+            epoch=epoch,
+            window=c.window,
         )
 
     def _train_epoch(self, epoch: int) -> None:
         c = self.session.config
         self.trainee.engine.train()
         reader = ShardReader(
-            Path(c.shards), self.manifest, "train", self._plan(epoch), self.session.rank, self.session.ranks,
-            micro=c.batch_size, accumulation=c.accumulation, prefetch=c.prefetch,
+            Path(c.shards),
+            self.manifest,
+            "train",
+            self._plan(epoch),
+            self.session.rank,
+            self.session.ranks,
+            micro=c.batch_size,
+            accumulation=c.accumulation,
+            prefetch=c.prefetch,
         )
         with reader:
             tally = Tally()
@@ -105,8 +116,12 @@ class StageTrainer:
         for batch in micro_batches:
             batch = batch.to(self.session.device)
             output = self.trainee.engine(
-                batch.token_ids_BM, batch.mask_BM, batch.languages_B, labels_B=batch.labels_B,
-                positions_B4=batch.positions_B4, concatenate=self.concatenate,
+                batch.token_ids_BM,
+                batch.mask_BM,
+                batch.languages_B,
+                labels_B=batch.labels_B,
+                positions_B4=batch.positions_B4,
+                concatenate=self.concatenate,
             )
             # DeepSpeed averages over ranks and micro-steps; the last global batch of an epoch may not be full
             share_B = batch.weights_B * (self.session.ranks * c.accumulation / batch.global_sentences)
@@ -126,35 +141,51 @@ class StageTrainer:
         """Sum the tallies of all ranks and write one record."""
         seconds = time.perf_counter() - tally.started
         sums = torch.tensor(
-            [float(tally.loss), *torch.as_tensor(tally.terms_5).tolist(), tally.sentences, tally.tokens, tally.places,
-             tally.waited], dtype=torch.float64, device=self.session.device,
+            [
+                float(tally.loss),
+                *torch.as_tensor(tally.terms_5).tolist(),
+                tally.sentences,
+                tally.tokens,
+                tally.places,
+                tally.waited,
+            ],
+            dtype=torch.float64,
+            device=self.session.device,
         )
         if self.session.ranks > 1:
             dist.all_reduce(sums)
         loss, *terms, sentences, tokens, places, waited = sums.tolist()
         mean = 1 / (tally.steps * self.session.ranks)
-        self.monitor.record("train", self.step, epoch, {
-            "loss": loss * mean,
-            "loss_terms": {name: term * mean for name, term in zip(TERMS, terms, strict=True)},
-            "learning_rate": self.rate,
-            "gradient_norm": norm,
-            "loss_scale": self.trainee.loss_scale,
-            "skipped_steps": self.trainee.engine.skipped_steps,
-            "sentences_per_second": sentences / seconds,
-            "tokens_per_second": tokens / seconds,
-            "padding_share": 1 - tokens / places,
-            "waiting_share": waited / (seconds * self.session.ranks),
-        })
+        self.monitor.record(
+            "train",
+            self.step,
+            epoch,
+            {
+                "loss": loss * mean,
+                "loss_terms": {name: term * mean for name, term in zip(TERMS, terms, strict=True)},
+                "learning_rate": self.rate,
+                "gradient_norm": norm,
+                "loss_scale": self.trainee.loss_scale,
+                "skipped_steps": self.trainee.engine.skipped_steps,
+                "sentences_per_second": sentences / seconds,
+                "tokens_per_second": tokens / seconds,
+                "padding_share": 1 - tokens / places,
+                "waiting_share": waited / (seconds * self.session.ranks),
+            },
+        )
 
     def _score(self, epoch: int) -> dict:
         self.trainee.engine.eval()
         s = self.session
-        dev = score_split(
-            self.trainee.engine, Path(s.config.shards), self.manifest, "dev", s.device, s.rank, s.ranks
-        )
+        dev = score_split(self.trainee.engine, Path(s.config.shards), self.manifest, "dev", s.device, s.rank, s.ranks)
         self.monitor.record("dev", self.step, epoch, dev)
-        log.info("stage %d epoch %d: dev triple F1 %.1f average, %.1f pooled", self.stage, epoch + 1,
-                 dev["average"].get("triple", 0.0), dev["pooled"].get("triple", 0.0))
+        log.info(
+            "stage %d epoch %d: dev triple F1 %.1f average, %.1f pooled",
+            self.stage,
+            epoch + 1,
+            dev["average"].get("triple", 0.0),
+            dev["pooled"].get("triple", 0.0),
+        )
         return dev
 
 

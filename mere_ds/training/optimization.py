@@ -10,19 +10,20 @@ from mere_ds.config import TrainConfig
 def parameter_groups(model: nn.Module, rate: float, config: TrainConfig) -> list[dict]:
     """Groups of what is trainable: the pretrained encoder and the new parts, each with and without weight decay.
 
-    Matrices decay; biases and LayerNorm don't. Each group carries its peak rate in `lr`.
+    Matrices decay; biases and LayerNorm's scales and shifts don't. Each group carries its peak rate in `lr`.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((name.startswith("encoder."), parameter.ndim > 1), []).append(parameter)
+            decays = parameter.ndim > 1 and not name.endswith(("scale_G1D", "shift_G1D"))
+            groups.setdefault((name.startswith("encoder."), decays), []).append(parameter)
     return [
         {
             "params": parameters,
             "lr": rate * (1.0 if pretrained else config.new_parts_rate),
-            "weight_decay": config.weight_decay if matrix else 0.0,
+            "weight_decay": config.weight_decay if decays else 0.0,
         }
-        for (pretrained, matrix), parameters in sorted(groups.items())
+        for (pretrained, decays), parameters in sorted(groups.items())
     ]
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import torch.distributed as dist
 
 from mere_ds.config import PRESETS, TrainConfig
-from mere_ds.encoders.sources import fingerprint, load_encoder, load_tokenizer
+from mere_ds.encoders.sources import EncoderInfo, fingerprint, load_encoder, load_tokenizer
 from mere_ds.errors import UserError
 from mere_ds.model.configuration import MereConfig
 from mere_ds.model.mere import MereModel
-from mere_ds.shards.manifest import Manifest
+from mere_ds.shards.manifest import ENCODER, Manifest
 from mere_ds.training.engine import Trainee
 from mere_ds.training.loop import StageTrainer
 from mere_ds.training.run_folder import RunFolder, write_json
@@ -20,14 +20,11 @@ from mere_ds.training.session import Session
 
 log = logging.getLogger("mere_ds")
 
-ENCODER = "encoder"
-"""Name of the encoder's folder inside a shards folder."""
-
 
 def open_shards(config: TrainConfig) -> Manifest:
     """The shards' manifest, checked against the files and the encoder asked for. Raises UserError."""
     manifest = Manifest.load(config.shards)
-    if config.encoder is not None and config.encoder != manifest.encoder.source:
+    if config.encoder is not None and config.encoder != manifest.encoder["source"]:
         manifest.check_tokenizer(fingerprint(load_tokenizer(config.encoder)))
     return manifest
 
@@ -35,7 +32,8 @@ def open_shards(config: TrainConfig) -> Manifest:
 def train_stage_one(session: Session, manifest: Manifest) -> dict:
     """Section 3.2: encoder, LA, relation classifier and entity heads on randomly concatenated sentences (eq. 10)."""
     model = MereModel.from_encoder(
-        load_encoder(Path(session.config.shards) / ENCODER, manifest.encoder), model_config(session.config, manifest)
+        load_encoder(Path(session.config.shards) / ENCODER, EncoderInfo.from_dict(manifest.encoder)),
+        model_config(session.config, manifest),
     )
     return _train(session, 1, model, manifest, session.config.learning_rate)
 
@@ -48,7 +46,7 @@ def train_stage_two(session: Session, manifest: Manifest) -> dict:
     start = session.folder.model(1, "best")
     if not (start / "training.json").is_file():
         raise UserError(f"{start} is missing: train stage one first (--stage=1 with the same --run)")
-    model = MereModel.load(start)
+    model = MereModel.from_pretrained(start)
     if model.config.labels != manifest.labels or model.config.languages != manifest.languages:
         raise UserError(f"{session.config.shards} has other labels or languages than stage one of {session.config.run}")
     model.begin_stage_two()
@@ -59,11 +57,20 @@ def train_stage_two(session: Session, manifest: Manifest) -> dict:
 def model_config(config: TrainConfig, manifest: Manifest) -> MereConfig:
     """The model that the knobs describe, for the shards' languages, labels and masks."""
     return MereConfig(
-        languages=manifest.languages, labels=manifest.labels, label_mask=manifest.label_mask,
-        language_token_ids=manifest.encoder.language_token_ids, max_length=manifest.max_length,
-        la_residual=config.la_residual, submodule_layers=list(config.submodule_layers), bottleneck=config.bottleneck,
-        top_k=config.top_k, renormalise_top_k=config.renormalise_top_k, alpha=config.alpha, beta=config.beta,
-        ordered_spans=config.ordered_spans, **PRESETS[config.system],
+        languages=manifest.languages,
+        labels=manifest.labels,
+        label_mask=manifest.label_mask,
+        language_token_ids=[manifest.encoder["language_token_ids"][x] for x in manifest.languages],
+        max_length=manifest.max_length,
+        la_residual=config.la_residual,
+        submodule_layers=list(config.submodule_layers),
+        bottleneck=config.bottleneck,
+        top_k=config.top_k,
+        renormalise_top_k=config.renormalise_top_k,
+        alpha=config.alpha,
+        beta=config.beta,
+        ordered_spans=config.ordered_spans,
+        **PRESETS[config.system],
     )
 
 
@@ -71,9 +78,15 @@ def _train(session: Session, stage: int, model: MereModel, manifest: Manifest, r
     if session.leads:
         session.folder.start_stage(stage, session.config.as_dict(), session.config.overwrite)
     dist.barrier()
-    log.info("stage %d: %d of %d parameters train, %d sentences, global batch %d on %d ranks", stage,
-             sum(p.numel() for p in model.parameters() if p.requires_grad), sum(p.numel() for p in model.parameters()),
-             len(manifest.lengths("train")), session.deepspeed_config["train_batch_size"], session.ranks)
+    log.info(
+        "stage %d: %d of %d parameters train, %d sentences, global batch %d on %d ranks",
+        stage,
+        sum(p.numel() for p in model.parameters() if p.requires_grad),
+        sum(p.numel() for p in model.parameters()),
+        manifest.splits["train"].sentences,
+        session.deepspeed_config["train_batch_size"],
+        session.ranks,
+    )
     trainee = Trainee(model.to(session.device), rate, session)
 
     def save(trainee: Trainee, better: bool, facts: dict) -> None:

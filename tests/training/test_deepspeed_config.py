@@ -47,7 +47,12 @@ def test_contradictions_are_refused(ds, knobs, says):
 
 
 def test_the_same_value_twice_is_no_contradiction():
-    merge({"train_micro_batch_size_per_gpu": 8, "train_batch_size": 16}, config(batch_size=8), frozenset({"batch_size"}), 2)
+    merge(
+        {"train_micro_batch_size_per_gpu": 8, "train_batch_size": 16},
+        config(batch_size=8),
+        frozenset({"batch_size"}),
+        2,
+    )
 
 
 def test_precisions_that_the_device_lacks_are_refused():

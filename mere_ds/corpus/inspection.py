@@ -1,0 +1,148 @@
+"""What a corpus folder holds: rows, what became of them, labels and sentence lengths, file by file."""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from math import ceil
+from pathlib import Path
+
+from tqdm import tqdm
+
+from mere_ds.corpus.languages import sort_languages
+from mere_ds.corpus.reading import (
+    NOTES,
+    REJECTIONS,
+    REPAIRS,
+    SPLITS,
+    FileCounts,
+    RejectsFile,
+    TsvFile,
+    read_file,
+    split_files,
+)
+
+PERCENTILES = (50, 90, 99)
+
+
+@dataclass(slots=True)
+class _Lengths:
+    """Histograms of kept sentences by length: exact, and as small as the number of different lengths."""
+
+    characters: Counter = field(default_factory=Counter)
+    words: Counter = field(default_factory=Counter)
+
+    def add(self, other: "_Lengths") -> None:
+        self.characters.update(other.characters)
+        self.words.update(other.words)
+
+    def as_dict(self) -> dict:
+        return {"characters": percentiles(self.characters), "words": percentiles(self.words)}
+
+
+def percentiles(histogram: Counter) -> dict[str, int | None]:
+    """The smallest lengths that 50, 90 and 99 % of the sentences do not exceed, and the greatest; None if empty."""
+    total = sum(histogram.values())
+    found: dict[str, int | None] = {f"p{p}": None for p in PERCENTILES} | {"max": max(histogram, default=None)}
+    seen = 0
+    for length in sorted(histogram):
+        before, seen = seen, seen + histogram[length]
+        found.update({f"p{p}": length for p in PERCENTILES if before < ceil(total * p / 100) <= seen})
+    return found
+
+
+def inspect_corpus(
+    tsv_dir: str | Path,
+    languages: str | Sequence[str] = "all",
+    english: str = "auto",
+    cut_marks: str = "repair",
+    rejects: str | Path | None = None,
+) -> dict:
+    """Reads the chosen files (see `split_files`, `read_file`) and returns plain JSON for `format_table`.
+
+    Keys: `files` and `total`, each with the fields of `FileCounts`, `characters` and `words` (length percentiles of
+    the text without marks; words are separated by white space); `incomplete`, the languages with only one of train
+    and test. `rejects` is where repaired and rejected rows are written. Raises UserError for unusable input.
+    """
+    files = split_files(tsv_dir, languages, english)
+    total, lengths = FileCounts("total", "all", "all"), _Lengths()
+    report = []
+    size = sum(file.path.stat().st_size for file in files)
+    with (
+        RejectsFile(rejects) if rejects else nullcontext() as sink,
+        tqdm(total=size, unit="B", unit_scale=True, desc="inspect", disable=None) as bar,
+    ):
+        for file in files:
+            counts, file_lengths = _measure(file, cut_marks, sink, bar)
+            report.append(counts.as_dict() | file_lengths.as_dict())
+            total.add(counts)
+            lengths.add(file_lengths)
+    return {
+        "tsv_dir": str(tsv_dir),
+        "cut_marks": cut_marks,
+        "files": report,
+        "total": total.as_dict() | lengths.as_dict(),
+        "incomplete": incomplete_languages(files),
+    }
+
+
+def incomplete_languages(files: Sequence[TsvFile]) -> list[str]:
+    """The languages that have only one of train and test."""
+    splits = Counter(file.language for file in files)
+    return sort_languages(language for language, count in splits.items() if count < len(SPLITS))
+
+
+def _measure(file: TsvFile, cut_marks: str, sink: RejectsFile | None, bar: tqdm) -> tuple[FileCounts, _Lengths]:
+    counts, lengths = FileCounts.of(file), _Lengths()
+    shown = 0
+    for example in read_file(file.path, cut_marks, sink and sink.write, counts):
+        lengths.characters[len(example.text)] += 1
+        lengths.words[len(example.text.split())] += 1
+        bar.update(counts.bytes - shown)
+        shown = counts.bytes
+    bar.update(counts.bytes - shown)
+    return counts, lengths
+
+
+def format_table(report: dict) -> str:
+    """The report of `inspect_corpus` as text: a line a file and their total, then each reason's rows by file."""
+    measures = [(unit, key) for unit in ("characters", "words") for key in (*(f"p{p}" for p in PERCENTILES), "max")]
+    header = [
+        "file",
+        "rows",
+        "kept",
+        "repaired",
+        "rejected",
+        "labels",
+        *(f"{unit.replace('character', 'char')} {key}" for unit, key in measures),
+    ]
+    lines = []
+    for counts in (*report["files"], report["total"]):
+        sums = [sum(counts[name].values()) for name in ("repaired", "rejected")]
+        lengths = ["-" if counts[unit][key] is None else f"{counts[unit][key]:,}" for unit, key in measures]
+        numbers = (counts["rows"], counts["kept"], *sums, len(counts["labels"]))
+        lines.append([counts["file"], *(f"{number:,}" for number in numbers), *lengths])
+    sections = [_align([header, *lines]), _reasons(report)]
+    if report["incomplete"]:
+        sections.append(f"Only one of train and test: {', '.join(report['incomplete'])}")
+    return "\n\n".join(section for section in sections if section)
+
+
+def _reasons(report: dict) -> str:
+    """One table of what was repaired, rejected or noted: a line a reason and file, a total line with its meaning."""
+    lines = []
+    for name, meanings in (("repaired", REPAIRS), ("rejected", REJECTIONS | REPAIRS), ("notes", NOTES)):
+        for reason, count in report["total"][name].items():
+            files = [counts for counts in report["files"] if reason in counts[name]]
+            lines += [[name, reason, counts["file"], f"{counts[name][reason]:,}", ""] for counts in files]
+            lines.append([name, reason, "total", f"{count:,}", meanings[reason]])
+    return _align([["what", "reason", "file", "rows", "meaning"], *lines], left=(0, 1, 2, 4)) if lines else ""
+
+
+def _align(lines: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
+    """Columns of equal width, those at the places in `left` ranged left and the others right."""
+    formats = [
+        f"{{:{'<' if place in left else '>'}{max(map(len, cells))}}}"
+        for place, cells in enumerate(zip(*lines, strict=True))
+    ]
+    return "\n".join("  ".join(formats).format(*line).rstrip() for line in lines)

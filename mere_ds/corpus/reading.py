@@ -1,0 +1,352 @@
+"""SMiLER's TSV files -> Example: every row is kept, repaired or rejected, and every row is counted.
+
+Rows are cut at line feeds in bytes and columns at tabs, with no CSV quoting: quote characters, `NA`, lone carriage
+returns and Unicode line separators are ordinary text. Spans are character offsets, for marks often stand inside words.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from mere_ds.corpus.example import Example, Span
+from mere_ds.corpus.languages import LANGUAGE, parse_languages, sort_languages
+from mere_ds.errors import UserError
+
+COLUMNS = ("id", "entity_1", "entity_2", "label", "text", "lang")
+SPLITS = ("train", "test")
+CUT_MARKS = ("repair", "reject")
+ENGLISH_SIZES = {"small": "en-small", "mid": "en", "full": "en-full"}
+"""English comes in three sizes; the value is how the size's file names begin."""
+
+REPAIRS = {
+    "cut_mark": "the sentence ends inside the entity; its rest was taken from the entity column, with a full stop",
+    "unclosed_mark": "a close mark is missing; the pair was closed where the entity column's text ends",
+}
+"""Why a row was repaired; with cut_marks="reject" such rows are rejected under the same names."""
+
+REJECTIONS = {
+    "cut_row": "the file ends in the middle of this row",
+    "empty_row": "the line is empty",
+    "too_few_columns": "the row has fewer than six columns",
+    "wrong_language": "the row's lang column is not the language in the file's name",
+    "invalid_utf8": "the row is not valid UTF-8",
+    "empty_text": "the text is empty, so there is no sentence",
+    "empty_label": "the label is empty",
+    "missing_mark": "a mark is missing and cannot be restored from the entity column",
+    "repeated_mark": "a mark stands in the text more than once",
+    "overlapping_pairs": "the two marked entities overlap",
+    "misplaced_mark": "a close mark stands before its open mark",
+    "empty_pair": "nothing stands between an open mark and its close mark",
+}
+"""Why a row was rejected."""
+
+NOTES = {
+    "swapped_order": "entity 2 stands before entity 1",
+    "entity_differs": "an entity column is not the marked text; the marks are the truth",
+    "tabs_in_text": "the text has tabs, so the row has more than six columns",
+}
+"""What is worth knowing of kept rows that needed no repair."""
+
+_FILE_NAME = re.compile(rf"({LANGUAGE}|en-small|en-full)_corpora_({'|'.join(SPLITS)})\.tsv")
+_MARK = re.compile("(</?e[12]>)")
+_ALL_MARKS = {"<e1>", "</e1>", "<e2>", "</e2>"}
+_HEAD_FIRST = ["<e1>", "</e1>", "<e2>", "</e2>"]
+_TAIL_FIRST = ["<e2>", "</e2>", "<e1>", "</e1>"]
+_BOM = b"\xef\xbb\xbf"
+
+
+class TsvFile(NamedTuple):
+    """A corpus file and what its name says of it."""
+
+    path: Path
+    split: str
+    language: str
+
+    @classmethod
+    def of(cls, path: str | Path) -> "TsvFile":
+        """Raises UserError when the name is not `{language}_corpora_{train,test}.tsv`."""
+        path = Path(path)
+        name = _FILE_NAME.fullmatch(path.name)
+        if not name:
+            raise UserError(
+                f"{path}: rename it to LANGUAGE_corpora_train.tsv or LANGUAGE_corpora_test.tsv (such as de, en-small, "
+                "en-full), or move it away"
+            )
+        return cls(path, name[2], name[1].split("-")[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that was repaired (`kept`) or rejected; `raw` is the row as it stands, invalid bytes written as `\\xff`."""
+
+    file: str
+    line: int
+    reason: str
+    kept: bool
+    raw: str
+
+
+@dataclass(slots=True)
+class FileCounts:
+    """What became of a file's rows: `rows == kept + sum(rejected)`; repaired rows are among the kept."""
+
+    file: str
+    split: str
+    language: str
+    rows: int = 0
+    kept: int = 0
+    bytes: int = 0
+    """How much of the file was read so far, header included."""
+    repaired: Counter = field(default_factory=Counter)
+    rejected: Counter = field(default_factory=Counter)
+    labels: Counter = field(default_factory=Counter)
+    """Kept rows by label."""
+    notes: Counter = field(default_factory=Counter)
+    """Kept rows by the reasons of `NOTES`."""
+
+    @classmethod
+    def of(cls, file: TsvFile) -> "FileCounts":
+        return cls(file.path.name, file.split, file.language)
+
+    def add(self, other: "FileCounts") -> None:
+        """Adds another file's counts to these."""
+        self.rows += other.rows
+        self.kept += other.kept
+        self.bytes += other.bytes
+        for name in ("repaired", "rejected", "labels", "notes"):
+            getattr(self, name).update(getattr(other, name))
+
+    def as_dict(self) -> dict:
+        """Plain JSON; counters are ordered by name, so equal counts give equal bytes."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: dict(sorted(v.items())) if isinstance(v, Counter) else v for name, v in values.items()}
+
+
+class RejectsFile:
+    """Context manager that writes repaired and rejected rows to a JSON lines file: file, line, reason, kept, raw."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    def __enter__(self) -> "RejectsFile":
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = self.path.open("w", encoding="utf-8", newline="\n")
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._stream.close()
+
+    def write(self, reject: Reject) -> None:
+        self._stream.write(json.dumps(asdict(reject), ensure_ascii=False) + "\n")
+
+
+class _Rejected(Exception):
+    """Carries the reason from where a row fails to where rows are counted."""
+
+
+def read_file(
+    path: str | Path,
+    cut_marks: str = "repair",
+    on_reject: Callable[[Reject], None] | None = None,
+    counts: FileCounts | None = None,
+) -> Iterator[Example]:
+    """Streams a file's sentences, a row in memory at a time, and keeps `counts` up to date while it does.
+
+    `cut_marks` says whether rows whose close mark is missing are repaired where possible, or rejected. `on_reject`
+    gets every row that is not kept as it stands. Raises UserError for an unreadable file or a wrong header.
+    """
+    if cut_marks not in CUT_MARKS:
+        raise UserError(f"--cut_marks={cut_marks} is unknown: pass repair or reject")
+    file = TsvFile.of(path)
+    return _examples(file, cut_marks == "repair", on_reject or (lambda _: None), counts or FileCounts.of(file))
+
+
+def _examples(
+    file: TsvFile, repair: bool, on_reject: Callable[[Reject], None], counts: FileCounts
+) -> Iterator[Example]:
+    with _open(file.path) as stream:
+        counts.bytes += _read_header(stream, file.path)
+        for line, row in enumerate(stream, start=2):
+            counts.rows += 1
+            counts.bytes += len(row)
+            bare = row.rstrip(b"\r\n")
+            try:
+                columns = _columns(bare, file.language, complete=row.endswith(b"\n"))
+                text, head, tail, fix = _locate(columns, repair)
+            except _Rejected as rejected:
+                counts.rejected[str(rejected)] += 1
+                on_reject(Reject(file.path.name, line, str(rejected), False, bare.decode("utf-8", "backslashreplace")))
+                continue
+            if fix:
+                counts.repaired[fix] += 1
+                on_reject(Reject(file.path.name, line, fix, True, bare.decode("utf-8")))
+            counts.kept += 1
+            counts.labels[columns.label] += 1
+            _take_notes(counts.notes, columns, text, head, tail)
+            yield Example(columns.id, file.language, columns.label, text, head, tail, file.path.name, line)
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _read_header(stream: BinaryIO, path: Path) -> int:
+    """Reads the first line and returns its length in bytes."""
+    header = stream.readline(4096)
+    if header.removeprefix(_BOM).rstrip(b"\r\n") != "\t".join(COLUMNS).encode():
+        raise UserError(f"{path}: the first line must be the six column names {' '.join(COLUMNS)}, with tabs between")
+    return len(header)
+
+
+class _Columns(NamedTuple):
+    id: str
+    entity_1: str
+    entity_2: str
+    label: str
+    text: str
+
+
+def _columns(row: bytes, language: str, complete: bool) -> _Columns:
+    """The row's columns; tabs beyond the fifth belong to the text. `complete`: a line end follows the row."""
+    if not row:
+        raise _Rejected("empty_row")
+    cells = row.split(b"\t")
+    if len(cells) < len(COLUMNS):
+        raise _Rejected("too_few_columns" if complete else "cut_row")
+    if cells[-1].strip().lower() != language.encode():
+        raise _Rejected("wrong_language" if complete else "cut_row")
+    cells[4:] = [b"\t".join(cells[4:-1])]
+    try:
+        columns = _Columns(*[cell.decode("utf-8") for cell in cells])
+    except UnicodeDecodeError:
+        raise _Rejected("invalid_utf8") from None
+    if not columns.text.strip():
+        raise _Rejected("empty_text")
+    if not columns.label.strip():
+        raise _Rejected("empty_label")
+    return columns._replace(label=columns.label.strip())
+
+
+def _locate(columns: _Columns, repair: bool) -> tuple[str, Span, Span, str | None]:
+    """The text without its marks, the head's and tail's spans, and the reason if the marks had to be repaired."""
+    pieces = _MARK.split(columns.text)  # text, mark, text, mark, ... text
+    fix = None
+    marks = pieces[1::2]
+    if marks != _HEAD_FIRST and marks != _TAIL_FIRST:
+        pieces, fix = _restore_close_mark(pieces, columns)
+        if not repair:
+            raise _Rejected(fix)
+    before, first, between, second, after = pieces[0::2]
+    text = before + first + between + second + after
+    first_span = _trim(text, len(before), len(first))
+    second_span = _trim(text, len(before) + len(first) + len(between), len(second))
+    head, tail = (first_span, second_span) if pieces[1] == "<e1>" else (second_span, first_span)
+    return text, head, tail, fix
+
+
+def _trim(text: str, start: int, length: int) -> Span:
+    """The span without the white space at its ends."""
+    inner = text[start : start + length]
+    bare = inner.strip()
+    if not bare:
+        raise _Rejected("empty_pair")
+    start += len(inner) - len(inner.lstrip())
+    return start, start + len(bare)
+
+
+def _restore_close_mark(pieces: list[str], columns: _Columns) -> tuple[list[str], str]:
+    """Puts in the one close mark that is missing; returns the pieces and the repair's name, or rejects the row.
+
+    A sentence that was cut at a dot inside the entity (`... by <e2>D.`) is completed from the entity column, as public
+    code for SMiLER does it.
+    """
+    marks = pieces[1::2]
+    missing = _ALL_MARKS.difference(marks)
+    if len(marks) > len(set(marks)):
+        raise _Rejected("repeated_mark")
+    if not missing:
+        closed_first = any(marks.index(f"</e{slot}>") < marks.index(f"<e{slot}>") for slot in "12")
+        raise _Rejected("misplaced_mark" if closed_first else "overlapping_pairs")
+    close = missing.pop()
+    if missing or not close.startswith("</"):
+        raise _Rejected("missing_mark")
+    place = marks.index(close.replace("/", "")) + 1
+    if [*marks[:place], close, *marks[place:]] not in (_HEAD_FIRST, _TAIL_FIRST):
+        raise _Rejected("missing_mark")
+    entity = (columns.entity_1 if close == "</e1>" else columns.entity_2).strip()
+    inner = pieces[2 * place]
+    if not entity:
+        raise _Rejected("missing_mark")
+    if inner.lstrip().startswith(entity):
+        end = inner.index(entity) + len(entity)
+        closed, fix = [inner[:end], close, inner[end:]], "unclosed_mark"
+    elif place == len(marks) and _squeeze(entity).startswith(_squeeze(inner)) and not _MARK.search(entity):
+        closed, fix = [entity, close, "."], "cut_mark"
+    else:
+        raise _Rejected("missing_mark")
+    return [*pieces[: 2 * place], *closed, *pieces[2 * place + 1 :]], fix
+
+
+def _squeeze(text: str) -> str:
+    """For comparing a cut entity with its column, which may be spaced or cased otherwise."""
+    return "".join(text.split()).casefold()
+
+
+def _take_notes(notes: Counter, columns: _Columns, text: str, head: Span, tail: Span) -> None:
+    if tail < head:
+        notes["swapped_order"] += 1
+    if text[slice(*head)] != columns.entity_1.strip() or text[slice(*tail)] != columns.entity_2.strip():
+        notes["entity_differs"] += 1
+    if "\t" in columns.text:
+        notes["tabs_in_text"] += 1
+
+
+def split_files(tsv_dir: str | Path, languages: str | Sequence[str] = "all", english: str = "auto") -> list[TsvFile]:
+    """The corpus files of a folder, in the order of `sort_languages`, train before test.
+
+    `languages` is what `parse_languages` takes; `"all"` takes the languages that are there. `english` is a key of
+    `ENGLISH_SIZES`, or `"auto"`: small if it is there, else the only size there. A language may lack one of its two
+    splits. Raises UserError for a folder without corpus files, a misnamed one, or a choice that it does not have.
+    """
+    folder = Path(tsv_dir)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; pass the folder that holds the *_corpora_*.tsv files")
+    paths = [path for path in folder.glob("*_corpora_*.tsv") if not path.name.startswith(".")]
+    if not paths:
+        inner = sorted({str(path.parent) for path in folder.glob("*/*_corpora_*.tsv")})
+        hint = f"; there are some in {', '.join(inner)}" if inner else ""
+        raise UserError(f"{folder}: holds no *_corpora_*.tsv file{hint}")
+    files = [TsvFile.of(path) for path in paths]
+    wanted = parse_languages(languages)
+    if wanted == "all":
+        wanted = sort_languages({file.language for file in files})
+    if "en" in wanted:
+        files = _choose_english(files, english, folder)
+    absent = [language for language in wanted if language not in {file.language for file in files}]
+    if absent:
+        raise UserError(f"{folder}: holds no file of {', '.join(absent)}; leave them out of --languages")
+    chosen = [file for file in files if file.language in wanted]
+    return sorted(chosen, key=lambda file: (wanted.index(file.language), SPLITS.index(file.split)))
+
+
+def _choose_english(files: list[TsvFile], english: str, folder: Path) -> list[TsvFile]:
+    """The files without those of the English sizes that are not asked for."""
+    if english not in ("auto", *ENGLISH_SIZES):
+        raise UserError(f"--english={english} is unknown: pass auto, {', '.join(ENGLISH_SIZES)}")
+    begin = {size: f"{name}_corpora_" for size, name in ENGLISH_SIZES.items()}
+    there = [size for size in begin if any(file.path.name.startswith(begin[size]) for file in files)]
+    if not there:
+        return files
+    if english == "auto" and ("small" in there or len(there) == 1):
+        english = there[0]
+    if english not in there:
+        reason = "several sizes of English" if english == "auto" else f"no {begin[english]}*.tsv"
+        raise UserError(f"{folder}: holds {reason}; pass {' or '.join(f'--english={size}' for size in there)}")
+    return [file for file in files if file.language != "en" or file.path.name.startswith(begin[english])]

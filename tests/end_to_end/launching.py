@@ -1,0 +1,63 @@
+"""The installed programs and DeepSpeed's launcher, started as a user would."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+def run_program(program: str, *argv, stdin: str | None = None, timeout: int = 300) -> subprocess.CompletedProcess:
+    """Run an installed console program as a user would, from another folder than the repository's."""
+    env = os.environ | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    env["PATH"] = f"{BIN}{os.pathsep}{env['PATH']}"
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        env.pop(name, None)
+    return subprocess.run(
+        [str(BIN / program), *map(str, argv)], env=env, input=stdin, capture_output=True, text=True, timeout=timeout
+    )
+
+
+def mere_ds(*argv, **kwargs) -> subprocess.CompletedProcess:
+    return run_program("mere-ds", *argv, **kwargs)
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def deepspeed_train(*flags, ranks: int = 2, timeout: int = 600) -> subprocess.CompletedProcess:
+    """`deepspeed mere_ds/train.py` through DeepSpeed's own launcher."""
+    return run_program(
+        "deepspeed", "--num_gpus", ranks, "--master_port", free_port(), REPOSITORY / "mere_ds" / "train.py", *flags,
+        timeout=timeout,
+    )  # fmt: skip
+
+
+def deepspeed_config(folder: Path, zero: int = 1, precision: str = "fp32") -> Path:
+    path = folder / f"ds_zero{zero}_{precision}.json"
+    config = {
+        "optimizer": {"type": "AdamW", "params": {"torch_adam": True}},
+        "gradient_clipping": 1.0,
+        "zero_optimization": {"stage": zero},
+    }
+    if precision != "fp32":
+        config[precision] = {"enabled": True}
+    path.write_text(json.dumps(config))
+    return path
+
+
+def records(run: Path, kind: str = "train", stage: int = 1) -> list[dict]:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [r for r in rows if r["kind"] == kind and r["stage"] == stage]
+
+
+def succeeded(result: subprocess.CompletedProcess) -> subprocess.CompletedProcess:
+    assert result.returncode == 0, f"exit code {result.returncode}\n{result.stdout[-3000:]}\n{result.stderr[-6000:]}"
+    return result

@@ -1,0 +1,142 @@
+"""The main job as a user does it: corpus, shards, both stages on 2 ranks, scores, triples."""
+
+import json
+from pathlib import Path
+
+import pytest
+from launching import deepspeed_config, deepspeed_train, mere_ds, records, succeeded
+from safetensors import safe_open
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+MAY_CHANGE_IN_STAGE_TWO = ("switcher.", "relation.", "heads.")
+FROZEN_ALL_THE_SAME = "heads.relations."
+
+
+@pytest.fixture(scope="module")
+def run(shards, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    common = [
+        f"--shards={shards}", f"--run={folder}", f"--deepspeed_config={deepspeed_config(folder.parent)}",
+        "--epochs=2", "--epochs_stage_two=2", "--learning_rate=1e-3", "--bottleneck=192", "--log_every=5",
+    ]  # fmt: skip
+    succeeded(deepspeed_train("--stage=1", *common))
+    succeeded(deepspeed_train("--stage=2", *common))
+    return folder
+
+
+def weights(run: Path, stage: int) -> dict:
+    with safe_open(run / f"checkpoints/stage{stage}/best/model.safetensors", framework="pt") as f:
+        return {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (not a dict)
+
+
+def test_the_run_folder_holds_what_it_should(run):
+    for name in ("config.json", "log.txt", "metrics.jsonl", "tensorboard/stage1", "tensorboard/stage2"):
+        assert (run / name).exists()
+    for stage in (1, 2):
+        for which in ("best", "last"):
+            files = {p.name for p in (run / f"checkpoints/stage{stage}/{which}").iterdir()}
+            assert {"config.json", "model.safetensors", "tokenizer.json", "training.json"} <= files
+    assert json.loads((run / "config.json").read_text())["stage2"]["bottleneck"] == 192
+
+
+def test_the_loss_falls_and_every_sentence_is_counted(run, shards):
+    rows = records(run)
+    assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
+    manifest = json.loads((shards / "manifest.json").read_text())
+    steps = -(-manifest["splits"]["train"]["sentences"] // 32)
+    assert rows[-1]["step"] == 2 * steps
+    for r in rows:
+        eq_12 = 2 / 2 * sum(v for k, v in r["loss_terms"].items() if k != "relation") + r["loss_terms"]["relation"]
+        assert r["loss"] == pytest.approx(eq_12, rel=1e-4)
+        assert 0 <= r["padding_share"] < 0.5 and 0 <= r["waiting_share"] <= 1
+
+
+def test_stage_two_changes_exactly_the_parameters_it_may(run):
+    before, after = weights(run, 1), weights(run, 2)
+    frozen = {n for n in before if not n.startswith(MAY_CHANGE_IN_STAGE_TWO) or n.startswith(FROZEN_ALL_THE_SAME)}
+    assert any(n.startswith("encoder.") for n in frozen) and any(n.startswith("aggregator.") for n in frozen)
+    for name in frozen:
+        assert before[name].dtype == after[name].dtype and (before[name] == after[name]).all(), name
+    trained = [n for n in after if n not in frozen]
+    assert any(n.startswith("switcher.") for n in trained)
+    for name in set(trained) & set(before):
+        if not name.startswith("switcher."):
+            assert not (before[name] == after[name]).all(), f"{name} wasn't trained"
+
+
+def test_tensorboard_shows_what_was_promised(run):
+    for stage in (1, 2):
+        board = EventAccumulator(str(run / "tensorboard" / f"stage{stage}"))
+        board.Reload()
+        tags = set(board.Tags()["scalars"])
+        terms = ("head_start", "head_end", "tail_start", "tail_end", "relation")
+        plain = ("loss", "learning_rate", "gradient_norm", "loss_scale", "sentences_per_second", "tokens_per_second",
+                 "padding_share", "waiting_share")  # fmt: skip
+        assert {f"train/{p}" for p in plain} | {f"train/loss_terms/{t}" for t in terms} <= tags
+        assert {"dev/average/triple", "dev/pooled/relation", "dev/languages/en/triple"} <= tags
+        last = records(run, stage=stage)[-1]
+        event = board.Scalars("train/loss")[-1]
+        assert (event.step, event.value) == (last["step"], pytest.approx(last["loss"]))
+
+
+def test_evaluate_writes_and_prints_the_scores(run, shards):
+    shown = succeeded(mere_ds("evaluate", run)).stdout
+    result = json.loads((run / "evaluation" / "test.json").read_text())
+    assert result["split"] == "test" and result["k"] == 3
+    manifest = json.loads((shards / "manifest.json").read_text())
+    wanted = sum(manifest["missed_test"].values()) + manifest["splits"]["test"]["sentences"]
+    assert sum(r["sentences"] for r in result["languages"].values()) == wanted
+    mean = sum(r["triple"] for r in result["languages"].values()) / len(result["languages"])
+    assert result["average"]["triple"] == pytest.approx(mean)
+    assert all(language in shown for language in (*result["languages"], "average", "pooled"))
+    # after so little training the relation is better than the commonest guess, so something was learned
+    assert result["pooled"]["relation"] > 20
+
+    succeeded(mere_ds("evaluate", run, "--split=dev", "--k=6"))
+    assert json.loads((run / "evaluation" / "dev.json").read_text())["k"] == 6
+    refused = mere_ds("evaluate", run, "--k=7")
+    assert refused.returncode == 2 and "1 to 6" in refused.stderr
+
+
+def test_extract_answers_line_for_line(run, tmp_path):
+    text = "Anna Berg wurde 1950 in Köln geboren."
+    one = json.loads(succeeded(mere_ds("extract", run, "--lang=de", text)).stdout)
+    assert one["text"] == text and one["lang"] == "de"
+    (triple,) = one["triples"]
+    for side in ("head", "tail"):
+        span = triple[side]
+        assert text[span["start"] : span["end"]] == span["text"] != ""
+    assert 0 < triple["score"] <= 1
+
+    long = "word " * 2000
+    lines = [text, "", "   ", long.strip(), "x"]
+    (tmp_path / "texts").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    by_file = succeeded(mere_ds("extract", run, "--lang=de", f"--file={tmp_path / 'texts'}")).stdout
+    by_stdin = succeeded(mere_ds("extract", run, "--lang=de", stdin="\n".join(lines))).stdout
+    assert by_file == by_stdin
+    answers = [json.loads(line) for line in by_file.splitlines()]
+    assert [a["text"] for a in answers] == lines
+    assert [a.get("note", "").split(":")[0] for a in answers] == ["", "empty text", "empty text", "too long", ""]
+    assert answers[0]["triples"][0]["relation"] == triple["relation"], "batching changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--lang=xx", "text"], "it knows"),
+        (["--lang=de", " "], "TEXT is empty"),
+        (["--lang=de", "--file=/no/such/file"], "No such file"),
+        (["text"], "--lang=... is missing"),
+    ],
+)
+def test_extract_refuses_misuse(run, argv, says):
+    result = mere_ds("extract", run, *argv)
+    assert result.returncode == 2 and says in result.stderr and result.stdout == ""
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_stage_is_not_trained_over_by_accident(run, shards):
+    again = deepspeed_train(
+        "--stage=2", f"--shards={shards}", f"--run={run}", f"--deepspeed_config={deepspeed_config(run.parent)}", ranks=1
+    )
+    assert again.returncode != 0 and "--overwrite" in again.stderr

@@ -1,0 +1,94 @@
+"""Precisions, ZeRO stages, numbers of ranks and refusals, through the real launcher."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from launching import REPOSITORY, deepspeed_config, deepspeed_train, records, succeeded
+
+STEPS = 20
+
+
+def train(shards, tmp_path, *flags, stage="1", zero=1, precision="fp32", ranks=2, name="run"):
+    run = tmp_path / name
+    succeeded(deepspeed_train(
+        f"--stage={stage}", f"--shards={shards}", f"--run={run}",
+        f"--deepspeed_config={deepspeed_config(tmp_path, zero, precision)}", f"--max_steps={STEPS}", "--log_every=1",
+        "--learning_rate=1e-3", "--bottleneck=192", *flags, ranks=ranks,
+    ))  # fmt: skip
+    return run
+
+
+def test_zero_stages_agree_on_the_loss_over_20_steps(shards, tmp_path):
+    """fp32 on 2 ranks: relative difference of each step's loss below 1e-4."""
+    losses = {}
+    for zero in range(4):
+        run = train(shards, tmp_path, zero=zero, name=f"zero{zero}")
+        losses[zero] = [r["loss"] for r in records(run)]
+        assert len(losses[zero]) == STEPS
+        assert (run / "checkpoints/stage1/best/model.safetensors").exists()
+        assert all(r["gradient_norm"] > 0 for r in records(run))
+    for zero in (1, 2, 3):
+        assert losses[zero] == pytest.approx(losses[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("zero", [1, 2, 3])
+def test_bf16_trains_in_both_stages(shards, tmp_path, zero):
+    run = train(shards, tmp_path, stage="all", zero=zero, precision="bf16")
+    for stage in (1, 2):
+        rows = records(run, stage=stage)
+        assert len(rows) == STEPS and rows[-1]["loss"] < rows[0]["loss"]
+
+
+def test_one_rank_and_accumulation_see_the_same_global_batches(shards, tmp_path):
+    """1 rank x 2 accumulation steps of 16 = 2 ranks of 16: dropout aside, the same training."""
+    two = train(shards, tmp_path, name="two")
+    one = train(shards, tmp_path, "--accumulation=2", ranks=1, name="one")
+    first = [records(run)[0] for run in (one, two)]
+    assert first[0]["loss"] == pytest.approx(first[1]["loss"], rel=1e-2)
+    last = [records(run)[-1] for run in (one, two)]
+    assert last[0]["loss"] == pytest.approx(last[1]["loss"], rel=0.1)
+
+
+@pytest.mark.parametrize("system", ["mERE-LS", "mERE-LS-LA"])
+def test_other_systems_have_stage_one_only(shards, tmp_path, system):
+    run = train(shards, tmp_path, f"--system={system}", stage="all", ranks=1)
+    assert not (run / "checkpoints/stage2").exists()
+    assert records(run)[-1]["loss"] < records(run)[0]["loss"]
+
+
+def direct(*flags) -> subprocess.CompletedProcess:
+    """train.py started by its path, without a launcher."""
+    return subprocess.run(
+        [sys.executable, REPOSITORY / "mere_ds" / "train.py", *map(str, flags)], capture_output=True, text=True,
+        timeout=120,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--sede=1"], "unknown flag --sede (did you mean seed?)"),
+        (["--epochs=many"], "a whole number is wanted"),
+        (["--epochs"], "--epochs wants a value"),
+        ([], "--shards=... is missing"),
+    ],
+)
+def test_misuse_ends_before_any_work(flags, says):
+    result = direct(*flags)
+    assert result.returncode == 2 and says in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_contradictions_and_missing_things_are_one_line(shards, tmp_path):
+    ds = json.loads(deepspeed_config(tmp_path).read_text()) | {"gradient_accumulation_steps": 4}
+    (tmp_path / "ds4.json").write_text(json.dumps(ds))
+    base = [f"--shards={shards}", f"--run={tmp_path / 'r'}"]
+    clash = direct(*base, f"--deepspeed_config={tmp_path / 'ds4.json'}", "--accumulation=2")
+    assert clash.returncode == 2 and "contradicts gradient_accumulation_steps = 4" in clash.stderr
+    fp16 = direct(*base, f"--deepspeed_config={deepspeed_config(tmp_path, precision='fp16')}")
+    assert fp16.returncode == 2 and "fp16 needs a GPU" in fp16.stderr
+    no_stage_one = direct(*base, f"--deepspeed_config={deepspeed_config(tmp_path)}", "--stage=2")
+    assert no_stage_one.returncode == 2 and "train stage one first" in no_stage_one.stderr
+    no_shards = direct(f"--shards={tmp_path}", base[1], f"--deepspeed_config={deepspeed_config(tmp_path)}")
+    assert no_shards.returncode == 2 and "mere-ds shard" in no_shards.stderr
