@@ -8,7 +8,7 @@ from pathlib import Path
 import torch.distributed as dist
 
 from mere_ds.config import PRESETS, TrainConfig
-from mere_ds.encoders.sources import EncoderInfo, fingerprint, load_encoder, load_tokenizer
+from mere_ds.encoders.sources import fingerprint, load_encoder, load_tokenizer
 from mere_ds.errors import UserError
 from mere_ds.model.configuration import MereConfig
 from mere_ds.model.mere import MereModel
@@ -24,7 +24,7 @@ log = logging.getLogger("mere_ds")
 def open_shards(config: TrainConfig) -> Manifest:
     """The shards' manifest, checked against the files and the encoder asked for. Raises UserError."""
     manifest = Manifest.load(config.shards)
-    if config.encoder is not None and config.encoder != manifest.encoder["source"]:
+    if config.encoder is not None and config.encoder != manifest.encoder.source:
         manifest.check_tokenizer(fingerprint(load_tokenizer(config.encoder)))
     return manifest
 
@@ -32,7 +32,7 @@ def open_shards(config: TrainConfig) -> Manifest:
 def train_stage_one(session: Session, manifest: Manifest) -> dict:
     """Section 3.2: encoder, LA, relation classifier and entity heads on randomly concatenated sentences (eq. 10)."""
     model = MereModel.from_encoder(
-        load_encoder(Path(session.config.shards) / ENCODER, EncoderInfo.from_dict(manifest.encoder)),
+        load_encoder(Path(session.config.shards) / ENCODER, manifest.encoder),
         model_config(session.config, manifest),
     )
     return _train(session, 1, model, manifest, session.config.learning_rate)
@@ -49,7 +49,16 @@ def train_stage_two(session: Session, manifest: Manifest) -> dict:
     model = MereModel.from_pretrained(start)
     if model.config.labels != manifest.labels or model.config.languages != manifest.languages:
         raise UserError(f"{session.config.shards} has other labels or languages than stage one of {session.config.run}")
-    model.begin_stage_two()
+    c = session.config
+    model.begin_stage_two(
+        submodule_layers=list(c.submodule_layers),
+        bottleneck=c.bottleneck,
+        top_k=c.top_k,
+        renormalise_top_k=c.renormalise_top_k,
+        alpha=c.alpha,
+        beta=c.beta,
+        ordered_spans=c.ordered_spans,
+    )
     rate = session.config.learning_rate_stage_two or session.config.learning_rate
     return _train(session, 2, model, manifest, rate)
 
@@ -60,7 +69,7 @@ def model_config(config: TrainConfig, manifest: Manifest) -> MereConfig:
         languages=manifest.languages,
         labels=manifest.labels,
         label_mask=manifest.label_mask,
-        language_token_ids=[manifest.encoder["language_token_ids"][x] for x in manifest.languages],
+        language_token_ids=[manifest.encoder.language_token_ids[x] for x in manifest.languages],
         max_length=manifest.max_length,
         la_residual=config.la_residual,
         submodule_layers=list(config.submodule_layers),

@@ -1,0 +1,101 @@
+"""What a mERE model is made of, saved beside its weights as config.json."""
+
+from dataclasses import field
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig
+
+from mere_ds.errors import UserError
+
+POOLERS = ("auto", "encoder", "new")
+
+
+class MereConfig(PreTrainedConfig):
+    """Every choice of a mERE model; the defaults are the paper's (section 4.2).
+
+    Shapes are of N languages, U relation labels and T sub-modules; the first four fields have to be given. Raises
+    UserError for values that don't fit together.
+    """
+
+    model_type = "mere"
+
+    languages: list[str] = field(default_factory=list)
+    """N language codes; `languages_B` of a batch are indices into them."""
+    labels: list[str] = field(default_factory=list)
+    """U relation labels; `labels_B` of a batch are indices into them."""
+    label_mask: list[list[int]] = field(default_factory=list)
+    """N x U, 1 where the language has the relation: the only ones predicted for it."""
+    language_token_ids: list[int] = field(default_factory=list)
+    """N token ids of the language symbols `[xx]`, in the order of `languages`."""
+    encoder_config: dict[str, Any] = field(default_factory=dict)
+    """The encoder's own config with its `model_type`; `MereModel.from_encoder` fills it in."""
+    pooler: str = "auto"
+    """h_p of eq. 3: "encoder" (its own pooler), "new" (dense + tanh on the first token) or "auto" (its own if any)."""
+    max_length: int = 256
+    """Tokens of a sentence, the special ones included; kept for whoever tokenises, not enforced by the model."""
+    use_la: bool = True
+    """Whether there is a language-universal aggregator (eq. 4)."""
+    la_residual: bool = True
+    """Residual and LayerNorm around eq. 4; False is eq. 4 as printed."""
+    use_ls: bool = True
+    """Whether there is a language-specific switcher (eq. 5-8), made, trained and run in stage two."""
+    submodule_layers: list[int] = field(default_factory=lambda: [1, 1, 1, 2, 2, 2])
+    """Layers of eq. 7 in each of the T sub-modules."""
+    bottleneck: int = 1024
+    """b of eq. 7."""
+    top_k: int = 3
+    """Sub-modules that a language uses in prediction; training uses all T."""
+    renormalise_top_k: bool = True
+    """Whether the k largest f_t are scaled to sum to 1."""
+    alpha: float = 2.0
+    """Weight of the entity losses in eq. 12."""
+    beta: float = 1.0
+    """Weight of the relation loss in eq. 12."""
+    ordered_spans: bool = True
+    """Whether a decoded span has start <= end; False takes start and end by independent argmax."""
+    stage: int = 1
+    """1: everything but the switcher trains; 2: the switcher and the output layers on a frozen encoder."""
+    initializer_range: float = 0.02
+    """Standard deviation of new weights."""
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        for fits, advice in self._requirements():
+            if not fits:
+                raise UserError(f"model configuration: {advice}")
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """What is saved: also values equal to the defaults, which may change later, but no path of this machine."""
+        return {key: value for key, value in self.to_dict().items() if key != "_name_or_path"}
+
+    def make_encoder_config(self) -> PreTrainedConfig:
+        """The encoder's config as an object; UserError where none was given."""
+        if "model_type" not in self.encoder_config:
+            raise UserError("model configuration: encoder_config must be the encoder's config with its model_type")
+        return AutoConfig.for_model(**self.encoder_config)
+
+    def _requirements(self):
+        """(whether it holds, what to do) of every rule."""
+        N, U, T = len(self.languages), len(self.labels), len(self.submodule_layers)
+        yield 0 < N == len(set(self.languages)), "languages must be given, each once"
+        yield 0 < U == len(set(self.labels)), "labels must be given, each once"
+        yield (
+            len(self.label_mask) == N and all(len(row) == U and set(row) <= {0, 1} for row in self.label_mask),
+            f"label_mask must have a row of {U} zeros and ones (one a label) for each of the {N} languages",
+        )
+        yield all(any(row) for row in self.label_mask), "label_mask must leave every language at least one label"
+        yield (
+            len(self.language_token_ids) == N and all(i >= 0 for i in self.language_token_ids),
+            f"language_token_ids must hold one token id for each of the {N} languages",
+        )
+        yield self.pooler in POOLERS, f"pooler must be one of {', '.join(POOLERS)}, not {self.pooler!r}"
+        yield self.max_length >= 4, "max_length must be at least 4: [CLS], the language symbol, one word token, [SEP]"
+        yield T > 0 and min(self.submodule_layers) > 0, "submodule_layers must hold a positive number per sub-module"
+        yield self.bottleneck > 0, "bottleneck must be positive"
+        yield 1 <= self.top_k <= T, f"top_k must be between 1 and the number of sub-modules {T}, not {self.top_k}"
+        yield min(self.alpha, self.beta) >= 0, "alpha and beta must not be negative"
+        yield self.stage in (1, 2), f"stage must be 1 or 2, not {self.stage}"
+        yield self.stage == 1 or self.use_ls, "stage 2 trains the switcher: it needs use_ls"
+
+
+AutoConfig.register(MereConfig.model_type, MereConfig)

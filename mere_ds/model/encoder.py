@@ -1,0 +1,39 @@
+"""Equations 2 and 3, first half: tokens -> encoded tokens and one pooled vector a sentence.
+
+Shape suffixes: B sentences, M tokens (padded), D hidden size.
+"""
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from mere_ds.errors import UserError
+
+
+class CrossLingualEncoder(nn.Module):
+    """H of eq. 2, any BERT-like `AutoModel`, and the pooler that makes h_p of eq. 3.
+
+    `pooler` is `MereConfig.pooler`; the attribute `pooler_kind` says what "auto" came to ("encoder" or "new").
+    Raises UserError where the encoder's own pooler is wanted and it has none.
+    """
+
+    def __init__(self, model: PreTrainedModel, pooler: str):
+        super().__init__()
+        has_own = getattr(model, "pooler", None) is not None
+        if pooler == "encoder" and not has_own:
+            raise UserError(f"{type(model).__name__} has no pooler of its own: set pooler to new or auto")
+        self.pooler_kind = "encoder" if has_own and pooler != "new" else "new"
+        if has_own and self.pooler_kind == "new":
+            model.pooler = None  # its parameters would never get a gradient
+        self.model = model
+        D = model.config.hidden_size
+        self.pooler = nn.Linear(D, D) if self.pooler_kind == "new" else None
+
+    def forward(self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """h_BMD (eq. 2) and h_p as pooled_BD (eq. 3); `mask_BM` is true on real tokens."""
+        # No token types are given: an encoder that has them takes the first type for every token.
+        encoded = self.model(input_ids=token_ids_BM, attention_mask=mask_BM.long())
+        h_BMD = encoded.last_hidden_state
+        if self.pooler is None:
+            return h_BMD, encoded.pooler_output
+        return h_BMD, torch.tanh(self.pooler(h_BMD[:, 0]))

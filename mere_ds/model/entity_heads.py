@@ -1,0 +1,41 @@
+"""Equation 9: where the two entities start and end, given the relation.
+
+Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size, 4 positions y in the order hs, he, ts, te.
+"""
+
+import torch
+from torch import nn
+
+from mere_ds.model.precision import MASKED
+
+FIRST_WORD = 2
+"""Position of a sentence's first word token: `[CLS]` and the language symbol come before."""
+
+
+def word_tokens(mask_BM: torch.Tensor) -> torch.Tensor:
+    """True where an entity can be: not on `[CLS]`, the language symbol, `[SEP]` (the last real token) or padding."""
+    index_M = torch.arange(mask_BM.shape[1], device=mask_BM.device)
+    return (index_M >= FIRST_WORD) & (index_M < mask_BM.sum(dim=1, keepdim=True) - 1)
+
+
+class EntityHeads(nn.Module):
+    """tanh((h + r_e) W_y) U_y, where + is concatenation, for the four y at once.
+
+    (h + r_e) W_y is computed as h W_y[:D] + r_e W_y[D:]: the relation's half once a sentence instead of once a token.
+    """
+
+    def __init__(self, labels: int, hidden_size: int):
+        super().__init__()
+        self.relations = nn.Embedding(labels, hidden_size)  # E_r
+        self.token_half = nn.Linear(hidden_size, 4 * hidden_size, bias=False)  # W_y[:D], the four y side by side
+        self.relation_half = nn.Linear(hidden_size, 4 * hidden_size, bias=False)  # W_y[D:]
+        self.index_4D = nn.Parameter(torch.empty(4, hidden_size))  # U_y
+
+    def forward(self, h_BMD: torch.Tensor, mask_BM: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
+        """Logits over the tokens, B x M x 4 in fp32, `MASKED` on every token that is no word."""
+        B, M, D = h_BMD.shape
+        token_BM4D = self.token_half(h_BMD).view(B, M, 4, D)
+        relation_B14D = self.relation_half(self.relations(labels_B)).view(B, 1, 4, D)
+        product_BM4D = torch.tanh(token_BM4D + relation_B14D) * self.index_4D
+        logits_BM4 = product_BM4D.sum(dim=-1, dtype=torch.promote_types(product_BM4D.dtype, torch.float32))
+        return logits_BM4.masked_fill(~word_tokens(mask_BM).unsqueeze(-1), MASKED)

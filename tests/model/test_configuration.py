@@ -1,0 +1,86 @@
+import json
+
+import pytest
+from transformers import AutoConfig
+
+from mere_ds.config import PRESETS
+from mere_ds.errors import UserError
+from mere_ds.model.configuration import MereConfig
+from tests.model.samples import tiny_config
+
+
+def test_defaults_are_the_paper_s():
+    config = MereConfig(languages=["de"], labels=["a"], label_mask=[[1]], language_token_ids=[5])
+    assert sorted(config.submodule_layers) == [1, 1, 1, 2, 2, 2]
+    assert (config.bottleneck, config.top_k, config.alpha, config.beta, config.max_length) == (1024, 3, 2.0, 1.0, 256)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"languages": []},
+        {"languages": ["de", "de", "ko"]},
+        {"labels": ["a", "a", "b", "c"]},
+        {"label_mask": [[1, 1, 0, 0]]},
+        {"label_mask": [[1, 1, 0]] * 3},
+        {"label_mask": [[2, 1, 0, 0]] * 3},
+        {"label_mask": [[0, 0, 0, 0]] * 3},
+        {"language_token_ids": [5, 6]},
+        {"language_token_ids": [5, 6, -1]},
+        {"pooler": "mean"},
+        {"max_length": 3},
+        {"submodule_layers": []},
+        {"submodule_layers": [1, 0]},
+        {"bottleneck": 0},
+        {"top_k": 0},
+        {"top_k": 4},
+        {"alpha": -1.0},
+        {"stage": 3},
+        {"stage": 2, "use_ls": False},
+    ],
+    ids=str,
+)
+def test_values_that_do_not_fit_are_refused_in_one_line(choices):
+    with pytest.raises(UserError) as caught:
+        tiny_config(**choices)
+    assert "\n" not in str(caught.value)
+
+
+def test_encoder_config_is_needed_to_make_the_encoder():
+    with pytest.raises(UserError, match="model_type"):
+        tiny_config().make_encoder_config()
+
+
+def test_json_round_trip(tmp_path):
+    config = tiny_config(encoder_config={"model_type": "bert", "hidden_size": 8}, stage=2, alpha=1.5)
+    config.save_pretrained(tmp_path)
+    again = AutoConfig.from_pretrained(tmp_path)
+    assert isinstance(again, MereConfig)
+    assert again.to_diff_dict() == config.to_diff_dict()
+    assert again.make_encoder_config().hidden_size == 8
+
+
+def test_defaults_are_written_down_and_paths_are_not(tmp_path):
+    tiny_config().save_pretrained(tmp_path)
+    MereConfig.from_pretrained(tmp_path).save_pretrained(tmp_path)
+    text = (tmp_path / "config.json").read_text()
+    assert json.loads(text)["beta"] == 1.0
+    assert str(tmp_path) not in text
+
+
+def test_two_hundred_languages(tmp_path):
+    languages = [f"x{n}" for n in range(200)]
+    config = MereConfig(
+        languages=languages, labels=["a", "b"], label_mask=[[1, 1]] * 200, language_token_ids=list(range(200))
+    )
+    config.save_pretrained(tmp_path)
+    assert MereConfig.from_pretrained(tmp_path).languages == languages
+
+
+def test_presets_are_the_systems_of_table_2():
+    made = {name: tiny_config(**choices) for name, choices in PRESETS.items()}
+    assert {name: (config.use_la, config.use_ls) for name, config in made.items()} == {
+        "mERE": (True, True),
+        "mERE-LS": (True, False),
+        "mERE-LS-LA": (False, False),
+    }

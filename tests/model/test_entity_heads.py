@@ -1,0 +1,56 @@
+import numpy as np
+import torch
+
+from mere_ds.model.entity_heads import EntityHeads, word_tokens
+from mere_ds.model.precision import MASKED
+from tests.model.reference import arrays, equation_9, head_matrices
+
+
+def sample(lengths, width, hidden_size=6):
+    torch.manual_seed(0)
+    heads = EntityHeads(3, hidden_size).double()
+    for parameter in heads.parameters():
+        torch.nn.init.normal_(parameter)
+    h_BMD = torch.randn(len(lengths), width, hidden_size, dtype=torch.float64)
+    mask_BM = torch.arange(width) < torch.tensor(lengths).unsqueeze(1)
+    return heads, h_BMD, mask_BM, torch.arange(len(lengths)) % 3
+
+
+def test_equation_9():
+    lengths = [7, 5, 4, 8]
+    heads, h_BMD, mask_BM, labels_B = sample(lengths, 8)
+    ours = heads(h_BMD, mask_BM, labels_B).detach().numpy()
+    weights = arrays(heads)
+    for b, length in enumerate(lengths):
+        r_e = weights["relations.weight"][labels_B[b]]
+        for y, (W_y, U_y) in enumerate(head_matrices(weights, prefix="")):
+            logits = equation_9(h_BMD[b].numpy(), r_e, W_y, U_y)
+            words = np.arange(8)[2 : length - 1]
+            np.testing.assert_allclose(ours[b, words, y], logits[words], atol=1e-10)
+            assert (np.delete(ours[b, :, y], words) == MASKED).all()
+
+
+def test_gradient():
+    heads, h_BMD, mask_BM, labels_B = sample([5, 4], 5, hidden_size=3)
+    names, weights = zip(*heads.named_parameters(), strict=True)
+
+    def function(h_BMD, *weights):
+        values = dict(zip(names, weights, strict=True))
+        return torch.func.functional_call(heads, values, (h_BMD, mask_BM, labels_B))[:, 2:4]
+
+    assert torch.autograd.gradcheck(function, (h_BMD.requires_grad_(), *weights))
+
+
+def test_words_are_neither_special_tokens_nor_padding():
+    mask_BM = torch.arange(6) < torch.tensor([[6], [4], [3], [1]])
+    assert word_tokens(mask_BM).int().tolist() == [
+        [0, 0, 1, 1, 1, 0],
+        [0, 0, 1, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0],
+    ]
+
+
+def test_logits_are_fp32_in_half_precision():
+    heads, h_BMD, mask_BM, labels_B = sample([5, 4], 5)
+    assert heads.bfloat16()(h_BMD.bfloat16(), mask_BM, labels_B).dtype == torch.float32
