@@ -30,7 +30,7 @@ def run(component: Callable | dict[str, Callable], argv: list[str], name: str) -
     try:
         fire.Fire(component, command=_checked(component, argv, name), name=name)
     except UserError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        sys.stderr.write(f"{name}: {error}\n")  # one write: ranks share the stream
         sys.exit(2)
     except BrokenPipeError:  # the reader of our output (head, less) has left
         sys.stderr.close()

@@ -32,7 +32,11 @@ def score_split(
     shown each batch with its predictions.
     """
     plan = EpochPlan(
-        *manifest.index(split), manifest.shard_sizes(split), global_batch=EVALUATION_BATCH * ranks, shuffle=False
+        manifest.lengths(split),
+        manifest.language_ids(split),
+        manifest.shard_sizes(split),
+        global_batch=EVALUATION_BATCH * ranks,
+        shuffle=False,
     )
     counts_NC = torch.zeros(len(manifest.languages), len(COLUMNS), dtype=torch.int64, device=device)
     with torch.no_grad(), ShardReader(folder, manifest, split, plan, rank, ranks, micro=EVALUATION_BATCH) as reader:

@@ -167,7 +167,7 @@ class MereModel(PreTrainedModel):
 
     @torch.no_grad()
     def begin_stage_two(self, **choices) -> None:
-        """Put a fresh switcher in, its language table the encoder's embeddings of the language symbols; freeze the rest.
+        """Put in a new switcher, its language table the encoder's embeddings of the language symbols; freeze the rest.
 
         `choices` replace the config's for the switcher (such as `submodule_layers`), so that one stage one can serve
         several. To be called on whole weights, before DeepSpeed partitions them. UserError for a model without LS and

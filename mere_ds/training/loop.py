@@ -74,7 +74,8 @@ class StageTrainer:
     def _plan(self, epoch: int) -> EpochPlan:
         c, m = self.session.config, self.manifest
         return EpochPlan(
-            *m.index("train"),
+            m.lengths("train"),
+            m.language_ids("train"),
             m.shard_sizes("train"),
             c.batch_size * self.session.ranks * c.accumulation,
             concatenate=self.concatenate,

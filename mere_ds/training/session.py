@@ -9,6 +9,7 @@ import deepspeed
 import torch
 import torch.distributed as dist
 from deepspeed.utils import logger as deepspeed_logger
+from transformers.utils import logging as transformers_logging
 
 from mere_ds.config import TrainConfig
 from mere_ds.training.deepspeed_config import check_precision, merge, read_config
@@ -43,6 +44,7 @@ def open_session(config: TrainConfig, given: frozenset[str]) -> Session:
     check_precision(ds, device)
     folder = RunFolder(config.run)
     _join_process_group(rank, ranks, local, device)
+    transformers_logging.disable_progress_bar()  # ours is the one that tells something
     session = Session(config, ds, folder, rank, ranks, device)
     if session.leads:
         folder.create()

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch.distributed as dist
@@ -111,13 +112,22 @@ def _train(session: Session, stage: int, model: MereModel, manifest: Manifest, r
 
 def save_model(folder: RunFolder, tokenizer: Path, model: MereModel, state: dict, facts: dict, better: bool) -> None:
     """Save weights, config and tokenizer as `last`, and as `best` too if `better`; each appears whole or not at all."""
-    stage = folder.stage(facts["stage"])
-    for which in ["last"] + ["best"] * better:
-        part, whole = stage / f"{which}.part", stage / which
-        shutil.rmtree(part, ignore_errors=True)
+    last, best = (folder.model(facts["stage"], which) for which in ("last", "best"))
+
+    def write(part: Path) -> None:
         model.save_pretrained(part, state_dict=state)
         load_tokenizer(tokenizer).save_pretrained(part)
         write_json(part / "training.json", facts)
-        if whole.exists():
-            shutil.rmtree(whole)
-        os.replace(part, whole)
+
+    _replace(last, write)
+    if better:
+        _replace(best, lambda part: shutil.copytree(last, part))
+
+
+def _replace(folder: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a folder beside `folder`, then put it in its place."""
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    write(part)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(part, folder)

@@ -1,0 +1,156 @@
+"""Checks a language file: `python -m mere_ds.corpus.synthetic.checking de [--samples=20]`."""
+
+import argparse
+import re
+import sys
+from math import prod
+from random import Random
+
+from mere_ds.corpus.synthetic.grammar import LANGUAGES_DIR, Language, parse_language
+from mere_ds.corpus.synthetic.parts import Choice, Digits, Name, Names, Number, Part, is_test_name
+from mere_ds.corpus.synthetic.roles import FEWEST_CLAUSES, FEWEST_OF_OWN_KIND, FEWEST_PATTERNS, FEWEST_SURFACES
+from mere_ds.corpus.synthetic.sentences import CONTINUATIONS, Writer
+from mere_ds.corpus.synthetic.shares import LABELS
+
+_DRAWS = 3000
+_FEWEST_OF_A_SIDE = 3
+_FEWEST_TAIL_FIRST = 0.25
+_INSIDE_WORD = re.compile(r"\w<e[12]>\w|\w</e[12]>\w")
+
+
+def problems(code: str, language: Language) -> list[str]:
+    """What is wrong with a compiled language, a line each; empty if nothing is."""
+    cycle = _cycle(language)
+    return [cycle] if cycle else _label_problems(code, language) + _clause_problems(language) + _kind_problems(language)
+
+
+def _label_problems(code: str, language: Language) -> list[str]:
+    found = [f"label {label} is missing" for label in LABELS[code] if label not in language.labels]
+    found += [f"label {label} is not one of this language" for label in language.labels if label not in LABELS[code]]
+    patterns = [pattern for of_label in language.labels.values() for pattern in of_label]
+    for label, of_label in language.labels.items():
+        if len(set(of_label)) < FEWEST_PATTERNS:
+            found.append(f"label {label} has fewer than {FEWEST_PATTERNS} patterns")
+        found += [f"label {label}: a pattern ends without a full stop" for p in of_label if not _stops(p.parts)]
+        if len({pattern.head_first for pattern in of_label}) == 1:
+            found.append(f"label {label}: head and tail stand in the same order in all patterns")
+    share = sum(not pattern.head_first for pattern in patterns) / max(1, len(patterns))
+    if share < _FEWEST_TAIL_FIRST:
+        found.append(f"the tail stands first in {share:.0%} of the patterns only")
+    return found
+
+
+def _clause_problems(language: Language) -> list[str]:
+    found = []
+    for where, clauses in language.clauses.items():
+        if len(set(clauses)) < FEWEST_CLAUSES[where]:
+            found.append(f"[{where}] has fewer than {FEWEST_CLAUSES[where]} lines")
+        named = sum(any(isinstance(p, Name) and p.kind in language.entity_kinds for p in parts) for parts in clauses)
+        if named < len(clauses) / 2:
+            found.append(f"[{where}]: fewer than half of the lines hold a name of an entity kind")
+    found += ["[after]: a line ends without a full stop" for parts in language.clauses["after"] if not _stops(parts)]
+    if not any(isinstance(p[0], str) and p[0].startswith(CONTINUATIONS) for p in language.clauses["after"]):
+        found.append(f"[after]: no line starts with one of {' '.join(CONTINUATIONS)}")
+    return found
+
+
+def _stops(parts: tuple[Part, ...]) -> bool:
+    return isinstance(parts[-1], str) and parts[-1].endswith(".")
+
+
+def _kind_problems(language: Language) -> list[str]:
+    found, rng = [], Random(0)
+    for kind in sorted(language.entity_kinds):
+        fewest = FEWEST_SURFACES.get(kind, FEWEST_OF_OWN_KIND)
+        if combinations(language, kind) < fewest:
+            found.append(f"kind {kind} has {combinations(language, kind)} names, fewer than {fewest}")
+        streams = [Names(language.kinds, set(), rng, test) for test in (False, True)]  # years keep to their side
+        surfaces = sorted({stream.surface(kind) for stream in streams for _ in range(_DRAWS)})
+        tests = sum(map(is_test_name, surfaces))
+        if min(tests, len(surfaces) - tests) < _FEWEST_OF_A_SIDE:
+            found.append(f"kind {kind}: {tests} of {len(surfaces)} names are test names; write more or other names")
+        odd = [s for s in surfaces if s != s.strip(" .,;:!?()|،؛") or "<" in s or ">" in s or "  " in s]
+        if odd:
+            found.append(f"kind {kind}: odd edges or spaces in {odd[:3]}")
+    years = {part for parts in _all_parts(language) for part in parts if isinstance(part, Number) and part.is_year}
+    for year in sorted(years, key=str):
+        tests = sum(is_test_name(year.written(value)) for value in range(year.low, year.high + 1))
+        if min(tests, year.high - year.low + 1 - tests) < _FEWEST_OF_A_SIDE:
+            found.append(f"{{{year.low}..{year.high}}}: too few test or training years; widen the range")
+    used = {part.kind for parts in _all_parts(language) for part in parts if isinstance(part, Name)}
+    idle = sorted(set(language.kinds) - used - language.entity_kinds)
+    choices = [part for parts in _all_parts(language) for part in parts if isinstance(part, Choice)]
+    literal = {text for choice in choices for text in choice.texts} & set(language.kinds)
+    found += [f"{{...|{kind}|...}} is the text itself, not the kind {kind}" for kind in sorted(literal)]
+    return found + [f"kind {kind} is not used" for kind in idle]
+
+
+def _all_parts(language: Language):
+    for alternatives in (*language.kinds.values(), *language.clauses.values()):
+        yield from alternatives
+    for patterns in language.labels.values():
+        yield from (pattern.parts for pattern in patterns)
+
+
+def _cycle(language: Language) -> str | None:
+    """A kind that is a part of itself, if there is one."""
+    inside = {
+        kind: {part.kind for parts in alternatives for part in parts if isinstance(part, Name)}
+        for kind, alternatives in language.kinds.items()
+    }
+    while any(leaves := [kind for kind, parts in inside.items() if not parts]):
+        for kind in leaves:
+            del inside[kind]
+        for parts in inside.values():
+            parts.difference_update(leaves)
+    return f"these kinds are parts of themselves or have no names: {sorted(inside)}" if inside else None
+
+
+def combinations(language: Language, kind: str) -> int:
+    """How many ways there are to compose a name of this kind."""
+    return sum(prod(_ways(language, part) for part in parts) for parts in language.kinds[kind])
+
+
+def _ways(language: Language, part: Part) -> int:
+    if isinstance(part, Name):
+        return combinations(language, part.kind)
+    if isinstance(part, Choice):
+        return len(part.texts)
+    if isinstance(part, Number):
+        return part.high - part.low + 1
+    return 9 * 10 ** (part.count - 1) if isinstance(part, Digits) else 1
+
+
+def samples(code: str, language: Language, count: int, seed: int = 0) -> list[str]:
+    """Sample training sentences, the labels in turn, each with its label before it."""
+    writer = Writer(language, Random(seed), test=False)
+    written = [writer.sentence(LABELS[code][index % len(LABELS[code])]) for index in range(count)]
+    return [f"{sentence.label}: {sentence.text}" for sentence in written]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Check a language file of the synthetic corpus.")
+    parser.add_argument("code", choices=sorted(LABELS))
+    parser.add_argument("--samples", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    text = (LANGUAGES_DIR / f"{options.code}.txt").read_text(encoding="utf-8")
+    try:
+        language = parse_language(text)
+    except ValueError as faults:
+        print(faults)
+        return 1
+    found = problems(options.code, language)
+    print("\n".join(found) or "no problem found")
+    if any(label not in language.labels for label in LABELS[options.code]) or _cycle(language):
+        return 1
+    rows = samples(options.code, language, max(500, options.samples), options.seed)
+    inside = sum(bool(_INSIDE_WORD.search(row)) for row in rows) / len(rows)
+    words = sorted(len(row.split()) - 1 for row in rows)
+    print(f"marks inside words: {inside:.0%}; words: median {words[len(words) // 2]}, most {words[-1]}")
+    print("\n".join(rows[: options.samples]))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

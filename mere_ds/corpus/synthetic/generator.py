@@ -1,0 +1,182 @@
+"""Writes a synthetic corpus in SMiLER's form: its languages, shares, labels, file names and quirks, other sentences."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
+from multiprocessing import get_context
+from pathlib import Path
+from random import Random
+
+from tqdm import tqdm
+
+from mere_ds.corpus.languages import SMILER_LANGUAGES, parse_languages
+from mere_ds.corpus.reading import COLUMNS, ENGLISH_SIZES
+from mere_ds.corpus.synthetic.grammar import load_language
+from mere_ds.corpus.synthetic.quirks import Quirks, Row
+from mere_ds.corpus.synthetic.sentences import Sentence, Writer
+from mere_ds.corpus.synthetic.shares import (
+    FEWEST_TRAIN_OF_LABEL,
+    LABEL_COUNTS,
+    LABELS,
+    label_sizes,
+    split_sizes,
+)
+from mere_ds.errors import UserError
+
+CHUNK = 10_000
+FEWEST_OF_LANGUAGE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Up to `CHUNK` sentences of one file: the place of their labels in the language's `LABELS`, one byte each."""
+
+    file: str
+    language: str
+    test: bool
+    number: int
+    labels: bytes
+    seed: int
+    quirks: bool
+
+
+def synthesize(
+    out: str | Path,
+    sentences: int,
+    seed: int = 0,
+    languages: str | Sequence[str] = "all",
+    english: str = "small",
+    quirks: bool = True,
+    at_least: int = 0,
+    processes: int | None = None,
+) -> dict:
+    """Write `{language}_corpora_{train,test}.tsv` files with exactly `sentences` sentences in all to the folder `out`.
+
+    Languages get the shares of Table 1 of the mERE paper, labels those of SMiLER; `english` (small, mid, full) sets the
+    share of English and its file name. Test is 2.0 % of every language, at least 20 sentences where three training
+    sentences a label remain. Entities of the test files (case aside) never occur in training files.
+    No language gets fewer than `at_least` sentences where `sentences` reaches for that (Table 1 gives Ukrainian 0.3 %).
+    `quirks=False` leaves SMiLER's quirks out, so that every row can be kept. The bytes depend on the arguments but not
+    on `processes` (all processors if None). Memory is bounded by some chunks of 10,000 sentences.
+
+    Returns {"sentences", "train", "test", "quirks": {quirk: rows}, "files": {name: {"sentences", "labels"}}}.
+    Raises UserError for too few sentences, an unknown language or an unknown size of English.
+    """
+    codes = _codes(languages)
+    if english not in ENGLISH_SIZES:
+        raise UserError(f"--english is {english!r}: pass one of {', '.join(ENGLISH_SIZES)}")
+    if sentences < FEWEST_OF_LANGUAGE * len(codes):
+        raise UserError(
+            f"--sentences={sentences} is too few: {len(codes)} languages need {FEWEST_OF_LANGUAGE * len(codes)}"
+        )
+    if at_least < 0:
+        raise UserError(f"--at_least={at_least}: pass 0 or more")
+    if processes is not None and processes < 1:
+        raise UserError(f"--processes={processes}: pass 1 or more")
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = _files(codes, sentences, english, at_least)
+    chunks = [list(_chunks(name, *file, seed, quirks)) for name, file in files.items()]
+    counts: Counter = Counter()
+    with (
+        tqdm(total=sentences, unit=" sentences", unit_scale=True, disable=None) as bar,
+        _ordered(list(chain(*chunks)), processes or os.cpu_count() or 1) as written,
+    ):
+        for name, of_file in zip(files, chunks, strict=True):
+            _write(folder / name, of_file, written, counts, bar)
+    sizes = {name: {"sentences": sum(labels.values()), "labels": labels} for name, (_, _, labels) in files.items()}
+    test = sum(size["sentences"] for name, size in sizes.items() if name.endswith("_test.tsv"))
+    return {
+        "sentences": sentences,
+        "train": sentences - test,
+        "test": test,
+        "quirks": dict(sorted(counts.items())),
+        "files": sizes,
+    }
+
+
+def _codes(languages: str | Sequence[str]) -> list[str]:
+    codes = parse_languages(languages)
+    if codes == "all":
+        return list(SMILER_LANGUAGES)
+    unknown = [code for code in codes if code not in SMILER_LANGUAGES]
+    if unknown:
+        raise UserError(f"--languages: no sentences for {', '.join(unknown)}; there are {', '.join(SMILER_LANGUAGES)}")
+    return codes
+
+
+def _files(
+    codes: Sequence[str], sentences: int, english: str, at_least: int
+) -> dict[str, tuple[str, bool, dict[str, int]]]:
+    """{file name: (language, whether it is a test file, {label: sentences})}."""
+    files = {}
+    for code, (train, test) in split_sizes(sentences, codes, english, at_least).items():
+        stem = ENGLISH_SIZES[english] if code == "en" else code
+        files[f"{stem}_corpora_train.tsv"] = (code, False, label_sizes(code, train, FEWEST_TRAIN_OF_LABEL))
+        files[f"{stem}_corpora_test.tsv"] = (code, True, label_sizes(code, test, 1))
+    return files
+
+
+def _chunks(file: str, code: str, test: bool, labels: dict[str, int], seed: int, quirks: bool) -> Iterator[Chunk]:
+    order = bytearray().join(bytes([LABELS[code].index(label)]) * count for label, count in labels.items())
+    Random(f"{seed}/{file}/labels").shuffle(order)
+    for number, start in enumerate(range(0, len(order), CHUNK)):
+        yield Chunk(file, code, test, number, bytes(order[start : start + CHUNK]), seed, quirks)
+
+
+@contextmanager
+def _ordered(chunks: list[Chunk], processes: int) -> Iterator[Iterator[tuple[bytes, Counter]]]:
+    """What `write_chunk` makes of the chunks, in their order, by several processes; few results wait in memory."""
+    if processes == 1 or len(chunks) == 1:
+        yield map(write_chunk, chunks)
+        return
+    with ProcessPoolExecutor(min(processes, len(chunks)), mp_context=get_context("spawn")) as pool:
+        yield _in_order(pool, iter(chunks), 2 * processes)
+
+
+def _in_order(pool: ProcessPoolExecutor, chunks: Iterator[Chunk], ahead: int) -> Iterator[tuple[bytes, Counter]]:
+    waiting = [pool.submit(write_chunk, chunk) for chunk in islice(chunks, ahead)]
+    while waiting:
+        result = waiting.pop(0).result()
+        waiting += [pool.submit(write_chunk, chunk) for chunk in islice(chunks, 1)]
+        yield result
+
+
+def _write(path: Path, chunks: list[Chunk], written: Iterator[tuple[bytes, Counter]], counts: Counter, bar) -> None:
+    """One file, under a temporary name until it is whole."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(("\t".join(COLUMNS) + "\n").encode())
+        for chunk in chunks:
+            text, quirks = next(written)
+            file.write(text)
+            counts.update(quirks)
+            bar.update(len(chunk.labels))
+    os.replace(part, path)
+
+
+def write_chunk(chunk: Chunk) -> tuple[bytes, Counter]:
+    """The chunk's rows as UTF-8, and how many rows of each quirk they hold. Ids go on from chunk to chunk."""
+    rng = Random(f"{chunk.seed}/{chunk.file}/{chunk.number}")
+    writer = Writer(load_language(chunk.language), rng, chunk.test)
+    names = LABELS[chunk.language]
+    quirks = Quirks(writer, {label: LABEL_COUNTS[label] for label in names})
+    counts: Counter = Counter()
+    lines = []
+    for place, index in enumerate(chunk.labels, start=chunk.number * CHUNK):
+        label = names[index]
+        quirk = quirks.draw(label) if chunk.quirks else ""
+
+        def plain(sentence: Sentence, row_id: str = str(place)) -> Row:
+            return Row(row_id, sentence.head, sentence.tail, sentence.label, sentence.text, chunk.language)
+
+        if quirk:
+            counts[quirk] += 1
+            lines += [row.line() for row in quirks.rows(quirk, label, plain)]
+        else:
+            lines.append(plain(writer.sentence(label)).line())
+    return "".join(lines).encode(), counts

@@ -1,0 +1,176 @@
+"""Language files -> compiled sentence patterns, name lists and clauses.
+
+A file has sections: `[kind NAME]` (a name list), `[label NAME]` (patterns), `[before]`, `[after]`, `[aside]` (clauses).
+Braces in their lines: `{head}`, `{tail:kind}` (the entities), `{kind}` (another name, or a part of one), `{^kind}`
+(with a capital first letter), `{a|b}` (one of these texts), `{1850..2023}`, `{100..9000:,}` (a number), `{#5}` (digits)
+and, in a pattern, `{aside}`. A clause of `[after]` that starts with a comma or semicolon continues the sentence before.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from mere_ds.corpus.synthetic.parts import Aside, Choice, Digits, Entity, Name, Number, Part, Parts
+from mere_ds.corpus.synthetic.roles import LABEL_KINDS
+
+LANGUAGES_DIR = Path(__file__).parent / "languages"
+
+_SECTION = re.compile(r"\[(kind|label) ([A-Za-z0-9_-]+)\]|\[(before|after|aside)\]")
+_BRACE = re.compile(r"\{([^{}]*)\}")
+_NUMBER = re.compile(r"(\d+)\.\.(\d+)(?::([,._]|ar|fa,?))?")
+_DIGITS = re.compile(r"#(\d+)(?::(ar|fa))?")
+_ENTITY = re.compile(r"(\^?)(head|tail)(?::([a-z0-9_]+))?")
+_NAME = re.compile(r"(\^?)([a-z0-9_]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One core sentence: its parts, the kinds of its entities, and whether the head stands first."""
+
+    parts: Parts
+    head: str
+    tail: str
+    head_first: bool
+
+
+@dataclass(slots=True)
+class Language:
+    """One compiled language file. `entity_kinds` are the kinds whose names are test names or training names."""
+
+    kinds: dict[str, list[Parts]] = field(default_factory=dict)
+    labels: dict[str, list[Pattern]] = field(default_factory=dict)
+    clauses: dict[str, list[Parts]] = field(default_factory=lambda: {"before": [], "after": [], "aside": []})
+    entity_kinds: set[str] = field(default_factory=set)
+
+
+@cache
+def load_language(code: str) -> Language:
+    """The language of `languages/<code>.txt`, compiled once a process. Raises ValueError with every fault of it."""
+    return parse_language((LANGUAGES_DIR / f"{code}.txt").read_text(encoding="utf-8"))
+
+
+def parse_language(text: str) -> Language:
+    """Compile a language file's text. Raises ValueError that lists every fault with its line number."""
+    language, faults = Language(), []
+    add: Callable[[str], None] | None = None
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        try:
+            if line.startswith("["):
+                add = _open_section(language, line)
+            elif add is None:
+                raise ValueError("a line before the first section")
+            else:
+                add(line)
+        except ValueError as fault:
+            faults.append(f"line {number}: {fault}: {line}")
+    faults += _unknown_kinds(language)
+    if faults:
+        raise ValueError("\n".join(faults))
+    language.entity_kinds = _entity_kinds(language)
+    return language
+
+
+def _open_section(language: Language, line: str) -> Callable[[str], None]:
+    """What to do with the lines of the section that this line opens."""
+    match = _SECTION.fullmatch(line)
+    if not match:
+        raise ValueError("not a section")
+    what, name, clause = match.groups()
+    if clause:
+        return lambda text: language.clauses[clause].append(_parts(text))
+    if what == "kind":
+        if name in ("head", "tail", "aside"):
+            raise ValueError("a kind may not have this name")
+        alternatives = language.kinds.setdefault(name, [])
+        return lambda text: alternatives.extend(_parts(one.strip()) for one in text.split(" | "))
+    if name not in LABEL_KINDS:
+        raise ValueError("unknown label")
+    patterns = language.labels.setdefault(name, [])
+    return lambda text: patterns.append(_pattern(name, text))
+
+
+def _pattern(label: str, text: str) -> Pattern:
+    default = dict(zip(("head", "tail"), LABEL_KINDS[label], strict=True))
+    parts = tuple(
+        Entity(part.slot, part.kind or default[part.slot], part.capital) if isinstance(part, Entity) else part
+        for part in _parts(text)
+    )
+    entities = [part for part in parts if isinstance(part, Entity)]
+    if sorted(entity.slot for entity in entities) != ["head", "tail"]:
+        raise ValueError("head and tail must stand exactly once each")
+    kinds = {entity.slot: entity.kind for entity in entities}
+    return Pattern(parts, kinds["head"], kinds["tail"], entities[0].slot == "head")
+
+
+def _parts(text: str) -> Parts:
+    """A line as literal texts and parts to draw."""
+    pieces = _BRACE.split(text)
+    if any(brace in piece for piece in pieces[::2] for brace in "{}"):
+        raise ValueError("unbalanced brace")
+    if any(mark in text for mark in "<>\t"):
+        raise ValueError("a mark or a tab")
+    if not text:
+        raise ValueError("an empty alternative")
+    parts = [_brace(piece) if index % 2 else piece for index, piece in enumerate(pieces)]
+    return tuple(part for part in parts if part != "")
+
+
+def _brace(inside: str) -> Part:
+    if inside == "aside":
+        return Aside()
+    if "|" in inside:
+        return Choice(tuple(inside.split("|")))
+    if match := _NUMBER.fullmatch(inside):
+        low, high, form = int(match[1]), int(match[2]), match[3] or ""
+        if low > high:
+            raise ValueError("an empty range")
+        return Number(low, high, form)
+    if match := _DIGITS.fullmatch(inside):
+        return Digits(int(match[1]), match[2] or "")
+    if match := _ENTITY.fullmatch(inside):
+        return Entity(match[2], match[3] or "", bool(match[1]))
+    if match := _NAME.fullmatch(inside):
+        return Name(match[2], bool(match[1]))
+    raise ValueError(f"cannot read {{{inside}}}")
+
+
+def _lines(language: Language):
+    """Every compiled line with a word that says where it stands."""
+    for kind, alternatives in language.kinds.items():
+        yield from ((f"kind {kind}", parts) for parts in alternatives)
+    for label, patterns in language.labels.items():
+        yield from ((f"label {label}", pattern.parts) for pattern in patterns)
+    for place, clauses in language.clauses.items():
+        yield from ((place, parts) for parts in clauses)
+
+
+def _unknown_kinds(language: Language) -> list[str]:
+    used = {
+        (where, part.kind) for where, parts in _lines(language) for part in parts if isinstance(part, Name | Entity)
+    }
+    unknown = [f"[{where}]: kind {kind} is not defined" for where, kind in sorted(used) if kind not in language.kinds]
+    misplaced = [
+        f"[{where}]: {{head}}, {{tail}} and {{aside}} stand in patterns only"
+        for where, parts in _lines(language)
+        if not where.startswith("label ") and any(isinstance(part, Entity | Aside) for part in parts)
+    ]
+    return unknown + misplaced
+
+
+def _entity_kinds(language: Language) -> set[str]:
+    """The kinds used as head or tail, and the kinds they consist of without change (`person` = `{person_f}` | ...)."""
+    found: set[str] = set()
+    todo = [
+        kind for patterns in language.labels.values() for pattern in patterns for kind in (pattern.head, pattern.tail)
+    ]
+    while todo:
+        kind = todo.pop()
+        if kind not in found:
+            found.add(kind)
+            todo += [parts[0].kind for parts in language.kinds[kind] if len(parts) == 1 and isinstance(parts[0], Name)]
+    return found

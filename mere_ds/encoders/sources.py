@@ -1,0 +1,232 @@
+"""Where an encoder comes from: `tiny`, `e5-small`, a folder, or a name on the hub.
+
+`build_encoder` makes a folder with the configuration and the tokenizer, language symbols included, that shards and
+checkpoints carry with them; `load_encoder` makes the model.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils import logging as transformers_logging
+
+from mere_ds.encoders import e5, hub
+from mere_ds.encoders import tiny as tiny_bert
+from mere_ds.encoders.tiny import TinySize
+from mere_ds.encoders.tokens import (
+    add_languages,
+    fingerprint,
+    first_line,
+    language_symbol,
+    load_tokenizer,
+    roles_of,
+    save_tokenizer,
+    wrap,
+)
+from mere_ds.encoders.weights import new_rows
+from mere_ds.errors import UserError
+
+__all__ = [
+    "EncoderInfo",
+    "TinySize",
+    "build_encoder",
+    "fingerprint",
+    "language_symbol",
+    "load_encoder",
+    "load_tokenizer",
+]
+
+
+@dataclass(frozen=True)
+class EncoderInfo:
+    """What a shard manifest and a checkpoint remember of their encoder."""
+
+    source: str
+    """As given; a folder as its absolute path."""
+    kind: str
+    """"tiny", "e5-small", "folder" or "hub"."""
+    revision: str | None
+    """The hub's commit, so that the weights fetched later belong to this tokenizer."""
+    weights_in_folder: bool
+    """Whether the weights lie in the built folder, or still where they came from."""
+    hidden_size: int
+    vocab_size: int
+    """Rows of the word embeddings, added tokens included."""
+    max_length: int
+    """The longest sequence that the encoder takes, in tokens."""
+    language_token_ids: dict[str, int]
+    new_token_ids: list[int]
+    """Tokens whose embeddings the source doesn't have."""
+    seed: int
+    fingerprint: str
+    """Of the tokenizer."""
+
+    def as_dict(self) -> dict:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "EncoderInfo":
+        """The inverse of `as_dict`; UserError if another version of this package wrote the values."""
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise UserError(
+                "the encoder's description is of another version of this package: make the shards anew"
+            ) from error
+
+
+def build_encoder(
+    source: str,
+    out: Path,
+    texts: Callable[[], Iterable[str]],
+    languages: list[str],
+    seed: int = 0,
+    prune_vocabulary: bool = False,
+    tiny: TinySize = TinySize(),  # noqa: B008 (frozen)
+) -> EncoderInfo:
+    """Makes the folder `out`: config.json, the tokenizer with a token `[xx]` a language and, for `tiny` and `e5-small`,
+    model.safetensors. Weights of a folder or of a hub model stay where they are.
+
+    `texts()` gives the corpus' sentences; only `tiny` and a pruned `e5-small` read them. `prune_vocabulary` keeps of
+    e5-small's vocabulary the pieces that occur in them, single characters and special tokens.
+    UserError for a source that can't be had or used; the line names the choices.
+    """
+    assert len(set(languages)) == len(languages), "a language twice"
+    if prune_vocabulary and source != "e5-small":
+        raise UserError(f"the vocabulary of {source!r} can't be pruned, only that of `e5-small`: leave the option out")
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    kind, revision = source, None
+    if source == "tiny":
+        tokenizer = tiny_bert.train_tokenizer(texts(), tiny, seed)
+        new_ids = add_languages(tokenizer, languages)
+        config = tiny_bert.write_model(out, tokenizer, tiny, seed)
+    elif source == "e5-small":
+        file = e5.E5File(e5.find_file())
+        kept = e5.pieces_in_use(file, texts()) if prune_vocabulary else None
+        tokenizer = e5.build_tokenizer(file, kept)
+        new_ids = add_languages(tokenizer, languages)
+        config = e5.write_model(out, file, kept, len(new_ids), seed)
+    else:
+        kind, source, revision, folder = _locate(source)
+        if out.resolve() == folder.resolve():
+            raise UserError(f"the encoder {folder} can't be built onto itself: choose another output folder")
+        tokenizer, config = _read(folder, source)
+        new_ids = add_languages(tokenizer, languages)
+        config.vocab_size = max(config.vocab_size, 1 + max(tokenizer.get_vocab().values()))
+        config.save_pretrained(out)
+    save_tokenizer(tokenizer, out)
+    return EncoderInfo(
+        source=source,
+        kind=kind,
+        revision=revision,
+        weights_in_folder=kind in ("tiny", "e5-small"),
+        hidden_size=config.hidden_size,
+        vocab_size=config.vocab_size,
+        max_length=min(config.max_position_embeddings, tokenizer.model_max_length),
+        language_token_ids={x: tokenizer.convert_tokens_to_ids(language_symbol(x)) for x in languages},
+        new_token_ids=new_ids,
+        seed=seed,
+        fingerprint=fingerprint(tokenizer),
+    )
+
+
+def load_encoder(folder: Path, info: EncoderInfo, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """The encoder that `build_encoder` described, from `folder` or from its source, embeddings of new tokens included.
+
+    What the weights lack of a pooler, and the new tokens' embeddings, are drawn from `info.seed`: always the same.
+    Attention is PyTorch's scaled_dot_product_attention wherever the architecture has it. UserError if the weights
+    can't be had, or if more than a pooler is missing in them.
+    """
+    if info.weights_in_folder:
+        path = Path(folder)
+    elif info.kind == "hub":
+        path = hub.fetch_weights(info.source, info.revision)
+    else:
+        path = Path(info.source)
+    if not hub.has_any(path, hub.WEIGHTS):
+        raise UserError(f"there are no weights in {path}: put the encoder's {' or '.join(hub.WEIGHTS)} there")
+    with _quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(info.seed)
+        try:
+            model, report = AutoModel.from_pretrained(
+                path, dtype=dtype, trust_remote_code=False, local_files_only=True, output_loading_info=True
+            )
+        except Exception as error:  # of many kinds: a damaged file, other shapes, an unknown architecture
+            raise UserError(f"the encoder in {path} can't be loaded: {first_line(error)}") from error
+        missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
+        if missing:
+            raise UserError(f"the weights in {path} lack {len(missing)} tensors, such as {missing[0]}: get them anew")
+        if not info.weights_in_folder:
+            _add_rows(model, info)
+    return model
+
+
+def _add_rows(model: PreTrainedModel, info: EncoderInfo) -> None:
+    """Grows the word embeddings to `info.vocab_size` rows and sets those of the new tokens."""
+    old_VD = model.get_input_embeddings().weight.detach()
+    rows = new_rows(old_VD, len(info.new_token_ids), info.seed)
+    if info.vocab_size > len(old_VD):
+        model.resize_token_embeddings(info.vocab_size, mean_resizing=False)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[info.new_token_ids] = rows
+
+
+def _locate(source: str) -> tuple[str, str, str | None, Path]:
+    """Kind, source, revision and local folder of an encoder that this package doesn't make itself."""
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        if not hub.has_any(folder, hub.WEIGHTS):
+            raise UserError(f"there is no model in {folder} ({' or '.join(hub.WEIGHTS)}): {hub.CHOICES}")
+        folder = folder.resolve()
+        return "folder", str(folder), None, folder
+    folder = hub.fetch(source, hub.SMALL_FILES)
+    return "hub", source, folder.name, folder
+
+
+def _read(folder: Path, source: str) -> tuple[PreTrainedTokenizerFast, PretrainedConfig]:
+    """Tokenizer and configuration of a foreign folder; UserError if they are not of a BERT-like encoder."""
+    if not hub.has_any(folder, hub.VOCABULARIES):  # transformers would make an empty tokenizer
+        raise UserError(f"encoder {source!r} has no tokenizer ({', '.join(hub.VOCABULARIES)}): {hub.CHOICES}")
+    with _quiet():
+        try:
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        except Exception as error:  # tokenizers and transformers raise nearly anything on files they can't use
+            raise UserError(f"encoder {source!r} can't be read ({first_line(error)}): {hub.CHOICES}") from error
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise UserError(f"encoder {source!r} has no fast tokenizer, so no character offsets: {hub.CHOICES}")
+    needed = ("hidden_size", "vocab_size", "max_position_embeddings")
+    if config.is_encoder_decoder or not all(isinstance(getattr(config, name, None), int) for name in needed):
+        raise UserError(f"{source!r} is a {config.model_type} model, not a BERT-like encoder: {hub.CHOICES}")
+    if max(tokenizer.get_vocab().values()) >= config.vocab_size:
+        raise UserError(
+            f"encoder {source!r} has fewer embeddings than tokens, its files don't belong together: {hub.CHOICES}"
+        )
+    return wrap(tokenizer.backend_tokenizer, roles_of(tokenizer), tokenizer.model_max_length), config
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers without its warnings and bars: what they would say is checked here."""
+    level = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()

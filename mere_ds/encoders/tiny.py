@@ -1,0 +1,135 @@
+"""`tiny`: a small BERT with random weights and a WordPiece vocabulary trained on the corpus, for tests and demos."""
+
+import random
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tqdm import tqdm
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from mere_ds.encoders.tokens import wrap
+from mere_ds.encoders.weights import save_model
+from mere_ds.errors import UserError
+
+SPECIAL = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+SENTENCES = 200_000  # the vocabulary hardly changes beyond this many, the time does
+
+
+@dataclass(frozen=True)
+class TinySize:
+    """Sizes of `tiny`; its feed-forward layers are 4 x hidden wide. UserError where they don't fit together."""
+
+    hidden: int = 128
+    layers: int = 2
+    heads: int = 4
+    vocabulary: int = 8000
+    """Word pieces and special tokens; the language symbols come on top."""
+    positions: int = 512
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"tiny's {field.name} must be a whole number of at least 1, not {value!r}")
+        if self.hidden % self.heads:
+            raise UserError(f"tiny's hidden size {self.hidden} must be a multiple of its {self.heads} heads")
+        if self.vocabulary < 4 * len(SPECIAL):
+            raise UserError(f"tiny's vocabulary must have at least {4 * len(SPECIAL)} entries, not {self.vocabulary}")
+
+
+def train_tokenizer(texts: Iterable[str], size: TinySize, seed: int) -> PreTrainedTokenizerFast:
+    """A cased WordPiece tokenizer trained on at most `SENTENCES` of the texts, drawn evenly.
+
+    The same texts and seed give the same vocabulary. UserError if there is no text.
+    """
+    sample = _sample(texts, SENTENCES, seed)
+    if not any(text.strip() for text in sample):
+        raise UserError("there is no text to train tiny's vocabulary on: give a corpus with at least one sentence")
+    backend = Tokenizer(models.WordPiece(_train_vocabulary(sample, size.vocabulary), unk_token=SPECIAL["unk_token"]))
+    _set_word_steps(backend)
+    backend.decoder = decoders.WordPiece()
+    backend.post_processor = processors.BertProcessing(
+        *((SPECIAL[role], backend.token_to_id(SPECIAL[role])) for role in ("sep_token", "cls_token"))
+    )
+    return wrap(backend, SPECIAL, size.positions)
+
+
+def _set_word_steps(backend: Tokenizer) -> None:
+    """BERT's way from text to words, with case and accents kept."""
+    backend.normalizer = normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=False
+    )
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+
+
+def _train_vocabulary(sample: list[str], size: int) -> dict[str, int]:
+    """At most `size` entries: special tokens, characters at and after a word's start, then the most frequent merges.
+
+    The trainer drops some of equally rare characters, and numbers those after a word's start (by which it breaks ties),
+    in hash order, another in each process. It is therefore given both sets, the second one as special tokens of a
+    tokenizer that is thrown away.
+    """
+    alphabet = _alphabet(sample, size // 4)
+    scratch = Tokenizer(models.WordPiece(unk_token=SPECIAL["unk_token"]))
+    _set_word_steps(scratch)
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size,
+        special_tokens=[*SPECIAL.values(), *(f"##{character}" for character in alphabet)],
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        show_progress=False,
+    )
+    scratch.train_from_iterator(sample, trainer, length=len(sample))
+    return scratch.get_vocab()
+
+
+def write_model(folder: Path, tokenizer: PreTrainedTokenizerFast, size: TinySize, seed: int) -> BertConfig:
+    """Writes config.json and model.safetensors of a BERT with random weights, the same for the same seed."""
+    config = BertConfig(
+        architectures=["BertModel"],
+        vocab_size=len(tokenizer),
+        hidden_size=size.hidden,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        intermediate_size=4 * size.hidden,
+        max_position_embeddings=size.positions,
+        hidden_dropout_prob=0.0,  # too small to overfit in the few epochs it is for
+        attention_probs_dropout_prob=0.0,
+        pad_token_id=tokenizer.pad_token_id,
+        dtype="float32",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        save_model(folder, config, BertModel(config).state_dict())
+    return config
+
+
+def _sample(texts: Iterable[str], count: int, seed: int) -> list[str]:
+    """At most `count` of the texts, each as likely as any other (reservoir sampling: one pass, bounded memory)."""
+    draw = random.Random(seed)
+    kept: list[str] = []
+    for i, text in enumerate(tqdm(texts, desc="texts for the vocabulary", unit="", unit_scale=True, disable=None)):
+        if i < count:
+            kept.append(text)
+        elif (place := draw.randrange(i + 1)) < count:
+            kept[place] = text
+    return kept
+
+
+def _alphabet(texts: list[str], limit: int) -> list[str]:
+    """The `limit` most frequent visible characters, in a fixed order."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text)
+    visible = [character for character in counts if character.isprintable() and not character.isspace()]
+    return sorted(visible, key=lambda character: (-counts[character], character))[:limit]

@@ -1,0 +1,135 @@
+"""Tokenizers as this package uses them: with a symbol a language, and no text can spell a special token."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from mere_ds.errors import UserError
+
+ROLES = ("cls_token", "sep_token", "pad_token", "unk_token", "mask_token", "bos_token", "eos_token")
+
+
+def language_symbol(language: str) -> str:
+    """The special token that is put before a sentence of `language`: `de` -> `[de]`."""
+    return f"[{language}]"
+
+
+def wrap(backend: Tokenizer, roles: dict[str, str], max_length: int) -> PreTrainedTokenizerFast:
+    """A transformers tokenizer around `backend` in which special tokens that a text spells out are plain text.
+
+    `roles` maps names such as "cls_token" to tokens. The backend's own truncation and padding are switched off.
+    """
+    backend.no_truncation()
+    backend.no_padding()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_max_length=max_length,
+        split_special_tokens=True,
+        clean_up_tokenization_spaces=False,
+        **roles,
+    )
+
+
+def roles_of(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
+    """The tokenizer's special tokens by role, without those that it doesn't have."""
+    return {role: str(token) for role in ROLES if (token := getattr(tokenizer, role, None))}
+
+
+def add_languages(tokenizer: PreTrainedTokenizerFast, languages: list[str]) -> list[int]:
+    """Adds one special token `[xx]` a language, in place; returns the ids that the tokenizer did not have before.
+
+    A symbol that is there already keeps its id. UserError if the tokenizer has no token for the start or the end of a
+    sentence or for padding, if a language code can't be a symbol, or if a text could still spell a special token.
+    """
+    roles = roles_of(tokenizer)
+    missing = [role for role in ("cls_token", "sep_token", "pad_token") if role not in roles]
+    if missing:
+        raise UserError(f"this encoder's tokenizer has no {' and no '.join(missing)}: choose a BERT-like encoder")
+    symbols = [language_symbol(language) for language in languages]
+    for language, symbol in zip(languages, symbols, strict=True):
+        if not re.fullmatch(r"[\w.-]+", language) or symbol in roles.values():
+            raise UserError(f"language code {language!r} can't be made a token: use letters and digits, such as 'de'")
+    backend = tokenizer.backend_tokenizer
+    known = set(backend.get_vocab(with_added_tokens=True).values())
+    backend.add_special_tokens([AddedToken(symbol, special=True, normalized=False) for symbol in symbols])
+    _shield(backend, unknown=roles.get("unk_token"))
+    return sorted({backend.token_to_id(symbol) for symbol in symbols} - known)
+
+
+def _shield(backend: Tokenizer, unknown: str | None) -> None:
+    """Makes sure that a special token written in a text is cut into ordinary pieces.
+
+    A unigram model looks its special tokens up like any other piece, and with the best of all scores, even where
+    `encode_special_tokens` is set. Cutting such a literal after its first character, before the model sees it, leaves
+    every other text's pieces as they were.
+    """
+    special = {token.content: i for i, token in backend.get_added_tokens_decoder().items() if token.special}
+    pieces = sorted(token for token in special if len(token) > 1 and backend.model.token_to_id(token) is not None)
+    if pieces and isinstance(backend.model, models.Unigram):
+        cut = Regex("|".join(f"{re.escape(token[0])}(?={re.escape(token[1:])})" for token in pieces))
+        steps = [backend.pre_tokenizer] if backend.pre_tokenizer else []
+        steps.append(pre_tokenizers.Split(cut, "merged_with_previous"))
+        backend.pre_tokenizer = pre_tokenizers.Sequence(steps)
+    backend.encode_special_tokens = True
+    harmful = {i for token, i in special.items() if token != unknown}
+    for token in special:
+        if harmful.intersection(backend.encode(token, add_special_tokens=False).ids):
+            raise UserError(f"this encoder's tokenizer takes {token!r} in a text for a special token: choose another")
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Writes `tokenizer.json` and `tokenizer_config.json`, which `load_tokenizer` and transformers read."""
+    tokenizer.save_pretrained(str(folder))
+
+
+def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
+    """The tokenizer of a folder that `build_encoder` wrote; "[SEP]" or "[de]" in a text stays text, offsets hold.
+
+    UserError if the folder has no such files or they are damaged. Never asks the network.
+    """
+    folder = Path(folder)
+    try:
+        backend = Tokenizer.from_str((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{folder} is no encoder folder of this package: {Path(error.filename).name} is missing"
+        ) from error
+    except Exception as error:  # tokenizers raises bare Exception for a file that it can't parse
+        raise UserError(
+            f"the tokenizer in {folder} can't be read ({first_line(error)}): make the folder anew"
+        ) from error
+    roles = {role: settings[role] for role in ROLES if settings.get(role)}
+    return wrap(backend, roles, settings["model_max_length"])
+
+
+def fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
+    """sha256 (hex) of everything that decides a text's token ids, whatever the files' layout, truncation or padding."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    for passing in ("truncation", "padding", "version"):
+        state.pop(passing, None)
+    state["roles"] = roles_of(tokenizer)
+    canonical = json.dumps(state, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def batches(texts: Iterable[str], size: int) -> Iterable[list[str]]:
+    """`texts` in lists of `size`, the last one shorter."""
+    batch: list[str] = []
+    for text in texts:
+        batch.append(text)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def first_line(error: BaseException) -> str:
+    """An error's text as one short line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

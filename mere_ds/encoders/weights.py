@@ -1,0 +1,25 @@
+"""Weights files, and embedding rows for tokens that a pretrained encoder has never seen.
+
+Shapes: V old rows, A added rows, D the hidden size.
+"""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from transformers import PretrainedConfig
+
+NOISE = 0.1  # of the old rows' standard deviation: new tokens start alike, near the middle, but not equal
+
+
+def new_rows(old_VD: torch.Tensor, count: int, seed: int) -> torch.Tensor:
+    """(A, D) rows drawn around the mean of the old ones, the same for the same seed; dtype as `old_VD`."""
+    deviation_D, mean_D = torch.std_mean(old_VD.float(), dim=0)
+    noise_AD = torch.randn(count, old_VD.shape[1], generator=torch.Generator().manual_seed(seed))
+    return (mean_D + NOISE * deviation_D * noise_AD).to(old_VD.dtype)
+
+
+def save_model(folder: Path, config: PretrainedConfig, state: dict[str, torch.Tensor]) -> None:
+    """Writes config.json and model.safetensors as AutoModel.from_pretrained reads them."""
+    config.save_pretrained(folder)
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})

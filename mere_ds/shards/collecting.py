@@ -1,0 +1,165 @@
+"""The first pass over a corpus: read, tokenise, and lay everything where it can be gathered in any order.
+
+Token ids and texts go to flat files on disk; some 40 bytes a sentence stay in memory.
+"""
+
+import json
+from array import array
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from tqdm import tqdm
+
+from mere_ds.corpus.example import Example
+from mere_ds.corpus.reading import COLUMNS, FileCounts, Reject, TsvFile, read_file
+from mere_ds.errors import UserError
+from mere_ds.shards.encoding import EncodedExample, SentenceEncoder
+from mere_ds.shards.packing import Sentences
+
+_BATCH = 2048  # sentences tokenised at a time
+_NO_SENTENCES = ("empty_text", "empty_row")  # rejected rows that are no sentences, so no misses in test
+
+
+@dataclass
+class Collected:
+    """All sentences of a corpus, in the files' order. Tokens and texts lie in files that must outlive this object."""
+
+    sentences: Sentences
+    labels: list[str]
+    """All labels, sorted; `sentences.labels` are indices into it."""
+    is_test: np.ndarray
+    """bool [n]; whether a sentence came from a test file."""
+    truncated: np.ndarray
+    """bool [n]; whether a sentence lost words to the maximum length."""
+    counts: list[FileCounts]
+    _texts: np.ndarray
+    _text_ends: np.ndarray
+
+    @property
+    def missed_test(self) -> dict[str, int]:
+        """By language: test sentences that were rejected."""
+        missed: Counter[str] = Counter()
+        for file in self.counts:
+            if file.split == "test":
+                missed[file.language] += sum(n for reason, n in file.rejected.items() if reason not in _NO_SENTENCES)
+        return {language: n for language, n in missed.items() if n}
+
+    def record(self, row: int) -> bytes:
+        """`{"id", "text", "label", "lang", "head", "tail"}` of a sentence as JSON in UTF-8."""
+        start = self._text_ends[row - 1] if row else 0
+        return self._texts[start : self._text_ends[row]].tobytes()
+
+
+def collect(
+    files: list[TsvFile],
+    languages: list[str],
+    encoder: SentenceEncoder,
+    cut_marks: str,
+    on_reject: Callable[[Reject], None],
+    folder: Path,
+) -> Collected:
+    """Reads and tokenises the files; the flat files go to `folder`, which exists.
+
+    A training sentence with a span that has no tokens is rejected, a test sentence kept without that span; both are
+    shown to `on_reject`. Raises UserError if no sentence is left.
+    """
+    paths = folder / "tokens", folder / "texts"
+    bar = tqdm(
+        total=sum(f.path.stat().st_size for f in files), desc="tokenising", unit="B", unit_scale=True, disable=None
+    )
+    with bar, paths[0].open("wb") as tokens, paths[1].open("wb") as texts:
+        collector = _Collector(languages, encoder, on_reject, tokens, texts)
+        for file in files:
+            counts, done = FileCounts.of(file), bar.n
+            collector.counts.append(counts)
+            examples = read_file(file.path, cut_marks, on_reject, counts)
+            while batch := list(islice(examples, _BATCH)):
+                collector.add(batch, counts)
+                bar.update(done + counts.bytes - bar.n)
+    return collector.finish(*paths)
+
+
+class _Collector:
+    def __init__(
+        self,
+        languages: list[str],
+        encoder: SentenceEncoder,
+        on_reject: Callable[[Reject], None],
+        tokens: BinaryIO,
+        texts: BinaryIO,
+    ):
+        self.counts: list[FileCounts] = []
+        self._encoder, self._on_reject, self._tokens, self._texts = encoder, on_reject, tokens, texts
+        self._languages = {language: i for i, language in enumerate(languages)}
+        self._labels: dict[str, int] = {}
+        names = ("lengths", "languages", "labels", "positions", "exact", "is_test", "truncated", "text_bytes")
+        self._columns: dict[str, array] = {name: array("i") for name in names}
+
+    def add(self, batch: list[Example], counts: FileCounts) -> None:
+        """Tokenises a batch of one file and appends what is kept of it."""
+        tokens, texts, columns = array("i"), [], self._columns
+        for example, encoded in zip(batch, self._encoder.encode_examples(batch), strict=True):
+            if encoded.problem and not self._keeps(example, encoded, counts):
+                continue
+            tokens.extend(encoded.ids)
+            texts.append(_record(example))
+            columns["lengths"].append(len(encoded.ids))
+            columns["languages"].append(self._languages[example.language])
+            columns["labels"].append(self._labels.setdefault(example.label, len(self._labels)))
+            columns["positions"].extend(encoded.positions)
+            columns["exact"].extend(encoded.exact)
+            columns["is_test"].append(counts.split == "test")
+            columns["truncated"].append(encoded.truncated)
+            columns["text_bytes"].append(len(texts[-1]))
+        self._tokens.write(tokens)
+        self._texts.write(b"".join(texts))
+
+    def _keeps(self, example: Example, encoded: EncodedExample, counts: FileCounts) -> bool:
+        """Whether a sentence without a token for a span is kept; if not, it is counted as rejected after all."""
+        kept = counts.split == "test"
+        self._on_reject(Reject(example.file, example.line, encoded.problem, kept, _row(example)))
+        if not kept:
+            counts.kept -= 1
+            counts.labels[example.label] -= 1
+            counts.rejected[encoded.problem] += 1
+        return kept
+
+    def finish(self, tokens: Path, texts: Path) -> Collected:
+        """What was added; the flat files are mapped, not read."""
+        if not self._labels:
+            raise UserError("no sentence of the corpus could be used: mere-ds inspect shows why")
+        if len(self._labels) > np.iinfo(np.int16).max:
+            raise UserError(f"the corpus has {len(self._labels)} labels: is column {COLUMNS[3]!r} really the label?")
+        columns = {name: np.frombuffer(column, np.int32) for name, column in self._columns.items()}
+        labels = sorted(self._labels)
+        renumbered = np.argsort([self._labels[label] for label in labels])
+        sentences = Sentences(
+            np.memmap(tokens, np.int32, "r"),
+            columns["lengths"],
+            columns["languages"],
+            renumbered[columns["labels"]],
+            columns["positions"].reshape(-1, 4),
+            columns["exact"].reshape(-1, 2),
+        )
+        text_ends = np.cumsum(columns["text_bytes"], dtype=np.int64)
+        flags = columns["is_test"].astype(bool), columns["truncated"].astype(bool)
+        return Collected(sentences, labels, *flags, self.counts, np.memmap(texts, np.uint8, "r"), text_ends)
+
+
+def _record(example: Example) -> bytes:
+    fields = {"id": example.id, "text": example.text, "label": example.label, "lang": example.language}
+    return json.dumps({**fields, "head": example.head, "tail": example.tail}, ensure_ascii=False).encode()
+
+
+def _row(example: Example) -> str:
+    """The TSV row that an example stands for."""
+    text, names = example.text, {"e1": example.head, "e2": example.tail}
+    for name, (start, end) in sorted(names.items(), key=lambda item: item[1], reverse=True):
+        text = f"{text[:start]}<{name}>{text[start:end]}</{name}>{text[end:]}"
+    entities = [example.text[slice(*span)] for span in names.values()]
+    return "\t".join([example.id, *entities, example.label, text, example.language])

@@ -1,0 +1,142 @@
+"""Example -> EncodedExample: token ids and the four token positions, from character spans.
+
+A sentence becomes `[CLS] [xx] w ... w [SEP]`, `[xx]` its language's symbol. Positions count in this whole sequence.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from tokenizers import Encoding
+from transformers import PreTrainedTokenizerFast
+
+from mere_ds.corpus.example import Example, Span
+from mere_ds.encoders.sources import language_symbol
+from mere_ds.errors import UserError
+
+FRAME = 3
+"""Tokens that are no words: `[CLS]`, the language symbol and `[SEP]`."""
+
+_BEFORE = 2  # of these, how many stand before the words
+
+SPAN_REJECTIONS = {
+    "span_beyond_max_length": "an entity would be cut off by --max_length",
+    "span_without_token": "the tokenizer leaves nothing of an entity",
+}
+"""Why a training sentence that the reader kept is rejected all the same; a test sentence is kept without the span."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One sentence in tokens, for use without gold spans."""
+
+    ids: np.ndarray
+    """int32 [tokens]; the whole sequence."""
+    offsets: list[Span]
+    """Half-open character span of each word token that is left; `offsets[0]` belongs to position 2."""
+    truncated: bool
+    tokens_before: int
+    """Tokens of the whole sequence before truncation."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedExample:
+    """One sentence of a corpus in tokens."""
+
+    ids: list[int]
+    positions: tuple[int, int, int, int]
+    """Head start, head end, tail start, tail end; ends inclusive; -1 for both ends of a span that has no tokens."""
+    exact: tuple[bool, bool]
+    """Whether head's and tail's tokens cover exactly the gold characters, white space aside."""
+    truncated: bool
+    problem: str | None
+    """A key of `SPAN_REJECTIONS` if a span is without positions."""
+
+
+class SentenceEncoder:
+    """Tokenises sentences for one tokenizer and set of languages.
+
+    `tokenizer` is what `mere_ds.encoders.sources.load_tokenizer` gives: it has a special token `[xx]` for each language
+    code. `max_length` bounds the whole sequence; longer sentences lose their last words. Raises UserError if a
+    language's token is missing or `max_length` is out of the encoder's range.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, languages: Iterable[str], max_length: int):
+        limit = min(tokenizer.model_max_length, np.iinfo(np.int16).max)
+        if not FRAME < max_length <= limit:
+            raise UserError(f"--max_length={max_length} is out of range: pass {FRAME + 1} to {limit}")
+        self.max_length = max_length
+        self._backend = tokenizer.backend_tokenizer
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        self._symbols = {language: self._backend.token_to_id(language_symbol(language)) for language in languages}
+        unknown = [language for language, token_id in self._symbols.items() if token_id is None]
+        if unknown:
+            raise UserError(
+                f"the tokenizer has no symbol for {', '.join(unknown)}: make the shards with these languages"
+            )
+        self._cls, self._sep = tokenizer.cls_token_id, tokenizer.sep_token_id
+        self.pad_id = tokenizer.pad_token_id
+
+    def encode_texts(self, texts: Sequence[str], languages: Sequence[str]) -> list[Encoded]:
+        """Sentences for prediction. Raises UserError for a language that the tokenizer does not know."""
+        unknown = sorted(set(languages) - set(self._symbols))
+        if unknown:
+            raise UserError(f"unknown language {', '.join(unknown)}: this model knows {', '.join(self._symbols)}")
+        encoded = []
+        for words, language in zip(self._words(texts), languages, strict=True):
+            ids, truncated = self._frame(words, language)
+            offsets = words.offsets[: len(ids) - FRAME]
+            encoded.append(Encoded(np.array(ids, dtype=np.int32), offsets, truncated, len(words) + FRAME))
+        return encoded
+
+    def encode_examples(self, examples: Sequence[Example]) -> list[EncodedExample]:
+        """Sentences with their spans, for writing."""
+        words = self._words([example.text for example in examples])
+        return [self._encode(example, encoding) for example, encoding in zip(examples, words, strict=True)]
+
+    def _words(self, texts: Sequence[str]) -> list[Encoding]:
+        return self._backend.encode_batch(list(texts), add_special_tokens=False)
+
+    def _frame(self, words: Encoding, language: str) -> tuple[list[int], bool]:
+        """The whole sequence's ids, and whether words had to go."""
+        ids = words.ids
+        room = self.max_length - FRAME
+        return [self._cls, self._symbols[language], *ids[:room], self._sep], len(ids) > room
+
+    def _encode(self, example: Example, words: Encoding) -> EncodedExample:
+        ids, truncated = self._frame(words, example.language)
+        positions, exact, problem = [], [], None
+        for span in (example.head, example.tail):
+            tokens = _tokens_of(words, span)
+            if tokens is None:
+                problem = problem or "span_without_token"
+            elif tokens[1] >= len(ids) - FRAME:
+                problem, tokens = problem or "span_beyond_max_length", None
+            positions += [-1, -1] if tokens is None else [tokens[0] + _BEFORE, tokens[1] + _BEFORE]
+            exact.append(tokens is not None and _covers(words, tokens, example.text, span))
+        return EncodedExample(ids, tuple(positions), tuple(exact), truncated, problem)
+
+
+def _tokens_of(words: Encoding, span: Span) -> tuple[int, int] | None:
+    """First and last token of a character span; characters without a token (white space, ...) are stepped over."""
+    inside = range(*span)
+    first = next((t for t in map(words.char_to_token, inside) if t is not None), None)
+    if first is None:
+        return None
+    last = next(t for t in map(words.char_to_token, reversed(inside)) if t is not None)
+    while last + 1 < len(words) and words.token_to_chars(last + 1)[0] < span[1]:
+        last += 1  # a character can be several tokens, and char_to_token names the first
+    return first, last
+
+
+def _covers(words: Encoding, tokens: tuple[int, int], text: str, span: Span) -> bool:
+    covered = words.token_to_chars(tokens[0])[0], words.token_to_chars(tokens[1])[1]
+    return covered == span or _trim(text, covered) == _trim(text, span)
+
+
+def _trim(text: str, span: Span) -> Span:
+    """The span without the white space at its ends, which SentencePiece counts to a token."""
+    inner = text[slice(*span)]
+    start = span[0] + len(inner) - len(inner.lstrip())
+    return start, start + len(inner.strip())

@@ -1,0 +1,148 @@
+"""How sentences lie in a shard: a tar of members, each an `.npz` of plain arrays of some hundred sentences, and for
+dev and test a `.json` with their texts beside it. Any webdataset pipeline with `.decode()` reads them."""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import webdataset as wds
+from webdataset.tariterators import group_by_keys, tar_file_expander
+
+from mere_ds.errors import UserError
+
+_DTYPES = {
+    "tokens": np.int32,
+    "lengths": np.int16,
+    "languages": np.int16,
+    "labels": np.int16,
+    "positions": np.int16,
+    "exact": np.bool_,
+}
+
+
+@dataclass(slots=True)
+class Sentences:
+    """Tokenised sentences as arrays, the same in a member, a window of shards and a whole spilled split."""
+
+    tokens: np.ndarray
+    """int32 [tokens of all sentences]; the sentences `[CLS] [xx] w ... w [SEP]`, one after another."""
+    lengths: np.ndarray
+    """int16 [n]; tokens of each sentence."""
+    languages: np.ndarray
+    """int16 [n]; index into the manifest's languages."""
+    labels: np.ndarray
+    """int16 [n]; index into the manifest's labels."""
+    positions: np.ndarray
+    """int16 [n, 4]; tokens of head start, head end, tail start, tail end (ends inclusive); -1: no such token."""
+    exact: np.ndarray
+    """bool [n, 2]; whether head's and tail's tokens cover exactly the gold characters."""
+    starts: np.ndarray = field(init=False)
+    """int64 [n]; where each sentence begins in `tokens`; derived, not stored."""
+
+    def __post_init__(self):
+        for name, dtype in _DTYPES.items():
+            setattr(self, name, np.asarray(getattr(self, name), dtype))
+        self.starts = np.cumsum(self.lengths, dtype=np.int64) - self.lengths
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def stored(self) -> dict[str, np.ndarray]:
+        """The arrays that a member holds, by name."""
+        return {name: getattr(self, name) for name in _DTYPES}
+
+    def take(self, rows: np.ndarray) -> "Sentences":
+        """The sentences `rows`, in this order."""
+        lengths = self.lengths[rows].astype(np.int64)
+        begins = np.cumsum(lengths) - lengths
+        places = np.repeat(self.starts[rows] - begins, lengths) + np.arange(lengths.sum())
+        others = {k: v[rows] for k, v in self.stored().items() if k != "tokens"}
+        return Sentences(self.tokens[places], **others)
+
+    @staticmethod
+    def join(parts: Sequence["Sentences"]) -> "Sentences":
+        """The parts, one after another."""
+        arrays = [part.stored() for part in parts]
+        return Sentences(**{name: np.concatenate([a[name] for a in arrays]) for name in arrays[0]})
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard file, as the manifest lists it."""
+
+    file: str
+    sentences: int
+    bytes: int
+    sha256: str
+
+
+def write_shard(
+    path: Path, sentences: Sentences, sentences_per_member: int, records: Sequence[bytes] | None = None
+) -> Shard:
+    """Writes a shard; equal sentences give equal bytes. `records`: each sentence's text as a JSON object, in UTF-8."""
+    buffer = io.BytesIO()
+    with wds.TarWriter(buffer, user="", group="", mtime=0, encoder=False) as tar:
+        for member, start in enumerate(range(0, len(sentences), sentences_per_member)):
+            rows = np.arange(start, min(start + sentences_per_member, len(sentences)))
+            sample = {"__key__": f"{path.stem}-{member:04d}", "npz": _npz(sentences.take(rows).stored())}
+            if records is not None:
+                sample["json"] = b"[" + b",".join(records[row] for row in rows) + b"]"
+            tar.write(sample)
+    packed = buffer.getvalue()
+    path.write_bytes(packed)
+    return Shard(path.name, len(sentences), len(packed), hashlib.sha256(packed).hexdigest())
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> str:
+    """Writes an `.npz` whose bytes depend on the arrays alone; returns its sha256."""
+    packed = _npz(arrays)
+    path.write_bytes(packed)
+    return hashlib.sha256(packed).hexdigest()
+
+
+def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, np.ascontiguousarray(array), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())  # ZipInfo's own date is fixed
+    return buffer.getvalue()
+
+
+def read_verified(path: Path, sha256: str) -> bytes:
+    """A file's content. Raises UserError if it is missing or not what its digest says."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}): copy it anew or run mere-ds shard again") from None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise UserError(f"{path}: damaged, its sha256 is not the manifest's: copy it anew or run mere-ds shard again")
+    return content
+
+
+def read_shard(folder: Path, shard: Shard, extension: str = "npz") -> Iterator[dict]:
+    """A shard's members with this extension, decoded by webdataset, after the whole file's digest was checked.
+
+    webdataset gets the verified bytes and opens nothing itself: no URL, no `pipe:`. Raises UserError for a missing or
+    damaged file.
+    """
+    stream = io.BytesIO(read_verified(folder / shard.file, shard.sha256))
+    untar, group = wds.pipelinefilter(tar_file_expander), wds.pipelinefilter(group_by_keys)
+    return iter(
+        wds.DataPipeline(
+            lambda: iter([{"url": shard.file, "stream": stream}]),
+            untar(select_files=lambda name: name.endswith(f".{extension}")),
+            group(),
+            wds.decode(),
+        )
+    )
+
+
+def read_sentences(folder: Path, shard: Shard) -> Sentences:
+    """All sentences of a shard. Raises UserError for a missing or damaged file."""
+    return Sentences.join([Sentences(**member["npz"]) for member in read_shard(folder, shard)])

@@ -1,0 +1,243 @@
+"""The batch plan: a pure function from sentence lengths, languages, seed and epoch to an epoch's global batches.
+
+An epoch is a stream of sentences: the shards in random order, each one's sentences shuffled. The stream is cut into
+windows of whole global batches. In a window, sentences of like length form a batch, and the batches are shuffled. So
+any step needs its own window's shards only, and nothing of what came before. The number of ranks plays no part: ranks
+take slices of the same global batches.
+
+Shape suffixes: X batches or blocks of batches, K sentences in one, G groups for LA in one, S sentences of a group,
+U languages.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mere_ds.errors import UserError
+
+FILLER = -1
+"""Row number of a filler, which makes the epoch's last global batch whole."""
+
+_BLOCK = 128  # partners are looked for among about so many sentences of like length
+_SHARD_ORDER, _IN_SHARD, _IN_WINDOW = range(3)  # what a random stream is for
+
+
+def choose_widths(lengths: np.ndarray, count: int = 32) -> np.ndarray:
+    """At most `count` padded widths that together pad these sentence lengths the least; the last fits the longest.
+
+    Exact (dynamic programming over the length histogram) up to 512 different lengths, then on a grid of 512.
+    """
+    if not len(lengths):
+        return np.array([1])
+    grid = -(-int(lengths.max()) // 512)
+    values, sentences = np.unique(-(-lengths.astype(np.int64) // grid) * grid, return_counts=True)
+    values[-1] = lengths.max()
+    below = np.concatenate([[0], np.cumsum(sentences)])
+    # Tokens when the values i..j-1 share one width: values[j - 1] * (below[j] - below[i]).
+    cost = np.concatenate([[0], values])[None, :] * (below[None, :] - below[:, None]).astype(float)
+    cost[np.tril_indices(len(below))] = np.inf
+    best, cuts = cost[0], []
+    for _ in range(min(count, len(values)) - 1):
+        total = best[:, None] + cost
+        cuts.append(total.argmin(axis=0))
+        best = total.min(axis=0)
+    widths, end = [], len(values)
+    for cut in reversed([np.zeros(len(below), int), *cuts]):
+        widths.append(values[end - 1])
+        end = cut[end]
+    return np.array(widths[::-1])
+
+
+class EpochPlan:
+    """An epoch's global batches of one split.
+
+    `lengths` and `languages` [sentences] are in shard order, `shard_sizes` the sentences of each shard. `global_batch`
+    counts the sentences of a step over all ranks and accumulation steps. `concatenate` is s of eq. 4: every s
+    consecutive sentences of a batch are partners, of different languages wherever the batch allows it. `window` is
+    how many sentences are shuffled together (at least a global batch). `widths` are the padded widths a micro-batch
+    may have; by default 32 that suit the lengths. Without `shuffle` (evaluation) batches come in the shards' order,
+    still sorted by length inside a window.
+
+    A split without sentences makes a plan of 0 steps. Raises UserError if `concatenate` does not divide `global_batch`.
+    """
+
+    def __init__(
+        self,
+        lengths: np.ndarray,
+        languages: np.ndarray,
+        shard_sizes: Sequence[int],
+        global_batch: int,
+        *,
+        concatenate: int = 1,
+        seed: int = 0,
+        epoch: int = 0,
+        window: int = 65536,
+        shuffle: bool = True,
+        widths: Sequence[int] | None = None,
+    ):
+        if global_batch < 1 or concatenate < 1 or global_batch % concatenate:
+            raise UserError(f"concatenate={concatenate} does not divide the global batch of {global_batch} sentences")
+        assert len(lengths) == len(languages) == sum(shard_sizes) and seed >= 0 and epoch >= 0
+        self.lengths, self.languages = lengths, languages
+        self.sentences, self.global_batch, self.concatenate = len(lengths), global_batch, concatenate
+        self._kinds = int(languages.max(initial=0)) + 1
+        self.steps = -(-self.sentences // global_batch)
+        self.widths = choose_widths(lengths) if widths is None else np.sort(np.asarray(widths))
+        assert self.widths[-1] >= lengths.max(initial=0), "the widest width must hold the longest sentence"
+        self._seed, self._shuffle = (seed, epoch), shuffle
+        self._shard_starts = np.concatenate([[0], np.cumsum(shard_sizes, dtype=np.int64)])
+        order = np.arange(len(shard_sizes))
+        self._shard_order = self._random(_SHARD_ORDER).permutation(order) if shuffle else order
+        self._stream_starts = np.concatenate(
+            [[0], np.cumsum(np.asarray(shard_sizes, dtype=np.int64)[self._shard_order])]
+        )
+        self.windows = -(-self.steps // max(1, window // global_batch))
+        self._first_steps = np.arange(self.windows + 1) * self.steps // max(1, self.windows)
+        self._cache: tuple[int, np.ndarray] = (-1, np.empty(0))
+
+    def window_of(self, step: int) -> int:
+        """Which window a step belongs to."""
+        return int(np.searchsorted(self._first_steps, step, side="right")) - 1
+
+    def steps_of(self, window: int) -> range:
+        """The steps of a window."""
+        return range(int(self._first_steps[window]), int(self._first_steps[window + 1]))
+
+    def shards_of(self, window: int) -> np.ndarray:
+        """The shards that hold the sentences of a window; the outer two may be shared with its neighbours."""
+        steps = self.steps_of(window)
+        first, end = steps.start * self.global_batch, min(steps.stop * self.global_batch, self.sentences)
+        return self._shard_order[self._stream_places(first, end)]
+
+    def real_sentences(self, step: int) -> int:
+        """Sentences of a global batch, fillers not counted."""
+        return min(self.global_batch, self.sentences - step * self.global_batch)
+
+    def batches_of(self, window: int) -> np.ndarray:
+        """Rows [steps of the window, global batch], fillers -1 (only in the epoch's last step, at its end)."""
+        cached, batches = self._cache
+        if cached != window:
+            batches = self._make_batches(window)
+            self._cache = window, batches
+        return batches
+
+    def batch(self, step: int) -> np.ndarray:
+        """Rows [global batch] of a step."""
+        window = self.window_of(step)
+        return self.batches_of(window)[step - self.steps_of(window).start]
+
+    def accumulation(self, ranks: int, micro: int) -> int:
+        """Micro-steps of a step. UserError if s does not divide `micro`, or `ranks` x `micro` the global batch."""
+        if micro < 1 or micro % self.concatenate:
+            raise UserError(f"concatenate={self.concatenate} does not divide the batch size {micro} of a rank")
+        if ranks < 1 or self.global_batch % (micro * ranks):
+            raise UserError(
+                f"a global batch of {self.global_batch} cannot be cut for {ranks} ranks x {micro} sentences"
+            )
+        return self.global_batch // (micro * ranks)
+
+    def micro_batch(self, step: int, micro_step: int, rank: int, ranks: int, micro: int) -> tuple[np.ndarray, int]:
+        """Rows [micro] that a rank works on in a micro-step of a step, and their padded width in tokens."""
+        assert 0 <= micro_step < self.accumulation(ranks, micro) and 0 <= rank < ranks
+        start = (micro_step * ranks + rank) * micro
+        rows = self.batch(step)[start : start + micro]
+        return rows, int(self.widths_of(rows))
+
+    def widths_of(self, rows: np.ndarray) -> np.ndarray:
+        """Padded width of each micro-batch; `rows` [..., micro]."""
+        longest = np.where(rows == FILLER, 0, self.lengths[rows]).max(axis=-1)
+        return self.widths[np.searchsorted(self.widths, longest)]
+
+    def padding_share(self, micro: int) -> float:
+        """Share of the epoch's tensor cells that are padding (or filler), with micro-batches of `micro` sentences."""
+        cells = sum(
+            int(self.widths_of(self.batches_of(window).reshape(-1, micro)).sum()) * micro
+            for window in range(self.windows)
+        )
+        return 1 - int(self.lengths.sum(dtype=np.int64)) / cells if cells else 0.0
+
+    def _random(self, purpose: int, index: int = 0) -> np.random.Generator:
+        return np.random.default_rng([*self._seed, purpose, index])
+
+    def _stream_places(self, first: int, end: int) -> slice:
+        """Which places of the shard order hold the stream from `first` to before `end`."""
+        start = np.searchsorted(self._stream_starts, first, side="right") - 1
+        return slice(int(start), int(np.searchsorted(self._stream_starts, end, side="left")))
+
+    def _stream(self, first: int, end: int) -> np.ndarray:
+        """Rows from place `first` to before place `end` of the epoch's stream."""
+        places = self._stream_places(first, end)
+        parts = []
+        for shard in self._shard_order[places]:
+            rows = np.arange(self._shard_starts[shard], self._shard_starts[shard + 1], dtype=np.int64)
+            parts.append(self._random(_IN_SHARD, int(shard)).permutation(rows) if self._shuffle else rows)
+        skip = self._stream_starts[places.start]
+        return np.concatenate(parts)[first - skip : end - skip]
+
+    def _make_batches(self, window: int) -> np.ndarray:
+        steps = self.steps_of(window)
+        random = self._random(_IN_WINDOW, window)
+        rows = self._stream(steps.start * self.global_batch, min(steps.stop * self.global_batch, self.sentences))
+        if self._shuffle:
+            rows = random.permutation(rows)
+        whole = len(rows) - len(rows) % self.global_batch
+        batches = self._with_partners(self._by_length(rows[:whole]).reshape(-1, self.global_batch), random)
+        if self._shuffle:
+            batches = random.permutation(batches)
+        if whole < len(rows):
+            batches = np.concatenate([batches, self._last_batch(rows[whole:], random)])
+        return batches
+
+    def _by_length(self, rows: np.ndarray) -> np.ndarray:
+        return rows[np.argsort(self.lengths[rows], kind="stable")]
+
+    def _last_batch(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """The remaining sentences and, after them, fillers [1, global batch]; at most one group mixes the two."""
+        mixed = np.full(-len(rows) % self.concatenate, FILLER)
+        rows = np.concatenate([self._by_length(rows), mixed])[None]
+        if self.concatenate > 1:
+            rows = self._arrange(rows, random)
+        fillers = np.full((1, self.global_batch - rows.shape[1]), FILLER)
+        return np.concatenate([rows, fillers], axis=1)
+
+    def _with_partners(self, rows_XK: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Arranges batches for LA: in blocks of like length, or whole where blocks would waste a partner."""
+        if self.concatenate == 1 or not len(rows_XK):
+            return rows_XK
+        block = _block_size(self.global_batch, self.concatenate)
+        arranged_XK = self._arrange(rows_XK.reshape(-1, block), random).reshape(rows_XK.shape)
+        in_blocks_X = self._repeats(rows_XK.reshape(-1, block)).reshape(len(rows_XK), -1).sum(axis=1)
+        wasteful_X = in_blocks_X > self._repeats(rows_XK)
+        arranged_XK[wasteful_X] = self._arrange(rows_XK[wasteful_X], random)
+        return arranged_XK
+
+    def _repeats(self, rows_XK: np.ndarray) -> np.ndarray:
+        """Sentences of each block that must meet their own language in a group, however the block is arranged [X]."""
+        blocks = len(rows_XK)
+        places = np.arange(blocks)[:, None] * self._kinds + self.languages[rows_XK]
+        counts_XU = np.bincount(places.ravel(), minlength=blocks * self._kinds).reshape(blocks, self._kinds)
+        return np.maximum(counts_XU - rows_XK.shape[1] // self.concatenate, 0).sum(axis=1)
+
+    def _arrange(self, rows_XK: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Puts each block's rows in groups that repeat languages as little as possible, groups sorted by length.
+
+        Rows are laid out language by language (in random order) and dealt to the groups in turn: n sentences of a
+        language meet in a group only if n exceeds the number of groups, and then as evenly as can be.
+        """
+        blocks, size = rows_XK.shape
+        real_XK = rows_XK != FILLER
+        keys_XU = random.random((blocks, self._kinds))
+        keys_XK = np.take_along_axis(keys_XU, np.where(real_XK, self.languages[rows_XK], 0), axis=1)
+        order_XK = np.argsort(np.where(real_XK, keys_XK, 2.0), axis=1, kind="stable")
+        dealt_XK = np.take_along_axis(rows_XK, order_XK, axis=1)
+        groups_XGS = dealt_XK.reshape(blocks, self.concatenate, size // self.concatenate).transpose(0, 2, 1)
+        lengths_XGS = np.where(groups_XGS == FILLER, np.iinfo(np.int32).max, self.lengths[groups_XGS])
+        order_XG = np.argsort(lengths_XGS.max(axis=2), axis=1, kind="stable")
+        return np.take_along_axis(groups_XGS, order_XG[:, :, None], axis=1).reshape(blocks, size)
+
+
+def _block_size(batch: int, concatenate: int) -> int:
+    """The divisor of `batch`, and multiple of `concatenate`, that is nearest to `_BLOCK` in ratio."""
+    groups = batch // concatenate
+    sizes = np.array([concatenate * n for n in range(1, groups + 1) if groups % n == 0])
+    return int(sizes[np.abs(np.log(sizes / _BLOCK)).argmin()])

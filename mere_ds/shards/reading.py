@@ -1,0 +1,236 @@
+"""Shards + batch plan -> Batch: one rank's micro-batches of an epoch, from any step on.
+
+A rank reads the shards of one window of the plan, keeps its own sentences of them and lets go of them at the window's
+end; memory is bounded by a window whatever the corpus' size, and by a window's share of each rank at that.
+
+Shape suffixes: S steps, G sentences of a global batch, N micro-batches, B sentences of one, M tokens of a sentence
+(padded), 4 positions, 2 spans.
+"""
+
+import queue
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mere_ds.shards.batch import Batch
+from mere_ds.shards.manifest import Manifest
+from mere_ds.shards.packing import Sentences, read_sentences, read_shard
+from mere_ds.shards.plan import FILLER, EpochPlan
+
+_CHUNK = 1024  # sentences that are collated at a time
+_AHEAD = 8  # chunks that are collated ahead of need
+
+
+class ShardReader:
+    """Iterates over the `Batch` of every micro-step of one rank, from `start_step` to the end of the epoch.
+
+    `plan` is the same on every rank; `micro` sentences a micro-step, `accumulation` micro-steps a step. Use it as a
+    context manager: leaving ends the background thread. A shard's digest is checked whenever it is read. Raises
+    UserError at once for a batch shape that does not fit the plan, while iterating for a missing or damaged shard.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        manifest: Manifest,
+        split: str,
+        plan: EpochPlan,
+        rank: int = 0,
+        ranks: int = 1,
+        *,
+        micro: int,
+        accumulation: int = 1,
+        start_step: int = 0,
+        prefetch: bool = True,
+    ):
+        assert plan.accumulation(ranks, micro) == accumulation, "micro x ranks x accumulation is the global batch"
+        assert 0 <= rank < ranks and 0 <= start_step <= plan.steps
+        assert plan.sentences == manifest.splits[split].sentences
+        self.seconds_waited = 0.0
+        """How long the consumer has waited for batches so far."""
+        self.held_sentences = 0
+        """Sentences in memory now, batches that are collated already not counted."""
+        self._folder, self._shards, self._pad_id = Path(folder), manifest.splits[split].shards, manifest.pad_id
+        self._shard_starts = np.concatenate([[0], np.cumsum(manifest.shard_sizes(split), dtype=np.int64)])
+        self._plan, self._micro, self._start_step = plan, micro, start_step
+        self._share = (accumulation, ranks, rank)
+        self._gpu = torch.cuda.current_device() if torch.cuda.is_available() else None
+        self._source = _Prefetch(self._chunks(), _AHEAD) if prefetch else self._chunks()
+        self._ready: deque[Batch] = deque()
+
+    def __enter__(self) -> "ShardReader":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._source.close()
+        self._ready.clear()
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        if not self._ready:
+            started = time.perf_counter()
+            try:
+                self._ready.extend(next(self._source))
+            finally:
+                self.seconds_waited += time.perf_counter() - started
+        return self._ready.popleft()
+
+    def _chunks(self) -> Iterator[list[Batch]]:
+        plan = self._plan
+        if self._start_step == plan.steps:
+            return
+        if self._gpu is not None:
+            torch.cuda.set_device(self._gpu)  # a new thread would pin memory for the first GPU
+        at_once = max(1, _CHUNK // self._micro)
+        for window in range(plan.window_of(self._start_step), plan.windows):
+            steps = plan.steps_of(window)
+            first = max(steps.start, self._start_step)
+            rows_NB, steps_N = self._own_rows(plan.batches_of(window)[first - steps.start :], first)
+            held = self._load(np.unique(rows_NB[rows_NB != FILLER]), window)
+            for start in range(0, len(rows_NB), at_once):
+                chosen = slice(start, start + at_once)
+                sentences = [plan.real_sentences(step) for step in steps_N[chosen].tolist()]
+                batches = held.collate(rows_NB[chosen], plan.widths_of(rows_NB[chosen]), sentences)
+                yield batches if self._gpu is None else [_pinned(batch) for batch in batches]
+            self.held_sentences, held = 0, None  # free the window before the next one is read
+
+    def _own_rows(self, rows_SG: np.ndarray, first_step: int) -> tuple[np.ndarray, np.ndarray]:
+        """This rank's micro-batches of global batches [steps, global batch], and the step that each belongs to."""
+        accumulation, ranks, rank = self._share
+        rows_NB = rows_SG.reshape(-1, ranks, self._micro)[:, rank]
+        return rows_NB, first_step + np.arange(len(rows_NB)) // accumulation
+
+    def _load(self, rows: np.ndarray, window: int) -> "_Held":
+        """Reads the sentences `rows` (sorted), shard by shard; only these stay in memory."""
+        parts = []
+        for shard in np.sort(self._plan.shards_of(window)):
+            first, end = self._shard_starts[shard], self._shard_starts[shard + 1]
+            wanted = rows[np.searchsorted(rows, first) : np.searchsorted(rows, end)] - first
+            if len(wanted):
+                parts.append(read_sentences(self._folder, self._shards[shard]).take(wanted))
+        self.held_sentences = len(rows)
+        return _Held(rows, parts, self._pad_id, int(self._plan.widths[-1]))
+
+
+class _Held:
+    """A rank's sentences of one window, ready to be put into batches."""
+
+    def __init__(self, rows: np.ndarray, parts: list[Sentences], pad_id: int, widest: int):
+        # A filler is one more sentence, of one pad token; its spare tokens let `collate` read beyond a sentence's end.
+        filler = Sentences([pad_id] * widest, [1], [0], [0], [[-1] * 4], [[False] * 2])
+        self._s = Sentences.join([*parts, filler])
+        self._rows, self._pad_id, self._places_M = rows, np.int64(pad_id), np.arange(widest)
+
+    def collate(self, rows_NB: np.ndarray, widths_N: np.ndarray, global_sentences: list[int]) -> list[Batch]:
+        """The micro-batches of these rows; columns are gathered for all at once, tokens for each at its own width."""
+        s, real_NB = self._s, rows_NB != FILLER
+        places_NB = np.where(real_NB, np.searchsorted(self._rows, rows_NB), len(s) - 1)
+        columns = {
+            "languages_B": s.languages[places_NB].astype(np.int64),
+            "labels_B": s.labels[places_NB].astype(np.int64),
+            "positions_B4": s.positions[places_NB].astype(np.int64),
+            "exact_B2": s.exact[places_NB],
+            "weights_B": real_NB.astype(np.float32),
+            "rows_B": rows_NB.astype(np.int64),
+        }
+        parts = {name: torch.from_numpy(column).unbind() for name, column in columns.items()}
+        starts_NB1, lengths_NB1 = s.starts[places_NB][:, :, None], s.lengths[places_NB][:, :, None]
+        batches = []
+        for i, width in enumerate(widths_N.tolist()):
+            mask_BM = self._places_M[:width] < lengths_NB1[i]
+            tokens_BM = np.where(mask_BM, s.tokens[starts_NB1[i] + self._places_M[:width]], self._pad_id)
+            own = {name: part[i] for name, part in parts.items()}
+            batches.append(
+                Batch(
+                    torch.from_numpy(tokens_BM), torch.from_numpy(mask_BM), **own, global_sentences=global_sentences[i]
+                )
+            )
+        return batches
+
+
+def _pinned(batch: Batch) -> Batch:
+    """The same batch in memory that a GPU can copy from without waiting."""
+    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return Batch(**{name: value.pin_memory() if torch.is_tensor(value) else value for name, value in values.items()})
+
+
+class _Prefetch:
+    """An iterator over `items` that a background thread keeps at most `depth` items ahead of its consumer."""
+
+    def __init__(self, items: Iterator, depth: int):
+        self._queue: queue.Queue = queue.Queue(depth)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._fill, args=(items,), name="shard-reader", daemon=True)
+        self._thread.start()
+
+    def _fill(self, items: Iterator) -> None:
+        try:
+            for item in items:
+                if not self._put((item, None)):
+                    return
+            self._put((None, StopIteration()))
+        except BaseException as error:  # the consumer raises it
+            self._put((None, error))
+
+    def _put(self, entry: tuple) -> bool:
+        """Whether the entry was taken; not if the consumer has left."""
+        while not self._stop.is_set():
+            try:
+                self._queue.put(entry, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def __iter__(self) -> "_Prefetch":
+        return self
+
+    def __next__(self):
+        if self._stop.is_set():
+            raise StopIteration
+        item, error = self._queue.get()
+        if error is not None:
+            self.close()
+            raise error
+        return item
+
+    def close(self) -> None:
+        """Ends the thread, whatever is still to come."""
+        self._stop.set()
+        self._thread.join()
+
+
+class TextReader:
+    """Random access to the sentences of dev or test as text; at most `keep` shards in memory."""
+
+    def __init__(self, folder: str | Path, manifest: Manifest, split: str, keep: int = 8):
+        assert split != "train", "train shards hold no texts"
+        self._folder, self._shards, self._keep = Path(folder), manifest.splits[split].shards, keep
+        self._starts = np.concatenate([[0], np.cumsum(manifest.shard_sizes(split), dtype=np.int64)])
+        self._held: OrderedDict[int, list[dict]] = OrderedDict()
+
+    def texts_of(self, rows: Iterable[int]) -> list[dict]:
+        """`{"id", "text", "label", "lang", "head", "tail"}` of each row (as in `Batch.rows_B`, without fillers).
+
+        `head` and `tail` are half-open character spans. Raises UserError for a missing or damaged shard.
+        """
+        return [self._record(int(row)) for row in rows]
+
+    def _record(self, row: int) -> dict:
+        assert 0 <= row < self._starts[-1]
+        shard = int(np.searchsorted(self._starts, row, side="right")) - 1
+        if shard not in self._held:
+            members = read_shard(self._folder, self._shards[shard], "json")
+            self._held[shard] = [record for member in members for record in member["json"]]
+        self._held.move_to_end(shard)
+        if len(self._held) > self._keep:
+            self._held.popitem(last=False)
+        return self._held[shard][row - int(self._starts[shard])]

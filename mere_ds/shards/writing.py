@@ -1,0 +1,222 @@
+"""TSV files -> shards: read and tokenise once, shuffle everything, write."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from mere_ds.corpus.reading import RejectsFile, TsvFile, read_file, split_files
+from mere_ds.encoders.sources import TinySize, build_encoder, load_tokenizer
+from mere_ds.errors import UserError
+from mere_ds.shards.collecting import Collected, collect
+from mere_ds.shards.encoding import SentenceEncoder
+from mere_ds.shards.manifest import ENCODER, MANIFEST, REJECTS, SPLITS, Manifest, Split, length_percentiles, save_index
+from mere_ds.shards.packing import Shard, write_shard
+
+_NO_DEV_RATIO = 0.02  # dev's share of a language that has no test file
+_MOST_DEV = 0.2  # of a language's training sentences
+_DISK_FACTOR = 4  # what is written, spill included, in sizes of the TSV files
+
+
+def shard_corpus(
+    tsv_dir: str | Path,
+    out: str | Path,
+    encoder: str = "bert-base-multilingual-cased",
+    languages: str | Sequence[str] = "all",
+    english: str = "auto",
+    cut_marks: str = "repair",
+    max_length: int = 256,
+    seed: int = 0,
+    prune_vocabulary: bool = False,
+    overwrite: bool = False,
+    tiny: TinySize = TinySize(),  # noqa: B008 (frozen)
+    sentences_per_shard: int = 8192,
+    sentences_per_member: int = 512,
+) -> Manifest:
+    """Writes the shards folder `out`, whole or not at all, and returns its manifest. Same input and seed, same digests.
+
+    Files, `languages`, `english` and `cut_marks` as in `mere_ds.corpus.reading`; `encoder`, `prune_vocabulary` and
+    `tiny` as in `mere_ds.encoders.sources.build_encoder`. `max_length` bounds a sentence in tokens.
+
+    Dev is drawn from the training files language by language, as large as the language's test split (paper, section
+    4.1: the same ratio), but at most a fifth of the training sentences; 2 % where there is no test file; at least one
+    sentence of a language that has two. A training sentence whose entity would be cut off is rejected; a test sentence
+    is kept with positions -1, a certain miss. Raises UserError for bad input, an `out` that exists, or a full disk.
+    """
+    if min(sentences_per_shard, sentences_per_member) < 1 or seed < 0:
+        raise UserError("sentences a shard and a member must be above 0, and the seed not below")
+    files = split_files(tsv_dir, languages, english)
+    if not any(file.split == "train" for file in files):
+        raise UserError(f"{tsv_dir}: holds no training file (*_corpora_train.tsv), which labels are learnt from")
+    out = Path(out)
+    _check_target(out, overwrite, sum(file.path.stat().st_size for file in files))
+    codes = list(dict.fromkeys(file.language for file in files))
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
+        spill, part = Path(temporary), Path(temporary) / "part"
+        # `tiny` learns its word pieces from training alone; a pruned vocabulary must hold all that is to be tokenised.
+        shown = files if prune_vocabulary else [file for file in files if file.split == "train"]
+        info = build_encoder(
+            encoder, part / ENCODER, lambda: _texts(shown, cut_marks), codes, seed, prune_vocabulary, tiny
+        )
+        if max_length > info.max_length:
+            raise UserError(f"--max_length={max_length} is more than the {info.max_length} tokens that {encoder} takes")
+        tokenizer = load_tokenizer(part / ENCODER)
+        with RejectsFile(part / REJECTS) as rejects:
+            sentence_encoder = SentenceEncoder(tokenizer, codes, max_length)
+            corpus = collect(files, codes, sentence_encoder, cut_marks, rejects.write, spill)
+        rows = _split(corpus, codes, seed)
+        shards = {
+            name: _write_split(part, name, corpus, rows[name], sentences_per_shard, sentences_per_member)
+            for name in SPLITS
+        }
+        label_mask, unseen_labels = _labels_shown(corpus, codes)
+        Manifest(
+            languages=codes,
+            labels=corpus.labels,
+            label_mask=label_mask,
+            splits={name: _describe(corpus, codes, rows[name], shards[name]) for name in SPLITS},
+            files=[file.as_dict() for file in corpus.counts],
+            missed_test=corpus.missed_test,
+            unseen_labels=unseen_labels,
+            encoder=info,
+            pad_id=sentence_encoder.pad_id,
+            max_length=max_length,
+            cut_marks=cut_marks,
+            seed=seed,
+            index_sha256=save_index(part, corpus.sentences, rows),
+        ).save(part)
+        if out.exists():
+            out.replace(spill / "replaced")  # goes with the temporary folder
+        part.replace(out)
+    return Manifest.load(out)
+
+
+def _check_target(out: Path, overwrite: bool, tsv_bytes: int) -> None:
+    if out.exists() and not overwrite:
+        raise UserError(f"{out}: exists already: choose another folder or pass --overwrite")
+    if out.exists() and not (out / MANIFEST).is_file():
+        raise UserError(f"{out}: is no shards folder, so it is not overwritten: choose another folder or remove it")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    needed, free = _DISK_FACTOR * tsv_bytes, shutil.disk_usage(out.parent).free
+    if free < needed:
+        raise UserError(f"{out.parent}: {free >> 20} MiB are free but {needed >> 20} MiB may be needed: make room")
+
+
+def _texts(files: list[TsvFile], cut_marks: str) -> Iterator[str]:
+    for file in files:
+        for example in read_file(file.path, cut_marks):
+            yield example.text
+
+
+def _split(corpus: Collected, languages: list[str], seed: int) -> dict[str, np.ndarray]:
+    """Rows of each split in shard order: training shuffled, dev and test in the files' order.
+
+    Which sentences of a language are dev depends on the seed and on that language's files alone.
+    """
+    dev = np.zeros(len(corpus.sentences), bool)
+    for i, language in enumerate(languages):
+        of_language = corpus.sentences.languages == i
+        train, test = np.flatnonzero(of_language & ~corpus.is_test), int((of_language & corpus.is_test).sum())
+        random = np.random.default_rng([seed, *language.encode()])
+        dev[random.permutation(train)[: _dev_size(len(train), test)]] = True
+    train = np.flatnonzero(~corpus.is_test & ~dev)
+    if not len(train):
+        raise UserError("no sentence of the training files could be used: mere-ds inspect shows why")
+    return {
+        "train": np.random.default_rng(seed).permutation(train),
+        "dev": np.flatnonzero(dev),
+        "test": np.flatnonzero(corpus.is_test),
+    }
+
+
+def _dev_size(train: int, test: int) -> int:
+    wanted = min(test or round(_NO_DEV_RATIO * train), int(_MOST_DEV * train))
+    return max(wanted, 1) if train > 1 else 0
+
+
+def _write_split(
+    folder: Path, name: str, corpus: Collected, rows: np.ndarray, per_shard: int, per_member: int
+) -> list[Shard]:
+    shards = []
+    for start in tqdm(range(0, len(rows), per_shard), desc=f"writing {name}", unit="shard", disable=None):
+        chosen = rows[start : start + per_shard]
+        records = None if name == "train" else [corpus.record(row) for row in chosen]
+        path = folder / f"{name}-{len(shards):05d}.tar"
+        shards.append(write_shard(path, corpus.sentences.take(chosen), per_member, records))
+    return shards
+
+
+def _labels_shown(corpus: Collected, languages: list[str]) -> tuple[list[list[int]], dict[str, int]]:
+    """The label mask [languages][labels] from training, and the test sentences of labels that training lacks."""
+    train, test = (_count_labels(corpus, languages, corpus.is_test == is_test) for is_test in (False, True))
+    shown = train > 0
+    shown[~shown.any(axis=1)] = shown.any(axis=0)
+    unseen = {label: int(n) for label, n in zip(corpus.labels, test.sum(0) * ~shown.any(axis=0), strict=True) if n}
+    return shown.astype(int).tolist(), unseen
+
+
+def _count_labels(corpus: Collected, languages: list[str], rows: np.ndarray) -> np.ndarray:
+    """Sentences [languages, labels]."""
+    shape = len(languages), len(corpus.labels)
+    places = np.ravel_multi_index((corpus.sentences.languages[rows], corpus.sentences.labels[rows]), shape)
+    return np.bincount(places, minlength=shape[0] * shape[1]).reshape(shape)
+
+
+def _describe(corpus: Collected, languages: list[str], rows: np.ndarray, shards: list[Shard]) -> Split:
+    s = corpus.sentences
+    lengths, has_tokens = s.lengths[rows], s.positions[rows][:, ::2] >= 0
+
+    def by_language(chosen: np.ndarray) -> dict[str, int]:
+        totals = np.bincount(s.languages[rows[chosen]], minlength=len(languages)).tolist()
+        return {language: n for language, n in zip(languages, totals, strict=True) if n}
+
+    table = _count_labels(corpus, languages, rows).tolist()
+    counts = {
+        a: {b: n for b, n in zip(corpus.labels, row, strict=True) if n} for a, row in zip(languages, table, strict=True)
+    }
+    return Split(
+        sentences=len(rows),
+        tokens=int(lengths.sum(dtype=np.int64)),
+        shards=shards,
+        lengths=length_percentiles(lengths),
+        counts={language: labels for language, labels in counts.items() if labels},
+        truncated=by_language(corpus.truncated[rows]),
+        unaligned=by_language((has_tokens & ~s.exact[rows]).any(axis=1)),
+        cut_spans=by_language(~has_tokens.all(axis=1)),
+    )
+
+
+def summary(manifest: Manifest) -> str:
+    """A table for people: sentences by language and split, what was repaired, rejected, truncated and is unaligned."""
+    columns = ["language", *SPLITS, "repaired", "rejected", "truncated", "unaligned", "missed in test"]
+    rows = [[language, *_row_of(manifest, language)] for language in manifest.languages]
+    rows.append(["all", *[sum(column) for column in list(zip(*rows, strict=True))[1:]]])
+    cells = [columns, *[[row[0], *[f"{n:,}" for n in row[1:]]] for row in rows]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+    lines.append("")
+    for name, split in manifest.splits.items():
+        percentiles = ", ".join(f"{k} {v}" for k, v in split.lengths.items())
+        lines.append(f"{name}: {split.tokens:,} tokens in {len(split.shards)} shards; tokens a sentence: {percentiles}")
+    for what in ("repaired", "rejected"):
+        reasons = sorted({reason for file in manifest.files for reason in file[what]})
+        totals = [f"{reason} {sum(file[what].get(reason, 0) for file in manifest.files):,}" for reason in reasons]
+        lines.append(f"{what}: {', '.join(totals) or 'none'}")
+    if manifest.unseen_labels:
+        unseen = ", ".join(f"{label} {count:,}" for label, count in manifest.unseen_labels.items())
+        lines.append(f"labels that only test has (sentences): {unseen}")
+    return "\n".join(lines)
+
+
+def _row_of(manifest: Manifest, language: str) -> list[int]:
+    files = [file for file in manifest.files if file["language"] == language]
+    splits = manifest.splits.values()
+    return [
+        *[manifest.splits[name].by_language.get(language, 0) for name in SPLITS],
+        *[sum(sum(file[what].values()) for file in files) for what in ("repaired", "rejected")],
+        *[sum(getattr(split, what).get(language, 0) for split in splits) for what in ("truncated", "unaligned")],
+        manifest.missed_test.get(language, 0) + manifest.splits["test"].cut_spans.get(language, 0),
+    ]

@@ -1,0 +1,85 @@
+import io
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+import webdataset as wds
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mere_ds.errors import UserError
+from mere_ds.shards.packing import Sentences, read_sentences, read_shard, write_shard
+
+
+def sentences(lengths: list[int], seed: int = 0) -> Sentences:
+    random, n = np.random.default_rng(seed), len(lengths)
+    tokens = random.integers(0, 200_000, sum(lengths))
+    columns = [random.integers(0, 30, shape) for shape in ((n,), (n,), (n, 4))]
+    return Sentences(tokens, lengths, *columns, random.random((n, 2)) < 0.5)
+
+
+def equal(a: Sentences, b: Sentences) -> bool:
+    return all(np.array_equal(a.stored()[k], b.stored()[k]) for k in a.stored())
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=20), st.data())
+@settings(max_examples=50, deadline=None)
+def test_take_and_join(lengths, data):
+    whole = sentences(lengths)
+    rows = data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=30))
+    taken = whole.take(np.array(rows, dtype=int))
+    assert len(taken) == len(rows)
+    for place, row in enumerate(rows):
+        start, own = whole.starts[row], taken.starts[place]
+        assert np.array_equal(taken.tokens[own : own + lengths[row]], whole.tokens[start : start + lengths[row]])
+        assert np.array_equal(taken.positions[place], whole.positions[row])
+    cut = data.draw(st.integers(0, len(lengths)))
+    places = np.arange(len(lengths))
+    assert equal(Sentences.join([whole.take(places[:cut]), whole.take(places[cut:])]), whole)
+
+
+def test_a_shard_holds_what_was_written_and_equal_sentences_give_equal_bytes(tmp_path):
+    whole = sentences([3, 4, 5, 6, 7])
+    shard = write_shard(tmp_path / "train-00000.tar", whole, 2)
+    assert shard.sentences == 5 and shard.bytes == (tmp_path / shard.file).stat().st_size
+    assert equal(read_sentences(tmp_path, shard), whole)
+    (tmp_path / "again").mkdir()
+    assert write_shard(tmp_path / "again" / "train-00000.tar", sentences([3, 4, 5, 6, 7]), 2) == shard
+    assert write_shard(tmp_path / "other.tar", sentences([3, 4, 5, 6, 7], seed=1), 2).sha256 != shard.sha256
+
+
+def test_nothing_in_a_shard_depends_on_time_or_user(tmp_path):
+    shard = write_shard(tmp_path / "train-00000.tar", sentences([3, 4]), 2)
+    with tarfile.open(tmp_path / shard.file) as tar:
+        (member,) = tar.getmembers()
+        assert (member.mtime, member.uid, member.gid, member.uname, member.gname) == (0, 0, 0, "", "")
+        content = tar.extractfile(member).read()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_any_webdataset_pipeline_reads_the_members(tmp_path):
+    whole = sentences([3, 4, 5])
+    records = [b'{"text": "\xc3\xa9"}', b'{"text": "b"}', b'{"text": "c"}']
+    shard = write_shard(tmp_path / "dev-00000.tar", whole, 2, records)
+    members = list(wds.WebDataset(str(tmp_path / shard.file), shardshuffle=False).decode())
+    assert [member["__key__"] for member in members] == ["dev-00000-0000", "dev-00000-0001"]
+    assert [len(member["npz"]["lengths"]) for member in members] == [2, 1]
+    assert members[0]["json"] == [{"text": "é"}, {"text": "b"}]
+    assert np.array_equal(np.concatenate([member["npz"]["tokens"] for member in members]), whole.tokens)
+    assert [list(member["npz"]) for member in read_shard(tmp_path, shard)] == [list(whole.stored())] * 2
+    assert [member["json"][0]["text"] for member in read_shard(tmp_path, shard, "json")] == ["é", "c"]
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_damage_is_told_with_the_file_s_name(tmp_path, damage):
+    shard = write_shard(tmp_path / "train-00000.tar", sentences([3, 4]), 2)
+    path = tmp_path / shard.file
+    content = bytearray(path.read_bytes())
+    content[700] ^= 1
+    path.write_bytes(content if damage == "flip" else content[:-512])
+    if damage == "remove":
+        path.unlink()
+    with pytest.raises(UserError, match=r"train-00000\.tar.*run mere-ds shard again"):
+        read_shard(tmp_path, shard)
