@@ -79,7 +79,9 @@ def synthesize(
     """
     from mere_ds.corpus.synthetic.generator import synthesize
 
-    print(json.dumps(synthesize(out, sentences, seed, languages, english, quirks, at_least), ensure_ascii=False, indent=2))
+    print(
+        json.dumps(synthesize(out, sentences, seed, languages, english, quirks, at_least), ensure_ascii=False, indent=2)
+    )
 
 
 def shard(

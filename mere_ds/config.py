@@ -16,6 +16,12 @@ PRESETS: dict[str, dict[str, bool]] = {
 }
 """The systems of the paper's Table 2 that are made of the same parts."""
 
+POSITIVE = (
+    *("batch_size", "accumulation", "concatenate", "concatenate_stage_two", "epochs", "epochs_stage_two", "patience"),
+    *("learning_rate", "new_parts_rate", "bottleneck", "top_k", "window", "log_every"),
+)
+"""Knobs that must be above 0."""
+
 
 def knob(help: str, default=MISSING):
     return field(default=default, metadata={"help": help}) if default is not MISSING else field(metadata={"help": help})
@@ -47,6 +53,7 @@ class TrainConfig:
     weight_decay: float = knob("AdamW's weight decay, on matrices only.", 0.1)
     schedule: Literal["linear", "constant"] = knob("Rate after the warm-up: down to 0, or constant.", "linear")
     warmup: float = knob("Share of the steps in which the rate rises from 0.", 0.06)
+    word_dropout: float = knob("Share of word tokens that training replaces by random ones.", 0.0)
     alpha: float = knob("Weight of the four entity losses together, halved (eq. 12).", 2.0)
     beta: float = knob("Weight of the relation loss (eq. 12).", 1.0)
 
@@ -65,15 +72,12 @@ class TrainConfig:
     overwrite: bool = knob("Replace what an earlier training left of this stage in the run folder.", False)
 
     def __post_init__(self) -> None:
-        positive = (
-            "batch_size accumulation concatenate concatenate_stage_two epochs epochs_stage_two patience "
-            "learning_rate new_parts_rate bottleneck top_k window log_every"
-        ).split()
-        for name in positive:
+        for name in POSITIVE:
             if getattr(self, name) <= 0:
                 raise UserError(f"--{name}={getattr(self, name)}: more than 0 is wanted")
-        if not 0 <= self.warmup < 1:
-            raise UserError(f"--warmup={self.warmup}: a share from 0 to below 1 is wanted")
+        for name in ("warmup", "word_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"--{name}={getattr(self, name)}: a share from 0 to below 1 is wanted")
         for name in ("concatenate", "concatenate_stage_two"):
             if self.batch_size % getattr(self, name):
                 raise UserError(f"--{name}={getattr(self, name)} doesn't divide --batch_size={self.batch_size}")
@@ -89,7 +93,7 @@ class TrainConfig:
 
 
 def takes_knobs(function: Callable) -> Callable:
-    """Give `function(**given)` the signature and the help of `TrainConfig`, so that `given` holds only what was given."""
+    """Give `function(**given)` the signature and help of `TrainConfig`, so that `given` holds only what was typed."""
     hints = get_type_hints(TrainConfig)
     kind = inspect.Parameter.KEYWORD_ONLY
     function.__signature__ = inspect.Signature(

@@ -103,6 +103,7 @@ def write_model(folder: Path, tokenizer: PreTrainedTokenizerFast, size: TinySize
         num_attention_heads=size.heads,
         intermediate_size=4 * size.hidden,
         max_position_embeddings=size.positions,
+        initializer_range=0.08,
         hidden_dropout_prob=0.0,  # too small to overfit in the few epochs it is for
         attention_probs_dropout_prob=0.0,
         pad_token_id=tokenizer.pad_token_id,

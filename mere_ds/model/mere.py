@@ -100,6 +100,7 @@ class MereModel(PreTrainedModel):
         config = copy.deepcopy(config)
         described = json.loads(encoder.config.to_json_string(use_diff=False))
         config.encoder_config = {key: described[key] for key in described if key not in ("dtype", "_name_or_path")}
+        config.initializer_range = described.get("initializer_range", config.initializer_range)
         for module in encoder.modules():
             module._is_hf_initialized = True  # post_init leaves these alone
         return cls(config, encoder).to(encoder.dtype)

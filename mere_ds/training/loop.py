@@ -9,15 +9,17 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from mere_ds.encoders.sources import load_tokenizer
 from mere_ds.evaluation.scoring import score_split
 from mere_ds.shards.batch import Batch
-from mere_ds.shards.manifest import Manifest
+from mere_ds.shards.manifest import ENCODER, Manifest
 from mere_ds.shards.plan import EpochPlan
 from mere_ds.shards.reading import ShardReader
 from mere_ds.training.engine import Trainee
 from mere_ds.training.monitor import Monitor
 from mere_ds.training.optimization import rate_factor
 from mere_ds.training.session import Session
+from mere_ds.training.word_dropout import WordDropout
 
 log = logging.getLogger("mere_ds")
 
@@ -49,6 +51,7 @@ class StageTrainer:
         self.total_steps = self.epochs * self._plan(0).steps
         if c.max_steps:
             self.total_steps = min(self.total_steps, c.max_steps)
+        self.word_dropout = WordDropout(c.word_dropout, load_tokenizer(Path(c.shards) / ENCODER), c.seed)
         self.factor = rate_factor(c, self.total_steps)
         self.step = 0
 
@@ -101,7 +104,7 @@ class StageTrainer:
         with reader:
             tally = Tally()
             for micro_batches in _grouped(reader, c.accumulation):
-                norm = self._update(micro_batches, tally)
+                norm = self._update(micro_batches, epoch, tally)
                 self.monitor.step_done()
                 if self.step % c.log_every == 0 or self.step == self.total_steps:
                     tally.waited = reader.seconds_waited - tally.waited
@@ -110,14 +113,14 @@ class StageTrainer:
                 if self.step >= self.total_steps:
                     return
 
-    def _update(self, micro_batches: list[Batch], tally: Tally) -> float:
+    def _update(self, micro_batches: list[Batch], epoch: int, tally: Tally) -> float:
         """One weight update: the gradient of eq. 12's mean over the sentences of the whole global batch."""
         c = self.session.config
         self.rate = self.trainee.set_rate(self.factor(self.step))
         for batch in micro_batches:
             batch = batch.to(self.session.device)
             output = self.trainee.engine(
-                batch.token_ids_BM,
+                self.word_dropout(batch, epoch),
                 batch.mask_BM,
                 batch.languages_B,
                 labels_B=batch.labels_B,

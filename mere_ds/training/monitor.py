@@ -15,7 +15,7 @@ class Monitor:
     def __init__(self, folder: RunFolder, stage: int, total_steps: int, writes: bool) -> None:
         self.stage, self.writes = stage, writes
         if writes:
-            self._metrics = open(folder.metrics, "a", encoding="utf-8", buffering=1)
+            self._metrics = folder.metrics.open("a", encoding="utf-8", buffering=1)
             self._board = SummaryWriter(str(folder.tensorboard(stage)))
             # shown in a log file too, where a line every half minute is enough
             self._bar = tqdm(total=total_steps, desc=f"stage {stage}", unit="step", dynamic_ncols=True, mininterval=1)

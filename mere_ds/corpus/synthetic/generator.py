@@ -117,7 +117,7 @@ def _files(
     for code, (train, test) in split_sizes(sentences, codes, english, at_least).items():
         stem = ENGLISH_SIZES[english] if code == "en" else code
         files[f"{stem}_corpora_train.tsv"] = (code, False, label_sizes(code, train, FEWEST_TRAIN_OF_LABEL))
-        files[f"{stem}_corpora_test.tsv"] = (code, True, label_sizes(code, test, 1))
+        files[f"{stem}_corpora_test.tsv"] = (code, True, label_sizes(code, test, 0))
     return files
 
 

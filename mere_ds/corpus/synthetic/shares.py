@@ -124,7 +124,8 @@ def split_sizes(
     """{language: (train, test)} sentences, in all exactly `sentences`.
 
     Each language gets its share of Table 1, but at least `at_least` sentences, 20 test sentences and three training
-    sentences a label where `sentences` reaches for that. Test is 2.0 % of a language, at least 20 sentences where training keeps its least.
+    sentences a label where `sentences` reaches for that. Test is 2.0 % of a language, at least 20 sentences where
+    training keeps its least.
     """
     table = SENTENCES | {"en": ENGLISH_SENTENCES[english]}
     floors = [max(at_least, FEWEST_TEST + FEWEST_TRAIN_OF_LABEL * len(LABELS[code])) for code in languages]
