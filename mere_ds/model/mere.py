@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModel, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
+from transformers.utils import logging as transformers_logging
 
 from mere_ds.errors import UserError
 from mere_ds.model.aggregator import Aggregator
@@ -110,6 +111,7 @@ class MereModel(PreTrainedModel):
         """As in transformers, but of a local folder and strict: UserError where weights are unreadable, missing, too
         many or of other shapes."""
         strictly = {"use_safetensors": True, "local_files_only": True, "ignore_mismatched_sizes": True}  # told below
+        transformers_logging.disable_progress_bar()  # a line a load, in the middle of our own output
         try:
             model, info = super().from_pretrained(folder, *args, output_loading_info=True, **{**kwargs, **strictly})
         except (OSError, SafetensorError, UserError) as error:

@@ -1,5 +1,7 @@
 """The DeepSpeed engine around a MereModel, and its weights in full precision."""
 
+import math
+
 import deepspeed
 import torch
 from deepspeed.runtime.engine import DeepSpeedEngine
@@ -42,16 +44,21 @@ class Trainee:
         return max(rates)
 
     def step(self) -> float:
-        """Update the weights; returns the gradient's norm before clipping. Counts as DeepSpeed's micro-step."""
-        norm = self._local_norm() if self.engine.is_gradient_accumulation_boundary() else None
+        """DeepSpeed's micro-step: the last of an accumulation updates the weights.
+
+        Returns the gradient's norm before clipping (after the last micro-step; nan where nobody knows it).
+        """
+        norm = self._local_norm()
         self.engine.step()
         reported = self.engine.get_global_grad_norm()
         return float(norm if reported is None else reported)
 
-    def _local_norm(self) -> torch.Tensor | None:
-        """Norm of the averaged gradients where DeepSpeed keeps whole ones and reports none (ZeRO 0, fp32)."""
+    def _local_norm(self) -> float:
+        """Norm of the averaged gradients where DeepSpeed keeps whole ones and reports none (ZeRO 0)."""
+        if self.engine.zero_optimization() or not self.engine.is_gradient_accumulation_boundary():
+            return math.nan
         gradients = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
-        return torch.nn.utils.get_total_norm(gradients) if gradients else None
+        return float(torch.nn.utils.get_total_norm(gradients)) if gradients else math.nan
 
     @property
     def loss_scale(self) -> float:
@@ -69,11 +76,6 @@ class Trainee:
                 full = safe_get_full_fp32_param(parameter)
                 full = parameter.data if full is None else full
                 if self.engine.global_rank == 0:
-                    state[name] = (
-                        full.detach()
-                        .float()
-                        .cpu()
-                        .clone()
-                        .view(parameter.ds_shape if hasattr(parameter, "ds_shape") else parameter.shape)
-                    )
+                    shape = getattr(parameter, "ds_shape", parameter.shape)  # ZeRO-3 keeps the whole shape aside
+                    state[name] = full.detach().float().cpu().clone().view(shape)
         return state

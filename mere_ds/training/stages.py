@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 import torch.distributed as dist
 
 from mere_ds.config import PRESETS, TrainConfig
@@ -21,12 +22,23 @@ from mere_ds.training.session import Session
 
 log = logging.getLogger("mere_ds")
 
+STAGE_TWO_KNOBS = (
+    *("submodule_layers", "bottleneck", "top_k", "renormalise_top_k"),
+    *("alpha", "beta", "ordered_spans"),
+)
+"""Of the model's knobs, those that stage two may choose anew."""
+
 
 def open_shards(config: TrainConfig) -> Manifest:
     """The shards' manifest, checked against the files and the encoder asked for. Raises UserError."""
     manifest = Manifest.load(config.shards)
-    if config.encoder is not None and config.encoder != manifest.encoder.source:
-        manifest.check_tokenizer(fingerprint(load_tokenizer(config.encoder)))
+    theirs = manifest.encoder.source
+    if config.encoder not in (None, theirs) and Path(config.encoder).resolve() != Path(theirs):
+        raise UserError(
+            f"{config.shards} was made with the encoder {theirs}, not {config.encoder}: leave --encoder out, or make "
+            f"shards with mere-ds shard ... --encoder={config.encoder}"
+        )
+    manifest.check_tokenizer(fingerprint(load_tokenizer(Path(config.shards) / ENCODER)))
     return manifest
 
 
@@ -48,18 +60,11 @@ def train_stage_two(session: Session, manifest: Manifest) -> dict:
     if not (start / "training.json").is_file():
         raise UserError(f"{start} is missing: train stage one first (--stage=1 with the same --run)")
     model = MereModel.from_pretrained(start)
+    manifest.check_tokenizer(fingerprint(load_tokenizer(start)))
     if model.config.labels != manifest.labels or model.config.languages != manifest.languages:
         raise UserError(f"{session.config.shards} has other labels or languages than stage one of {session.config.run}")
-    c = session.config
-    model.begin_stage_two(
-        submodule_layers=list(c.submodule_layers),
-        bottleneck=c.bottleneck,
-        top_k=c.top_k,
-        renormalise_top_k=c.renormalise_top_k,
-        alpha=c.alpha,
-        beta=c.beta,
-        ordered_spans=c.ordered_spans,
-    )
+    _check_start(model.config, session.config)
+    model.begin_stage_two(**_knobs(session.config, STAGE_TWO_KNOBS))
     rate = session.config.learning_rate_stage_two or session.config.learning_rate
     return _train(session, 2, model, manifest, rate)
 
@@ -72,16 +77,26 @@ def model_config(config: TrainConfig, manifest: Manifest) -> MereConfig:
         label_mask=manifest.label_mask,
         language_token_ids=[manifest.encoder.language_token_ids[x] for x in manifest.languages],
         max_length=manifest.max_length,
-        la_residual=config.la_residual,
-        submodule_layers=list(config.submodule_layers),
-        bottleneck=config.bottleneck,
-        top_k=config.top_k,
-        renormalise_top_k=config.renormalise_top_k,
-        alpha=config.alpha,
-        beta=config.beta,
-        ordered_spans=config.ordered_spans,
         **PRESETS[config.system],
+        **_knobs(config, ("la_residual", *STAGE_TWO_KNOBS)),
     )
+
+
+def _knobs(config: TrainConfig, names: tuple[str, ...]) -> dict:
+    """Knobs that training and model know by the same name."""
+    values = {name: getattr(config, name) for name in names}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def _check_start(trained: MereConfig, config: TrainConfig) -> None:
+    """Raises UserError where the knobs describe another stage one than the one that was trained."""
+    asked = PRESETS[config.system] | {"la_residual": config.la_residual}
+    for name, value in asked.items():
+        if getattr(trained, name) != value:
+            raise UserError(
+                f"stage one of {config.run} was trained with {name} = {getattr(trained, name)}, now it is {value}: "
+                "pass the same --system and --la_residual"
+            )
 
 
 def _train(session: Session, stage: int, model: MereModel, manifest: Manifest, rate: float) -> dict:
@@ -97,6 +112,7 @@ def _train(session: Session, stage: int, model: MereModel, manifest: Manifest, r
         session.deepspeed_config["train_batch_size"],
         session.ranks,
     )
+    torch.manual_seed(session.config.seed + session.rank)  # each rank its own dropout
     trainee = Trainee(model.to(session.device), rate, session)
 
     def save(trainee: Trainee, better: bool, facts: dict) -> None:

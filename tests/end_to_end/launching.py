@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from safetensors.torch import load_file
+
 REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
@@ -56,6 +58,11 @@ def deepspeed_config(folder: Path, zero: int = 1, precision: str = "fp32") -> Pa
 def records(run: Path, kind: str = "train", stage: int = 1) -> list[dict]:
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [r for r in rows if r["kind"] == kind and r["stage"] == stage]
+
+
+def weights(run: Path, stage: int) -> dict:
+    """All tensors of the stage's best model."""
+    return load_file(run / f"checkpoints/stage{stage}/best/model.safetensors")
 
 
 def succeeded(result: subprocess.CompletedProcess) -> subprocess.CompletedProcess:

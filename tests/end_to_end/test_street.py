@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from launching import deepspeed_config, deepspeed_train, mere_ds, records, succeeded
-from safetensors import safe_open
+from launching import deepspeed_config, deepspeed_train, mere_ds, records, succeeded, weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 MAY_CHANGE_IN_STAGE_TWO = ("switcher.", "relation.", "heads.")
@@ -22,11 +21,6 @@ def run(shards, tmp_path_factory) -> Path:
     succeeded(deepspeed_train("--stage=1", *common))
     succeeded(deepspeed_train("--stage=2", *common))
     return folder
-
-
-def weights(run: Path, stage: int) -> dict:
-    with safe_open(run / f"checkpoints/stage{stage}/best/model.safetensors", framework="pt") as f:
-        return {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (not a dict)
 
 
 def test_the_run_folder_holds_what_it_should(run):

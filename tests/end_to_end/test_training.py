@@ -1,11 +1,13 @@
 """Precisions, ZeRO stages, numbers of ranks and refusals, through the real launcher."""
 
 import json
+import math
 import subprocess
 import sys
 
 import pytest
-from launching import REPOSITORY, deepspeed_config, deepspeed_train, records, succeeded
+import torch
+from launching import REPOSITORY, deepspeed_config, deepspeed_train, records, succeeded, weights
 
 STEPS = 20
 
@@ -18,6 +20,12 @@ def train(shards, tmp_path, *flags, stage="1", zero=1, precision="fp32", ranks=2
         "--learning_rate=1e-3", "--bottleneck=192", *flags, ranks=ranks,
     ))  # fmt: skip
     return run
+
+
+def loss_fell(rows: list[dict]) -> bool:
+    """Single batches vary with their sentences' length, so a few at a time."""
+    losses = [r["loss_terms"]["relation"] for r in rows]
+    return sum(losses[-5:]) < sum(losses[:5])
 
 
 def test_zero_stages_agree_on_the_loss_over_20_steps(shards, tmp_path):
@@ -36,9 +44,15 @@ def test_zero_stages_agree_on_the_loss_over_20_steps(shards, tmp_path):
 @pytest.mark.parametrize("zero", [1, 2, 3])
 def test_bf16_trains_in_both_stages(shards, tmp_path, zero):
     run = train(shards, tmp_path, stage="all", zero=zero, precision="bf16")
-    for stage in (1, 2):
-        rows = records(run, stage=stage)
-        assert len(rows) == STEPS and rows[-1]["loss"] < rows[0]["loss"]
+    assert loss_fell(records(run))
+    assert len(records(run, stage=2)) == STEPS
+    assert all(math.isfinite(r["loss"]) and r["gradient_norm"] > 0 for r in records(run, stage=2))
+    before, after = weights(run, 1), weights(run, 2)
+    for name in before:  # the engine rounds its own copy to 16 bits, what is saved of the frozen part must not be
+        if name.startswith(("encoder.", "aggregator.")):
+            assert torch.equal(before[name], after[name]), name
+    assert not torch.equal(before["relation.weight"], after["relation.weight"])
+    assert {w.dtype for w in after.values()} == {torch.float32}
 
 
 def test_one_rank_and_accumulation_see_the_same_global_batches(shards, tmp_path):
@@ -55,7 +69,7 @@ def test_one_rank_and_accumulation_see_the_same_global_batches(shards, tmp_path)
 def test_other_systems_have_stage_one_only(shards, tmp_path, system):
     run = train(shards, tmp_path, f"--system={system}", stage="all", ranks=1)
     assert not (run / "checkpoints/stage2").exists()
-    assert records(run)[-1]["loss"] < records(run)[0]["loss"]
+    assert loss_fell(records(run))
 
 
 def direct(*flags) -> subprocess.CompletedProcess:
