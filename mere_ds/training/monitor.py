@@ -1,6 +1,7 @@
 """What a run tells while it runs: a progress bar, `metrics.jsonl` and TensorBoard, all on rank 0."""
 
 import json
+import sys
 import time
 
 from torch.utils.tensorboard import SummaryWriter
@@ -17,8 +18,8 @@ class Monitor:
         if writes:
             self._metrics = folder.metrics.open("a", encoding="utf-8", buffering=1)
             self._board = SummaryWriter(str(folder.tensorboard(stage)))
-            # shown in a log file too, where a line every half minute is enough
-            self._bar = tqdm(total=total_steps, desc=f"stage {stage}", unit="step", dynamic_ncols=True, mininterval=1)
+            seconds = 1 if sys.stderr.isatty() else 30  # in a log file each refresh stays
+            self._bar = tqdm(total=total_steps, desc=f"stage {stage}", unit="step", mininterval=seconds)
 
     def __enter__(self) -> "Monitor":
         return self

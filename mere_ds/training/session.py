@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import sys
 from dataclasses import dataclass
 
@@ -43,7 +44,7 @@ def open_session(config: TrainConfig, given: frozenset[str]) -> Session:
     device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
     check_precision(ds, device)
     folder = RunFolder(config.run)
-    _join_process_group(rank, ranks, local, device)
+    _join_process_group(ranks, device)
     transformers_logging.disable_progress_bar()  # ours is the one that tells something
     session = Session(config, ds, folder, rank, ranks, device)
     if session.leads:
@@ -58,10 +59,13 @@ def close_session() -> None:
         dist.destroy_process_group()
 
 
-def _join_process_group(rank: int, ranks: int, local: int, device: torch.device) -> None:
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(ranks), "LOCAL_RANK": str(local)}
-    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    os.environ.setdefault("MASTER_PORT", "29500")
+def _join_process_group(ranks: int, device: torch.device) -> None:
+    if "RANK" not in os.environ:  # started without a launcher: a group of one, on a port that is free
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+        os.environ["MASTER_PORT"] = str(port)
     deepspeed_logger.setLevel(logging.WARNING)
     if device.type == "cuda":
         torch.cuda.set_device(device)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 
@@ -41,7 +42,7 @@ def test_zero_stages_agree_on_the_loss_over_20_steps(shards, tmp_path):
         assert losses[zero] == pytest.approx(losses[0], rel=1e-4)
 
 
-@pytest.mark.parametrize("zero", [1, 2, 3])
+@pytest.mark.parametrize("zero", [0, 1, 2, 3])
 def test_bf16_trains_in_both_stages(shards, tmp_path, zero):
     run = train(shards, tmp_path, stage="all", zero=zero, precision="bf16")
     assert loss_fell(records(run))
@@ -104,5 +105,21 @@ def test_contradictions_and_missing_things_are_one_line(shards, tmp_path):
     assert fp16.returncode == 2 and "fp16 needs a GPU" in fp16.stderr
     no_stage_one = direct(*base, f"--deepspeed_config={deepspeed_config(tmp_path)}", "--stage=2")
     assert no_stage_one.returncode == 2 and "train stage one first" in no_stage_one.stderr
+    other_encoder = direct(*base, f"--deepspeed_config={deepspeed_config(tmp_path)}", "--encoder=e5-small")
+    assert other_encoder.returncode == 2 and "made with the encoder tiny, not e5-small" in other_encoder.stderr
     no_shards = direct(f"--shards={tmp_path}", base[1], f"--deepspeed_config={deepspeed_config(tmp_path)}")
     assert no_shards.returncode == 2 and "mere-ds shard" in no_shards.stderr
+
+
+def test_a_missing_or_damaged_shard_stops_training_by_name(shards, tmp_path):
+    broken = shutil.copytree(shards, tmp_path / "shards")
+    shard = broken / "train-00000.tar"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    flags = [f"--shards={broken}", f"--run={tmp_path / 'r'}", f"--deepspeed_config={deepspeed_config(tmp_path)}"]
+    damaged = direct("--stage=1", *flags)
+    assert damaged.returncode == 2 and "train-00000.tar" in damaged.stderr.splitlines()[-1]
+    shard.unlink()
+    missing = direct("--stage=1", *flags, "--overwrite")
+    assert missing.returncode == 2 and "train-00000.tar: this shard is missing" in missing.stderr
