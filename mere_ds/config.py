@@ -49,7 +49,7 @@ class TrainConfig:
 
     learning_rate: float = knob("Peak learning rate of AdamW.", 3e-5)
     learning_rate_stage_two: float | None = knob("The same for stage two (None: learning_rate).", None)
-    new_parts_rate: float = knob("Factor on the rate of all that isn't the pretrained encoder.", 1.0)
+    new_parts_rate: float = knob("Factor on the rate of new parts: all but the encoder, its pooler too.", 1.0)
     weight_decay: float = knob("AdamW's weight decay, on matrices only.", 0.1)
     schedule: Literal["linear", "constant"] = knob("Rate after the warm-up: down to 0, or constant.", "linear")
     warmup: float = knob("Share of the steps in which the rate rises from 0.", 0.06)

@@ -10,13 +10,15 @@ from mere_ds.config import TrainConfig
 def parameter_groups(model: nn.Module, rate: float, config: TrainConfig) -> list[dict]:
     """Groups of what is trainable: the pretrained encoder and the new parts, each with and without weight decay.
 
+    The encoder's pooler counts as new: many checkpoints come without one, and it is made afresh.
     Matrices decay; biases and LayerNorm's scales and shifts don't. Each group carries its peak rate in `lr`.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decays = parameter.ndim > 1 and not name.endswith(("scale_G1D", "shift_G1D"))
-            groups.setdefault((name.startswith("encoder."), decays), []).append(parameter)
+            pretrained = name.startswith("encoder.") and "pooler" not in name
+            groups.setdefault((pretrained, decays), []).append(parameter)
     return [
         {
             "params": parameters,

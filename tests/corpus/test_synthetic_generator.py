@@ -67,6 +67,16 @@ def test_shares_of_table_1_and_two_percent_test(corpus):
         assert test == max(20, round(0.02 * (train + test)))
 
 
+def test_no_language_gets_fewer_than_asked(tmp_path):
+    counts = synthesize(tmp_path, 3000, seed=5, at_least=150, processes=1)
+    sizes = Counter()
+    for name, file in counts["files"].items():
+        sizes[name.split("_")[0]] += file["sentences"]
+    assert min(sizes.values()) == sizes["uk"] == 150 and sizes["it"] > 300 and sum(sizes.values()) == 3000
+    with pytest.raises(UserError, match="at_least"):
+        synthesize(tmp_path, 3000, at_least=-1)
+
+
 def test_every_label_of_a_language_and_no_other(corpus):
     folder, counts = corpus
     for name, rows in rows_of(folder).items():
