@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import sys
+import warnings
 from dataclasses import dataclass
 
 import deepspeed
@@ -67,6 +68,8 @@ def _join_process_group(ranks: int, device: torch.device) -> None:
         os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
         os.environ["MASTER_PORT"] = str(port)
     deepspeed_logger.setLevel(logging.WARNING)
+    # DeepSpeed calls collectives by names that torch is renaming; nothing a user could do about it
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
     if device.type == "cuda":
         torch.cuda.set_device(device)
     else:
