@@ -5,7 +5,8 @@ import os
 import socket
 import sys
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import deepspeed
 import torch
@@ -42,6 +43,7 @@ def open_session(config: TrainConfig, given: frozenset[str]) -> Session:
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     local = int(os.environ.get("LOCAL_RANK", 0))
     ds, config = merge(read_config(config.deepspeed_config), config, given, ranks)
+    config = replace(config, shards=str(Path(config.shards).resolve()))  # evaluation may start elsewhere
     device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
     check_precision(ds, device)
     folder = RunFolder(config.run)

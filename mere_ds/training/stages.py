@@ -132,6 +132,9 @@ def save_model(folder: RunFolder, tokenizer: Path, model: MereModel, state: dict
 
     def write(part: Path) -> None:
         model.save_pretrained(part, state_dict=state)
+        config = MereConfig.from_pretrained(part)  # names the precision of the engine's copy; the state's is fp32
+        config.dtype = "float32"
+        config.save_pretrained(part)
         load_tokenizer(tokenizer).save_pretrained(part)
         write_json(part / "training.json", facts)
 
