@@ -24,7 +24,6 @@ class Extractor:
 
     model: MereModel
     encoder: SentenceEncoder
-    pad_id: int
     device: torch.device
 
     @classmethod
@@ -35,9 +34,8 @@ class Extractor:
             check_k(model, k)
             model.config.top_k = k
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        tokenizer = load_tokenizer(folder)
-        encoder = SentenceEncoder(tokenizer, model.config.languages, model.config.max_length)
-        return cls(model.to(device), encoder, tokenizer.pad_token_id, device)
+        encoder = SentenceEncoder(load_tokenizer(folder), model.config.languages, model.config.max_length)
+        return cls(model.to(device), encoder, device)
 
     def check_language(self, language: str) -> None:
         """Raises UserError for a language that the model wasn't trained on."""
@@ -70,7 +68,7 @@ class Extractor:
     @torch.no_grad()
     def _predict(self, encoded: list[Encoded], language: str) -> list[tuple[str, list[int], float]]:
         width = max(len(e.ids) for e in encoded)
-        token_ids_BM = np.full((len(encoded), width), self.pad_id, dtype=np.int64)
+        token_ids_BM = np.full((len(encoded), width), self.encoder.pad_id, dtype=np.int64)
         lengths_B = np.array([len(e.ids) for e in encoded])
         for row, e in zip(token_ids_BM, encoded, strict=True):
             row[: len(e.ids)] = e.ids
