@@ -142,7 +142,7 @@ def evaluate(
     shards: str | None = None,
     split: Literal["dev", "test"] = "test",
     k: int | None = None,
-    which: Literal["best", "last"] = "best",
+    which: Literal["best", "latest"] = "best",
 ) -> None:
     """Score a run's model; writes RUN/evaluation/SPLIT.json and prints it as a table (F1 in percent).
 
@@ -155,7 +155,7 @@ def evaluate(
         shards: Shards to score on (None: those it was trained on).
         split: dev or test.
         k: Sub-modules that run (None: as trained, 3 by default).
-        which: The best or the last model.
+        which: The best model or the latest.
     """
     from mere_ds.evaluation.metrics import format_scores
     from mere_ds.evaluation.run import evaluate_run
@@ -170,7 +170,7 @@ def extract(
     lang: str,
     file: str | None = None,
     k: int | None = None,
-    which: Literal["best", "last"] = "best",
+    which: Literal["best", "latest"] = "best",
 ) -> None:
     """Print the triple of each text as a line of JSON, with character offsets.
 
@@ -189,7 +189,7 @@ def extract(
         lang: Language of the texts, such as de.
         file: UTF-8 file with one text a line.
         k: Sub-modules that run (None: as trained, 3 by default).
-        which: The best or the last model.
+        which: The best model or the latest.
     """
     from tqdm import tqdm
 

@@ -19,12 +19,24 @@ PRESETS: dict[str, dict[str, bool]] = {
 POSITIVE = (
     *("batch_size", "accumulation", "concatenate", "concatenate_stage_two", "epochs", "epochs_stage_two", "patience"),
     *("learning_rate", "new_parts_rate", "bottleneck", "top_k", "window", "log_every"),
+    *("keep", "timeout", "nonfinite_limit"),
 )
 """Knobs that must be above 0."""
 
+ONLY_STAGE_ONE = ("concatenate", "epochs")
+ONLY_STAGE_TWO = (
+    *("concatenate_stage_two", "epochs_stage_two", "patience", "learning_rate_stage_two"),
+    *("submodule_layers", "bottleneck", "top_k", "renormalise_top_k"),
+)
+DECIDES_NOTHING = (
+    *("shards", "run", "deepspeed_config", "stage", "encoder", "batch_size", "accumulation", "overwrite"),
+    *("log_every", "prefetch", "save_minutes", "save_steps", "keep", "timeout", "on_nonfinite", "nonfinite_limit"),
+)
+"""Knobs that may change between an interruption and going on: on what else results depend is compared by itself."""
+
 
 def knob(help: str, default=MISSING):
-    return field(default=default, metadata={"help": help}) if default is not MISSING else field(metadata={"help": help})
+    return field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True)
@@ -69,12 +81,21 @@ class TrainConfig:
     window: int = knob("Sentences whose shards are held in memory and shuffled together.", 65536)
     log_every: int = knob("Steps between two records in metrics.jsonl and TensorBoard.", 10)
     prefetch: bool = knob("Read shards ahead in the background.", True)
+
+    save_minutes: float = knob("Minutes between two checkpoints (0: only at an epoch's end).", 15.0)
+    save_steps: int | None = knob("Updates between two checkpoints (None: by time).", None)
+    keep: int = knob("Newest checkpoints that are kept, the best besides.", 2)
+    timeout: int = knob("Seconds that a rank may hang or keep the others waiting before all end.", 600)
+    on_nonfinite: Literal["skip", "stop"] = knob("After a loss or gradient that isn't finite.", "skip")
+    nonfinite_limit: int = knob("Stop after so many of these in a row.", 5)
     overwrite: bool = knob("Replace what an earlier training left of this stage in the run folder.", False)
 
     def __post_init__(self) -> None:
         for name in POSITIVE:
             if getattr(self, name) <= 0:
                 raise UserError(f"--{name}={getattr(self, name)}: more than 0 is wanted")
+        if self.save_minutes < 0 or (self.save_steps or 1) < 1:
+            raise UserError("--save_minutes must not be negative, --save_steps must be more than 0 or None")
         for name in ("warmup", "word_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"--{name}={getattr(self, name)}: a share from 0 to below 1 is wanted")
@@ -90,6 +111,12 @@ class TrainConfig:
 
     def as_dict(self) -> dict:
         return asdict(self)
+
+
+def knobs_of_stage(config: TrainConfig, stage: int) -> dict:
+    """The knobs that decide a stage's result, with their values."""
+    free = DECIDES_NOTHING + (ONLY_STAGE_TWO if stage == 1 else ONLY_STAGE_ONE)
+    return {f.name: getattr(config, f.name) for f in fields(config) if f.name not in free}
 
 
 def takes_knobs(function: Callable) -> Callable:

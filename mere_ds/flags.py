@@ -15,7 +15,7 @@ from collections.abc import Callable
 import fire
 from fire import decorators
 
-from mere_ds.errors import UserError
+from mere_ds.errors import MachineError, UserError
 
 HELP_FLAGS = ("-h", "--help")
 FIRE_HELP = ["--", "--help"]
@@ -25,13 +25,14 @@ TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
 def run(component: Callable | dict[str, Callable], argv: list[str], name: str) -> None:
     """Check `argv` against `component` (a function, or a dict of commands) and let fire call it.
 
-    Exits with code 2 and one line on stderr for misuse (`UserError`, from here or from the command itself).
+    Exits with one line on stderr and code 2 for misuse (`UserError`, from here or from the command itself), code 1 for
+    what the machine did (`MachineError`).
     """
     try:
         fire.Fire(component, command=_checked(component, argv, name), name=name)
-    except UserError as error:
+    except (UserError, MachineError) as error:
         sys.stderr.write(f"{name}: {error}\n")  # one write: ranks share the stream
-        sys.exit(2)
+        sys.exit(2 if isinstance(error, UserError) else 1)
     except BrokenPipeError:  # the reader of our output (head, less) has left
         sys.stderr.close()
         sys.exit(141)

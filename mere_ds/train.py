@@ -9,6 +9,7 @@ if not __package__:  # started by its path: this folder's names must not shadow 
 
 from mere_ds import flags
 from mere_ds.config import TrainConfig, takes_knobs
+from mere_ds.training.stop import StopSignals
 
 
 @takes_knobs
@@ -16,7 +17,8 @@ def train(**given) -> None:
     """Train mERE: stage one (encoder and Language-universal Aggregator), then stage two (Language-specific Switcher).
 
     Every rank runs this. DeepSpeed's JSON decides precision and ZeRO stage; what it and a flag both say must agree.
-    Stage two starts from the best stage one of the same --run.
+    Stage two starts from the best stage one of the same --run. The same command again goes on where an interrupted
+    training stopped, on any number of ranks. USR1 or TERM to a rank: all save and leave with exit code 85.
 
     Examples:
         deepspeed mere_ds/train.py --stage=all --shards=shards --run=runs/a --deepspeed_config=ds_configs/cpu.json
@@ -25,18 +27,18 @@ def train(**given) -> None:
         tensorboard --logdir=runs
     """
     config = TrainConfig(**given)
+    stop = StopSignals()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     _choose_accelerator()
-    from mere_ds.training.session import close_session, open_session
+    from mere_ds.training.session import open_session
     from mere_ds.training.stages import open_shards, train_stage_one, train_stage_two
 
-    session = open_session(config, frozenset(given))
-    manifest = open_shards(session.config)
-    if config.stage in ("1", "all"):
-        train_stage_one(session, manifest)
-    if config.stage in ("2", "all"):
-        train_stage_two(session, manifest)
-    close_session()
+    with open_session(config, frozenset(given), stop) as session:
+        manifest = open_shards(session.config)
+        if config.stage in ("1", "all"):
+            train_stage_one(session, manifest)
+        if config.stage in ("2", "all"):
+            train_stage_two(session, manifest)
 
 
 def _choose_accelerator() -> None:

@@ -9,6 +9,7 @@ import torch
 
 from mere_ds.config import TrainConfig
 from mere_ds.errors import UserError
+from mere_ds.training.resume import batch_multiple, fit_batch
 
 SAME_THING = {
     "train_micro_batch_size_per_gpu": "batch_size",
@@ -17,6 +18,8 @@ SAME_THING = {
     "optimizer.params.weight_decay": "weight_decay",
 }
 """DeepSpeed's key -> our knob. Where both are given they must agree; where one is given it holds."""
+
+BATCH = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
 
 OURS = {
     "scheduler": "--schedule and --warmup",
@@ -40,13 +43,21 @@ def read_config(path: str | Path) -> dict:
     return content
 
 
-def merge(ds: dict, config: TrainConfig, given: frozenset[str], ranks: int) -> tuple[dict, TrainConfig]:
+def merge(
+    ds: dict, config: TrainConfig, given: frozenset[str], ranks: int, started: dict | None = None
+) -> tuple[dict, TrainConfig]:
     """DeepSpeed's config and ours, completed from each other.
 
     `given` names the knobs that the user typed: a default gives way to DeepSpeed's config, a typed value that differs
-    from it is refused. Raises UserError.
+    from it is refused. `started` is what a stage that goes on was told at its first start: with another number of
+    `ranks` its global batch is shared anew. Raises UserError.
     """
     ds = copy.deepcopy(ds)
+    if started and started["ranks"] != ranks:
+        ds = {key: value for key, value in ds.items() if key not in BATCH}
+        given -= {"batch_size", "accumulation"}
+        size, accumulation = fit_batch(started["global_batch"], ranks, started["batch_size"], batch_multiple(config))
+        config = replace(config, batch_size=size, accumulation=accumulation)
     for key, instead in OURS.items():
         if key in ds:
             raise UserError(f"DeepSpeed's config has {key!r}, which {instead} decides here; remove it")
@@ -71,6 +82,8 @@ def merge(ds: dict, config: TrainConfig, given: frozenset[str], ranks: int) -> t
         "train_batch_size": whole,
         "optimizer": optimizer | {"params": params},
     }
+    if ds.get("zero_optimization", {}).get("offload_optimizer", {}).get("device") == "nvme":
+        raise UserError("offload_optimizer to nvme is not supported: checkpoints read Adam's moments; take cpu")
     ds.setdefault("steps_per_print", 10**9)  # our own monitor reports
     return ds, config
 

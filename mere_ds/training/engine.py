@@ -1,13 +1,18 @@
-"""The DeepSpeed engine around a MereModel, and its weights in full precision."""
+"""The DeepSpeed engine around a MereModel: its updates, and its whole state out of it and into it."""
 
 import math
+from pathlib import Path
 
 import deepspeed
 import torch
 from deepspeed.runtime.engine import DeepSpeedEngine
-from deepspeed.utils import safe_get_full_fp32_param
+from safetensors import safe_open
+from safetensors.torch import save_file
 
+from mere_ds.model.configuration import MereConfig
 from mere_ds.model.mere import MereModel
+from mere_ds.training.checkpoint import OPTIMIZER
+from mere_ds.training.full_state import FullState
 from mere_ds.training.optimization import parameter_groups
 from mere_ds.training.session import Session
 
@@ -20,6 +25,7 @@ class Trainee:
     """
 
     def __init__(self, model: MereModel, rate: float, session: Session) -> None:
+        self.leads = session.leads
         self.frozen = {
             name: parameter.detach().cpu().clone()
             for name, parameter in model.named_parameters()
@@ -31,6 +37,13 @@ class Trainee:
         self.engine, *_ = deepspeed.initialize(
             model=model, model_parameters=groups, config=session.deepspeed_config, dist_init_required=False
         )
+        self.full_state = FullState(self.engine)
+        self.updated = True
+        """Whether the last `step` changed the weights; not after a gradient that isn't finite."""
+        if hasattr(self.engine.optimizer, "check_grad_overflow"):
+            self.engine.optimizer.check_grad_overflow = True  # DeepSpeed looks in fp16 alone
+        if hasattr(self.full_state.scaler, "raise_error_at_min_scale"):
+            self.full_state.scaler.raise_error_at_min_scale = False  # we tell it with advice
 
     @property
     def model(self) -> MereModel:
@@ -44,38 +57,57 @@ class Trainee:
         return max(rates)
 
     def step(self) -> float:
-        """DeepSpeed's micro-step: the last of an accumulation updates the weights.
+        """DeepSpeed's micro-step: the last of an accumulation updates the weights, if the gradient is finite.
 
         Returns the gradient's norm before clipping (after the last micro-step; nan where nobody knows it).
         """
-        norm = self._local_norm()
+        boundary = self.engine.is_gradient_accumulation_boundary()
+        plain = self.engine.optimizer is self.full_state.base  # ZeRO 0 in fp32: torch's optimizer, which checks nothing
+        norm = self._norm() if plain and boundary else math.nan
+        if plain and boundary and not math.isfinite(norm):
+            self.engine.zero_grad()  # an update without gradients changes nothing
         self.engine.step()
-        reported = self.engine.get_global_grad_norm()
+        self.updated = math.isfinite(norm) if plain else self.engine.was_step_applied()
+        reported = None if plain else self.engine.get_global_grad_norm()
         return float(norm if reported is None else reported)
 
-    def _local_norm(self) -> float:
-        """Norm of the averaged gradients where DeepSpeed keeps whole ones and reports none (ZeRO 0)."""
-        if self.engine.zero_optimization() or not self.engine.is_gradient_accumulation_boundary():
-            return math.nan
+    def _norm(self) -> float:
         gradients = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
         return float(torch.nn.utils.get_total_norm(gradients)) if gradients else math.nan
 
     @property
     def loss_scale(self) -> float:
-        return float(
-            getattr(self.engine.optimizer, "cur_scale", None)
-            or getattr(self.engine.optimizer, "loss_scale", None)
-            or 1.0
-        )
+        return float(getattr(self.full_state.scaler, "cur_scale", 1.0))
 
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """All weights, trained ones in fp32, on rank 0 (elsewhere empty). Every rank must call it."""
-        state = dict(self.frozen)
-        for name, parameter in self.engine.module.named_parameters():
-            if parameter.requires_grad:
-                full = safe_get_full_fp32_param(parameter)
-                full = parameter.data if full is None else full
-                if self.engine.global_rank == 0:
-                    shape = getattr(parameter, "ds_shape", parameter.shape)  # ZeRO-3 keeps the whole shape aside
-                    state[name] = full.detach().float().cpu().clone().view(shape)
-        return state
+    @property
+    def loss_scale_floor(self) -> float | None:
+        """The lowest that fp16's dynamic loss scale may fall to; None where the scale doesn't move."""
+        scaler = self.full_state.scaler
+        if not (getattr(scaler, "dynamic", False) or getattr(scaler, "dynamic_loss_scale", False)):
+            return None
+        return float(getattr(scaler, "min_scale", None) or getattr(scaler, "min_loss_scale", None) or 1.0)
+
+    def snapshot(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """All weights and Adam's moments in fp32, on rank 0 (elsewhere empty). Every rank must call it."""
+        weights, moments = (
+            {name: whole.detach().to("cpu", torch.float32, copy=True) for name, whole in pairs if self.leads}
+            for pairs in (self.full_state.weights(), self.full_state.moments())
+        )
+        return self.frozen | weights, moments
+
+    def restore(self, checkpoint: Path, counters: dict) -> None:
+        """Bring back Adam's moments and counters; the model must have been loaded from the same checkpoint."""
+        with (
+            safe_open(checkpoint / "model.safetensors", "pt") as weights,
+            safe_open(checkpoint / OPTIMIZER, "pt") as moments,
+        ):
+            self.full_state.restore(weights.get_tensor, moments.get_tensor, counters)
+
+
+def write_model(folder: Path, model: MereModel, weights: dict, moments: dict) -> None:
+    """The files of a checkpoint that hold tensors: a transformers model, and Adam's moments beside it."""
+    model.save_pretrained(folder, state_dict=weights)
+    config = MereConfig.from_pretrained(folder)  # names the precision of the engine's copy; these weights are fp32
+    config.dtype = "float32"
+    config.save_pretrained(folder)
+    save_file(moments, folder / OPTIMIZER)

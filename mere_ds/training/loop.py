@@ -1,11 +1,14 @@
 """One stage of training: load a batch, step, tell, score, save."""
 
 import logging
+import math
+import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
@@ -15,15 +18,37 @@ from mere_ds.shards.batch import Batch
 from mere_ds.shards.manifest import ENCODER, Manifest
 from mere_ds.shards.plan import EpochPlan
 from mere_ds.shards.reading import ShardReader
-from mere_ds.training.engine import Trainee
+from mere_ds.training.checkpoint import STATE, Checkpoints
+from mere_ds.training.engine import Trainee, write_model
 from mere_ds.training.monitor import Monitor
+from mere_ds.training.nonfinite import NonfiniteGuard, poisoned
 from mere_ds.training.optimization import rate_factor
+from mere_ds.training.run_folder import write_json
 from mere_ds.training.session import Session
+from mere_ds.training.stop import LEFT_EARLY
 from mere_ds.training.word_dropout import WordDropout
 
 log = logging.getLogger("mere_ds")
 
 TERMS = ("head_start", "head_end", "tail_start", "tail_end", "relation")
+
+
+@dataclass
+class Progress:
+    """How far a stage is; a checkpoint keeps it."""
+
+    step: int = 0
+    """Updates made, the skipped ones included."""
+    epoch: int = 0
+    """Epochs trained and scored."""
+    skipped: int = 0
+    """Updates that changed nothing, because loss or gradient wasn't finite."""
+    best: str | None = None
+    """Name of the checkpoint with the best dev score."""
+    best_score: float = -1.0
+    best_dev: dict = field(default_factory=dict)
+    epochs_since_best: int = 0
+    finished: bool = False
 
 
 @dataclass
@@ -41,38 +66,118 @@ class Tally:
 
 
 class StageTrainer:
-    """Trains one stage of one model; see `run`."""
+    """Trains one stage of one model from `progress` on; see `run`. `facts` go into every checkpoint."""
 
-    def __init__(self, session: Session, stage: int, trainee: Trainee, manifest: Manifest, save) -> None:
-        self.session, self.stage, self.trainee, self.manifest, self.save = session, stage, trainee, manifest, save
+    def __init__(
+        self, session: Session, stage: int, trainee: Trainee, manifest: Manifest, progress: Progress, facts: dict
+    ) -> None:
+        self.session, self.stage, self.trainee, self.manifest = session, stage, trainee, manifest
+        self.at, self.facts = progress, facts
         c = session.config
         self.concatenate = c.concatenate if stage == 1 else c.concatenate_stage_two
         self.epochs = c.epochs if stage == 1 else c.epochs_stage_two
-        self.total_steps = self.epochs * self._plan(0).steps
-        if c.max_steps:
-            self.total_steps = min(self.total_steps, c.max_steps)
-        self.word_dropout = WordDropout(c.word_dropout, load_tokenizer(Path(c.shards) / ENCODER), c.seed)
+        self.epoch_steps = self._plan(0).steps
+        self.total_steps = min(self.epochs * self.epoch_steps, c.max_steps or sys.maxsize)
+        self.tokenizer = load_tokenizer(Path(c.shards) / ENCODER)
+        self.word_dropout = WordDropout(c.word_dropout, self.tokenizer, c.seed)
         self.factor = rate_factor(c, self.total_steps)
-        self.step = 0
+        self.checkpoints = Checkpoints(session.folder.stage(stage), c.keep)
+        self.saved_step, self.saved_at = self.at.step, time.monotonic()
 
     def run(self) -> dict:
-        """All epochs: train, score on dev, save last and best; stage two stops early. Returns the best dev scores."""
-        best, best_score, since_best = {}, -1.0, 0
-        with Monitor(self.session.folder, self.stage, self.total_steps, self.session.leads) as self.monitor:
-            for epoch in range(self.epochs):
-                self._train_epoch(epoch)
-                dev = self._score(epoch)
-                score = dev[self.session.config.best_by].get("triple", 0.0)
-                better = score > best_score
-                since_best = 0 if better else since_best + 1
-                best, best_score = (dev, score) if better else (best, best_score)
-                self.save(self.trainee, better, {"stage": self.stage, "epoch": epoch, "step": self.step, "dev": dev})
-                if self.step >= self.total_steps:
-                    break
-                if self.stage == 2 and since_best >= self.session.config.patience:
-                    log.info("stage two stops early: no better dev score for %d epochs", since_best)
-                    break
-        return best
+        """All epochs: train, score on dev, save; stage two stops early. Returns the best dev scores.
+
+        Leaves with exit code 85 (SystemExit) after a stop signal to any rank. Raises UserError and MachineError.
+        """
+        with Monitor(
+            self.session.folder, self.stage, self.at.step, self.total_steps, self.session.leads
+        ) as self.monitor:
+            self.guard = NonfiniteGuard(self.session, self.stage, self.trainee, self.monitor)
+            while not self.at.finished:
+                self._train_epoch()
+                self._end_epoch()
+        return self.at.best_dev
+
+    def _train_epoch(self) -> None:
+        c, epoch = self.session.config, self.at.epoch
+        self.trainee.engine.train()
+        reader = ShardReader(
+            Path(c.shards),
+            self.manifest,
+            "train",
+            self._plan(epoch),
+            self.session.rank,
+            self.session.ranks,
+            micro=c.batch_size,
+            accumulation=c.accumulation,
+            start_step=self.at.step - epoch * self.epoch_steps,
+            prefetch=c.prefetch,
+        )
+        with reader:
+            tally = Tally()
+            for micro_batches in _grouped(reader, c.accumulation):
+                self._between_steps()
+                norm = self._update(micro_batches, tally)
+                self.monitor.step_done()
+                if tally.steps and (self.at.step % c.log_every == 0 or self.at.step == self.total_steps):
+                    tally.waited = reader.seconds_waited - tally.waited
+                    self._record(tally, norm)
+                    tally = Tally(waited=reader.seconds_waited)
+                if self.at.step >= self.total_steps:
+                    return
+
+    def _between_steps(self) -> None:
+        """Save where it is time, leave where any rank was told to stop: all ranks agree on both."""
+        c = self.session.config
+        minutes = (time.monotonic() - self.saved_at) / 60
+        due = self.session.leads and 0 < c.save_minutes <= minutes
+        due |= c.save_steps is not None and self.at.step % c.save_steps == 0
+        wishes = torch.tensor([self.session.stop.received is not None, due], dtype=torch.int32)
+        if self.session.ranks > 1:
+            wishes = wishes.to(self.session.device)
+            dist.all_reduce(wishes, op=dist.ReduceOp.MAX)
+        leave, save = wishes.tolist()
+        if (leave or save) and self.at.step > self.saved_step:
+            self._save(f"step-{self.at.step:08d}")
+        if leave:
+            log.info("stage %d was told to stop: leaves after step %d", self.stage, self.at.step)
+            sys.exit(LEFT_EARLY)
+
+    def _end_epoch(self) -> None:
+        """Score on dev and save; decides whether this epoch is the best and whether it is the last."""
+        at, c = self.at, self.session.config
+        dev = self._score()
+        score = dev[c.best_by].get("triple", 0.0)
+        at.epoch += 1
+        name = f"step-{at.step:08d}-epoch-{at.epoch}"
+        if score > at.best_score:
+            at.best, at.best_score, at.best_dev, at.epochs_since_best = name, score, dev, 0
+        else:
+            at.epochs_since_best += 1
+        early = self.stage == 2 and at.epochs_since_best >= c.patience
+        at.finished = at.step >= self.total_steps or early
+        if early and at.step < self.total_steps:
+            log.info("stage two stops early: no better dev score for %d epochs", at.epochs_since_best)
+        self._save(name, dev)
+
+    def _save(self, name: str, dev: dict | None = None) -> None:
+        started = time.perf_counter()
+        weights, moments = self.trainee.snapshot()
+        state = asdict(self.at) | {"stage": self.stage, "dev": dev, "counters": self.trainee.full_state.counters()}
+
+        def fill(folder: Path) -> None:
+            write_model(folder, self.trainee.model, weights, moments)
+            self.tokenizer.save_pretrained(folder)
+            write_json(folder / STATE, state | self.facts)
+
+        self.monitor.flush()
+        if self.session.leads:
+            self.session.lease.check()
+            self.checkpoints.write(name, fill)
+            self.checkpoints.settle(self.at.best)
+            log.info("saved %s in %.1f s", name, time.perf_counter() - started)
+        dist.barrier()
+        self.saved_step, self.saved_at = self.at.step, time.monotonic()
 
     def _plan(self, epoch: int) -> EpochPlan:
         c, m = self.session.config, self.manifest
@@ -87,36 +192,12 @@ class StageTrainer:
             window=c.window,
         )
 
-    def _train_epoch(self, epoch: int) -> None:
-        c = self.session.config
-        self.trainee.engine.train()
-        reader = ShardReader(
-            Path(c.shards),
-            self.manifest,
-            "train",
-            self._plan(epoch),
-            self.session.rank,
-            self.session.ranks,
-            micro=c.batch_size,
-            accumulation=c.accumulation,
-            prefetch=c.prefetch,
-        )
-        with reader:
-            tally = Tally()
-            for micro_batches in _grouped(reader, c.accumulation):
-                norm = self._update(micro_batches, epoch, tally)
-                self.monitor.step_done()
-                if self.step % c.log_every == 0 or self.step == self.total_steps:
-                    tally.waited = reader.seconds_waited - tally.waited
-                    self._record(tally, norm, epoch)
-                    tally = Tally(waited=reader.seconds_waited)
-                if self.step >= self.total_steps:
-                    return
-
-    def _update(self, micro_batches: list[Batch], epoch: int, tally: Tally) -> float:
+    def _update(self, micro_batches: list[Batch], tally: Tally) -> float:
         """One weight update: the gradient of eq. 12's mean over the sentences of the whole global batch."""
-        c = self.session.config
-        self.rate = self.trainee.set_rate(self.factor(self.step))
+        c, epoch = self.session.config, self.at.epoch
+        self.rate = self.trainee.set_rate(self.factor(self.at.step))
+        self._seed_dropout()
+        losses, terms = [], []
         for batch in micro_batches:
             batch = batch.to(self.session.device)
             output = self.trainee.engine(
@@ -130,18 +211,29 @@ class StageTrainer:
             # DeepSpeed averages over ranks and micro-steps; the last global batch of an epoch may not be full
             share_B = batch.weights_B * (self.session.ranks * c.accumulation / batch.global_sentences)
             loss = (output.loss_B * share_B).sum()
-            self.trainee.engine.backward(loss)
+            self.trainee.engine.backward(poisoned(loss))
             norm = self.trainee.step()
-            tally.loss += loss.detach() / c.accumulation
-            tally.terms_5 += (output.terms_B5.detach() * share_B[:, None]).sum(0) / c.accumulation
+            losses.append(loss.detach())
+            terms.append((output.terms_B5.detach() * share_B[:, None]).sum(0))
             tally.sentences += int(batch.weights_B.sum())
             tally.tokens += int(batch.mask_BM.sum())
             tally.places += batch.mask_BM.numel()
-        tally.steps += 1
-        self.step += 1
+        self.at.step += 1
+        if self.trainee.updated:
+            tally.loss += sum(losses) / c.accumulation
+            tally.terms_5 += sum(terms) / c.accumulation
+            tally.steps += 1
+        else:
+            self.at.skipped += 1
+        self.guard.look(self.at.step, epoch, micro_batches, losses)
         return norm
 
-    def _record(self, tally: Tally, norm: float, epoch: int) -> None:
+    def _seed_dropout(self) -> None:
+        """Dropout depends on seed, stage, step and rank alone, so that a checkpoint needs no random state."""
+        entropy = (self.session.config.seed, self.stage, self.at.step, self.session.rank)
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1)
+
+    def _record(self, tally: Tally, norm: float) -> None:
         """Sum the tallies of all ranks and write one record."""
         seconds = time.perf_counter() - tally.started
         sums = torch.tensor(
@@ -162,15 +254,15 @@ class StageTrainer:
         mean = 1 / (tally.steps * self.session.ranks)
         self.monitor.record(
             "train",
-            self.step,
-            epoch,
+            self.at.step,
+            self.at.epoch,
             {
                 "loss": loss * mean,
                 "loss_terms": {name: term * mean for name, term in zip(TERMS, terms, strict=True)},
                 "learning_rate": self.rate,
-                "gradient_norm": norm,
+                "gradient_norm": norm if math.isfinite(norm) else None,
                 "loss_scale": self.trainee.loss_scale,
-                "skipped_steps": self.trainee.engine.skipped_steps,
+                "skipped_steps": self.at.skipped,
                 "sentences_per_second": sentences / seconds,
                 "tokens_per_second": tokens / seconds,
                 "padding_share": 1 - tokens / places,
@@ -178,15 +270,15 @@ class StageTrainer:
             },
         )
 
-    def _score(self, epoch: int) -> dict:
+    def _score(self) -> dict:
         self.trainee.engine.eval()
         s = self.session
         dev = score_split(self.trainee.engine, Path(s.config.shards), self.manifest, "dev", s.device, s.rank, s.ranks)
-        self.monitor.record("dev", self.step, epoch, dev)
+        self.monitor.record("dev", self.at.step, self.at.epoch, dev)
         log.info(
             "stage %d epoch %d: dev triple F1 %.1f average, %.1f pooled",
             self.stage,
-            epoch + 1,
+            self.at.epoch + 1,
             dev["average"].get("triple", 0.0),
             dev["pooled"].get("triple", 0.0),
         )

@@ -11,15 +11,15 @@ from mere_ds.training.run_folder import RunFolder
 
 
 class Monitor:
-    """Writes one stage's records; does nothing where `writes` is false (ranks other than 0)."""
+    """Writes one stage's records after `step`; does nothing where `writes` is false (ranks other than 0)."""
 
-    def __init__(self, folder: RunFolder, stage: int, total_steps: int, writes: bool) -> None:
+    def __init__(self, folder: RunFolder, stage: int, step: int, total_steps: int, writes: bool) -> None:
         self.stage, self.writes = stage, writes
         if writes:
             self._metrics = folder.metrics.open("a", encoding="utf-8", buffering=1)
-            self._board = SummaryWriter(str(folder.tensorboard(stage)))
+            self._board = SummaryWriter(str(folder.tensorboard(stage)), purge_step=step + 1)
             seconds = 1 if sys.stderr.isatty() else 30  # in a log file each refresh stays
-            self._bar = tqdm(total=total_steps, desc=f"stage {stage}", unit="step", mininterval=seconds)
+            self._bar = tqdm(initial=step, total=total_steps, desc=f"stage {stage}", unit="step", mininterval=seconds)
 
     def __enter__(self) -> "Monitor":
         return self
@@ -29,6 +29,11 @@ class Monitor:
             self._bar.close()
             self._board.close()
             self._metrics.close()
+
+    def flush(self) -> None:
+        """Let TensorBoard have all records: what a checkpoint covers must not be lost."""
+        if self.writes:
+            self._board.flush()
 
     def step_done(self) -> None:
         if self.writes:
@@ -44,8 +49,6 @@ class Monitor:
             self._board.add_scalar(tag, value, step)
         if kind == "train":
             self._bar.set_postfix(loss=f"{values['loss']:.3f}", refresh=False)
-        else:
-            self._board.flush()
 
 
 def _flat(prefix: str, values: dict):

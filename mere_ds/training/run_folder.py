@@ -1,5 +1,6 @@
-"""A run's folder: `config.json, log.txt, metrics.jsonl, tensorboard/, checkpoints/, evaluation/`."""
+"""A run's folder: `config.json, log.txt, metrics.jsonl, writer.json, tensorboard/, checkpoints/, evaluation/`."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mere_ds.errors import UserError
+from mere_ds.training.checkpoint import STATE, checkpoints_in
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,11 @@ class RunFolder:
         return self.root / "metrics.jsonl"
 
     @property
+    def writer(self) -> Path:
+        """The lease of the process that trains here now."""
+        return self.root / "writer.json"
+
+    @property
     def evaluation(self) -> Path:
         return self.root / "evaluation"
 
@@ -41,7 +48,7 @@ class RunFolder:
         return self.root / "checkpoints" / f"stage{stage}"
 
     def model(self, stage: int, which: str) -> Path:
-        """Folder of a saved model; `which` is best or last."""
+        """Folder of a saved model; `which` is best or latest."""
         return self.stage(stage) / which
 
     def create(self) -> None:
@@ -56,19 +63,37 @@ class RunFolder:
     def trained_model(self, which: str = "best") -> Path:
         """The furthest trained model in this run; raises UserError if there is none."""
         for stage in (2, 1):
-            if (self.model(stage, which) / "training.json").is_file():
+            if (self.model(stage, which) / STATE).is_file():
                 return self.model(stage, which)
         raise UserError(f"{self.root}: no trained model here (checkpoints/stage1/{which} is missing); train it first")
 
-    def start_stage(self, stage: int, config: dict, overwrite: bool) -> None:
-        """Make room for a stage and record what it was told; refuses to train over an earlier result."""
-        if self.stage(stage).exists():
-            if not overwrite:
-                raise UserError(f"{self.root} holds a trained stage {stage}; take another --run, or --overwrite it")
-            shutil.rmtree(self.stage(stage))
-            shutil.rmtree(self.tensorboard(stage), ignore_errors=True)
-        recorded = json.loads(self.config.read_text(encoding="utf-8")) if self.config.exists() else {}
-        write_json(self.config, recorded | {f"stage{stage}": config})
+    def started(self, stage: int) -> dict:
+        """What the stage was told at its first start, if there is something to go on from; else {}."""
+        return self._recorded().get(f"stage{stage}", {}) if checkpoints_in(self.stage(stage)) else {}
+
+    def start_stage(self, stage: int, config: dict) -> None:
+        """Make room for a stage that starts from scratch, and record what it was told."""
+        shutil.rmtree(self.stage(stage), ignore_errors=True)
+        shutil.rmtree(self.tensorboard(stage), ignore_errors=True)
+        self.cut_metrics(stage, 0)
+        write_json(self.config, self._recorded() | {f"stage{stage}": config})
+
+    def cut_metrics(self, stage: int, step: int) -> None:
+        """Drop a stage's records after `step`: these steps are made again."""
+        if not self.metrics.exists():
+            return
+        kept = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError):  # a kill may have cut the last line
+                record = json.loads(line)
+                if record["stage"] != stage or record["step"] <= step:
+                    kept.append(line + "\n")
+        part = self.metrics.with_name(self.metrics.name + ".part")
+        part.write_text("".join(kept), encoding="utf-8")
+        os.replace(part, self.metrics)
+
+    def _recorded(self) -> dict:
+        return json.loads(self.config.read_text(encoding="utf-8")) if self.config.exists() else {}
 
 
 def write_json(path: Path, content: dict) -> None:

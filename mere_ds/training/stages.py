@@ -1,9 +1,8 @@
 """The paper's two stages: what each starts from, what it trains, what it leaves behind."""
 
 import logging
-import os
-import shutil
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -15,9 +14,10 @@ from mere_ds.errors import UserError
 from mere_ds.model.configuration import MereConfig
 from mere_ds.model.mere import MereModel
 from mere_ds.shards.manifest import ENCODER, Manifest
+from mere_ds.training.checkpoint import STATE, Checkpoints, damage, digest_of, state_of
 from mere_ds.training.engine import Trainee
-from mere_ds.training.loop import StageTrainer
-from mere_ds.training.run_folder import RunFolder, write_json
+from mere_ds.training.loop import Progress, StageTrainer
+from mere_ds.training.resume import check_same, ingredients
 from mere_ds.training.session import Session
 
 log = logging.getLogger("mere_ds")
@@ -44,11 +44,12 @@ def open_shards(config: TrainConfig) -> Manifest:
 
 def train_stage_one(session: Session, manifest: Manifest) -> dict:
     """Section 3.2: encoder, LA, relation classifier and entity heads on randomly concatenated sentences (eq. 10)."""
-    model = MereModel.from_encoder(
-        load_encoder(Path(session.config.shards) / ENCODER, manifest.encoder),
-        model_config(session.config, manifest),
-    )
-    return _train(session, 1, model, manifest, session.config.learning_rate)
+
+    def fresh() -> MereModel:
+        encoder = load_encoder(Path(session.config.shards) / ENCODER, manifest.encoder)
+        return MereModel.from_encoder(encoder, model_config(session.config, manifest))
+
+    return _train(session, 1, fresh, manifest, session.config.learning_rate)
 
 
 def train_stage_two(session: Session, manifest: Manifest) -> dict:
@@ -56,17 +57,33 @@ def train_stage_two(session: Session, manifest: Manifest) -> dict:
     if not PRESETS[session.config.system]["use_ls"]:
         log.info("%s has no Language-specific Switcher: no stage two", session.config.system)
         return {}
-    start = session.folder.model(1, "best")
-    if not (start / "training.json").is_file():
-        raise UserError(f"{start} is missing: train stage one first (--stage=1 with the same --run)")
-    model = MereModel.from_pretrained(start)
-    manifest.check_tokenizer(fingerprint(load_tokenizer(start)))
-    if model.config.labels != manifest.labels or model.config.languages != manifest.languages:
-        raise UserError(f"{session.config.shards} has other labels or languages than stage one of {session.config.run}")
-    _check_start(model.config, session.config)
-    model.begin_stage_two(**_knobs(session.config, STAGE_TWO_KNOBS))
+    start = session.from_rank_0(_best_of_stage_one(session) if session.leads else None)
+
+    def fresh() -> MereModel:
+        model = MereModel.from_pretrained(start)
+        manifest.check_tokenizer(fingerprint(load_tokenizer(start)))
+        if model.config.labels != manifest.labels or model.config.languages != manifest.languages:
+            raise UserError(
+                f"{session.config.shards} has other labels or languages than stage one of {session.config.run}"
+            )
+        _check_start(model.config, session.config)
+        model.begin_stage_two(**_knobs(session.config, STAGE_TWO_KNOBS))
+        return model
+
     rate = session.config.learning_rate_stage_two or session.config.learning_rate
-    return _train(session, 2, model, manifest, rate)
+    return _train(session, 2, fresh, manifest, rate, digest_of(start, "model.safetensors"))
+
+
+def _best_of_stage_one(session: Session) -> Path:
+    """The checkpoint that stage two starts from; raises UserError if there is none or it is damaged."""
+    best = session.folder.model(1, "best")
+    if not (best / STATE).is_file():
+        raise UserError(f"{best} is missing: train stage one first (--stage=1 with the same --run)")
+    if what := damage(best):
+        raise UserError(f"{best.resolve()} is damaged ({what}): train stage one anew (--stage=1 --overwrite)")
+    if not state_of(session.folder.model(1, "latest"))["finished"]:
+        log.warning("stage one of %s is not finished; stage two starts from its best epoch so far", session.config.run)
+    return best.resolve()
 
 
 def model_config(config: TrainConfig, manifest: Manifest) -> MereConfig:
@@ -99,54 +116,60 @@ def _check_start(trained: MereConfig, config: TrainConfig) -> None:
             )
 
 
-def _train(session: Session, stage: int, model: MereModel, manifest: Manifest, rate: float) -> dict:
-    if session.leads:
-        session.folder.start_stage(stage, session.config.as_dict(), session.config.overwrite)
-    dist.barrier()
+def _train(
+    session: Session,
+    stage: int,
+    fresh: Callable[[], MereModel],
+    manifest: Manifest,
+    rate: float,
+    stage_one: str | None = None,
+) -> dict:
+    """Train a stage from its newest checkpoint on, or from a `fresh` model where there is none."""
+    now = ingredients(session.config, session.deepspeed_config, stage, stage_one)
+    goes_on = session.leads and not session.config.overwrite
+    checkpoint = session.from_rank_0(_where_to_go_on(session, stage) if goes_on else None)
+    torch.manual_seed(session.config.seed + stage)  # new parts don't depend on what ran before
+    if checkpoint:
+        state = state_of(checkpoint)
+        check_same(state["ingredients"], now, stage, session.config.run)
+        progress = Progress(**{f.name: state[f.name] for f in fields(Progress)})
+        if progress.finished:
+            log.info("stage %d of %s is finished (--overwrite trains it anew)", stage, session.config.run)
+            return progress.best_dev
+        log.info("stage %d goes on from %s", stage, checkpoint.name)
+        model = MereModel.from_pretrained(checkpoint)
+    else:
+        progress, model = Progress(), fresh()
+        if session.leads:
+            told = {"ranks": session.ranks, "global_batch": session.deepspeed_config["train_batch_size"]}
+            session.folder.start_stage(stage, session.config.as_dict() | told)
+        dist.barrier()
+    trained, frozen = (sum(p.numel() for p in model.parameters() if p.requires_grad is r) for r in (True, False))
+    trainee = Trainee(model.to(session.device), rate, session)
+    if checkpoint:
+        trainee.restore(checkpoint, state["counters"])
     log.info(
-        "stage %d: %d of %d parameters train, %d sentences, global batch %d on %d ranks",
+        "stage %d: %d of %d parameters train, %d sentences, global batch %d = %d x %d ranks x %d accumulation",
         stage,
-        sum(p.numel() for p in model.parameters() if p.requires_grad),
-        sum(p.numel() for p in model.parameters()),
+        trained,
+        trained + frozen,
         manifest.splits["train"].sentences,
         session.deepspeed_config["train_batch_size"],
+        session.config.batch_size,
         session.ranks,
+        session.config.accumulation,
     )
-    torch.manual_seed(session.config.seed + session.rank)  # each rank its own dropout
-    trainee = Trainee(model.to(session.device), rate, session)
-
-    def save(trainee: Trainee, better: bool, facts: dict) -> None:
-        state = trainee.state_dict()
-        if session.leads:
-            save_model(session.folder, Path(session.config.shards) / ENCODER, trainee.model, state, facts, better)
-        dist.barrier()
-
-    best = StageTrainer(session, stage, trainee, manifest, save).run()
+    best = StageTrainer(session, stage, trainee, manifest, progress, {"ingredients": now}).run()
     trainee.engine.destroy()
     return best
 
 
-def save_model(folder: RunFolder, tokenizer: Path, model: MereModel, state: dict, facts: dict, better: bool) -> None:
-    """Save weights, config and tokenizer as `last`, and as `best` too if `better`; each appears whole or not at all."""
-    last, best = (folder.model(facts["stage"], which) for which in ("last", "best"))
-
-    def write(part: Path) -> None:
-        model.save_pretrained(part, state_dict=state)
-        config = MereConfig.from_pretrained(part)  # names the precision of the engine's copy; the state's is fp32
-        config.dtype = "float32"
-        config.save_pretrained(part)
-        load_tokenizer(tokenizer).save_pretrained(part)
-        write_json(part / "training.json", facts)
-
-    _replace(last, write)
-    if better:
-        _replace(best, lambda part: shutil.copytree(last, part))
-
-
-def _replace(folder: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a folder beside `folder`, then put it in its place."""
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    write(part)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(part, folder)
+def _where_to_go_on(session: Session, stage: int) -> Path | None:
+    """Rank 0: the newest checkpoint that is whole; makes metrics.jsonl and links agree with it."""
+    checkpoints = Checkpoints(session.folder.stage(stage), session.config.keep)
+    found = checkpoints.newest_whole()
+    if found:
+        state = state_of(found)
+        checkpoints.settle(state["best"])
+        session.folder.cut_metrics(stage, state["step"])
+    return found

@@ -27,7 +27,7 @@ def test_the_run_folder_holds_what_it_should(run):
     for name in ("config.json", "log.txt", "metrics.jsonl", "tensorboard/stage1", "tensorboard/stage2"):
         assert (run / name).exists()
     for stage in (1, 2):
-        for which in ("best", "last"):
+        for which in ("best", "latest"):
             files = {p.name for p in (run / f"checkpoints/stage{stage}/{which}").iterdir()}
             assert {"config.json", "model.safetensors", "tokenizer.json", "training.json"} <= files
     assert json.loads((run / "config.json").read_text())["stage2"]["bottleneck"] == 192

@@ -1,0 +1,146 @@
+"""Checkpoints on disk: each is whole or not there, and proves it by digests.
+
+A stage's folder holds `step-00000123/` and, for an epoch's end with its dev scores, `step-00000400-epoch-2/`. Each is a
+transformers folder with `optimizer.safetensors` and `training.json`, and `SHA256SUMS` over them (`sha256sum -c` reads
+it). The links `latest` and `best` name two of them.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from mere_ds.errors import MachineError, UserError
+
+log = logging.getLogger("mere_ds")
+
+STATE, OPTIMIZER, SUMS = "training.json", "optimizer.safetensors", "SHA256SUMS"
+_PART = ".part"
+
+
+class Checkpoints:
+    """One stage's checkpoints; only rank 0 uses it."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self.keep = folder, keep
+
+    def newest_whole(self) -> Path | None:
+        """The newest checkpoint that is as it was written; None if none was ever written.
+
+        Warns of each damaged one. Raises UserError if there are checkpoints and every one is damaged.
+        """
+        for part in self.folder.glob(f"*{_PART}"):  # a save that was cut off
+            shutil.rmtree(part, ignore_errors=True)
+        found = checkpoints_in(self.folder)
+        for path in found:
+            what = damage(path)
+            if what is None:
+                self._link("latest", path.name)
+                return path
+            log.warning("checkpoint %s is damaged (%s); the one before is used", path.name, what)
+        if found:
+            raise UserError(f"every checkpoint in {self.folder} is damaged; --overwrite trains this stage anew")
+        return None
+
+    def write(self, name: str, fill: Callable[[Path], None]) -> None:
+        """Let `fill` make the files, then show the checkpoint under its name; raises MachineError if that fails."""
+        part, target = self.folder / (name + _PART), self.folder / name
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            part.mkdir(parents=True)
+            fill(part)
+            sums = "".join(f"{_digest(path)}  {path.name}\n" for path in sorted(part.iterdir()))
+            (part / SUMS).write_text(sums, encoding="ascii")
+            for path in part.iterdir():
+                _to_disk(path)
+            _to_disk(part)
+            shutil.rmtree(target, ignore_errors=True)  # only a damaged one can be there
+            os.replace(part, target)
+            self._link("latest", name)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(part, ignore_errors=True)
+            kept = checkpoints_in(self.folder)
+            last = f"{kept[0].name} is whole" if kept else "there is none yet"
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise MachineError(
+                f"checkpoint {target} could not be written: {reason}. The last checkpoint: {last}; make room, then the "
+                "same command goes on from there"
+            ) from error
+
+    def settle(self, best: str | None) -> None:
+        """Name the best one and remove what is neither among the newest `keep` nor best to one of these."""
+        if best:
+            self._link("best", best)
+        newest = checkpoints_in(self.folder)[: self.keep]
+        wanted = {path.name for path in newest} | {state_of(path)["best"] for path in newest}
+        for path in checkpoints_in(self.folder):
+            if path.name not in wanted:
+                shutil.rmtree(path)
+
+    def _link(self, link: str, name: str) -> None:
+        """Point the link `link` to the checkpoint `name` in one step."""
+        part = self.folder / (link + _PART)
+        part.unlink(missing_ok=True)
+        part.symlink_to(name)
+        os.replace(part, self.folder / link)
+        _to_disk(self.folder)
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """A stage's checkpoints, the newest first."""
+    found = [path for path in folder.glob("step-*") if path.suffix != _PART]
+    return sorted(found, key=lambda path: path.name, reverse=True)
+
+
+def state_of(checkpoint: Path) -> dict:
+    """What `training.json` in a checkpoint says."""
+    return json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+
+
+def digest_of(checkpoint: Path, file: str) -> str:
+    """The sha256 that a checkpoint recorded for one of its files."""
+    return {name: digest for digest, name in _sums(checkpoint)}[file]
+
+
+def damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint's files; None if all are as they were written."""
+    try:
+        listed = _sums(checkpoint)
+    except (OSError, ValueError):
+        return f"{SUMS} is missing or unreadable"
+    if STATE not in [name for _, name in listed]:
+        return f"{SUMS} is cut"
+    for digest, name in listed:
+        try:
+            if _digest(checkpoint / name) != digest:
+                return f"{name} has another digest"
+        except OSError as error:
+            return f"{name}: {error.strerror}"
+    return None
+
+
+def _sums(checkpoint: Path) -> list[tuple[str, str]]:
+    lines = (checkpoint / SUMS).read_text(encoding="ascii").splitlines()
+    return [(digest, name) for digest, name in (line.split("  ") for line in lines)]
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until the disk has it: a rename must not be kept through a power cut that loses what was renamed."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,171 @@
+"""Meeting the other ranks: what the environment says, checked, and one clear line for what can go wrong."""
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import deepspeed
+import torch
+import torch.distributed as dist
+
+from mere_ds.errors import MachineError, UserError
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a launcher has put this process; alone, where there is no launcher."""
+
+    rank: int = 0
+    ranks: int = 1
+    local_rank: int = 0
+    address: str = "127.0.0.1"
+    port: int = 0
+
+    @classmethod
+    def from_environment(cls) -> "Place":
+        """What RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT say; raises UserError where it is nonsense."""
+        if "RANK" not in os.environ and "WORLD_SIZE" not in os.environ:
+            return cls()
+        place = cls(
+            rank=_number("RANK"),
+            ranks=_number("WORLD_SIZE"),
+            local_rank=_number("LOCAL_RANK") if "LOCAL_RANK" in os.environ else 0,
+            address=_variable("MASTER_ADDR"),
+            port=_number("MASTER_PORT"),
+        )
+        if place.rank >= place.ranks:
+            raise UserError(f"RANK={place.rank} is beyond WORLD_SIZE={place.ranks}: ranks count from 0")
+        if not 0 < place.port < 65536:
+            raise UserError(f"MASTER_PORT={place.port} is no port")
+        return place
+
+
+def join(backend: str, timeout: float) -> dist.Store:
+    """Join the process group that the environment describes and tell DeepSpeed; returns a store that all ranks share.
+
+    Waits up to `timeout` seconds for the other ranks; a collective of the group may take as long later. Raises
+    UserError where the environment is nonsense, MachineError for a taken port, a lost master, ranks that don't come.
+    """
+    place = Place.from_environment()
+    limit = timedelta(seconds=timeout)
+    try:
+        store = _meet(place, timeout)
+        dist.init_process_group(
+            backend,
+            store=dist.PrefixStore("group", store),
+            rank=place.rank,
+            world_size=place.ranks,
+            timeout=limit,
+            device_id=torch.device("cuda", place.local_rank) if backend == "nccl" and place.ranks > 1 else None,
+        )
+    except dist.DistError as error:
+        first_line = str(error).partition("\n")[0]
+        raise MachineError(f"the ranks lost each other at {place.address}:{place.port}: {first_line}") from None
+    deepspeed.init_distributed(dist_backend=backend, timeout=limit, verbose=False)
+    return dist.PrefixStore("run", store)
+
+
+def _meet(place: Place, timeout: float) -> dist.Store:
+    """A store that all ranks have reached."""
+    deadline = time.monotonic() + timeout
+    _resolve(place.address)
+    agent_has_it = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun
+    if place.rank == 0 and not agent_has_it:
+        store = _open_store(place, timeout)
+    else:
+        _knock(place, deadline)
+        store = dist.TCPStore(
+            place.address, place.port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=timeout)
+        )
+    if place.port == 0:  # what a launcher would have said
+        alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": place.address}
+        os.environ |= alone | {"MASTER_PORT": str(store.port)}
+    store = dist.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    _assemble(store, place, deadline)
+    return store
+
+
+def _resolve(address: str) -> None:
+    try:
+        socket.getaddrinfo(address, None)
+    except OSError as error:
+        kind = MachineError if getattr(error, "errno", None) == socket.EAI_AGAIN else UserError
+        raise kind(f"MASTER_ADDR={address}: {socket.gethostname()} knows no such host ({error.strerror})") from None
+
+
+def _open_store(place: Place, timeout: float) -> dist.TCPStore:
+    try:
+        return dist.TCPStore(
+            place.address, place.port, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=timeout)
+        )
+    except dist.DistNetworkError as error:
+        if "EADDRINUSE" not in str(error):
+            raise
+        raise MachineError(
+            f"port {place.port} of {socket.gethostname()} is taken by another process: end it or choose another port "
+            "(deepspeed --master_port, MASTER_PORT)"
+        ) from None
+
+
+def _knock(place: Place, deadline: float) -> None:
+    """Wait until rank 0 listens; torch would print a page a try."""
+    last = ""
+
+    def answers() -> bool:
+        nonlocal last
+        try:
+            socket.create_connection((place.address, place.port), max(1.0, deadline - time.monotonic())).close()
+        except OSError as error:
+            last = error.strerror or str(error)
+            return False
+        return True
+
+    if not _comes_true(answers, deadline):
+        raise MachineError(f"rank {place.rank} can't reach rank 0 at {place.address}:{place.port}: {last}")
+
+
+def _assemble(store: dist.Store, place: Place, deadline: float) -> None:
+    """Wait for all ranks, each of which there must be once."""
+    me = f"{socket.gethostname()}, pid {os.getpid()}"
+    seated = store.compare_set(f"rank {place.rank}", "", me).decode()
+    meeting = f"{place.address}:{place.port}"
+    if seated != me:
+        raise MachineError(
+            f"rank {place.rank} is at {meeting} already ({seated}): another run uses this port, or two processes have "
+            "the same RANK"
+        )
+    everyone = [f"rank {rank}" for rank in range(place.ranks)]
+    if place.rank:
+        if not _comes_true(lambda: store.check(["complete"]), deadline):
+            raise MachineError(f"rank {place.rank} has waited in vain for all {place.ranks} ranks to come to {meeting}")
+    elif _comes_true(lambda: store.check(everyone), deadline):
+        store.set("complete", "")
+    else:
+        missing = [name for name in everyone if not store.check([name])]
+        raise MachineError(f"{', '.join(missing)} of {place.ranks} didn't come to {meeting}")
+
+
+def _comes_true(condition: Callable[[], bool], deadline: float) -> bool:
+    pause = 0.01
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(pause)
+        pause = min(0.5, 1.5 * pause)
+    return True
+
+
+def _variable(name: str) -> str:
+    if not os.environ.get(name):
+        raise UserError(f"{name} is missing from the environment: a launcher sets it for every rank")
+    return os.environ[name]
+
+
+def _number(name: str) -> int:
+    text = _variable(name)
+    if not text.isdecimal():
+        raise UserError(f"{name}={text}: a whole number is wanted")
+    return int(text)

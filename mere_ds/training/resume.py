@@ -1,0 +1,69 @@
+"""Going on where a stage stopped: what must be as it was, and how the same global batch fits other ranks."""
+
+import hashlib
+import math
+from pathlib import Path
+
+from mere_ds.config import TrainConfig, knobs_of_stage
+from mere_ds.errors import UserError
+from mere_ds.shards.manifest import MANIFEST
+
+_ADVICE = "start it as before, or take another --run, or --overwrite it"
+
+
+def ingredients(config: TrainConfig, ds: dict, stage: int, stage_one: str | None) -> dict:
+    """All that decides a stage's result, to be kept in its checkpoints: flat, comparable, JSON.
+
+    `stage_one` is the digest of the model that stage two starts from.
+    """
+    optimizer = ds["optimizer"]
+    settings = {k: v for k, v in optimizer.get("params", {}).items() if k not in ("lr", "weight_decay")}
+    return {
+        **{f"--{name}": value for name, value in knobs_of_stage(config, stage).items()},
+        "global batch": ds["train_batch_size"],
+        "data (sha256 of manifest.json)": hashlib.sha256((Path(config.shards) / MANIFEST).read_bytes()).hexdigest(),
+        "stage one's model (sha256)": stage_one,
+        "optimizer": optimizer["type"],
+        **{f"optimizer's {name}": value for name, value in settings.items()},
+        "precision": next((p for p in ("fp16", "bf16") if ds.get(p, {}).get("enabled")), "fp32"),
+        "gradient_clipping": ds.get("gradient_clipping"),
+    }
+
+
+def check_same(then: dict, now: dict, stage: int, run: str) -> None:
+    """Raises UserError that shows what differs between the first start of a stage and this one."""
+    changed = [
+        f"{name} was {_short(then.get(name))}, is {_short(now.get(name))}"
+        for name in then | now
+        if _plain(then.get(name)) != _plain(now.get(name))
+    ]
+    if changed:
+        raise UserError(f"stage {stage} of {run} can't go on: {'; '.join(changed)}: {_ADVICE}")
+
+
+def fit_batch(global_batch: int, ranks: int, most: int, multiple: int) -> tuple[int, int]:
+    """(sentences a rank and micro-step, accumulation) that make `global_batch` on `ranks` ranks.
+
+    The former is as large as it can be, at most `most`, and a multiple of `multiple` (LA's groups stay whole). Raises
+    UserError that names the numbers of ranks that would do.
+    """
+    for size in range(most - most % multiple, 0, -multiple):
+        if global_batch % (size * ranks) == 0:
+            return size, global_batch // (size * ranks)
+    fitting = [n for n in range(1, global_batch // multiple + 1) if global_batch % (n * multiple) == 0]
+    raise UserError(
+        f"this run's global batch of {global_batch} sentences, in LA groups of {multiple}, can't be shared by {ranks} "
+        f"ranks; {', '.join(map(str, fitting))} ranks would do"
+    )
+
+
+def batch_multiple(config: TrainConfig) -> int:
+    return math.lcm(config.concatenate, config.concatenate_stage_two)
+
+
+def _plain(value):
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _short(value) -> str:
+    return f"{value[:12]}..." if isinstance(value, str) and len(value) == 64 else str(_plain(value))

@@ -1,0 +1,267 @@
+"""Watching the ranks of a run: when one of them dies or hangs, all end, and the lost one is named.
+
+Collectives alone don't do that: under NCCL the survivors of a dead rank wait in silence. Here rank 0 holds a TCP
+connection to every other rank, and both ends send a beat now and then. A connection that ends without a goodbye was a
+process that died; one that carries no beat for too long is one that hangs. Rank 0 tells the others.
+
+On the wire are JSON lines `[kind, ...]`: `hello token rank host pid`, `beat`, `bye`, `fail reason code` (to rank 0),
+`speaker rank` (from it) and `end verdict code`.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+import selectors
+import socket
+import sys
+import threading
+import time
+import traceback
+
+from mere_ds.errors import MachineError, UserError
+
+log = logging.getLogger("mere_ds")
+
+GRACE = 3.0
+"""Seconds that a process of a lost group has to end by itself."""
+_LONGEST = 8192  # bytes of a line; a stranger's stream must not fill memory
+_UNANSWERED = 20_000  # ms that the other's kernel may leave our bytes unanswered: then its machine is gone
+
+
+class Watch:
+    """One rank's end of the watch; a group of one has nobody to watch.
+
+    `store` is a torch.distributed store that all ranks share, `address` the host of rank 0. A rank may be silent for
+    four fifths of `timeout` seconds, so its name is known before any collective gives up after `timeout`. Once the
+    group is lost, one process logs the verdict and each ends within `GRACE` seconds, whatever its main thread does.
+
+    As a context manager it says goodbye at the end, while an exception inside ends all ranks: with exit code 2 for a
+    UserError, else 1. Raises MachineError if rank 0 can't be reached.
+    """
+
+    def __init__(self, store, rank: int, ranks: int, address: str, timeout: float) -> None:
+        self._rank = rank
+        self._host, self._pid = socket.gethostname(), os.getpid()
+        self._lock, self._known = threading.Lock(), threading.Event()
+        self._verdict: str | None = None
+        self._code = 1
+        self._left = ranks == 1
+        self._speaks = rank in (0, 1)  # 1 while rank 0 knows nobody better to speak for it
+        self._period = min(1.0, timeout / 20)
+        self._patience = round(0.8 * timeout / self._period)
+        self._beats = 0
+        self._unseen = set(range(1, ranks)) if rank == 0 else set()
+        self._hosts: dict[int, str] = {}
+        self._peers: set[_Peer] = set()
+        if ranks == 1:
+            return
+        self._selector = selectors.DefaultSelector()
+        if rank == 0:
+            self._listen(store, ranks)
+        else:
+            self._connect(store, address, timeout)
+        threading.Thread(target=self._run, name="watch", daemon=True).start()
+
+    def leave(self) -> None:
+        """Say goodbye: this rank ends as planned and no longer minds who else ends."""
+        with self._lock:
+            if self._left or self._verdict:
+                return
+            self._left = True
+        self._tell("bye")
+
+    def fail(self, reason: str, code: int = 1) -> None:
+        """Tell all ranks that this one ends because of `reason`; they end too, with the exit code `code`."""
+        if self._left:
+            return
+        if self._rank == 0:
+            self._end(f"{_name(0, self._host, self._pid)}: {reason}", code, speaks=True)
+        else:
+            self._tell("fail", reason[: _LONGEST // 8], code)
+
+    def verdict(self, wait: float = 5.0) -> str | None:
+        """Why the group is lost, None if it isn't; waits up to `wait` seconds for the word to come."""
+        if not self._left:
+            self._known.wait(wait)
+        return self._verdict
+
+    def __enter__(self) -> "Watch":
+        return self
+
+    def __exit__(self, _type, error: BaseException | None, _traceback) -> None:
+        if error is None or isinstance(error, SystemExit):
+            self.leave()
+        if self._left:
+            return
+        told = isinstance(error, UserError | MachineError)
+        # A RuntimeError is most often a collective that broke when another rank ended: that verdict is on its way.
+        echo = isinstance(error, RuntimeError) and not told
+        if not self.verdict(GRACE if echo else 0):
+            if not told:
+                sys.stderr.write("".join(traceback.format_exception(error)))  # one write: ranks share the stream
+            self.fail(str(error) if told else repr(error), 2 if isinstance(error, UserError) else 1)
+            if not self.verdict(GRACE):
+                return  # rank 0 doesn't answer: the error goes its own way
+        self._known.wait(GRACE)
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(self._code)  # the destructors of a broken process group may hang
+
+    def _listen(self, store, ranks: int) -> None:
+        both = socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if both else socket.AF_INET
+        self._listener = socket.create_server(("", 0), family=family, dualstack_ipv6=both, backlog=ranks)
+        self._listener.setblocking(False)
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._token = secrets.token_hex(16)
+        port = self._listener.getsockname()[1]
+        store.set("watch", json.dumps([port, self._token, _name(0, self._host, self._pid)]))
+
+    def _connect(self, store, address: str, timeout: float) -> None:
+        port, token, name = json.loads(store.get("watch"))
+        try:
+            connection = socket.create_connection((address, port), timeout)
+        except OSError as error:
+            raise MachineError(f"{name} can't be reached at {address}:{port}: {error.strerror or error}") from None
+        peer = self._add(connection)
+        peer.name = name
+        peer.send("hello", token, self._rank, self._host, self._pid)
+
+    def _run(self) -> None:
+        next_beat = time.monotonic() + self._period
+        while not self._left:
+            for key, _ in self._selector.select(max(0.0, next_beat - time.monotonic())):
+                if key.data:
+                    self._read(key.data)
+                else:
+                    with contextlib.suppress(OSError):  # gone again
+                        self._add(self._listener.accept()[0])
+            if time.monotonic() >= next_beat:
+                next_beat = time.monotonic() + self._period
+                self._beat()
+
+    def _beat(self) -> None:
+        """Silence is counted in our own beats: while this process stood still, nobody else was silent."""
+        self._beats += 1
+        self._tell("beat")
+        for peer in list(self._peers):
+            peer.silent += 1
+            if peer.silent > self._patience and peer.name:
+                seconds = self._patience * self._period
+                self._end(f"{peer.name} hangs: nothing was heard of it for {seconds:.0f} s", 1, self._speaks)
+            elif peer.silent > self._patience:
+                self._drop(peer)
+        if self._unseen and self._beats > self._patience:
+            ranks = ", ".join(map(str, sorted(self._unseen)))
+            self._end(f"never heard of rank {ranks}", 1, self._speaks)
+
+    def _read(self, peer: "_Peer") -> None:
+        try:
+            messages = peer.receive()
+        except (ConnectionError, EOFError):
+            self._lose(peer, "died")
+        except OSError:
+            self._lose(peer, "is lost: its machine doesn't answer")
+        else:
+            for message in messages:
+                self._heed(peer, message)
+
+    def _heed(self, peer: "_Peer", message: object) -> None:
+        match message:
+            case ["hello", self._token, int(rank), str(host), int(pid)] if rank in self._unseen:
+                self._welcome(peer, rank, host, pid)
+            case _ if not peer.name:
+                return  # a stranger
+            case ["bye"]:
+                self._drop(peer)
+            case ["fail", str(reason), int(code)]:
+                self._end(f"{peer.name}: {reason}", code, speaks=True)
+            case ["end", str(verdict), int(code)]:
+                self._end(verdict, code, speaks=False)
+            case ["speaker", int(rank)]:
+                self._speaks = rank == self._rank
+        peer.silent = 0
+
+    def _welcome(self, peer: "_Peer", rank: int, host: str, pid: int) -> None:
+        peer.name = _name(rank, host, pid)
+        self._unseen.remove(rank)
+        self._hosts[rank] = host
+        if not self._unseen:  # should this whole machine go, somebody elsewhere must say so
+            elsewhere = [other for other, its_host in self._hosts.items() if its_host != self._host]
+            self._tell("speaker", min(elsewhere, default=1))
+
+    def _lose(self, peer: "_Peer", how: str) -> None:
+        self._drop(peer)
+        if peer.name:
+            self._end(f"{peer.name} {how}", 1, self._speaks)
+
+    def _end(self, verdict: str, code: int, speaks: bool) -> None:
+        """Once: take in the verdict, pass it on, log it if it falls to us, and see to it that this process ends."""
+        with self._lock:
+            if self._left or self._verdict:
+                return
+            self._verdict, self._code = verdict, code
+        self._tell("end", verdict, code)
+        end = threading.Timer(GRACE, os._exit, (code,))
+        end.daemon = True
+        end.start()
+        if speaks:
+            log.error("%s", verdict)
+        self._known.set()
+
+    def _tell(self, *message) -> None:
+        for peer in list(self._peers):
+            if peer.name:
+                peer.send(*message)
+
+    def _add(self, connection: socket.socket) -> "_Peer":
+        peer = _Peer(connection)
+        self._peers.add(peer)
+        self._selector.register(connection, selectors.EVENT_READ, peer)
+        return peer
+
+    def _drop(self, peer: "_Peer") -> None:
+        if peer in self._peers:
+            self._peers.remove(peer)
+            self._selector.unregister(peer.connection)
+            peer.connection.close()
+
+
+class _Peer:
+    """The other end of a connection; without a name it is a stranger."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection, self.name, self.silent, self._rest = connection, "", 0, b""
+        connection.setblocking(False)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNANSWERED)
+
+    def send(self, *message) -> None:
+        with contextlib.suppress(OSError):  # whoever doesn't read is found by its silence
+            self.connection.send(json.dumps(message).encode() + b"\n")
+
+    def receive(self) -> list:
+        """The messages that have come in; raises OSError or EOFError once the connection is lost."""
+        try:
+            data = self.connection.recv(65536)
+        except BlockingIOError:  # false alarm
+            return []
+        if not data:
+            raise EOFError
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > _LONGEST:
+            raise EOFError
+        return [_parse(line) for line in lines]
+
+
+def _parse(line: bytes) -> object:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _name(rank: int, host: str, pid: int) -> str:
+    return f"rank {rank} ({host}, pid {pid})"
