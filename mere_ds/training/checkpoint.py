@@ -5,6 +5,7 @@ transformers folder with `optimizer.safetensors` and `training.json`, and `SHA25
 it). The links `latest` and `best` name two of them.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -32,23 +33,34 @@ class Checkpoints:
     def newest_whole(self) -> Path | None:
         """The newest checkpoint that is as it was written; None if none was ever written.
 
-        Warns of each damaged one. Raises UserError if there are checkpoints and every one is damaged.
+        Newer ones that are damaged are set aside as `damaged-...`, with a warning. Raises UserError if there are
+        checkpoints and every one is damaged.
         """
-        for part in self.folder.glob(f"*{_PART}"):  # a save that was cut off
+        for part in self.folder.glob(f"*{_PART}"):  # a save or a removal that was cut off
             shutil.rmtree(part, ignore_errors=True)
-        found = checkpoints_in(self.folder)
-        for path in found:
+        damaged = {}
+        for path in checkpoints_in(self.folder):
             what = damage(path)
             if what is None:
-                self._link("latest", path.name)
-                return path
-            log.warning("checkpoint %s is damaged (%s); the one before is used", path.name, what)
-        if found:
-            raise UserError(f"every checkpoint in {self.folder} is damaged; --overwrite trains this stage anew")
-        return None
+                break
+            damaged[path] = what
+        else:
+            if damaged:
+                raise UserError(f"every checkpoint in {self.folder} is damaged; --overwrite trains this stage anew")
+            return None
+        for bad, what in damaged.items():
+            aside = self.folder / f"damaged-{bad.name}"
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(bad, aside)
+            log.warning("checkpoint %s is damaged (%s) and set aside as %s", bad.name, what, aside)
+        self._link("latest", path.name)
+        return path
 
-    def write(self, name: str, fill: Callable[[Path], None]) -> None:
-        """Let `fill` make the files, then show the checkpoint under its name; raises MachineError if that fails."""
+    def write(self, name: str, fill: Callable[[Path], None], best: str | None) -> None:
+        """Let `fill` make the files, then show the checkpoint under its name; `best` names the best one from now on.
+
+        Raises MachineError if that fails; what was there before stays whole.
+        """
         part, target = self.folder / (name + _PART), self.folder / name
         shutil.rmtree(part, ignore_errors=True)
         try:
@@ -59,9 +71,9 @@ class Checkpoints:
             for path in part.iterdir():
                 _to_disk(path)
             _to_disk(part)
-            shutil.rmtree(target, ignore_errors=True)  # only a damaged one can be there
             os.replace(part, target)
             self._link("latest", name)
+            self.settle(best)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(part, ignore_errors=True)
             kept = checkpoints_in(self.folder)
@@ -77,10 +89,12 @@ class Checkpoints:
         if best:
             self._link("best", best)
         newest = checkpoints_in(self.folder)[: self.keep]
-        wanted = {path.name for path in newest} | {state_of(path)["best"] for path in newest}
+        wanted = {path.name for path in newest} | {_best_to(path) for path in newest}
         for path in checkpoints_in(self.folder):
             if path.name not in wanted:
-                shutil.rmtree(path)
+                part = path.with_name(path.name + _PART)  # half removed, it must not look like a checkpoint
+                os.replace(path, part)
+                shutil.rmtree(part)
 
     def _link(self, link: str, name: str) -> None:
         """Point the link `link` to the checkpoint `name` in one step."""
@@ -100,6 +114,11 @@ def checkpoints_in(folder: Path) -> list[Path]:
 def state_of(checkpoint: Path) -> dict:
     """What `training.json` in a checkpoint says."""
     return json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+
+
+def _best_to(checkpoint: Path) -> str | None:
+    with contextlib.suppress(OSError, ValueError, KeyError):  # an older one may be damaged; nobody has looked
+        return state_of(checkpoint)["best"]
 
 
 def digest_of(checkpoint: Path, file: str) -> str:

@@ -173,8 +173,7 @@ class StageTrainer:
         self.monitor.flush()
         if self.session.leads:
             self.session.lease.check()
-            self.checkpoints.write(name, fill)
-            self.checkpoints.settle(self.at.best)
+            self.checkpoints.write(name, fill, self.at.best)
             log.info("saved %s in %.1f s", name, time.perf_counter() - started)
         dist.barrier()
         self.saved_step, self.saved_at = self.at.step, time.monotonic()

@@ -1,5 +1,6 @@
 """Where this process stands: its rank, its device, its log."""
 
+import errno
 import logging
 import os
 import sys
@@ -16,6 +17,7 @@ from deepspeed.utils import logger as deepspeed_logger
 from transformers.utils import logging as transformers_logging
 
 from mere_ds.config import TrainConfig
+from mere_ds.errors import MachineError
 from mere_ds.training.deepspeed_config import check_precision, merge, read_config
 from mere_ds.training.lease import WriterLease
 from mere_ds.training.rendezvous import Place, join
@@ -77,8 +79,22 @@ def open_session(config: TrainConfig, given: frozenset[str], stop: StopSignals) 
             stack.callback(lease.release)
         _start_log(folder.log if rank == 0 else None)
         dist.barrier()  # nobody works for a run that was refused
-        yield Session(config, ds, folder, rank, ranks, device, stop, lease)
+        with _told_when_full(config.run):
+            yield Session(config, ds, folder, rank, ranks, device, stop, lease)
     dist.destroy_process_group()
+
+
+@contextmanager
+def _told_when_full(run: str) -> Iterator[None]:
+    """A disk that takes no more is no defect of ours, whichever file was the one too many."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+            raise
+        raise MachineError(
+            f"--run={run}: {error.strerror}. The last checkpoint is whole: make room, then the same command goes on"
+        ) from error
 
 
 def _quieten() -> None:

@@ -13,15 +13,29 @@ REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
 
-def run_program(program: str, *argv, stdin: str | None = None, timeout: int = 300) -> subprocess.CompletedProcess:
-    """Run an installed console program as a user would, from another folder than the repository's."""
+def environment() -> dict[str, str]:
+    """A user's, on a machine without GPUs and outside any launcher."""
     env = os.environ | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     env["PATH"] = f"{BIN}{os.pathsep}{env['PATH']}"
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         env.pop(name, None)
+    return env
+
+
+def start_program(program: str, *argv) -> subprocess.Popen:
+    """The same as `run_program`, but let it run."""
+    return subprocess.Popen(
+        [str(BIN / program), *map(str, argv)], env=environment(), text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def run_program(program: str, *argv, stdin: str | None = None, timeout: int = 300) -> subprocess.CompletedProcess:
+    """Run an installed console program as a user would, from another folder than the repository's."""
     return subprocess.run(
-        [str(BIN / program), *map(str, argv)], env=env, input=stdin, capture_output=True, text=True, timeout=timeout
-    )
+        [str(BIN / program), *map(str, argv)], env=environment(), input=stdin, capture_output=True, text=True,
+        timeout=timeout,
+    )  # fmt: skip
 
 
 def mere_ds(*argv, **kwargs) -> subprocess.CompletedProcess:
