@@ -1,5 +1,6 @@
 """A rank that dies, hangs or fails ends all ranks, and one line names it. Each rank here is a process."""
 
+import contextlib
 import json
 import signal
 import socket
@@ -154,8 +155,13 @@ def test_another_machine_speaks_when_that_of_rank_0_is_lost(group, killed):
 
 
 def test_a_rank_that_never_comes_is_named(group):
-    g = group(timeout=1, absent=1)
-    assert g.ends() == ([1, 1], "never heard of rank 2\n")
+    g = group(timeout=3, absent=1)
+    while not (g.folder / "watch").exists():
+        time.sleep(0.01)
+    port, token, _ = json.loads((g.folder / "watch").read_text())
+    with socket.create_connection(("127.0.0.1", port)) as impostor:
+        impostor.sendall(json.dumps(["hello", token[::-1], 2, "elsewhere", 1]).encode() + b"\n")
+        assert g.ends() == ([1, 1], "never heard of rank 2\n")
 
 
 def test_strangers_and_garbage_are_ignored(group):
@@ -168,18 +174,12 @@ def test_strangers_and_garbage_are_ignored(group):
         ["end", "x", 1],
     ]
     lines = [json.dumps(fake).encode() + b"\n" for fake in fakes]
-    strangers = []
-    for sent in (
-        *lines,
-        b"".join(lines),
-        b"GET / HTTP/1.1\r\n\r\n",
-        b"[" * 5000 + b"\n",
-        b"x" * 20_000,
-        b"half a li",
-        b"",
-    ):
-        strangers.append(socket.create_connection(("127.0.0.1", port)))
-        strangers[-1].sendall(sent)
+    said = (*lines, b"".join(lines), b"GET / HTTP/1.1\r\n\r\n", b"[" * 5000 + b"\n", b"half a li", b"")
+    strangers = [socket.create_connection(("127.0.0.1", port), SOON) for _ in (*said, "endless")]
+    for stranger, words in zip(strangers, (*said, b"x" * 20_000), strict=True):
+        stranger.sendall(words)
+    with contextlib.suppress(ConnectionError):
+        assert strangers[-1].recv(1) == b"", "who sends no line end is shown the door"
     for stranger in strangers[::2]:
         stranger.close()
     g.tell(1, "for p in watch._peers: p.connection.send(b'gar\\xffbage' + b'\\n' + b'[1, 2]' + b'\\n' + b'7' + b'\\n')")

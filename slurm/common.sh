@@ -1,0 +1,203 @@
+# shellcheck shell=bash
+# What the three job scripts share. They source it and then call `train_stage` or `evaluate`.
+
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+if [ -z "${PYTHON:-}" ]; then
+  PYTHON=$repository/.venv/bin/python
+  [ -x "$PYTHON" ] || PYTHON=python3
+fi
+REQUEUES=3 # of a job that dies again and again without a new checkpoint
+LEFT_ON_SIGNAL=85 # train.py's exit code when it has saved and left early
+
+usage() {
+  cat <<'TEXT'
+Train on a Slurm cluster; each job submits the next one: stage one, stage two, evaluation.
+
+  sbatch slurm/stage1.sh --shards=SHARDS --run=RUN [knobs of mere_ds/train.py but --stage]
+  sbatch slurm/stage2.sh --shards=SHARDS --run=RUN [the same]     only stage two and evaluation
+  sbatch slurm/evaluate.sh RUN [flags of mere-ds evaluate]        only evaluation
+
+Nodes, GPUs, time, partition, account and so on are sbatch's own flags; the following jobs get the same:
+
+  sbatch --nodes=4 --time=12:00:00 --partition=v100 slurm/stage1.sh --shards=shards --run=runs/a --epochs=3
+  sbatch --ntasks-per-node=8 --gres=gpu:8 slurm/stage1.sh --shards=shards --run=runs/b \
+      --deepspeed_config=ds_configs/h100_bf16_zero1.json
+  sbatch --ntasks-per-node=2 --gres=none slurm/stage1.sh --shards=shards --run=runs/c \
+      --deepspeed_config=ds_configs/cpu.json
+
+Python is $PYTHON, else the repository's .venv, else python3.
+TEXT
+}
+
+end() { # CODE TEXT
+  echo "$SLURM_JOB_NAME: $2" >&2
+  exit "$1"
+}
+
+in_a_job() { # WORDS...: otherwise, or where help is asked for, show the usage and leave
+  local word
+  for word; do
+    case $word in -h | --help) usage && exit 0 ;; esac
+  done
+  [ -n "${SLURM_JOB_ID:-}" ] || { usage >&2 && exit 2; }
+}
+
+knob() { # NAME WORDS...: print the value of --NAME=... or --NAME ...
+  local name=$1 value=
+  while shift && [ $# -gt 0 ]; do
+    case $1 in
+      "--$name="*) value=${1#*=} ;;
+      "--$name") value=${2-} ;;
+    esac
+  done
+  echo "$value"
+}
+
+evaluate() { # RUN FLAGS...
+  in_a_job "$@"
+  export PYTHONPATH=$repository${PYTHONPATH:+:$PYTHONPATH}
+  exec srun --export=ALL --ntasks=1 "$PYTHON" -c 'from mere_ds.cli import main; main()' evaluate "$@"
+}
+
+train_stage() { # STAGE KNOBS...
+  local stage=$1 run state checkpoint starts knobs code stopped='' srun=''
+  shift
+  in_a_job "$@"
+  run=$(knob run "$@")
+  [ -n "$run" ] || end 2 "--run=... is missing"
+  [ "${SLURM_GPUS_ON_NODE:-$SLURM_NTASKS_PER_NODE}" -ge "$SLURM_NTASKS_PER_NODE" ] ||
+    end 2 "$SLURM_NTASKS_PER_NODE tasks a node, but $SLURM_GPUS_ON_NODE GPUs: give --ntasks-per-node and --gres alike"
+  state=$run/slurm/$SLURM_JOB_ID # what this job remembers from start to start
+  mkdir -p "$state" || end 1 "$state can't be made"
+
+  trap stop USR1 TERM
+  submit_next "$@" || echo "$SLURM_JOB_NAME: the next job could not be submitted; tried again at the end" >&2
+  count_start
+  choose_knobs "$@"
+  launch "$repository/mere_ds/train.py" "--stage=$stage" "${knobs[@]}"
+  code=$?
+  case $code in
+    0) submit_next "$@" || end 1 "the stage is done, but the next job could not be submitted: submit it by hand" ;;
+    2) end 2 "this is for you to mend (see above), so the job isn't requeued" ;;
+    *) again "$code" ;;
+  esac
+}
+
+newest() { # the stage's newest checkpoint; the time tells it from one of the same name that was overwritten
+  local latest=$run/checkpoints/stage$stage/latest
+  stat --format="$(readlink "$latest") %Y" "$latest/SHA256SUMS" 2>/dev/null || echo none
+}
+
+count_start() { # sets `checkpoint`, and `starts`: how often this job has now started from it
+  # counted here and not at the end, for the crash of a node ends this script too
+  checkpoint=$(newest)
+  starts=$(($(grep --count --fixed-strings --line-regexp -e "$checkpoint" "$state/starts" 2>/dev/null) + 1))
+  give_up_after "$((starts - 1))"
+  [ -e "$state/before" ] || echo "$checkpoint" >"$state/before"
+  echo "$checkpoint" >>"$state/starts" || end 1 "$state can't be written"
+}
+
+choose_knobs() { # KNOBS...: sets `knobs`, what train.py is to be told
+  local word
+  knobs=()
+  for word; do # --overwrite is for the old training, not for what this job itself trained before it was requeued
+    [ "$word" = --overwrite ] && [ "$checkpoint" != "$(cat "$state/before")" ] || knobs+=("$word")
+  done
+  [ -n "$(knob deepspeed_config "$@")" ] || knobs+=("--deepspeed_config=$repository/ds_configs/v100_fp16_zero2.json")
+}
+
+give_up_after() { # STARTS that all ended without a new checkpoint
+  [ "$1" -le "$REQUEUES" ] || end 1 "given up: $1 starts without a new checkpoint; see the log above"
+}
+
+stop() { # the time limit is near, or the job is preempted: srun hands the signal to every task
+  stopped=yes
+  [ -z "$srun" ] || kill -USR1 "$srun" 2>/dev/null
+}
+
+launch() { # WORDS FOR PYTHON...: one task a rank; returns srun's exit code
+  [ -z "$stopped" ] || return "$LEFT_ON_SIGNAL"
+  MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+  getent hosts "$MASTER_ADDR" >/dev/null ||
+    MASTER_ADDR=$(scontrol --oneliner show node "$MASTER_ADDR" | sed -n 's/.* NodeAddr=\([^ ]*\).*/\1/p')
+  MASTER_PORT=$((10000 + SLURM_JOB_ID % 20000)) # below the ports that systems hand out
+  OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
+  export MASTER_ADDR MASTER_PORT OMP_NUM_THREADS
+  echo "$SLURM_JOB_NAME: job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST"
+
+  # A rank that leaves with 85 must not have the others killed, so no --kill-on-bad-exit; what lingers, --wait kills.
+  # shellcheck disable=SC2016 # each task's own variables
+  srun --export=ALL --label --kill-on-bad-exit=0 --wait=20 --cpus-per-task="$OMP_NUM_THREADS" \
+    --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node="$SLURM_NTASKS_PER_NODE" \
+    --ntasks="$((SLURM_JOB_NUM_NODES * SLURM_NTASKS_PER_NODE))" \
+    bash -c 'export RANK=$SLURM_PROCID WORLD_SIZE=$SLURM_NTASKS LOCAL_RANK=$SLURM_LOCALID
+             export LOCAL_WORLD_SIZE=$SLURM_NTASKS_PER_NODE; exec "$@"' rank "$PYTHON" -u "$@" &
+  srun=$!
+  [ -z "$stopped" ] || stop
+  while kill -0 "$srun" 2>/dev/null; do wait "$srun"; done # a signal ends wait early
+  wait "$srun"
+}
+
+again() { # CODE: requeue this job, unless it dies again and again
+  if [ "$1" = "$LEFT_ON_SIGNAL" ] || [ -n "$stopped" ]; then
+    : >"$state/starts"
+  elif [ "$checkpoint" = "$(newest)" ]; then
+    give_up_after "$starts"
+  fi
+  # a job that was cancelled would come back to life, one that Slurm itself requeues is on its way
+  [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ] || end "$1" "Slurm has ended this job"
+  echo "$SLURM_JOB_NAME: ended with exit code $1, requeued"
+  trap - USR1 TERM
+  scontrol requeue "$SLURM_JOB_ID" || end "$1" "this job can't be requeued: submit it again"
+}
+
+submit_next() { # KNOBS...: submit the job that follows this one, once
+  # An earlier start may have been cut off between submitting and writing the number down: then a job waits for this
+  # one. What is written down counts as well, so that a job which the user cancelled doesn't come back.
+  local name=mere-evaluate words=("$repository/slurm/evaluate.sh" "$run") waiting id options
+  [ ! -s "$state/next" ] || return 0
+  if [ "$stage" = 1 ] && [[ $(knob system "$@") != mERE-LS* ]]; then # the others have no stage two
+    name=mere-stage2 words=("$repository/slurm/stage2.sh" "$@")
+  fi
+  waiting=$(squeue --noheader --name="$name" --format='%i %E') || return 1
+  id=$(grep -E "afterok:$SLURM_JOB_ID([^0-9]|\$)" <<<"$waiting" | cut -d ' ' -f 1)
+  if [ -z "$id" ]; then
+    mapfile -t options < <(same_resources "$name")
+    id=$(outside_this_job sbatch --parsable "${options[@]}" "${words[@]}") || return 1
+    echo "$SLURM_JOB_NAME: $name is job $id"
+  fi
+  echo "$id" >"$state/next"
+}
+
+same_resources() { # NAME OF THE NEXT JOB: print sbatch's flags for it, one a line
+  local flag variable limit gres features
+  IFS='|' read -r limit gres features < <(squeue --noheader --jobs="$SLURM_JOB_ID" --format='%l|%b|%f')
+  case $gres in N/A | '(null)' | '') gres=none ;; esac
+  gres=${gres//gres[:\/]/}
+  if [ "$1" = mere-evaluate ]; then
+    [ "$gres" = none ] || gres=${gres%%,*} gres=${gres%:*}:1
+  else
+    printf '%s\n' --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node="$SLURM_NTASKS_PER_NODE"
+  fi
+  printf '%s\n' --dependency="afterok:$SLURM_JOB_ID" --kill-on-invalid-dep=yes --job-name="$1" \
+    --time="$limit" --gres="$gres" --partition="$SLURM_JOB_PARTITION"
+  [ "$features" = '(null)' ] || printf '%s\n' --constraint="$features"
+  while read -r flag variable; do
+    [ -z "${!variable:-}" ] || printf '%s\n' "--$flag=${!variable}"
+  done <<'FLAGS'
+account SLURM_JOB_ACCOUNT
+qos SLURM_JOB_QOS
+reservation SLURM_JOB_RESERVATION
+cpus-per-task SLURM_CPUS_PER_TASK
+mem SLURM_MEM_PER_NODE
+mem-per-cpu SLURM_MEM_PER_CPU
+mem-per-gpu SLURM_MEM_PER_GPU
+FLAGS
+}
+
+outside_this_job() ( # COMMAND...: this job's variables would speak for the next job wherever it has none of its own
+  conf=${SLURM_CONF:-}
+  unset "${!SLURM_@}"
+  [ -z "$conf" ] || export SLURM_CONF="$conf"
+  "$@"
+)

@@ -1,0 +1,142 @@
+"""What tests do to a rank from inside: signals at an exact moment, bad numbers, a full disk, notes of what it trained.
+
+`partial` of one of these is a `meddle` for `run_ranks`: it runs once in every rank, before training.
+"""
+
+import errno
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from mere_ds.training import engine
+from mere_ds.training.loop import StageTrainer
+
+
+def own_rank() -> int:
+    return int(os.environ["RANK"])
+
+
+def every(*meddles: Callable[[], None]) -> None:
+    for meddle in meddles:
+        meddle()
+
+
+def before(owner: object, name: str, act: Callable) -> None:
+    """Call `act` with the same arguments before each call of `owner.name`."""
+    original = getattr(owner, name)
+
+    def wrapped(*args, **kwargs):
+        act(*args, **kwargs)
+        return original(*args, **kwargs)
+
+    setattr(owner, name, wrapped)
+
+
+def signal_before_update(number: int, stage: int, step: int, rank: int) -> None:
+    """`rank` gets a signal when it begins update `step` (from 1) of a stage."""
+
+    def act(trainer: StageTrainer, *_) -> None:
+        if (trainer.stage, trainer.at.step + 1, own_rank()) == (stage, step, rank):
+            os.kill(os.getpid(), number)
+
+    before(StageTrainer, "_update", act)
+
+
+def signal_in_scoring(number: int, stage: int, epoch: int, rank: int) -> None:
+    """`rank` gets a signal while the ranks score dev after `epoch` (from 1) of a stage."""
+
+    def act(trainer: StageTrainer) -> None:
+        if (trainer.stage, trainer.at.epoch + 1, own_rank()) == (stage, epoch, rank):
+            os.kill(os.getpid(), number)
+
+    before(StageTrainer, "_score", act)
+
+
+def signal_at_once(number: int, rank: int) -> None:
+    """`rank` gets a signal before the model is there."""
+    if own_rank() == rank:
+        before(engine.Trainee, "__init__", lambda *_: os.kill(os.getpid(), number))
+
+
+def scores_that_rise() -> None:
+    """Each epoch scores better than the one before, so that `best` moves on."""
+    original = StageTrainer._score
+
+    def scored(trainer: StageTrainer) -> dict:
+        dev = original(trainer)
+        dev["average"]["triple"] = float(trainer.at.epoch + 1)
+        return dev
+
+    StageTrainer._score = scored
+
+
+def record_rows(folder: Path) -> None:
+    """Each rank notes the rows behind every update that it begins, a JSON a line in `folder`."""
+
+    def act(trainer: StageTrainer, micro_batches: list, *_) -> None:
+        rows = [row for batch in micro_batches for row in batch.rows_B.tolist() if row >= 0]
+        with (folder / f"{own_rank()}.jsonl").open("a") as file:
+            file.write(json.dumps({"stage": trainer.stage, "step": trainer.at.step + 1, "rows": rows}) + "\n")
+
+    before(StageTrainer, "_update", act)
+
+
+def at_save_points(run: Path, act: Callable[[int], None]) -> None:
+    """Call `act(n)` on rank 0 just before the n-th change (from 1) to a file or name under `run`/checkpoints.
+
+    Python's audit events tell of opening, renaming, linking, making and removing; fsync has none.
+    """
+    if own_rank() != 0:
+        return
+    inside, count = str(run / "checkpoints"), 0
+    busy = False
+
+    def point(path: object) -> None:
+        nonlocal busy, count
+        if not busy and str(path).startswith(inside):
+            count, busy = count + 1, True
+            act(count)
+            busy = False
+
+    def hook(event: str, args: tuple) -> None:
+        if event == "open" and isinstance(args[0], str | bytes | Path) and (args[2] or 0) & (os.O_WRONLY | os.O_RDWR):
+            point(args[0])
+        elif event in ("os.rename", "os.symlink", "os.link"):
+            point(args[1])
+        elif event in ("os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"):
+            point(args[0])
+
+    sys.addaudithook(hook)
+    before(os, "fsync", lambda handle: point(os.readlink(f"/proc/self/fd/{handle}")))
+
+
+def keep_copies(run: Path, copies: Path) -> None:
+    """At every point of every save, keep a copy of the run folder: just what a kill at this moment would leave."""
+
+    def copy(source: str, target: str) -> None:
+        (os.link if source.endswith(".safetensors") else shutil.copy2)(source, target)  # these are written once
+
+    at_save_points(run, lambda n: shutil.copytree(run, copies / f"{n:04d}", symlinks=True, copy_function=copy))
+
+
+def signal_at_save_point(number: int, run: Path, point: int) -> None:
+    def act(n: int) -> None:
+        if n == point:
+            os.kill(os.getpid(), number)
+
+    at_save_points(run, act)
+
+
+def full_disk_at_save_point(run: Path, point: int) -> None:
+    """From save point `point` on there is no space."""
+
+    def act(n: int) -> None:
+        if n >= point:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    at_save_points(run, act)

@@ -1,0 +1,86 @@
+"""A training goes on only with what decides its result unchanged; the difference is shown. The rest may change."""
+
+import json
+import shutil
+import signal
+from functools import partial
+from pathlib import Path
+
+import pytest
+from meddling import signal_before_update
+from outcomes import assert_same_tensors, checkpoint, tensors
+
+MISUSE = 2
+ONE_RANK = {"stage": "1", "batch_size": 16}
+
+
+@pytest.fixture(scope="module")
+def stopped(train, tmp_path_factory) -> Path:
+    """A run folder whose stage one, on one rank, was stopped after 6 updates."""
+    run = tmp_path_factory.mktemp("stopped") / "run"
+    train(1, run=run, meddle=partial(signal_before_update, signal.SIGTERM, 1, 6, 0), **ONE_RANK).ended(85)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ({"learning_rate": 2e-3}, "--learning_rate was 0.001, is 0.002"),
+        ({"seed": 1}, "--seed was 0, is 1"),
+        ({"word_dropout": 0.2}, "--word_dropout was 0.1, is 0.2"),
+        ({"epochs": 3}, "--epochs was 2, is 3"),
+        ({"concatenate": 4}, "--concatenate was 2, is 4"),
+        ({"system": "mERE-LS-LA"}, "--system was mERE, is mERE-LS-LA"),
+        ({"batch_size": 8}, "global batch was 16, is 8"),
+    ],
+)
+def test_another_knob_is_refused(train, stopped, change, shown):
+    before = tensors(stopped, 1)
+    refused = train(1, run=stopped, **ONE_RANK | change).ended(MISUSE)
+    assert shown in refused.stderr[0].splitlines()[-1] and refused.stderr[0].count("\n") == 1, refused
+    assert_same_tensors(tensors(stopped, 1), before)
+
+
+def test_other_data_is_refused(train, stopped, dropout_shards, tmp_path):
+    shards = shutil.copytree(dropout_shards, tmp_path / "shards")
+    manifest = json.loads((shards / "manifest.json").read_text())
+    manifest["splits"]["train"]["shards"][0]["sha256"] = "0" * 64
+    (shards / "manifest.json").write_text(json.dumps(manifest))
+    refused = train(1, run=stopped, shards=shards, **ONE_RANK).ended(MISUSE)
+    assert "manifest.json" in refused.stderr[0], refused
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ({"gradient_clipping": 0.5}, "gradient_clipping was 1.0, is 0.5"),
+        ({"bf16": {"enabled": True}}, "precision was fp32, is bf16"),
+        ({"optimizer": {"type": "AdamW", "params": {"torch_adam": True, "betas": [0.9, 0.99]}}}, "betas was None, is"),
+    ],
+)
+def test_another_deepspeed_config_is_refused(train, stopped, zero, tmp_path, change, shown):
+    (tmp_path / "ds.json").write_text(json.dumps(json.loads(zero(1).read_text()) | change))
+    refused = train(1, run=stopped, deepspeed_config=tmp_path / "ds.json", **ONE_RANK).ended(MISUSE)
+    assert shown in refused.stderr[0], refused
+
+
+def test_what_decides_nothing_may_change(train, stopped, dropout_shards, tmp_path):
+    same, changed = (shutil.copytree(stopped, tmp_path / name, symlinks=True) for name in ("same", "changed"))
+    free = {
+        "log_every": 3, "save_minutes": 0, "save_steps": None, "keep": 5, "prefetch": False, "timeout": 77,
+        "on_nonfinite": "stop", "nonfinite_limit": 9, "top_k": 2, "patience": 1,
+        "shards": shutil.copytree(dropout_shards, tmp_path / "moved"),
+    }  # fmt: skip
+    for run, knobs in ((same, {}), (changed, free)):
+        assert "goes on from step-00000006" in train(1, run=run, **ONE_RANK | knobs).ended(0).stderr[0]
+    assert checkpoint(same, 1).resolve().name == checkpoint(changed, 1).resolve().name
+    assert_same_tensors(tensors(same, 1), tensors(changed, 1))
+
+
+def test_stage_two_is_bound_to_the_stage_one_it_began_with(train, tmp_path):
+    knobs = {"run": tmp_path / "run", "batch_size": 16, "epochs": 1}
+    stop = partial(signal_before_update, signal.SIGTERM, 2, 6, 0)
+    train(1, meddle=stop, **knobs).ended(85)
+    train(1, stage="1", overwrite=True, seed=5, **knobs).ended(0)
+    refused = train(1, stage="2", **knobs).ended(MISUSE)
+    assert "stage one's model" in refused.stderr[0], refused

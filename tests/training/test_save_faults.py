@@ -1,0 +1,135 @@
+"""A save that is killed at any moment, a full disk, damaged checkpoints: training goes on from a whole one."""
+
+import random
+import shutil
+import signal
+from functools import partial
+from pathlib import Path
+
+import pytest
+from meddling import (
+    every,
+    full_disk_at_save_point,
+    keep_copies,
+    scores_that_rise,
+    signal_at_save_point,
+    signal_before_update,
+)
+from outcomes import assert_same_results, checkpoint, is_whole, names
+
+MISUSE, MACHINE = 2, 1
+ONE_RANK = {"stage": "1", "batch_size": 16, "save_steps": 12, "keep": 1}
+
+
+def rising(*meddles):
+    return partial(every, scores_that_rise, *meddles)
+
+
+@pytest.fixture(scope="module")
+def alone(train, tmp_path_factory) -> Path:
+    """Stage one on one rank, each epoch better than the one before; never interrupted."""
+    run = tmp_path_factory.mktemp("alone") / "run"
+    train(1, run=run, meddle=rising(), **ONE_RANK).ended(0)
+    return run
+
+
+@pytest.fixture(scope="module")
+def two_left(train, tmp_path_factory) -> Path:
+    """Killed before update 14, with checkpoints of update 9 (an epoch's end, best) and 12."""
+    run = tmp_path_factory.mktemp("two_left") / "run"
+    train(1, run=run, meddle=rising(partial(signal_before_update, signal.SIGKILL, 1, 14, 0)), **ONE_RANK).ended(-9)
+    assert names(run, 1) == {"step-00000012", "step-00000009-epoch-1", "latest", "best"}
+    return run
+
+
+def folders(run: Path) -> list[Path]:
+    """The stage's checkpoints, the newest last."""
+    return sorted(p for p in (run / "checkpoints/stage1").glob("step-*") if p.suffix != ".part")
+
+
+def test_a_kill_at_any_point_of_a_save_leaves_whole_checkpoints(train, alone, tmp_path):
+    """A copy of the files at a point is what a kill at this point leaves; of copies that look alike one goes on."""
+    run, copies = tmp_path / "run", tmp_path / "copies"
+    train(1, run=run, meddle=rising(partial(keep_copies, run, copies)), **ONE_RANK).ended(0)
+    assert_same_results(run, alone, stages=(1,))
+    distinct, named = {}, 0
+    for copy in sorted(copies.iterdir()):
+        assert all(is_whole(folder) for folder in folders(copy)), copy
+        latest = checkpoint(copy, 1)
+        assert latest.exists() or len(folders(copy)) < 2, "only the first one is there before it is named"
+        looks = [(p.name, p.is_symlink() and str(p.readlink())) for p in sorted(latest.parent.glob("*"))]
+        distinct[str(looks)] = copy
+    assert len(list(copies.iterdir())) > 90 and len(distinct) > 15, "of three saves"
+    for copy in distinct.values():
+        train(1, run=copy, meddle=rising(), **ONE_RANK).ended(0)
+        assert_same_results(copy, alone, stages=(1,))
+        assert names(copy, 1) == names(alone, 1)
+
+
+def test_killed_in_saves_it_ends_with_the_same_bits(train, reference, tmp_path):
+    """A real kill of rank 0 while rank 1 waits for the save's end."""
+    points = random.Random(3).sample(range(1, 160), 3)
+    print("killed at save points", points)
+    for point in points:
+        killed = train(2, run=tmp_path, meddle=partial(signal_at_save_point, signal.SIGKILL, tmp_path, point))
+        assert killed.codes == [-signal.SIGKILL, 1], killed
+    train(2, run=tmp_path).ended(0)
+    assert_same_results(tmp_path, reference)
+
+
+def test_a_full_disk_is_one_line_and_costs_no_checkpoint(train, alone, tmp_path):
+    for point in (1, 3, 20, 45, 25):
+        full = train(1, run=tmp_path, meddle=rising(partial(full_disk_at_save_point, tmp_path, point)), **ONE_RANK)
+        assert full.codes == [MACHINE], full
+        last = full.stderr[0].splitlines()[-1]
+        assert "No space left on device" in last and "Traceback" not in full.stderr[0], full
+        assert all(is_whole(folder) for folder in folders(tmp_path))
+    assert [folder.name for folder in folders(tmp_path)] == ["step-00000009-epoch-1"], "45 is in the second save"
+    train(1, run=tmp_path, meddle=rising(), **ONE_RANK).ended(0)
+    assert_same_results(tmp_path, alone, stages=(1,))
+
+
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+DAMAGES = [
+    *((flip, name) for name in ("model.safetensors", "optimizer.safetensors", "config.json", "training.json")),
+    *((flip, name) for name in ("tokenizer.json", "tokenizer_config.json", "SHA256SUMS")),
+    *((cut, name) for name in ("model.safetensors", "optimizer.safetensors", "training.json", "SHA256SUMS")),
+    *((Path.unlink, name) for name in ("model.safetensors", "training.json", "SHA256SUMS")),
+    (empty, "SHA256SUMS"),
+]
+
+
+@pytest.mark.parametrize(("damage", "name"), DAMAGES, ids=lambda x: getattr(x, "__name__", x))
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(train, alone, two_left, tmp_path, damage, name):
+    run = shutil.copytree(two_left, tmp_path / "run", symlinks=True)
+    damage(run / "checkpoints/stage1/step-00000012" / name)
+    result = train(1, run=run, meddle=rising(), **ONE_RANK | {"save_steps": 2}).ended(0)
+    (warning,) = [line for line in result.stderr[0].splitlines() if "WARNING" in line]
+    assert "step-00000012" in warning and name in warning
+    assert "goes on from step-00000009-epoch-1" in result.stderr[0]
+    assert_same_results(run, alone, stages=(1,))
+    assert names(run, 1) == names(alone, 1) | {"damaged-step-00000012"}
+
+
+def test_with_every_checkpoint_damaged_it_refuses_to_start_from_scratch(train, two_left, tmp_path):
+    run = shutil.copytree(two_left, tmp_path / "run", symlinks=True)
+    for folder in folders(run):
+        flip(folder / "optimizer.safetensors")
+    refused = train(1, run=run, meddle=rising(), **ONE_RANK).ended(MISUSE)
+    last = refused.stderr[0].splitlines()[-1]
+    assert str(run) in last and "--overwrite" in last, refused
+    assert names(run, 1) == names(two_left, 1), "nothing is lost"
