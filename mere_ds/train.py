@@ -29,6 +29,7 @@ def train(**given) -> None:
     config = TrainConfig(**given)
     stop = StopSignals()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else pages of C++ frames where ranks wait in vain
     _choose_accelerator()
     from mere_ds.training.session import open_session
     from mere_ds.training.stages import open_shards, train_stage_one, train_stage_two

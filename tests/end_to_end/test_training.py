@@ -1,76 +1,12 @@
-"""Precisions, ZeRO stages, numbers of ranks and refusals, through the real launcher."""
+"""Refusals and broken shards, by train.py started as it is."""
 
 import json
-import math
 import shutil
 import subprocess
 import sys
 
 import pytest
-import torch
-from launching import REPOSITORY, deepspeed_config, deepspeed_train, records, succeeded, weights
-
-STEPS = 20
-
-
-def train(shards, tmp_path, *flags, stage="1", zero=1, precision="fp32", ranks=2, name="run"):
-    run = tmp_path / name
-    succeeded(deepspeed_train(
-        f"--stage={stage}", f"--shards={shards}", f"--run={run}",
-        f"--deepspeed_config={deepspeed_config(tmp_path, zero, precision)}", f"--max_steps={STEPS}", "--log_every=1",
-        "--learning_rate=1e-3", "--bottleneck=192", *flags, ranks=ranks,
-    ))  # fmt: skip
-    return run
-
-
-def loss_fell(rows: list[dict]) -> bool:
-    """Single batches vary with their sentences' length, so a few at a time."""
-    losses = [r["loss_terms"]["relation"] for r in rows]
-    return sum(losses[-5:]) < sum(losses[:5])
-
-
-def test_zero_stages_agree_on_the_loss_over_20_steps(shards, tmp_path):
-    """fp32 on 2 ranks: relative difference of each step's loss below 1e-4."""
-    losses = {}
-    for zero in range(4):
-        run = train(shards, tmp_path, zero=zero, name=f"zero{zero}")
-        losses[zero] = [r["loss"] for r in records(run)]
-        assert len(losses[zero]) == STEPS
-        assert (run / "checkpoints/stage1/best/model.safetensors").exists()
-        assert all(r["gradient_norm"] > 0 for r in records(run))
-    for zero in (1, 2, 3):
-        assert losses[zero] == pytest.approx(losses[0], rel=1e-4)
-
-
-@pytest.mark.parametrize("zero", [0, 1, 2, 3])
-def test_bf16_trains_in_both_stages(shards, tmp_path, zero):
-    run = train(shards, tmp_path, stage="all", zero=zero, precision="bf16")
-    assert loss_fell(records(run))
-    assert len(records(run, stage=2)) == STEPS
-    assert all(math.isfinite(r["loss"]) and r["gradient_norm"] > 0 for r in records(run, stage=2))
-    before, after = weights(run, 1), weights(run, 2)
-    for name in before:  # the engine rounds its own copy to 16 bits, what is saved of the frozen part must not be
-        if name.startswith(("encoder.", "aggregator.")):
-            assert torch.equal(before[name], after[name]), name
-    assert not torch.equal(before["relation.weight"], after["relation.weight"])
-    assert {w.dtype for w in after.values()} == {torch.float32}
-
-
-def test_one_rank_and_accumulation_see_the_same_global_batches(shards, tmp_path):
-    """1 rank x 2 accumulation steps of 16 = 2 ranks of 16: dropout aside, the same training."""
-    two = train(shards, tmp_path, name="two")
-    one = train(shards, tmp_path, "--accumulation=2", ranks=1, name="one")
-    first = [records(run)[0] for run in (one, two)]
-    assert first[0]["loss"] == pytest.approx(first[1]["loss"], rel=1e-2)
-    last = [records(run)[-1] for run in (one, two)]
-    assert last[0]["loss"] == pytest.approx(last[1]["loss"], rel=0.1)
-
-
-@pytest.mark.parametrize("system", ["mERE-LS", "mERE-LS-LA"])
-def test_other_systems_have_stage_one_only(shards, tmp_path, system):
-    run = train(shards, tmp_path, f"--system={system}", stage="all", ranks=1)
-    assert not (run / "checkpoints/stage2").exists()
-    assert loss_fell(records(run))
+from launching import REPOSITORY, deepspeed_config
 
 
 def direct(*flags) -> subprocess.CompletedProcess:

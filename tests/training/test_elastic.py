@@ -10,10 +10,10 @@ from meddling import every, record_rows, signal_before_update
 from outcomes import metrics
 from ranks import run_ranks
 
-FIRST_STOP, STEPS = 5, 28
+FIRST_STOP, STEPS = 5, 27
 KNOBS = {
     "epochs": 3, "epochs_stage_two": 1, "batch_size": 4, "learning_rate": 1e-3, "word_dropout": 0.1, "bottleneck": 64,
-    "submodule_layers": "1,2", "top_k": 1, "log_every": 1, "max_steps": STEPS,
+    "submodule_layers": "1,2", "top_k": 1, "log_every": 1,
 }  # fmt: skip
 
 

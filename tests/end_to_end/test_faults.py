@@ -1,0 +1,228 @@
+"""Faults from outside while real processes train: one line says what happened, all ranks end, the same command goes on.
+
+`pytest -rP` shows the seconds from fault to end. That nothing is lost bit by bit is shown in tests/training/.
+"""
+
+import json
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from launching import BIN, REPOSITORY, deepspeed_config, environment, free_port, records
+
+TRAIN = REPOSITORY / "mere_ds" / "train.py"
+STEPS, MISUSE, MACHINE, LEFT_EARLY = 36, 2, 1, 85
+SOON = 30
+"""Seconds in which a killed rank must have ended all others."""
+
+
+class Training:
+    """One command, started again and again: by DeepSpeed's launcher, or rank by rank as Slurm does it."""
+
+    def __init__(self, shards: Path, folder: Path) -> None:
+        self.run, self.shards, self.started = folder / "run", shards, []
+        self.checkpoints = self.run / "checkpoints" / "stage1"
+        self.flags = [
+            "--stage=1", f"--shards={shards}", f"--run={self.run}", f"--deepspeed_config={deepspeed_config(folder)}",
+            f"--max_steps={STEPS}", "--save_steps=10", "--log_every=1", "--bottleneck=64", "--learning_rate=1e-3",
+        ]  # fmt: skip
+
+    def by_launcher(self) -> subprocess.Popen:
+        return self._start([BIN / "deepspeed", "--num_gpus=2", f"--master_port={free_port()}", TRAIN, *self.flags])
+
+    def by_rank(self, *flags: str, ranks: int = 2) -> list[subprocess.Popen]:
+        port = free_port()
+        return [self.one_rank(*flags, RANK=r, WORLD_SIZE=ranks, LOCAL_RANK=r, MASTER_PORT=port) for r in range(ranks)]
+
+    def one_rank(self, *flags: str, **place) -> subprocess.Popen:
+        place = {"MASTER_ADDR": "127.0.0.1"} | {name: str(value) for name, value in place.items()}
+        return self._start([sys.executable, TRAIN, *self.flags, *flags], place)
+
+    def in_namespace(self, script: str) -> subprocess.Popen:
+        """A shell script with mounts of its own in which `$TRAIN` is the command, on one rank."""
+        command = shlex.join(map(str, [sys.executable, TRAIN, *self.flags]))
+        return self._start(["unshare", "--map-root-user", "--mount", "sh", "-c", script], {"TRAIN": command})
+
+    def _start(self, command: list, env: dict[str, str] | None = None) -> subprocess.Popen:
+        process = subprocess.Popen(
+            list(map(str, command)), env=environment() | (env or {}), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True,
+        )  # fmt: skip
+        self.started.append(process)
+        return process
+
+    def wait_for_save(self) -> None:
+        """Wait until the processes have saved for the first time: they are in the middle of epoch one then."""
+        wait_until((self.checkpoints / "latest").exists)
+
+    def goes_on_to_the_end(self) -> None:
+        """The same command again: it begins with the last checkpoint, and all steps are on record once."""
+        last = (self.checkpoints / "latest").readlink().name
+        codes, said = outcome(*self.by_rank())
+        assert codes == [0, 0] and f"goes on from {last}\n" in said, said
+        assert [record["step"] for record in records(self.run)] == list(range(1, STEPS + 1))
+        assert json.loads((self.checkpoints / "latest/training.json").read_text())["finished"]
+
+
+@pytest.fixture
+def training(shards, tmp_path):
+    training = Training(shards, tmp_path)
+    yield training
+    for process in training.started:
+        if process.poll() is None:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+        with process:
+            process.kill()
+
+
+needs_mounts = pytest.mark.skipif(
+    subprocess.run(["unshare", "--map-root-user", "--mount", "true"], capture_output=True).returncode != 0,
+    reason="this machine lets nobody mount a small disk (no user namespaces)",
+)
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def outcome(*processes: subprocess.Popen, within: float = 120) -> tuple[list[int], str]:
+    """Exit codes and what was said, once these have ended by themselves; `within` seconds, or the test fails."""
+    started = time.monotonic()
+    said = "".join(p.communicate(timeout=max(1, within + started - time.monotonic()))[0] for p in processes)
+    print(f"ended after {time.monotonic() - started:.1f} s\n{said}")
+    return [p.returncode for p in processes], said
+
+
+def ranks_under(launcher: subprocess.Popen) -> list[psutil.Process]:
+    """The processes that a launcher has started as ranks, in their order."""
+    below = [p for p in psutil.Process(launcher.pid).children(recursive=True) if str(TRAIN) in p.cmdline()]
+    return sorted((p for p in below if "RANK" in p.environ()), key=lambda p: int(p.environ()["RANK"]))
+
+
+def lines_about(rank: int, pid: int, said: str) -> list[str]:
+    """What the output tells of a rank by its full name."""
+    return re.findall(rf"rank {rank} \({re.escape(socket.gethostname())}, pid {pid}\):? (.+)", said)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_rank_is_named_and_the_run_goes_on(training, victim):
+    launcher = training.by_launcher()
+    training.wait_for_save()
+    lost = ranks_under(launcher)[victim]
+    survivor = ranks_under(launcher)[1 - victim]
+    lost.kill()
+    (code,), said = outcome(launcher, within=SOON)
+    assert code != 0 and lines_about(victim, lost.pid, said) == ["died"], said
+    assert not survivor.is_running() and "Traceback" not in said, said
+    training.goes_on_to_the_end()
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_frozen_rank_is_named_and_ends_the_others_in_time(training, victim):
+    ranks = training.by_rank("--timeout=10")
+    training.wait_for_save()
+    ranks[victim].send_signal(signal.SIGSTOP)
+    (code,), said = outcome(ranks[1 - victim], within=10 + SOON)
+    assert code == MACHINE, said
+    assert lines_about(victim, ranks[victim].pid, said) == ["hangs: nothing was heard of it for 8 s"]
+    ranks[victim].send_signal(signal.SIGCONT)
+    (code,), said = outcome(ranks[victim], within=SOON)
+    assert code == MACHINE and lines_about(1 - victim, ranks[1 - victim].pid, said) == []
+
+
+def test_a_shard_that_is_lost_or_damaged_is_named_and_the_run_goes_on(training, tmp_path):
+    """Epoch two can't read it again; a digest guards every reading."""
+    good = training.shards / "train-00000.tar"
+    broken = shutil.copytree(training.shards, tmp_path / "shards")
+    training.flags[1] = f"--shards={broken}"
+
+    def damage() -> None:
+        content = bytearray(good.read_bytes())
+        content[len(content) // 2] ^= 1
+        (broken / good.name).write_bytes(content)
+
+    for spoil, says in (((broken / good.name).unlink, "No such file"), (damage, "sha256")):
+        shutil.rmtree(training.run, ignore_errors=True)
+        ranks = training.by_rank()
+        training.wait_for_save()
+        spoil()
+        codes, said = outcome(*ranks)
+        assert codes == [MISUSE, MISUSE] and said.count(str(broken / good.name)) == 1 and says in said, said
+        shutil.copy(good, broken)
+    training.goes_on_to_the_end()
+
+
+@needs_mounts
+def test_a_full_disk_is_one_line_and_after_room_was_made_the_run_goes_on(training, tmp_path):
+    """A small disk, real: the first checkpoint fits, the second doesn't. Of what is left there copies are kept."""
+    script = f"""
+        mkdir {training.run} && mount -t tmpfs -o size=36m none {training.run} || exit 99
+        $TRAIN; echo "full: $?"
+        cp -a {training.run} {tmp_path}/full
+        (cd {training.checkpoints}/latest && sha256sum --check --strict --quiet SHA256SUMS && echo "still whole")
+        mount -o remount,size=200m {training.run}
+        $TRAIN; echo "with room: $?"
+        cp -a {training.run} {tmp_path}/roomy
+    """
+    codes, said = outcome(training.in_namespace(script))
+    full, _, roomy = said.partition("full: 1\n")
+    assert codes == [0] and "with room: 0\n" in roomy and "still whole\n" in roomy, said
+    assert full.splitlines()[-1].count("No space left on device") == 1 and "Traceback" not in full, full
+    last = (tmp_path / "full/checkpoints/stage1/latest").readlink().name
+    assert f"goes on from {last}\n" in roomy, said
+    assert [record["step"] for record in records(tmp_path / "roomy")] == list(range(1, STEPS + 1))
+
+
+@needs_mounts
+def test_a_read_only_run_folder_is_one_line(training):
+    script = f"""
+        mkdir {training.run} && mount --bind {training.run} {training.run} || exit 99
+        mount -o remount,bind,ro {training.run} || exit 99
+        exec $TRAIN
+    """
+    codes, said = outcome(training.in_namespace(script))
+    assert codes == [MISUSE] and said == f"train.py: --run={training.run}: not writable\n"
+
+
+def test_ranks_that_cannot_meet_say_why(training):
+    """All at once: each spends its time on starting up."""
+    with socket.create_server(("", 0)) as other:
+        taken = other.getsockname()[1]
+        unreachable = training.one_rank("--timeout=2", RANK=1, WORLD_SIZE=2, MASTER_PORT=(free := free_port()))
+        port_taken = training.one_rank(RANK=0, WORLD_SIZE=2, MASTER_PORT=taken)
+        unknown = training.one_rank(RANK=1, WORLD_SIZE=2, MASTER_PORT=free, MASTER_ADDR="node7.invalid")
+        assert outcome(unreachable) == (
+            [MACHINE], f"train.py, rank 1: rank 1 can't reach rank 0 at 127.0.0.1:{free}: Connection refused\n"
+        )  # fmt: skip
+        codes, said = outcome(port_taken)
+        assert codes == [MACHINE] and f"port {taken}" in said and "--master_port" in said and said.count("\n") == 1
+        codes, said = outcome(unknown)
+        assert codes[0] in (MISUSE, MACHINE) and "MASTER_ADDR=node7.invalid" in said and said.count("\n") == 1
+    assert not training.run.exists()
+
+
+def test_a_second_writer_is_refused_and_the_first_goes_on(training):
+    training.flags[4:5] = ["--max_steps=30000", "--epochs=1000"]
+    (first,) = training.by_rank(ranks=1)
+    training.wait_for_save()
+    codes, said = outcome(*training.by_rank(ranks=1))
+    assert codes == [MACHINE] and said.count("\n") == 1, said
+    assert f"process {first.pid} on {socket.gethostname()} is writing here" in said and str(training.run) in said
+    last = (training.checkpoints / "latest").readlink()
+    wait_until(lambda: (training.checkpoints / "latest").readlink() != last)
+    first.terminate()
+    assert outcome(first)[0] == [LEFT_EARLY]
+    assert not training.run.joinpath("writer.json").exists()
