@@ -65,8 +65,10 @@ class Trainee:
         plain = self.engine.optimizer is self.full_state.base  # ZeRO 0 in fp32: torch's optimizer, which checks nothing
         norm = self._norm() if plain and boundary else math.nan
         if plain and boundary and not math.isfinite(norm):
-            self.engine.zero_grad()  # an update without gradients changes nothing
-        self.engine.step()
+            self.engine.zero_grad()
+            self.engine.micro_steps += 1  # all that DeepSpeed does in a step without an update
+        else:
+            self.engine.step()
         self.updated = math.isfinite(norm) if plain else self.engine.was_step_applied()
         reported = None if plain else self.engine.get_global_grad_norm()
         return float(norm if reported is None else reported)
