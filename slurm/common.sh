@@ -25,6 +25,10 @@ Nodes, GPUs, time, partition, account and so on are sbatch's own flags; the foll
   sbatch --ntasks-per-node=2 --gres=none slurm/stage1.sh --shards=shards --run=runs/c \
       --deepspeed_config=ds_configs/cpu.json
 
+While a job waits, also after a requeue, it can be given fewer or more nodes; it goes on as if nothing had changed:
+
+  scontrol update jobid=JOB numnodes=1 numtasks=4 numcpus=16
+
 Python is $PYTHON, else the repository's .venv, else python3.
 TEXT
 }

@@ -40,6 +40,8 @@ class Trainee:
         self.full_state = FullState(self.engine)
         self.updated = True
         """Whether the last `step` changed the weights; not after a gradient that isn't finite."""
+        self.scale_of_step = self.loss_scale
+        """The loss scale of the last `step`; DeepSpeed lowers it after an overflow."""
         if hasattr(self.engine.optimizer, "check_grad_overflow"):
             self.engine.optimizer.check_grad_overflow = True  # DeepSpeed looks in fp16 alone
         if hasattr(self.full_state.scaler, "raise_error_at_min_scale"):
@@ -68,6 +70,7 @@ class Trainee:
             self.engine.zero_grad()
             self.engine.micro_steps += 1  # all that DeepSpeed does in a step without an update
         else:
+            self.scale_of_step = self.loss_scale
             self.engine.step()
         self.updated = math.isfinite(norm) if plain else self.engine.was_step_applied()
         reported = None if plain else self.engine.get_global_grad_norm()

@@ -38,7 +38,7 @@ class NonfiniteGuard:
         by_rank = self._from_all(_rows(b for b, loss in zip(batches, losses, strict=True) if not loss.isfinite()))
         floor = self.trainee.loss_scale_floor
         if floor is not None and not any(by_rank):  # fp16: a gradient too large for its scale is nothing unusual
-            if self.trainee.loss_scale <= floor:
+            if self.trainee.scale_of_step <= floor:
                 raise UserError(
                     f"stage {self.stage}, step {step}: fp16's loss scale has fallen to its floor of {floor:g} and the "
                     "gradient still overflows: take a lower --learning_rate or a longer --warmup, or bf16 or fp32"

@@ -4,6 +4,7 @@
 """
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -12,8 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from deepspeed.accelerator import get_accelerator
 
-from mere_ds.training import engine
+from mere_ds.model.mere import MereModel
+from mere_ds.training import engine, session
 from mere_ds.training.loop import StageTrainer
 
 
@@ -84,6 +87,72 @@ def record_rows(folder: Path) -> None:
             file.write(json.dumps({"stage": trainer.stage, "step": trainer.at.step + 1, "rows": rows}) + "\n")
 
     before(StageTrainer, "_update", act)
+
+
+class _SpoiledGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(_, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(_, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient * torch.nan
+
+
+SPOILERS = {
+    "loss": lambda loss_B: loss_B * torch.nan,
+    "gradient": _SpoiledGradient.apply,
+    "overflow": lambda loss_B: loss_B * 1e30,
+}
+
+
+def spoil(which: dict[int, tuple[str, int]]) -> None:
+    """{step: (loss, gradient or overflow, rank)}: spoil these updates' first micro-batch on one rank, in each stage."""
+    waiting: list[str] = []
+
+    def arm(trainer: StageTrainer, *_) -> None:
+        what, rank = which.get(trainer.at.step + 1, ("", -1))
+        waiting[:] = [what] if rank == own_rank() else []
+
+    original = MereModel.forward
+
+    def forward(self: MereModel, *args, **kwargs):
+        output = original(self, *args, **kwargs)
+        if waiting and output.loss_B is not None:
+            output.loss_B = SPOILERS[waiting.pop()](output.loss_B)
+        return output
+
+    before(StageTrainer, "_update", arm)
+    MereModel.forward = forward
+
+
+def fp16_on_cpu() -> None:
+    """Let DeepSpeed train in fp16 on a CPU, which it refuses for speed; torch can."""
+    accelerator = get_accelerator()
+    accelerator.is_fp16_supported = lambda: True
+    accelerator.supported_dtypes = lambda: [torch.float32, torch.float16, torch.bfloat16]
+    session.check_precision = lambda *_: None
+
+
+def record_weights(folder: Path) -> None:
+    """Each rank notes a digest of its weights and Adam's moments before and after every update, a JSON a line."""
+    original = StageTrainer._update
+
+    def digest(trainer: StageTrainer) -> str:
+        state = trainer.trainee.full_state
+        own = [value.detach().cpu().contiguous() for pairs in (state.weights(), state.moments()) for _, value in pairs]
+        parts = [getattr(p, "ds_tensor", p) for p in trainer.trainee.model.parameters()]  # ZeRO 3: this rank's
+        model = [part.detach().cpu().float() for part in parts]
+        return hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in own + model)).hexdigest()
+
+    def update(trainer: StageTrainer, *args) -> float:
+        note = {"stage": trainer.stage, "step": trainer.at.step + 1, "before": digest(trainer)}
+        norm = original(trainer, *args)
+        with (folder / f"weights-{own_rank()}.jsonl").open("a") as file:
+            file.write(json.dumps(note | {"after": digest(trainer)}) + "\n")
+        return norm
+
+    StageTrainer._update = update
 
 
 def at_save_points(run: Path, act: Callable[[int], None]) -> None:

@@ -97,3 +97,14 @@ def test_the_newest_and_the_best_checkpoints_are_kept(train, tmp_path, keep):
     last = state(run, 1)["step"]
     saved = ["step-00000013", "step-00000016", f"step-{last:08d}-epoch-2"]
     assert names(run, 1) == {*saved[-keep:], "latest", "best", f"step-{last // 2:08d}-epoch-1"}
+
+
+def test_checkpoints_by_time_or_at_the_end_of_epochs_alone(train, tmp_path):
+    knobs = {"stage": "1", "epochs": 1, "batch_size": 16, "save_steps": None, "keep": 99}
+    always, never = tmp_path / "always", tmp_path / "never"
+    train(1, run=always, save_minutes=1e-9, **knobs).ended(0)
+    train(1, run=never, save_minutes=0, **knobs).ended(0)
+    last = state(never, 1)["step"]
+    end = {f"step-{last:08d}-epoch-1", "latest", "best"}
+    assert names(never, 1) == end
+    assert names(always, 1) == end | {f"step-{step:08d}" for step in range(1, last)}

@@ -52,7 +52,7 @@ def test_a_kill_at_any_point_of_a_save_leaves_whole_checkpoints(train, alone, tm
     run, copies = tmp_path / "run", tmp_path / "copies"
     train(1, run=run, meddle=rising(partial(keep_copies, run, copies)), **ONE_RANK).ended(0)
     assert_same_results(run, alone, stages=(1,))
-    distinct, named = {}, 0
+    distinct = {}
     for copy in sorted(copies.iterdir()):
         assert all(is_whole(folder) for folder in folders(copy)), copy
         latest = checkpoint(copy, 1)
@@ -90,9 +90,9 @@ def test_a_full_disk_is_one_line_and_costs_no_checkpoint(train, alone, tmp_path)
 
 
 def flip(path: Path) -> None:
-    """Change one bit in the middle of a file."""
+    """Change one bit of a file."""
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[len(content) // 3] ^= 1
     path.write_bytes(content)
 
 

@@ -1,0 +1,106 @@
+"""The job scripts on a real cluster, with a stand-in for python: who is submitted and requeued when, and with what."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from cluster import require
+from launching import REPOSITORY
+
+SCRIPTS = sorted((REPOSITORY / "slurm").glob("*.sh"))
+STAND_IN = Path(__file__).with_name("stand_in.sh")
+
+
+@pytest.fixture
+def start(submit):
+    """Submit stage one whose ranks each run the shell code `act`."""
+
+    def start(act: str, *knobs, **how):
+        return submit(f"--act={act}", *knobs, python=STAND_IN, **how)
+
+    return start
+
+
+def is_named(job, name, state):
+    return (facts := job.follower(name)) and facts["JobState"] == state
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_shellcheck_finds_nothing(script):
+    require("shellcheck")
+    subprocess.run(["bash", "-n", script], check=True)
+    command = ["shellcheck", "--external-sources", script]
+    checked = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("script", ["stage1.sh", "stage2.sh", "evaluate.sh"])
+def test_usage_outside_slurm(script):
+    def run(*words):
+        return subprocess.run(["bash", REPOSITORY / "slurm" / script, *words], capture_output=True, text=True)
+
+    asked, misused = run("--help"), run("--run=x")
+    assert (asked.returncode, misused.returncode) == (0, 2)
+    assert asked.stdout == misused.stderr and "sbatch slurm/stage1.sh" in asked.stdout
+
+
+def test_each_job_submits_the_next_one_with_the_same_resources(cluster, start):
+    job = start(":", "--epochs=3", flags=["--time=7", "--ntasks-per-node=3", "--gres=gpu:3", "--cpus-per-task=2"])
+    job.until(lambda: is_named(job, "mere-evaluate", "COMPLETED"), "evaluation's end")
+    assert [line.split()[0] for line in job.calls()] == ["1", "2", "evaluate"]
+    assert all(" 6 3 node1 " in line and "--epochs=3" in line for line in job.calls()[:2])
+    assert all("ds_configs/v100_fp16_zero2.json" in line for line in job.calls()[:2]), "the default"
+    for facts in (job.facts, job.follower("mere-stage2")):
+        assert (facts["NumNodes"], facts["CPUs/Task"], facts["TresPerNode"]) == ("2", "2", "gres:gpu:3")
+    last = job.follower("mere-evaluate")
+    assert (last["NumNodes"], last["NumTasks"], last["TresPerNode"]) == ("1", "1", "gres:gpu:1")
+    assert last["TimeLimit"] == "00:07:00"
+
+
+def test_a_system_without_switcher_is_evaluated_after_stage_one(start):
+    job = start(":", "--system=mERE-LS", flags=["--gres=none"])
+    job.until(lambda: is_named(job, "mere-evaluate", "COMPLETED"), "evaluation's end")
+    assert [line.split()[0] for line in job.calls()] == ["1", "evaluate"]
+    assert not job.follower("mere-stage2")
+
+
+def test_a_job_that_dies_without_advancing_is_given_up(start):
+    """Four deaths at the first checkpoint, but the one before it and the leaving on a signal don't count."""
+    job = start('case $(wc -l <"$run/calls") in 1) save step-1; exit 1 ;; 2) exit 85 ;; *) exit 1 ;; esac')
+    job.end("FAILED")
+    assert len(job.calls()) == 2 + 4
+    assert "given up: 4 starts without a new checkpoint" in job.output()
+    job.until(lambda: is_named(job, "mere-stage2", "CANCELLED"), "stage two is gone")
+
+
+def test_a_requeued_job_submits_nothing_twice(start):
+    """Not even when the start before was cut off before it could write down what it had submitted."""
+    job = start(
+        '[ "$RANK" != 0 ] || [ -e "$run/slurm/died" ] || { touch "$run/slurm/died"; rm "$run"/slurm/*/next; exit 1; }'
+    )
+    job.until(lambda: is_named(job, "mere-evaluate", "COMPLETED"), "evaluation's end")
+    assert job.facts["Restarts"] == "1"
+    assert [line.split()[0] for line in job.calls()] == ["1", "1", "2", "evaluate"]
+
+
+def test_overwriting_happens_once(start, run):
+    """A start that was cut off before it replaced the old training must still do it, the ones after it must not."""
+    old = run / "checkpoints" / "stage1" / "step-9"
+    old.mkdir(parents=True)
+    (old / "SHA256SUMS").touch()
+    os.utime(old / "SHA256SUMS", (0, 0))
+    old.with_name("latest").symlink_to("step-9")
+    job = start('case $(wc -l <"$run/calls") in 1) exit 1 ;; 2) save step-9; exit 1 ;; esac', "--overwrite")
+    job.end()
+    assert ["--overwrite" in line for line in job.calls()[:3]] == [True, True, False]
+
+
+def test_a_cancelled_job_stays_cancelled(cluster, start):
+    job = start("trap 'save step-1; exit 85' USR1 TERM; while :; do sleep 0.1; done")
+    job.until(lambda: (job.run / "calls").exists(), "the start")
+    cluster.command("scancel", job.number)
+    job.until(lambda: "Slurm has ended this job" in job.output(), "the script's end")
+    assert (job.facts["JobState"], job.facts["Restarts"]) == ("CANCELLED", "0")
+    assert len(job.calls()) == 1
+    job.until(lambda: is_named(job, "mere-stage2", "CANCELLED"), "stage two is gone")

@@ -1,0 +1,107 @@
+"""A loss or a gradient that isn't finite on one rank: no rank updates, the batch is named, too many in a row end it."""
+
+import json
+import signal
+from functools import partial
+from pathlib import Path
+
+import pytest
+from meddling import every, fp16_on_cpu, record_rows, record_weights, signal_before_update, spoil
+from outcomes import assert_same_results, metrics
+
+MISUSE = 2
+STEPS = 6
+SHORT = {"stage": "1", "max_steps": STEPS, "save_steps": None}
+
+
+@pytest.fixture
+def fp16(zero, tmp_path):
+    """fp16(stage): DeepSpeed's config; the loss scale of 16 halves at an overflow and doubles after 5 updates."""
+    scale = {"initial_scale_power": 4, "loss_scale_window": 5, "hysteresis": 1, "min_loss_scale": 1}
+
+    def config(stage: int) -> Path:
+        path = tmp_path / f"fp16_zero{stage}.json"
+        path.write_text(json.dumps(json.loads(zero(stage).read_text()) | {"fp16": {"enabled": True, **scale}}))
+        return path
+
+    return config
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("precision", "accumulation"), [("fp32", 1), ("bf16", 2)])
+@pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
+def test_no_rank_updates_and_the_batch_is_named(train, zero, tmp_path, zero_stage, precision, accumulation):
+    run, notes = tmp_path / "run", tmp_path / "notes"
+    notes.mkdir()
+    spoiled = {2: ("loss", 1), 4: ("gradient", 0)}
+    meddle = partial(every, partial(spoil, spoiled), partial(record_rows, notes), partial(record_weights, notes))
+    result = train(
+        2, run=run, deepspeed_config=zero(zero_stage, precision), meddle=meddle, nonfinite_limit=2,
+        accumulation=accumulation, **SHORT,
+    ).ended(0)  # fmt: skip
+    for rank in (0, 1):
+        weights = lines(notes / f"weights-{rank}.jsonl")
+        assert [w["step"] for w in weights if w["before"] == w["after"]] == list(spoiled)
+        assert len(weights) == STEPS
+    rows = {step: [lines(notes / f"{rank}.jsonl")[step - 1]["rows"] for rank in (0, 1)] for step in spoiled}
+    loss, gradient = (row for row in metrics(run) if row["kind"] == "nonfinite")
+    assert (loss["step"], loss["what"]) == (2, "loss") and list(loss["rows_by_rank"]) == ["1"]
+    assert loss["rows_by_rank"]["1"] == rows[2][1][: len(rows[2][1]) // accumulation]
+    assert (gradient["step"], gradient["what"]) == (4, "gradient")
+    assert gradient["rows_by_rank"] == {"0": rows[4][0], "1": rows[4][1]}, "nobody knows whose it was"
+    (warned, _) = [line for line in result.stderr[0].splitlines() if "isn't finite" in line]
+    assert f"step 2: the loss isn't finite; rows of the train split: rank 1: {rows[2][1][0]}, " in warned
+    assert [row["step"] for row in metrics(run) if row["kind"] == "train"] == [1, 3, 5, 6]
+
+
+def test_on_nonfinite_stop_ends_at_the_first(train, tmp_path):
+    meddle = partial(spoil, {3: ("loss", 1)})
+    stopped = train(2, run=tmp_path, meddle=meddle, on_nonfinite="stop", **SHORT).ended(MISUSE)
+    (told,) = [line for line in "".join(stopped.stderr).splitlines() if "isn't finite" in line]
+    assert "step 3: the loss isn't finite; rows of the train split: rank 1: " in told
+    assert [row["kind"] for row in metrics(tmp_path)] == ["train", "train", "nonfinite"]
+
+
+def test_too_many_in_a_row_end_the_training(train, tmp_path):
+    meddle = partial(spoil, dict.fromkeys((1, 3, 4, 5), ("gradient", 0)))
+    stopped = train(2, run=tmp_path, meddle=meddle, nonfinite_limit=3, **SHORT).ended(MISUSE)
+    (told,) = [line for line in "".join(stopped.stderr).splitlines() if "in a row" in line]
+    assert "step 5: the gradient isn't finite" in told and "3 in a row" in told
+    assert "Traceback" not in "".join(stopped.stderr)
+
+
+@pytest.mark.parametrize(("zero_stage", "precision"), [(0, "fp32"), (1, "bf16"), (3, "fp32")])
+def test_skipped_updates_are_remembered_over_an_interruption(train, zero, tmp_path, zero_stage, precision):
+    bad = partial(spoil, {2: ("loss", 0), 7: ("gradient", 1)})
+    knobs = {"deepspeed_config": zero(zero_stage, precision), "stage": "1", "epochs": 1}
+    train(2, run=tmp_path / "whole", meddle=bad, **knobs).ended(0)
+    kill = partial(every, bad, partial(signal_before_update, signal.SIGKILL, 1, 6, 0))
+    assert train(2, run=tmp_path / "run", meddle=kill, **knobs).codes == [-signal.SIGKILL, 1]
+    assert "goes on from step-00000004" in train(2, run=tmp_path / "run", meddle=bad, **knobs).ended(0).stderr[0]
+    assert_same_results(tmp_path / "run", tmp_path / "whole", stages=(1,))
+    assert metrics(tmp_path / "run")[-2]["skipped_steps"] == 2
+
+
+@pytest.mark.parametrize("zero_stage", [0, 2, 3])
+def test_fp16_whose_scale_is_at_its_floor_ends_with_advice(train, fp16, tmp_path, zero_stage):
+    meddle = partial(every, fp16_on_cpu, partial(spoil, dict.fromkeys(range(3, 40), ("gradient", 0))))
+    ended = train(2, run=tmp_path, deepspeed_config=fp16(zero_stage), meddle=meddle, stage="1").ended(MISUSE)
+    (told,) = [line for line in "".join(ended.stderr).splitlines() if "floor" in line]
+    assert "step 7: fp16's loss scale has fallen to its floor of 1" in told and "bf16" in told, "16, 8, 4, 2 failed too"
+    assert [row["loss_scale"] for row in metrics(tmp_path)] == [16, 16]
+
+
+@pytest.mark.parametrize("zero_stage", [0, 2, 3])
+def test_fp16_s_loss_scale_goes_on_where_it_was(train, fp16, tmp_path, zero_stage):
+    bad = partial(every, fp16_on_cpu, partial(spoil, {2: ("gradient", 1)}))
+    knobs = {"deepspeed_config": fp16(zero_stage), "stage": "1", "epochs": 1}
+    train(2, run=tmp_path / "whole", meddle=bad, **knobs).ended(0)
+    scales = [row["loss_scale"] for row in metrics(tmp_path / "whole") if row["kind"] == "train"]
+    assert scales[:5] == [16, 8, 8, 8, 8] and scales[-1] == 16, "it falls, and rises after 5 good updates"
+    kill = partial(every, bad, partial(signal_before_update, signal.SIGKILL, 1, 6, 0))
+    assert train(2, run=tmp_path / "run", meddle=kill, **knobs).codes == [-signal.SIGKILL, 1]
+    assert "goes on from step-00000004" in train(2, run=tmp_path / "run", meddle=bad, **knobs).ended(0).stderr[0]
+    assert_same_results(tmp_path / "run", tmp_path / "whole", stages=(1,))
