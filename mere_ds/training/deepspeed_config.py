@@ -74,7 +74,9 @@ def merge(
             f"train_batch_size = {ds['train_batch_size']} in DeepSpeed's config contradicts "
             f"{config.batch_size} x {ranks} ranks x {config.accumulation} accumulation = {whole}"
         )
-    optimizer = ds.get("optimizer", {"type": "AdamW"})
+    optimizer = {"type": "AdamW"} | ds.get("optimizer", {})
+    if optimizer["type"].lower() not in ("adam", "adamw"):
+        raise UserError(f"optimizer {optimizer['type']} in DeepSpeed's config: checkpoints know Adam and AdamW")
     params = optimizer.get("params", {}) | {"lr": config.learning_rate, "weight_decay": config.weight_decay}
     ds |= {
         "train_micro_batch_size_per_gpu": config.batch_size,

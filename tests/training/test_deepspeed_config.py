@@ -39,6 +39,8 @@ def test_a_default_gives_way_to_deepspeeds_config():
         ({"optimizer": {"params": {"weight_decay": 0}}}, {"weight_decay": 0.1}, "optimizer.params.weight_decay"),
         ({"train_batch_size": 33}, {}, "train_batch_size = 33"),
         ({"scheduler": {"type": "WarmupLR"}}, {}, "--schedule"),
+        ({"optimizer": {"type": "Lamb"}}, {}, "Adam and AdamW"),
+        ({"zero_optimization": {"stage": 3, "offload_optimizer": {"device": "nvme"}}}, {}, "nvme is not supported"),
     ],
 )
 def test_contradictions_are_refused(ds, knobs, says):
