@@ -1,6 +1,6 @@
 #!/bin/bash
-# Stands in for python where only the job scripts are on trial: rank 0 writes down what it was told; in stage one every
-# rank then does what --act says.
+# Stands in for python where only the job scripts are on trial: rank 0 writes down what it was told and, in stage one,
+# does what --act says. The other ranks end at once.
 stage=evaluate run=${4:-} act=: # -c CODE evaluate RUN
 for word; do
   case $word in
@@ -9,7 +9,8 @@ for word; do
     --act=*) act=${word#*=} ;;
   esac
 done
-[ "${RANK:-0}" != 0 ] || echo "$stage ${WORLD_SIZE:-} ${LOCAL_WORLD_SIZE:-} ${MASTER_ADDR:-} $*" >>"$run/calls"
+[ "${RANK:-0}" = 0 ] || exit 0
+echo "$stage ${WORLD_SIZE:-} ${LOCAL_WORLD_SIZE:-} ${MASTER_ADDR:-} $*" >>"$run/calls"
 
 save() { # NAME
   mkdir -p "$run/checkpoints/stage1/$1"

@@ -13,7 +13,7 @@ from ranks import run_ranks
 FIRST_STOP, STEPS = 5, 27
 KNOBS = {
     "epochs": 3, "epochs_stage_two": 1, "batch_size": 4, "learning_rate": 1e-3, "word_dropout": 0.1, "bottleneck": 64,
-    "submodule_layers": "1,2", "top_k": 1, "log_every": 1,
+    "submodule_layers": "1,2", "top_k": 1, "log_every": 1, "save_steps": 6,
 }  # fmt: skip
 
 
