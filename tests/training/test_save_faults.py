@@ -119,7 +119,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(train, alone, tw
     damage(run / "checkpoints/stage1/step-00000012" / name)
     result = train(1, run=run, meddle=rising(), **ONE_RANK | {"save_steps": 2}).ended(0)
     (warning,) = [line for line in result.stderr[0].splitlines() if "WARNING" in line]
-    assert "step-00000012" in warning and name in warning
+    assert "step-00000012" in warning
+    assert name in warning or name == "SHA256SUMS", "a wrong digest puts the blame on its file"
     assert "goes on from step-00000009-epoch-1" in result.stderr[0]
     assert_same_results(run, alone, stages=(1,))
     assert names(run, 1) == names(alone, 1) | {"damaged-step-00000012"}
