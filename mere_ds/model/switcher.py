@@ -1,7 +1,7 @@
 """Equations 5 to 8: the language-specific switcher (LS).
 
 Shape suffixes: N languages, T sub-modules, G of them in a group, B sentences, M tokens of a sentence (padded),
-R = B * M rows, D hidden size, b bottleneck.
+R = B * M rows, D hidden size, b bottleneck; 1 in G's place where all share an input.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,32 @@ from torch import nn
 from torch.nn.functional import layer_norm
 
 from mere_ds.errors import UserError
+from mere_ds.fused.mixing import mix
 from mere_ds.model.precision import at_least_fp32
 
 
-def equation_7(x: torch.Tensor, up: torch.Tensor, down: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor):
-    """LN(relu(x W_u) W_d + x) over the last dimension; leading dimensions broadcast."""
-    return layer_norm(torch.relu(x @ up) @ down + x, x.shape[-1:]) * scale + shift
+def before_norm(x_GBMD: torch.Tensor, up_GDb: torch.Tensor, down_GbD: torch.Tensor) -> torch.Tensor:
+    """relu(x W_u) W_d + x of eq. 7, G x B x M x D, in batched products; x may be the same 1 x B x M x D for all."""
+    x_GRD = x_GBMD.flatten(1, 2)
+    a_GRb = torch.relu_(x_GRD @ up_GDb)
+    z_GRD = torch.baddbmm(x_GRD.expand(len(a_GRb), -1, -1), a_GRb, down_GbD)  # adds x in the product, without a pass
+    return z_GRD.unflatten(1, x_GBMD.shape[1:3])
+
+
+def normalise(z_GBMD: torch.Tensor, scale_G1D: torch.Tensor, shift_G1D: torch.Tensor) -> torch.Tensor:
+    """The LN of eq. 7. One call a sub-module, for only so are scale and shift part of LayerNorm's own pass."""
+    parameters = zip(z_GBMD, scale_G1D.squeeze(1), shift_G1D.squeeze(1), strict=True)
+    return torch.stack(
+        [layer_norm(z_BMD, z_BMD.shape[-1:], scale_D, shift_D) for z_BMD, scale_D, shift_D in parameters]
+    )
+
+
+def refine(x_GBMD, up_GDb, down_GbD, scale_G1D, shift_G1D, f_BG=None, onto_BMD=None) -> torch.Tensor:
+    """Eq. 7 (G x B x M x D); with weights f, onto + the sum of f_bg times it (B x M x D) in the pass of the LN."""
+    z_GBMD = before_norm(x_GBMD, up_GDb, down_GbD)
+    if f_BG is None:
+        return normalise(z_GBMD, scale_G1D, shift_G1D)
+    return mix(z_GBMD, scale_G1D, shift_G1D, f_BG, onto_BMD)
 
 
 class SubModuleLayer(nn.Module):
@@ -29,12 +49,19 @@ class SubModuleLayer(nn.Module):
         self.scale_G1D = nn.Parameter(torch.empty(group, 1, hidden_size))
         self.shift_G1D = nn.Parameter(torch.empty(group, 1, hidden_size))
 
-    def forward(self, x: torch.Tensor | list[torch.Tensor]) -> torch.Tensor | list[torch.Tensor]:
-        """Eq. 7 on x_GRD (or the same x_1RD for all) in one batched product, or on a list of G inputs of own length."""
+    def forward(self, x: torch.Tensor | list[torch.Tensor], f=None, onto_BMD: torch.Tensor | None = None):
+        """`refine` by all G sub-modules together, x and f tensors, or by each on its own sentences (perhaps none).
+
+        Then x holds G inputs of shape 1 x B_g x M x D, f their weights (B_g x 1), and a list of results is returned.
+        """
         weights = (self.up_GDb, self.down_GbD, self.scale_G1D, self.shift_G1D)
         if torch.is_tensor(x):
-            return equation_7(x, *weights)
-        return [equation_7(x_g, *(weight[g] for weight in weights)) for g, x_g in enumerate(x)]
+            return refine(x, *weights, f, onto_BMD)
+        f = [None] * len(x) if f is None else f
+        return [
+            refine(x_g, *(weight[g : g + 1] for weight in weights), f_g)
+            for g, (x_g, f_g) in enumerate(zip(x, f, strict=True))
+        ]
 
 
 class Switcher(nn.Module):
@@ -54,7 +81,7 @@ class Switcher(nn.Module):
         depths = sorted(set(submodule_layers))
         self.members = [[t for t, layers in enumerate(submodule_layers) if layers == depth] for depth in depths]
         self.groups = nn.ModuleList(
-            nn.Sequential(*(SubModuleLayer(len(members), hidden_size, bottleneck) for _ in range(depth)))
+            nn.ModuleList(SubModuleLayer(len(members), hidden_size, bottleneck) for _ in range(depth))
             for members, depth in zip(self.members, depths, strict=True)
         )
 
@@ -65,12 +92,13 @@ class Switcher(nn.Module):
         """
         if not 1 <= k <= self.T:
             raise UserError(f"k must be between 1 and the number of sub-modules {self.T}, not {k}")
-        f_BT = self._weights(k)[languages_B].to(h_BMD.dtype)
-        mix = self._mix_all if k == self.T else self._mix_chosen
+        f_BT = self._weights(k)[languages_B]
+        mix_group = self._mix_all if k == self.T else self._mix_chosen
+        mixed_BMD = None
         # Every group runs whatever the batch chose: under ZeRO-3 all ranks gather the same weights in the same order.
-        return sum(
-            mix(group, h_BMD, f_BT[:, members]) for members, group in zip(self.members, self.groups, strict=True)
-        )
+        for members, group in zip(self.members, self.groups, strict=True):
+            mixed_BMD = mix_group(group, h_BMD, f_BT[:, members], mixed_BMD)
+        return mixed_BMD
 
     @torch.no_grad()
     def probabilities(self) -> torch.Tensor:
@@ -89,16 +117,31 @@ class Switcher(nn.Module):
         return torch.zeros_like(f_NT).scatter(1, chosen_Nk, largest_Nk)
 
     @staticmethod
-    def _mix_all(group: nn.Module, h_BMD: torch.Tensor, f_BG: torch.Tensor) -> torch.Tensor:
-        """A group's share of eq. 8, every sub-module on every sentence."""
-        x_GRD = group(h_BMD.reshape(1, -1, h_BMD.shape[-1]))
-        return torch.einsum("bg,gbmd->bmd", f_BG, x_GRD.view(-1, *h_BMD.shape))
+    def _mix_all(
+        group: nn.ModuleList, h_BMD: torch.Tensor, f_BG: torch.Tensor, onto_BMD: torch.Tensor | None
+    ) -> torch.Tensor:
+        """`onto_BMD` and a group's share of eq. 8, every sub-module on every sentence."""
+        *inner, last = group
+        x = h_BMD.unsqueeze(0)
+        for layer in inner:
+            x = layer(x)
+        return last(x, f_BG, onto_BMD)
 
     @staticmethod
-    def _mix_chosen(group: nn.Module, h_BMD: torch.Tensor, f_BG: torch.Tensor) -> torch.Tensor:
-        """The same, each sub-module only on the sentences (perhaps none) whose language chose it."""
+    def _mix_chosen(
+        group: nn.ModuleList, h_BMD: torch.Tensor, f_BG: torch.Tensor, onto_BMD: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The same, each sub-module only on the sentences (perhaps none) whose language chose it.
+
+        All languages that chose a sub-module go through it together: larger products than one a language.
+        """
+        *inner, last = group
         sentences = [f_B.nonzero().squeeze(1) for f_B in f_BG.unbind(1)]
-        mixed_BMD = torch.zeros_like(h_BMD)
-        for f_B, rows, x in zip(f_BG.unbind(1), sentences, group([h_BMD[rows] for rows in sentences]), strict=True):
-            mixed_BMD = mixed_BMD.index_add(0, rows, (f_B[rows, None, None] * x).to(mixed_BMD.dtype))
+        x = [h_BMD[rows].unsqueeze(0) for rows in sentences]
+        for layer in inner:
+            x = layer(x)
+        f = [f_BG[rows, g : g + 1] for g, rows in enumerate(sentences)]
+        mixed_BMD = torch.zeros_like(h_BMD) if onto_BMD is None else onto_BMD
+        for rows, share in zip(sentences, last(x, f), strict=True):
+            mixed_BMD = mixed_BMD.index_add(0, rows, share.to(mixed_BMD.dtype))
         return mixed_BMD

@@ -47,7 +47,8 @@ def test_chosen_form_with_every_sub_module_agrees_with_the_batched_one():
     f_BT = switcher.probabilities()[languages_B]
     for members, group in zip(switcher.members, switcher.groups, strict=True):
         torch.testing.assert_close(
-            Switcher._mix_all(group, h_BMD, f_BT[:, members]), Switcher._mix_chosen(group, h_BMD, f_BT[:, members])
+            Switcher._mix_all(group, h_BMD, f_BT[:, members], h_BMD),
+            Switcher._mix_chosen(group, h_BMD, f_BT[:, members], h_BMD),
         )
 
 
@@ -58,7 +59,7 @@ def test_only_chosen_sub_modules_are_computed_and_every_layer_is_entered():
     for name, module in switcher.named_modules():
         if isinstance(module, SubModuleLayer):
             module.register_forward_pre_hook(
-                lambda module, inputs, name=name: entered.update({name: [len(x) for x in inputs[0]]})
+                lambda module, inputs, name=name: entered.update({name: [x.shape[1] for x in inputs[0]]})
             )
     switcher(h_BMD, languages_B, 2)
     chosen_BT = torch.zeros(6, 5, dtype=torch.int64)

@@ -1,0 +1,33 @@
+"""Equation 9 after its two products: tanh, the product with U_y and the sum over the hidden size, in one pass.
+
+Shape suffixes: B sentences, M tokens of a sentence, D hidden size, 4 positions y.
+"""
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from mere_ds.fused.choice import implementation
+
+
+def position_logits(token_BM4D: torch.Tensor, relation_B4D: torch.Tensor, index_4D: torch.Tensor) -> torch.Tensor:
+    """tanh(h W_y[:D] + r_e W_y[D:]) U_y from the two products, B x M x 4 in fp32 (float64 of float64).
+
+    Computed in fp32 inside. Deterministic, gradients included.
+    """
+    return _PositionLogits.apply(token_BM4D.contiguous(), relation_B4D.contiguous(), index_4D)
+
+
+class _PositionLogits(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, token_BM4D, relation_B4D, index_4D):
+        ctx.passes = implementation(token_BM4D)
+        with torch.autocast(token_BM4D.device.type, enabled=False):
+            logits_BM4, kept = ctx.passes.position_logits_forward(token_BM4D, relation_B4D, index_4D)
+        ctx.save_for_backward(index_4D, *kept)
+        return logits_BM4
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, d_logits_BM4):
+        index_4D, *kept = ctx.saved_tensors
+        return ctx.passes.position_logits_backward(d_logits_BM4.contiguous(), kept, index_4D)  # autograd sees to dtypes
