@@ -58,7 +58,7 @@ def read(folder: str, sentences: int) -> dict:
     )
 
     def all_batches() -> int:
-        with ShardReader(f"{folder}/shards", manifest, "train", epoch, micro=64) as reader:
+        with ShardReader(manifest, "train", epoch, micro=64) as reader:
             return sum(int((batch.rows_B >= 0).sum()) for batch in reader)
 
     seconds, rows = timed(all_batches)

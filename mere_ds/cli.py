@@ -143,6 +143,7 @@ def evaluate(
     split: Literal["dev", "test"] = "test",
     k: int | None = None,
     which: Literal["best", "latest"] = "best",
+    shard_cache: str | None = None,
 ) -> None:
     """Score a run's model; writes RUN/evaluation/SPLIT.json and prints it as a table (F1 in percent).
 
@@ -156,11 +157,12 @@ def evaluate(
         split: dev or test.
         k: Sub-modules that run (None: as trained, 3 by default).
         which: The best model or the latest.
+        shard_cache: Folder that shards from an address are cached in (None: as in training).
     """
     from mere_ds.evaluation.metrics import format_scores
     from mere_ds.evaluation.run import evaluate_run
 
-    print(format_scores(evaluate_run(run, shards, split, k, which)))
+    print(format_scores(evaluate_run(run, shards, split, k, which, shard_cache)))
 
 
 def extract(

@@ -18,7 +18,7 @@ PRESETS: dict[str, dict[str, bool]] = {
 
 POSITIVE = (
     *("batch_size", "accumulation", "concatenate", "concatenate_stage_two", "epochs", "epochs_stage_two", "patience"),
-    *("learning_rate", "new_parts_rate", "bottleneck", "top_k", "window", "log_every"),
+    *("learning_rate", "new_parts_rate", "bottleneck", "top_k", "window", "shard_cache_gib", "log_every"),
     *("keep", "timeout", "nonfinite_limit"),
 )
 """Knobs that must be above 0."""
@@ -30,7 +30,9 @@ ONLY_STAGE_TWO = (
 )
 DECIDES_NOTHING = (
     *("shards", "run", "deepspeed_config", "stage", "encoder", "batch_size", "accumulation", "overwrite"),
-    *("log_every", "prefetch", "save_minutes", "save_steps", "keep", "timeout", "on_nonfinite", "nonfinite_limit"),
+    *("shard_cache", "shard_cache_gib"),
+    *("feature_cache", "feature_cache_gib", "fused", "log_every", "prefetch", "save_minutes", "save_steps", "keep"),
+    *("timeout", "on_nonfinite", "nonfinite_limit"),
 )
 """Knobs that may change between an interruption and going on: on what else results depend is compared by itself."""
 
@@ -43,7 +45,7 @@ def knob(help: str, default=MISSING):
 class TrainConfig:
     """What `mere_ds/train.py` is told."""
 
-    shards: str = knob("Folder made by `mere-ds shard`.")
+    shards: str = knob("Folder made by `mere-ds shard`, or its http(s) address.")
     run: str = knob("Run folder: config, log, checkpoints, tensorboard, metrics.jsonl.")
     deepspeed_config: str = knob("DeepSpeed's JSON: precision, ZeRO stage, optimizer sharding (see ds_configs/).")
     stage: Literal["1", "2", "all"] = knob("Stage one (encoder and LA), two (LS), or both in a row.", "all")
@@ -78,8 +80,14 @@ class TrainConfig:
 
     seed: int = knob("Seed of weights, batches and dropout.", 0)
     best_by: Literal["average", "pooled"] = knob("Which dev triple F1 names the best epoch.", "average")
+    fused: Literal["auto", "triton", "torch"] = knob("What runs LS and entity heads: auto is Triton on GPUs.", "auto")
+    compile: bool = knob("Fuse the encoder's layers by torch.compile; batches then have few padded widths.", False)
     window: int = knob("Sentences whose shards are held in memory and shuffled together.", 65536)
+    shard_cache: str | None = knob("Folder for shards from a server (None: the user's cache folder).", None)
+    shard_cache_gib: float = knob("Most GiB of shards that are kept there; the last used ones stay.", 32.0)
     log_every: int = knob("Steps between two records in metrics.jsonl and TensorBoard.", 10)
+    feature_cache: str | None = knob("Folder for stage two's features, best a local disk (None: RUN/features).", None)
+    feature_cache_gib: float = knob("Most space for them; 0, or too little: computed anew each epoch.", 64.0)
     prefetch: bool = knob("Read shards ahead in the background.", True)
 
     save_minutes: float = knob("Minutes between two checkpoints (0: only at an epoch's end).", 15.0)
@@ -94,6 +102,8 @@ class TrainConfig:
         for name in POSITIVE:
             if getattr(self, name) <= 0:
                 raise UserError(f"--{name}={getattr(self, name)}: more than 0 is wanted")
+        if self.feature_cache_gib < 0:
+            raise UserError("--feature_cache_gib must not be negative; 0 computes features anew each epoch")
         if self.save_minutes < 0 or (self.save_steps or 1) < 1:
             raise UserError("--save_minutes must not be negative, --save_steps must be more than 0 or None")
         for name in ("warmup", "word_dropout"):

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "fused": set(),
     "evaluation": {"errors", "encoders", "shards", "model", "inference", "training.run_folder"},
     "inference": {"errors", "encoders", "shards", "model"},
-    "training": {"errors", "config", "encoders", "shards", "model", "evaluation"},
+    "training": {"errors", "config", "encoders", "shards", "fused", "model", "evaluation"},
     "train": {"flags", "config", "training"},
     "cli": {"errors", "flags", "train", "corpus", "shards", "evaluation", "inference", "training.run_folder"},
 }

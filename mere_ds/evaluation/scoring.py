@@ -1,13 +1,13 @@
 """Run a model over a split of the shards and score it."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
 from mere_ds.evaluation.metrics import COLUMNS, count_right, scores
 from mere_ds.shards.batch import Batch
+from mere_ds.shards.features import FeatureStore
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.plan import EpochPlan
 from mere_ds.shards.reading import ShardReader
@@ -17,7 +17,6 @@ EVALUATION_BATCH = 64
 
 def score_split(
     forward: Callable,
-    folder: Path,
     manifest: Manifest,
     split: str,
     device: torch.device,
@@ -25,11 +24,12 @@ def score_split(
     ranks: int = 1,
     k: int | None = None,
     on_batch: Callable[[Batch, object], None] | None = None,
+    features: FeatureStore | None = None,
 ) -> dict:
     """Scores (see `metrics.scores`) of `forward`, a MereModel or the engine around one, on all of a split.
 
     Every rank takes its share and makes the same number of calls; the counts are summed over ranks. `on_batch` is
-    shown each batch with its predictions.
+    shown each batch with its predictions. `features` are the split's, where the model need not compute them.
     """
     plan = EpochPlan(
         manifest.lengths(split),
@@ -39,10 +39,11 @@ def score_split(
         shuffle=False,
     )
     counts_NC = torch.zeros(len(manifest.languages), len(COLUMNS), dtype=torch.int64, device=device)
-    with torch.no_grad(), ShardReader(folder, manifest, split, plan, rank, ranks, micro=EVALUATION_BATCH) as reader:
+    reader = ShardReader(manifest, split, plan, rank, ranks, micro=EVALUATION_BATCH, features=features)
+    with torch.no_grad(), reader:
         for batch in reader:
             batch = batch.to(device)
-            output = forward(batch.token_ids_BM, batch.mask_BM, batch.languages_B, k=k)
+            output = forward(batch.token_ids_BM, batch.mask_BM, batch.languages_B, k=k, features=batch.features)
             counts_NC += count_right(batch, output.relation_B, output.positions_B4, len(manifest.languages))
             if on_batch:
                 on_batch(batch, output)

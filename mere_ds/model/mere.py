@@ -133,18 +133,20 @@ class MereModel(PreTrainedModel):
         positions_B4: torch.Tensor | None = None,
         concatenate: int = 1,
         k: int | None = None,
+        features: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> MereOutput:
         """The loss where gold labels and positions are given (entities given the gold relation), else the triple.
 
         `concatenate` is LA's s: that many neighbours of the batch see each other; `mask_BM` is true on real tokens,
         which stand on the left. `k` sub-modules of the switcher are used: by default all with gold values and
-        `config.top_k` without. UserError where k is not in 1..T.
+        `config.top_k` without. `features` are what `unify` gave for these sentences, where that is known already.
+        UserError where k is not in 1..T.
         """
         assert (labels_B is None) == (positions_B4 is None), "gold labels and gold positions go together"
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.stage == 1):
-            h_BMD, pooled_BD = self.encoder(token_ids_BM, mask_BM)
-            if self.aggregator is not None:
-                h_BMD = self.aggregator(h_BMD, mask_BM, concatenate)
+        if features is None:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.stage == 1):
+                features = self.unify(token_ids_BM, mask_BM, concatenate)
+        h_BMD, pooled_BD = (x.to(self.dtype) for x in features)
         if self.config.stage == 2:
             default = self.config.top_k if labels_B is None else self.switcher.T
             h_BMD = self.switcher(h_BMD, languages_B, default if k is None else k)
@@ -155,6 +157,13 @@ class MereModel(PreTrainedModel):
         return MereOutput(
             *joint_loss(relation_BU, entity_BM4, labels_B, positions_B4, self.config.alpha, self.config.beta)
         )
+
+    def unify(self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor, concatenate: int = 1):
+        """Eq. 2-4: unified representation h_BMD and pooled vector h_p as pooled_BD, by what stage two freezes."""
+        h_BMD, pooled_BD = self.encoder(token_ids_BM, mask_BM)
+        if self.aggregator is not None:
+            h_BMD = self.aggregator(h_BMD, mask_BM, concatenate)
+        return h_BMD, pooled_BD
 
     def _predict(self, h_BMD, mask_BM, languages_B, relation_BU) -> MereOutput:
         """Eq. 1 in use: the likeliest relation that the language has, then the entities given it."""
@@ -200,6 +209,17 @@ class MereModel(PreTrainedModel):
             for part in filter(None, (self.encoder, self.aggregator)):
                 part.eval()
         return self
+
+    def compile_encoder(self) -> None:
+        """Let torch.compile fuse the encoder's layers, once a batch shape: they share their code, so one serves all.
+
+        Padded shapes must be few; UserError where the encoder has no stack of layers to compile.
+        """
+        stacks = [module for module in self.encoder.model.modules() if isinstance(module, nn.ModuleList)]
+        if not stacks:
+            raise UserError(f"{type(self.encoder.model).__name__} has no list of layers: leave --compile out")
+        for layer in max(stacks, key=len):
+            layer.compile(dynamic=False)
 
     def get_input_embeddings(self) -> nn.Module:
         """The encoder's word embeddings."""

@@ -1,7 +1,7 @@
 """What a rank trains on in one micro-step.
 
-Shape suffixes: B sentences of a micro-batch, M tokens of a sentence (padded), 4 positions (head start, head end,
-tail start, tail end; the ends inclusive).
+Shape suffixes: B sentences of a micro-batch, M tokens of a sentence (padded), D hidden size, 4 positions (head start,
+head end, tail start, tail end; the ends inclusive).
 """
 
 from dataclasses import dataclass, fields
@@ -31,6 +31,15 @@ class Batch:
     """int64; the sentence's row number in its split, -1 for a filler."""
     global_sentences: int
     """Real sentences in the whole global batch, over all ranks and accumulation steps."""
+    unified_BMD: torch.Tensor | None = None
+    """In stage two: what the frozen encoder and LA made of the sentences, 0 on padding (see `FeatureStore`)."""
+    pooled_BD: torch.Tensor | None = None
+    """h_p of eq. 3 to it."""
+
+    @property
+    def features(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """(unified_BMD, pooled_BD), as `MereModel.forward` takes them; None where they are to be computed."""
+        return None if self.unified_BMD is None else (self.unified_BMD, self.pooled_BD)
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch with every tensor on `device`."""

@@ -4,6 +4,7 @@
 from which the batch plan is made.
 """
 
+import hashlib
 import io
 import json
 import re
@@ -15,15 +16,17 @@ import numpy as np
 
 from mere_ds.encoders.sources import EncoderInfo
 from mere_ds.errors import UserError
-from mere_ds.shards.packing import Sentences, Shard, read_verified, save_arrays
+from mere_ds.shards.packing import ADVICE, Sentences, Shard, ShardSource, StoredFile, save_arrays
+from mere_ds.shards.remote import CACHE_GIB, open_source
 
-VERSION = 1
+VERSION = 2
 MANIFEST, INDEX, ENCODER, REJECTS = "manifest.json", "index.npz", "encoder", "rejects.jsonl"
 SPLITS = ("train", "dev", "test")
 
 _PERCENTILES = (50, 90, 99)
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_ADVICE = "copy the folder anew or run mere-ds shard again"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NOT_STORED = ("source", "sha256")
 
 
 @dataclass
@@ -52,7 +55,7 @@ class Split:
 
 @dataclass
 class Manifest:
-    """What `mere-ds shard` made. Loaded with `Manifest.load`; then `folder` is where it lies."""
+    """What `mere-ds shard` made. Loaded with `Manifest.load`; then `source` is where the files come from."""
 
     languages: list[str]
     labels: list[str]
@@ -75,41 +78,55 @@ class Manifest:
     cut_marks: str
     seed: int
     index_sha256: str
+    index_bytes: int
+    encoder_files: list[StoredFile]
+    """The files of `encoder/`, which a server can't list."""
     version: int = VERSION
-    folder: Path = field(default=Path(), compare=False)
+    source: ShardSource | None = field(default=None, compare=False)
     """Not stored."""
+    sha256: str = field(default="", compare=False)
+    """Of `manifest.json` as it was loaded: it stands for all data. Not stored."""
 
     def save(self, folder: Path) -> None:
         """Writes `manifest.json`: equal manifests give equal bytes."""
         plain = {**asdict(self), "encoder": self.encoder.as_dict()}
-        del plain["folder"]
+        for name in _NOT_STORED:
+            del plain[name]
         text = json.dumps(plain, ensure_ascii=False, indent=1)
         (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Manifest":
-        """Reads a shards folder's manifest and checks that all is there: index, and every shard at its size.
+    def load(cls, place: str | Path, cache: str | Path | None = None, cache_gib: float = CACHE_GIB) -> "Manifest":
+        """Reads the manifest of a shards folder; of one on this machine, checks that every shard is there at its size.
 
-        Shards' digests are checked when they are read. Raises UserError that names the file and what to do.
+        `place`, `cache` and `cache_gib` as in `mere_ds.shards.remote.open_source`. Shards' digests are checked when
+        they are read. Raises UserError that names the file and what to do, and MachineError for a server that can't be
+        reached.
         """
-        folder = Path(folder).resolve()
-        path = folder / MANIFEST
+        source = open_source(place, cache, cache_gib)
+        content, path = source.read_manifest(MANIFEST), source.path(MANIFEST)
         try:
-            plain = json.loads(path.read_text(encoding="utf-8"))
-        except OSError:
-            raise UserError(f"{folder}: holds no {MANIFEST}: pass a folder made by mere-ds shard") from None
+            plain = json.loads(content)
         except ValueError:
-            raise UserError(f"{path}: is not JSON: {_ADVICE}") from None
+            raise UserError(f"{path}: is not JSON: {ADVICE}") from None
         if not isinstance(plain, dict) or plain.get("version") != VERSION:
             raise UserError(f"{path}: not of version {VERSION}, which this mere-ds reads: run mere-ds shard again")
-        if set(plain) != {f.name for f in fields(cls)} - {"folder"}:
-            raise UserError(f"{path}: its entries are not a manifest's: {_ADVICE}")
-        for name, split in plain["splits"].items():
-            plain["splits"][name] = Split(**{**split, "shards": [Shard(**shard) for shard in split["shards"]]})
-        manifest = cls(**{**plain, "encoder": EncoderInfo.from_dict(plain["encoder"])}, folder=folder)
-        for split in manifest.splits.values():
-            for shard in split.shards:
-                _check_shard(folder, shard)
+        strange = UserError(f"{path}: its entries are not a manifest's: {ADVICE}")
+        if set(plain) != {f.name for f in fields(cls)} - set(_NOT_STORED):
+            raise strange
+        try:
+            plain["encoder_files"] = [StoredFile(**file) for file in plain["encoder_files"]]
+            for name, split in plain["splits"].items():
+                plain["splits"][name] = Split(**{**split, "shards": [Shard(**shard) for shard in split["shards"]]})
+        except (TypeError, KeyError, AttributeError):
+            raise strange from None
+        plain["encoder"] = EncoderInfo.from_dict(plain["encoder"])
+        manifest = cls(**plain, source=source, sha256=hashlib.sha256(content).hexdigest())
+        shards = [shard for split in manifest.splits.values() for shard in split.shards]
+        for file in (manifest.index, *manifest.encoder_files, *shards):
+            _check_entry(path, file)
+        for shard in shards:
+            source.check(shard)
         assert all(len(manifest.lengths(name)) == split.sentences for name, split in manifest.splits.items())
         return manifest
 
@@ -118,9 +135,19 @@ class Manifest:
         ours = self.encoder.fingerprint
         if fingerprint != ours:
             raise UserError(
-                f"{self.folder}: made with another tokenizer ({self.encoder.source}, fingerprint {ours[:12]}) than the "
+                f"{self.source}: made with another tokenizer ({self.encoder.source}, fingerprint {ours[:12]}) than the "
                 f"encoder's ({fingerprint[:12]}): use that encoder, or run mere-ds shard again with this one"
             )
+
+    @property
+    def index(self) -> StoredFile:
+        """What proves `index.npz`."""
+        return StoredFile(INDEX, self.index_bytes, self.index_sha256)
+
+    @cached_property
+    def encoder_folder(self) -> Path:
+        """The folder of encoder and tokenizer, on this machine. Raises UserError and MachineError as `load`."""
+        return self.source.folder_of(ENCODER, self.encoder_files)
 
     def lengths(self, split: str) -> np.ndarray:
         """Tokens of each sentence of a split, in shard order; int16."""
@@ -132,8 +159,7 @@ class Manifest:
 
     @cached_property
     def _index(self) -> dict[str, np.ndarray]:
-        content = read_verified(self.folder / INDEX, self.index_sha256)
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(self.source.read(self.index)), allow_pickle=False) as arrays:
             return dict(arrays)
 
     def shard_sizes(self, split: str) -> list[int]:
@@ -141,8 +167,8 @@ class Manifest:
         return [shard.sentences for shard in self.splits[split].shards]
 
 
-def save_index(folder: Path, sentences: Sentences, rows: dict[str, np.ndarray]) -> str:
-    """Writes `index.npz` for splits whose shards hold these `rows` of `sentences`, in order; returns its sha256."""
+def save_index(folder: Path, sentences: Sentences, rows: dict[str, np.ndarray]) -> StoredFile:
+    """Writes `index.npz` for splits whose shards hold these `rows` of `sentences`, in order."""
     arrays = {}
     for name, chosen in rows.items():
         arrays |= {f"{name}_lengths": sentences.lengths[chosen], f"{name}_languages": sentences.languages[chosen]}
@@ -157,12 +183,9 @@ def length_percentiles(lengths: np.ndarray) -> dict[str, int]:
     return {**{f"p{p}": int(v) for p, v in zip(_PERCENTILES, values, strict=True)}, "max": int(lengths.max())}
 
 
-def _check_shard(folder: Path, shard: Shard) -> None:
-    if not _SAFE_NAME.fullmatch(shard.file):
-        raise UserError(f"{folder / MANIFEST}: {shard.file!r} is no plain file name: {_ADVICE}")
-    path = folder / shard.file
-    if not path.is_file():
-        raise UserError(f"{path}: this shard is missing: {_ADVICE}")
-    size = path.stat().st_size
-    if size != shard.bytes:
-        raise UserError(f"{path}: has {size} bytes instead of {shard.bytes}: {_ADVICE}")
+def _check_entry(path: str, file: StoredFile) -> None:
+    """Nothing that a manifest says may lead out of the folder, or out of a cache's."""
+    if not _SAFE_NAME.fullmatch(str(file.file)):
+        raise UserError(f"{path}: {file.file!r} is no plain file name: {ADVICE}")
+    if not _SHA256.fullmatch(str(file.sha256)) or type(file.bytes) is not int or file.bytes < 0:
+        raise UserError(f"{path}: {file.file} has no proper size and sha256: {ADVICE}")

@@ -7,12 +7,16 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import webdataset as wds
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from mere_ds.errors import UserError
+
+ADVICE = "copy the folder anew or run mere-ds shard again"
+_FILE_ADVICE = "copy it anew or run mere-ds shard again"
 
 _DTYPES = {
     "tokens": np.int32,
@@ -71,13 +75,41 @@ class Sentences:
 
 
 @dataclass(frozen=True)
-class Shard:
-    """One shard file, as the manifest lists it."""
+class StoredFile:
+    """A file of a shards folder, as the manifest lists it."""
 
     file: str
-    sentences: int
     bytes: int
     sha256: str
+
+
+@dataclass(frozen=True)
+class Shard(StoredFile):
+    """One shard file."""
+
+    sentences: int
+
+
+class ShardSource(Protocol):
+    """Where the files of a shards folder come from: `LocalSource` or `mere_ds.shards.remote.RemoteSource`.
+
+    Its text is the folder or the address. File names must be safe: `Manifest.load` lets only plain ones through.
+    """
+
+    def path(self, name: str) -> str:
+        """The file's path or address, as messages name it."""
+
+    def read_manifest(self, name: str) -> bytes:
+        """The one file that nothing proves. Raises UserError if it isn't there."""
+
+    def read(self, file: StoredFile) -> bytes:
+        """A file's content. Raises UserError if it is missing or not what its digest says."""
+
+    def check(self, file: StoredFile) -> None:
+        """Raises UserError for a file that is missing or of another size, where that is known without reading it."""
+
+    def folder_of(self, name: str, files: Sequence[StoredFile]) -> Path:
+        """The folder `name` with these files of it, on this machine."""
 
 
 def write_shard(
@@ -94,14 +126,22 @@ def write_shard(
             tar.write(sample)
     packed = buffer.getvalue()
     path.write_bytes(packed)
-    return Shard(path.name, len(sentences), len(packed), hashlib.sha256(packed).hexdigest())
+    return Shard(path.name, len(packed), hashlib.sha256(packed).hexdigest(), len(sentences))
 
 
-def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> str:
-    """Writes an `.npz` whose bytes depend on the arrays alone; returns its sha256."""
-    packed = _npz(arrays)
-    path.write_bytes(packed)
-    return hashlib.sha256(packed).hexdigest()
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> StoredFile:
+    """Writes an `.npz` whose bytes depend on the arrays alone."""
+    path.write_bytes(_npz(arrays))
+    return describe(path)
+
+
+def describe(path: Path) -> StoredFile:
+    """A file as a manifest lists it. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):  # an encoder's weights needn't fit into memory
+            digest.update(chunk)
+        return StoredFile(path.name, stream.tell(), digest.hexdigest())
 
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:
@@ -114,24 +154,53 @@ def _npz(arrays: dict[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def read_verified(path: Path, sha256: str) -> bytes:
-    """A file's content. Raises UserError if it is missing or not what its digest says."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}): copy it anew or run mere-ds shard again") from None
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise UserError(f"{path}: damaged, its sha256 is not the manifest's: copy it anew or run mere-ds shard again")
-    return content
+class LocalSource:
+    """A shards folder on this machine; see `ShardSource`."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder).resolve()
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def path(self, name: str) -> str:
+        return str(self.folder / name)
+
+    def read_manifest(self, name: str) -> bytes:
+        try:
+            return (self.folder / name).read_bytes()
+        except OSError:
+            raise UserError(f"{self.folder}: holds no {name}: pass a folder made by mere-ds shard") from None
+
+    def read(self, file: StoredFile) -> bytes:
+        path = self.folder / file.file
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}): {_FILE_ADVICE}") from None
+        if hashlib.sha256(content).hexdigest() != file.sha256:
+            raise UserError(f"{path}: damaged, its sha256 is not the manifest's: {_FILE_ADVICE}")
+        return content
+
+    def check(self, file: StoredFile) -> None:
+        path = self.folder / file.file
+        if not path.is_file():
+            raise UserError(f"{path}: this shard is missing: {ADVICE}")
+        size = path.stat().st_size
+        if size != file.bytes:
+            raise UserError(f"{path}: has {size} bytes instead of {file.bytes}: {ADVICE}")
+
+    def folder_of(self, name: str, files: Sequence[StoredFile]) -> Path:
+        return self.folder / name  # its tokenizer has a fingerprint of its own
 
 
-def read_shard(folder: Path, shard: Shard, extension: str = "npz") -> Iterator[dict]:
+def read_shard(source: ShardSource, shard: Shard, extension: str = "npz") -> Iterator[dict]:
     """A shard's members with this extension, decoded by webdataset, after the whole file's digest was checked.
 
     webdataset gets the verified bytes and opens nothing itself: no URL, no `pipe:`. Raises UserError for a missing or
     damaged file.
     """
-    stream = io.BytesIO(read_verified(folder / shard.file, shard.sha256))
+    stream = io.BytesIO(source.read(shard))
     untar, group = wds.pipelinefilter(tar_file_expander), wds.pipelinefilter(group_by_keys)
     return iter(
         wds.DataPipeline(
@@ -143,6 +212,6 @@ def read_shard(folder: Path, shard: Shard, extension: str = "npz") -> Iterator[d
     )
 
 
-def read_sentences(folder: Path, shard: Shard) -> Sentences:
+def read_sentences(source: ShardSource, shard: Shard) -> Sentences:
     """All sentences of a shard. Raises UserError for a missing or damaged file."""
-    return Sentences.join([Sentences(**member["npz"]) for member in read_shard(folder, shard)])
+    return Sentences.join([Sentences(**member["npz"]) for member in read_shard(source, shard)])

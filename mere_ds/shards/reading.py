@@ -12,32 +12,34 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
-from pathlib import Path
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
 
 from mere_ds.shards.batch import Batch
+from mere_ds.shards.features import FeatureStore
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.packing import Sentences, read_sentences, read_shard
 from mere_ds.shards.plan import FILLER, EpochPlan
 
 _CHUNK = 1024  # sentences that are collated at a time
+_CHUNK_OF_FEATURES = 64  # the same where each has its features with it, a thousand times its tokens' size
 _AHEAD = 8  # chunks that are collated ahead of need
+_LEAVE_SECONDS = 5  # a server that doesn't answer must not keep a rank that was told to stop
 
 
 class ShardReader:
     """Iterates over the `Batch` of every micro-step of one rank, from `start_step` to the end of the epoch.
 
     `plan` is the same on every rank; `micro` sentences a micro-step, `accumulation` micro-steps a step. Use it as a
-    context manager: leaving ends the background thread. A shard's digest is checked whenever it is read. Raises
-    UserError at once for a batch shape that does not fit the plan, while iterating for a missing or damaged shard.
+    context manager: leaving ends the background thread. With `features` each batch carries its sentences' features.
+    A shard's digest is checked whenever it is read. Raises UserError at once for a batch shape that does not fit the
+    plan, while iterating for a missing or damaged shard, and MachineError where a shard's server can't be reached.
     """
 
     def __init__(
         self,
-        folder: str | Path,
         manifest: Manifest,
         split: str,
         plan: EpochPlan,
@@ -48,6 +50,7 @@ class ShardReader:
         accumulation: int = 1,
         start_step: int = 0,
         prefetch: bool = True,
+        features: FeatureStore | None = None,
     ):
         assert plan.accumulation(ranks, micro) == accumulation, "micro x ranks x accumulation is the global batch"
         assert 0 <= rank < ranks and 0 <= start_step <= plan.steps
@@ -56,10 +59,10 @@ class ShardReader:
         """How long the consumer has waited for batches so far."""
         self.held_sentences = 0
         """Sentences in memory now, batches that are collated already not counted."""
-        self._folder, self._shards, self._pad_id = Path(folder), manifest.splits[split].shards, manifest.pad_id
+        self._files, self._shards, self._pad_id = manifest.source, manifest.splits[split].shards, manifest.pad_id
         self._shard_starts = np.concatenate([[0], np.cumsum(manifest.shard_sizes(split), dtype=np.int64)])
         self._plan, self._micro, self._start_step = plan, micro, start_step
-        self._share = (accumulation, ranks, rank)
+        self._share, self._features = (accumulation, ranks, rank), features
         self._gpu = torch.cuda.current_device() if torch.cuda.is_available() else None
         self._source = _Prefetch(self._chunks(), _AHEAD) if prefetch else self._chunks()
         self._ready: deque[Batch] = deque()
@@ -89,7 +92,7 @@ class ShardReader:
             return
         if self._gpu is not None:
             torch.cuda.set_device(self._gpu)  # a new thread would pin memory for the first GPU
-        at_once = max(1, _CHUNK // self._micro)
+        at_once = max(1, (_CHUNK_OF_FEATURES if self._features else _CHUNK) // self._micro)
         for window in range(plan.window_of(self._start_step), plan.windows):
             steps = plan.steps_of(window)
             first = max(steps.start, self._start_step)
@@ -99,8 +102,14 @@ class ShardReader:
                 chosen = slice(start, start + at_once)
                 sentences = [plan.real_sentences(step) for step in steps_N[chosen].tolist()]
                 batches = held.collate(rows_NB[chosen], plan.widths_of(rows_NB[chosen]), sentences)
+                if self._features:
+                    batches = [self._with_features(batch) for batch in batches]
                 yield batches if self._gpu is None else [_pinned(batch) for batch in batches]
             self.held_sentences, held = 0, None  # free the window before the next one is read
+
+    def _with_features(self, batch: Batch) -> Batch:
+        unified_BMD, pooled_BD = self._features.read(batch.rows_B.numpy(), batch.mask_BM.shape[1])
+        return replace(batch, unified_BMD=unified_BMD, pooled_BD=pooled_BD)
 
     def _own_rows(self, rows_SG: np.ndarray, first_step: int) -> tuple[np.ndarray, np.ndarray]:
         """This rank's micro-batches of global batches [steps, global batch], and the step that each belongs to."""
@@ -115,9 +124,38 @@ class ShardReader:
             first, end = self._shard_starts[shard], self._shard_starts[shard + 1]
             wanted = rows[np.searchsorted(rows, first) : np.searchsorted(rows, end)] - first
             if len(wanted):
-                parts.append(read_sentences(self._folder, self._shards[shard]).take(wanted))
+                parts.append(read_sentences(self._files, self._shards[shard]).take(wanted))
         self.held_sentences = len(rows)
         return _Held(rows, parts, self._pad_id, int(self._plan.widths[-1]))
+
+
+class RowReader:
+    """Any sentences of a split, in batches of like length; keeps the shard that it read last."""
+
+    def __init__(self, manifest: Manifest, split: str):
+        self._files, self._shards, self._pad_id = manifest.source, manifest.splits[split].shards, manifest.pad_id
+        self._shard_starts = np.concatenate([[0], np.cumsum(manifest.shard_sizes(split), dtype=np.int64)])
+        self._lengths = manifest.lengths(split)
+        self._last: tuple[int, Sentences | None] = (-1, None)
+
+    def by_length(self, rows: np.ndarray, tokens: int) -> Iterator[Batch]:
+        """Batches of at most `tokens` tokens, padding included (but of one sentence at least), the longest first.
+
+        `rows` are sorted. Raises UserError for a missing or damaged shard.
+        """
+        shards = np.searchsorted(self._shard_starts, rows, side="right") - 1
+        parts = [self._shard(s).take(rows[shards == s] - self._shard_starts[s]) for s in np.unique(shards).tolist()]
+        left = rows[np.argsort(-self._lengths[rows], kind="stable")]
+        held = _Held(rows, parts, self._pad_id, int(self._lengths[rows].max()))
+        while len(left):
+            width = int(self._lengths[left[0]])
+            chosen, left = np.split(left, [max(1, tokens // width)])
+            yield held.collate(chosen[None], np.array([width]), [len(chosen)])[0]
+
+    def _shard(self, shard: int) -> Sentences:
+        if self._last[0] != shard:
+            self._last = shard, read_sentences(self._files, self._shards[shard])
+        return self._last[1]
 
 
 class _Held:
@@ -205,15 +243,15 @@ class _Prefetch:
     def close(self) -> None:
         """Ends the thread, whatever is still to come."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(_LEAVE_SECONDS)
 
 
 class TextReader:
     """Random access to the sentences of dev or test as text; at most `keep` shards in memory."""
 
-    def __init__(self, folder: str | Path, manifest: Manifest, split: str, keep: int = 8):
+    def __init__(self, manifest: Manifest, split: str, keep: int = 8):
         assert split != "train", "train shards hold no texts"
-        self._folder, self._shards, self._keep = Path(folder), manifest.splits[split].shards, keep
+        self._files, self._shards, self._keep = manifest.source, manifest.splits[split].shards, keep
         self._starts = np.concatenate([[0], np.cumsum(manifest.shard_sizes(split), dtype=np.int64)])
         self._held: OrderedDict[int, list[dict]] = OrderedDict()
 
@@ -228,7 +266,7 @@ class TextReader:
         assert 0 <= row < self._starts[-1]
         shard = int(np.searchsorted(self._starts, row, side="right")) - 1
         if shard not in self._held:
-            members = read_shard(self._folder, self._shards[shard], "json")
+            members = read_shard(self._files, self._shards[shard], "json")
             self._held[shard] = [record for member in members for record in member["json"]]
         self._held.move_to_end(shard)
         if len(self._held) > self._keep:

@@ -14,7 +14,7 @@ from mere_ds.errors import UserError
 from mere_ds.shards.collecting import Collected, collect
 from mere_ds.shards.encoding import SentenceEncoder
 from mere_ds.shards.manifest import ENCODER, MANIFEST, REJECTS, SPLITS, Manifest, Split, length_percentiles, save_index
-from mere_ds.shards.packing import Shard, write_shard
+from mere_ds.shards.packing import Shard, describe, write_shard
 
 _NO_DEV_RATIO = 0.02  # dev's share of a language that has no test file
 _MOST_DEV = 0.2  # of a language's training sentences
@@ -73,6 +73,7 @@ def shard_corpus(
             for name in SPLITS
         }
         label_mask, unseen_labels = _labels_shown(corpus, codes)
+        index = save_index(part, corpus.sentences, rows)
         Manifest(
             languages=codes,
             labels=corpus.labels,
@@ -86,7 +87,9 @@ def shard_corpus(
             max_length=max_length,
             cut_marks=cut_marks,
             seed=seed,
-            index_sha256=save_index(part, corpus.sentences, rows),
+            index_sha256=index.sha256,
+            index_bytes=index.bytes,
+            encoder_files=[describe(path) for path in sorted((part / ENCODER).iterdir())],
         ).save(part)
         if out.exists():
             out.replace(spill / "replaced")  # goes with the temporary folder

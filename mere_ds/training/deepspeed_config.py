@@ -2,6 +2,8 @@
 
 import copy
 import json
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,6 +104,15 @@ def check_precision(ds: dict, device: torch.device) -> None:
             f"{torch.cuda.get_device_name(device)} has no bf16 hardware; take fp16, as in "
             "ds_configs/v100_fp16_zero2.json"
         )
+
+
+def check_compile(ds: dict, device: torch.device) -> None:
+    """Refuse --compile where it can't work; raises UserError."""
+    if ds.get("zero_optimization", {}).get("stage", 0) == 3:
+        raise UserError("--compile doesn't go with ZeRO stage 3, which fetches weights layer by layer: take 2 or less")
+    tool = os.environ.get("CXX", "g++") if device.type == "cpu" else "gcc"
+    if shutil.which(tool) is None:
+        raise UserError(f"--compile needs the compiler {tool}: install it, or leave --compile out")
 
 
 def _find(ds: dict, dotted: str):

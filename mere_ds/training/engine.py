@@ -16,6 +16,9 @@ from mere_ds.training.full_state import FullState
 from mere_ds.training.optimization import parameter_groups
 from mere_ds.training.session import Session
 
+COMPILED_WIDTHS = 8
+"""Padded widths of a training with --compile: each costs a compilation of some seconds to a minute."""
+
 
 class Trainee:
     """A model under training: one DeepSpeed engine over its trainable parameters.
@@ -31,6 +34,9 @@ class Trainee:
             for name, parameter in model.named_parameters()
             if session.leads and not parameter.requires_grad
         }
+        if session.config.compile:
+            torch._dynamo.config.recompile_limit = 2 * COMPILED_WIDTHS  # each shape with gradients and without
+            model.compile_encoder()
         groups = parameter_groups(model, rate, session.config)
         self.peak_rates = [group["lr"] for group in groups]
         self.engine: DeepSpeedEngine
@@ -107,6 +113,11 @@ class Trainee:
             safe_open(checkpoint / OPTIMIZER, "pt") as moments,
         ):
             self.full_state.restore(weights.get_tensor, moments.get_tensor, counters)
+
+
+def without_compiling():
+    """A context in which compiled layers run as they are written."""
+    return torch.compiler.set_stance("force_eager")
 
 
 def write_model(folder: Path, model: MereModel, weights: dict, moments: dict) -> None:

@@ -5,6 +5,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -15,11 +16,12 @@ import torch.distributed as dist
 from mere_ds.encoders.sources import load_tokenizer
 from mere_ds.evaluation.scoring import score_split
 from mere_ds.shards.batch import Batch
-from mere_ds.shards.manifest import ENCODER, Manifest
-from mere_ds.shards.plan import EpochPlan
+from mere_ds.shards.features import FeatureStore
+from mere_ds.shards.manifest import Manifest
+from mere_ds.shards.plan import EpochPlan, choose_widths
 from mere_ds.shards.reading import ShardReader
 from mere_ds.training.checkpoint import STATE, Checkpoints
-from mere_ds.training.engine import Trainee, write_model
+from mere_ds.training.engine import COMPILED_WIDTHS, Trainee, without_compiling, write_model
 from mere_ds.training.monitor import Monitor
 from mere_ds.training.nonfinite import NonfiniteGuard, poisoned
 from mere_ds.training.optimization import rate_factor
@@ -66,19 +68,29 @@ class Tally:
 
 
 class StageTrainer:
-    """Trains one stage of one model from `progress` on; see `run`. `facts` go into every checkpoint."""
+    """Trains one stage of one model from `progress` on; see `run`.
+
+    `facts` go into every checkpoint. `features` by split are what the model need not compute (see `FeatureStore`).
+    """
 
     def __init__(
-        self, session: Session, stage: int, trainee: Trainee, manifest: Manifest, progress: Progress, facts: dict
+        self,
+        session: Session,
+        stage: int,
+        trainee: Trainee,
+        manifest: Manifest,
+        progress: Progress,
+        facts: dict,
+        features: dict[str, FeatureStore],
     ) -> None:
         self.session, self.stage, self.trainee, self.manifest = session, stage, trainee, manifest
-        self.at, self.facts = progress, facts
+        self.at, self.facts, self.features = progress, facts, features
         c = session.config
         self.concatenate = c.concatenate if stage == 1 else c.concatenate_stage_two
         self.epochs = c.epochs if stage == 1 else c.epochs_stage_two
         self.epoch_steps = self._plan(0).steps
         self.total_steps = min(self.epochs * self.epoch_steps, c.max_steps or sys.maxsize)
-        self.tokenizer = load_tokenizer(Path(c.shards) / ENCODER)
+        self.tokenizer = load_tokenizer(manifest.encoder_folder)
         self.word_dropout = WordDropout(c.word_dropout, self.tokenizer, c.seed)
         self.factor = rate_factor(c, self.total_steps)
         self.checkpoints = Checkpoints(session.folder.stage(stage), c.keep)
@@ -102,7 +114,6 @@ class StageTrainer:
         c, epoch = self.session.config, self.at.epoch
         self.trainee.engine.train()
         reader = ShardReader(
-            Path(c.shards),
             self.manifest,
             "train",
             self._plan(epoch),
@@ -112,6 +123,7 @@ class StageTrainer:
             accumulation=c.accumulation,
             start_step=self.at.step - epoch * self.epoch_steps,
             prefetch=c.prefetch,
+            features=self.features.get("train"),
         )
         with reader:
             tally = Tally()
@@ -180,8 +192,9 @@ class StageTrainer:
 
     def _plan(self, epoch: int) -> EpochPlan:
         c, m = self.session.config, self.manifest
+        lengths = m.lengths("train")
         return EpochPlan(
-            m.lengths("train"),
+            lengths,
             m.language_ids("train"),
             m.shard_sizes("train"),
             c.batch_size * self.session.ranks * c.accumulation,
@@ -189,6 +202,7 @@ class StageTrainer:
             seed=c.seed,
             epoch=epoch,
             window=c.window,
+            widths=choose_widths(lengths, COMPILED_WIDTHS) if c.compile else None,
         )
 
     def _update(self, micro_batches: list[Batch], tally: Tally) -> float:
@@ -206,6 +220,7 @@ class StageTrainer:
                 labels_B=batch.labels_B,
                 positions_B4=batch.positions_B4,
                 concatenate=self.concatenate,
+                features=batch.features,
             )
             # DeepSpeed averages over ranks and micro-steps; the last global batch of an epoch may not be full
             share_B = batch.weights_B * (self.session.ranks * c.accumulation / batch.global_sentences)
@@ -272,7 +287,16 @@ class StageTrainer:
     def _score(self) -> dict:
         self.trainee.engine.eval()
         s = self.session
-        dev = score_split(self.trainee.engine, Path(s.config.shards), self.manifest, "dev", s.device, s.rank, s.ranks)
+        with without_compiling() if s.config.compile else nullcontext():  # scoring has shapes of its own, used rarely
+            dev = score_split(
+                self.trainee.engine,
+                self.manifest,
+                "dev",
+                s.device,
+                s.rank,
+                s.ranks,
+                features=self.features.get("dev"),
+            )
         self.monitor.record("dev", self.at.step, self.at.epoch, dev)
         log.info(
             "stage %d epoch %d: dev triple F1 %.1f average, %.1f pooled",

@@ -1,28 +1,27 @@
 """Going on where a stage stopped: what must be as it was, and how the same global batch fits other ranks."""
 
-import hashlib
 import math
-from pathlib import Path
 
 from mere_ds.config import TrainConfig, knobs_of_stage
 from mere_ds.errors import UserError
-from mere_ds.shards.manifest import MANIFEST
+
+DATA, STAGE_ONE = "data (sha256 of manifest.json)", "stage one's model (sha256)"
 
 _ADVICE = "start it as before, or take another --run, or --overwrite it"
 
 
-def ingredients(config: TrainConfig, ds: dict, stage: int, stage_one: str | None) -> dict:
+def ingredients(config: TrainConfig, ds: dict, stage: int, data: str, stage_one: str | None) -> dict:
     """All that decides a stage's result, to be kept in its checkpoints: flat, comparable, JSON.
 
-    `stage_one` is the digest of the model that stage two starts from.
+    `data` is the digest of the shards' manifest, `stage_one` that of the model that stage two starts from.
     """
     optimizer = ds["optimizer"]
     settings = {k: v for k, v in optimizer.get("params", {}).items() if k not in ("lr", "weight_decay")}
     return {
         **{f"--{name}": value for name, value in knobs_of_stage(config, stage).items()},
         "global batch": ds["train_batch_size"],
-        "data (sha256 of manifest.json)": hashlib.sha256((Path(config.shards) / MANIFEST).read_bytes()).hexdigest(),
-        "stage one's model (sha256)": stage_one,
+        DATA: data,
+        STAGE_ONE: stage_one,
         "optimizer": optimizer["type"],
         **{f"optimizer's {name}": value for name, value in settings.items()},
         "precision": next((p for p in ("fp16", "bf16") if ds.get(p, {}).get("enabled")), "fp32"),

@@ -41,6 +41,11 @@ class RunFolder:
     def evaluation(self) -> Path:
         return self.root / "evaluation"
 
+    @property
+    def features(self) -> Path:
+        """What stage two computes once, while it trains."""
+        return self.root / "features"
+
     def tensorboard(self, stage: int) -> Path:
         return self.root / "tensorboard" / f"stage{stage}"
 

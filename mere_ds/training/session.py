@@ -17,8 +17,10 @@ from deepspeed.utils import logger as deepspeed_logger
 from transformers.utils import logging as transformers_logging
 
 from mere_ds.config import TrainConfig
-from mere_ds.errors import MachineError
-from mere_ds.training.deepspeed_config import check_precision, merge, read_config
+from mere_ds.errors import MachineError, UserError
+from mere_ds.fused.choice import choose, set_choice
+from mere_ds.shards.remote import absolute
+from mere_ds.training.deepspeed_config import check_compile, check_precision, merge, read_config
 from mere_ds.training.lease import WriterLease
 from mere_ds.training.rendezvous import Place, join
 from mere_ds.training.run_folder import RunFolder
@@ -65,9 +67,17 @@ def open_session(config: TrainConfig, given: frozenset[str], stop: StopSignals) 
     folder = RunFolder(config.run)
     started = {} if config.overwrite else folder.started(2 if config.stage == "2" else 1)
     ds, config = merge(read_config(config.deepspeed_config), config, given, ranks, started)
-    config = replace(config, shards=str(Path(config.shards).resolve()))  # evaluation may start elsewhere
+    cache = config.shard_cache and str(Path(config.shard_cache).resolve())
+    config = replace(config, shards=absolute(config.shards), shard_cache=cache)  # evaluation may start elsewhere
     device = torch.device("cuda", place.local_rank) if torch.cuda.is_available() else torch.device("cpu")
     check_precision(ds, device)
+    try:
+        set_choice(config.fused)
+        choose(config.fused, device)
+    except ValueError as error:
+        raise UserError(f"--fused={config.fused}: {error}") from None
+    if config.compile:
+        check_compile(ds, device)
     _quieten()
     _prepare(device, ranks)
     store = join("nccl" if device.type == "cuda" else "gloo", config.timeout)

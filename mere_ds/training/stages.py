@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from mere_ds.encoders.sources import fingerprint, load_encoder, load_tokenizer
 from mere_ds.errors import UserError
 from mere_ds.model.configuration import MereConfig
 from mere_ds.model.mere import MereModel
-from mere_ds.shards.manifest import ENCODER, Manifest
+from mere_ds.shards.manifest import Manifest
 from mere_ds.training.checkpoint import STATE, Checkpoints, damage, digest_of, state_of
 from mere_ds.training.engine import Trainee
+from mere_ds.training.feature_cache import features_of, why_not
 from mere_ds.training.loop import Progress, StageTrainer
-from mere_ds.training.resume import check_same, ingredients
+from mere_ds.training.resume import DATA, STAGE_ONE, check_same, ingredients
 from mere_ds.training.session import Session
 
 log = logging.getLogger("mere_ds")
@@ -31,14 +33,14 @@ STAGE_TWO_KNOBS = (
 
 def open_shards(config: TrainConfig) -> Manifest:
     """The shards' manifest, checked against the files and the encoder asked for. Raises UserError."""
-    manifest = Manifest.load(config.shards)
+    manifest = Manifest.load(config.shards, config.shard_cache, config.shard_cache_gib)
     theirs = manifest.encoder.source
     if config.encoder not in (None, theirs) and Path(config.encoder).resolve() != Path(theirs):
         raise UserError(
             f"{config.shards} was made with the encoder {theirs}, not {config.encoder}: leave --encoder out, or make "
             f"shards with mere-ds shard ... --encoder={config.encoder}"
         )
-    manifest.check_tokenizer(fingerprint(load_tokenizer(Path(config.shards) / ENCODER)))
+    manifest.check_tokenizer(fingerprint(load_tokenizer(manifest.encoder_folder)))
     return manifest
 
 
@@ -46,7 +48,7 @@ def train_stage_one(session: Session, manifest: Manifest) -> dict:
     """Section 3.2: encoder, LA, relation classifier and entity heads on randomly concatenated sentences (eq. 10)."""
 
     def fresh() -> MereModel:
-        encoder = load_encoder(Path(session.config.shards) / ENCODER, manifest.encoder)
+        encoder = load_encoder(manifest.encoder_folder, manifest.encoder)
         return MereModel.from_encoder(encoder, model_config(session.config, manifest))
 
     return _train(session, 1, fresh, manifest, session.config.learning_rate)
@@ -125,7 +127,7 @@ def _train(
     stage_one: str | None = None,
 ) -> dict:
     """Train a stage from its newest checkpoint on, or from a `fresh` model where there is none."""
-    now = ingredients(session.config, session.deepspeed_config, stage, stage_one)
+    now = ingredients(session.config, session.deepspeed_config, stage, manifest.sha256, stage_one)
     goes_on = session.leads and not session.config.overwrite
     checkpoint = session.from_rank_0(_where_to_go_on(session, stage) if goes_on else None)
     torch.manual_seed(session.config.seed + stage)  # new parts don't depend on what ran before
@@ -145,9 +147,7 @@ def _train(
             session.folder.start_stage(stage, session.config.as_dict() | told)
         dist.barrier()
     trained, frozen = (sum(p.numel() for p in model.parameters() if p.requires_grad is r) for r in (True, False))
-    trainee = Trainee(model.to(session.device), rate, session)
-    if checkpoint:
-        trainee.restore(checkpoint, state["counters"])
+    model.to(session.device)
     log.info(
         "stage %d: %d of %d parameters train, %d sentences, global batch %d = %d x %d ranks x %d accumulation",
         stage,
@@ -159,9 +159,26 @@ def _train(
         session.ranks,
         session.config.accumulation,
     )
-    best = StageTrainer(session, stage, trainee, manifest, progress, {"ingredients": now}).run()
-    trainee.engine.destroy()
+    with _features(session, stage, model, manifest, now) as features:
+        trainee = Trainee(model, rate, session)
+        facts = {"ingredients": now, "cached_features": bool(features)}
+        if checkpoint:
+            trainee.restore(checkpoint, state["counters"])
+            if state["cached_features"] != facts["cached_features"]:
+                log.warning("features are cached now or before, but not both: the result may differ by rounding")
+        best = StageTrainer(session, stage, trainee, manifest, progress, facts, features).run()
+        trainee.engine.destroy()
     return best
+
+
+def _features(session: Session, stage: int, model: MereModel, manifest: Manifest, now: dict):
+    """A context: what stage two need not compute each epoch (see `features_of`), {} where there is no use for it."""
+    if stage == 1:
+        return nullcontext({})
+    if reason := why_not(session, manifest):
+        log.info("the frozen part is computed anew each epoch: %s", reason)
+        return nullcontext({})
+    return features_of(session, model, manifest, [now[STAGE_ONE], now[DATA]], now["precision"])
 
 
 def _where_to_go_on(session: Session, stage: int) -> Path | None:

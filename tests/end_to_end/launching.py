@@ -59,7 +59,7 @@ def deepspeed_train(*flags, ranks: int = 2, timeout: int = 600) -> subprocess.Co
 def deepspeed_config(folder: Path, zero: int = 1, precision: str = "fp32") -> Path:
     path = folder / f"ds_zero{zero}_{precision}.json"
     config = {
-        "optimizer": {"type": "AdamW", "params": {"torch_adam": True}},
+        "optimizer": {"type": "AdamW", "params": {"torch_adam": True, "fused": True}},
         "gradient_clipping": 1.0,
         "zero_optimization": {"stage": zero},
     }

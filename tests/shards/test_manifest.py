@@ -10,7 +10,7 @@ from mere_ds.shards.manifest import Manifest
 @pytest.fixture
 def folder(manifest, tmp_path):
     """A copy that a test may damage."""
-    return shutil.copytree(manifest.folder, tmp_path / "shards")
+    return shutil.copytree(manifest.source.folder, tmp_path / "shards")
 
 
 def edit(folder, change):
@@ -22,7 +22,7 @@ def edit(folder, change):
 
 def test_a_copied_folder_loads_as_the_same(manifest, folder):
     loaded = Manifest.load(str(folder))
-    assert loaded == manifest and loaded.folder == folder
+    assert loaded == manifest and loaded.source.folder == folder
     assert loaded.lengths("train").tolist() == manifest.lengths("train").tolist()
 
 
@@ -37,7 +37,7 @@ def test_no_folder_or_no_manifest(tmp_path, folder):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda plain: plain.update(version=99), "not of version 1"),
+        (lambda plain: plain.update(version=99), "not of version 2"),
         (lambda plain: plain.pop("labels"), "not a manifest's"),
         (lambda plain: plain["splits"]["dev"]["shards"][0].update(file="../dev.tar"), "no plain file name"),
         (lambda plain: plain["splits"]["dev"]["shards"][0].update(file="pipe:true"), "no plain file name"),

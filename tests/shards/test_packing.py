@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mere_ds.errors import UserError
-from mere_ds.shards.packing import Sentences, read_sentences, read_shard, write_shard
+from mere_ds.shards.packing import LocalSource, Sentences, read_sentences, read_shard, write_shard
 
 
 def sentences(lengths: list[int], seed: int = 0) -> Sentences:
@@ -43,7 +43,7 @@ def test_a_shard_holds_what_was_written_and_equal_sentences_give_equal_bytes(tmp
     whole = sentences([3, 4, 5, 6, 7])
     shard = write_shard(tmp_path / "train-00000.tar", whole, 2)
     assert shard.sentences == 5 and shard.bytes == (tmp_path / shard.file).stat().st_size
-    assert equal(read_sentences(tmp_path, shard), whole)
+    assert equal(read_sentences(LocalSource(tmp_path), shard), whole)
     (tmp_path / "again").mkdir()
     assert write_shard(tmp_path / "again" / "train-00000.tar", sentences([3, 4, 5, 6, 7]), 2) == shard
     assert write_shard(tmp_path / "other.tar", sentences([3, 4, 5, 6, 7], seed=1), 2).sha256 != shard.sha256
@@ -68,8 +68,8 @@ def test_any_webdataset_pipeline_reads_the_members(tmp_path):
     assert [len(member["npz"]["lengths"]) for member in members] == [2, 1]
     assert members[0]["json"] == [{"text": "é"}, {"text": "b"}]
     assert np.array_equal(np.concatenate([member["npz"]["tokens"] for member in members]), whole.tokens)
-    assert [list(member["npz"]) for member in read_shard(tmp_path, shard)] == [list(whole.stored())] * 2
-    assert [member["json"][0]["text"] for member in read_shard(tmp_path, shard, "json")] == ["é", "c"]
+    assert [list(member["npz"]) for member in read_shard(LocalSource(tmp_path), shard)] == [list(whole.stored())] * 2
+    assert [member["json"][0]["text"] for member in read_shard(LocalSource(tmp_path), shard, "json")] == ["é", "c"]
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
@@ -82,4 +82,4 @@ def test_damage_is_told_with_the_file_s_name(tmp_path, damage):
     if damage == "remove":
         path.unlink()
     with pytest.raises(UserError, match=r"train-00000\.tar.*run mere-ds shard again"):
-        read_shard(tmp_path, shard)
+        read_shard(LocalSource(tmp_path), shard)

@@ -1,5 +1,7 @@
 import shutil
 import threading
+import tracemalloc
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -7,13 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mere_ds.config import TrainConfig
 from mere_ds.corpus.reading import read_file, split_files
 from mere_ds.errors import UserError
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.packing import Sentences, read_sentences
 from mere_ds.shards.plan import EpochPlan
 from mere_ds.shards.reading import ShardReader, TextReader
-from tests.shards.toy_corpus import make_shards
+from tests.shards.toy_corpus import make_shards, write_corpus
 
 
 def make_plan(manifest, split="train", global_batch=32, **options) -> EpochPlan:
@@ -22,7 +25,7 @@ def make_plan(manifest, split="train", global_batch=32, **options) -> EpochPlan:
 
 
 def read(manifest, plan, rank=0, ranks=1, split="train", **options):
-    with ShardReader(manifest.folder, manifest, split, plan, rank, ranks, **options) as reader:
+    with ShardReader(manifest, split, plan, rank, ranks, **options) as reader:
         return list(reader)
 
 
@@ -44,8 +47,8 @@ def test_all_ranks_together_read_every_sentence_once_and_as_written(
     options = {"micro": micro, "accumulation": accumulation, "prefetch": prefetch}
     by_rank = [read(manifest, plan, rank, ranks, **options) for rank in range(ranks)]
     assert {len(batches) for batches in by_rank} == {plan.steps * accumulation}
-    folder, shards = manifest.folder, manifest.splits["train"].shards
-    whole = Sentences.join([read_sentences(folder, shard) for shard in shards])
+    shards = manifest.splits["train"].shards
+    whole = Sentences.join([read_sentences(manifest.source, shard) for shard in shards])
     seen = []
     for rank, batches in enumerate(by_rank):
         for i, batch in enumerate(batches):
@@ -89,7 +92,7 @@ def test_resuming_at_any_step_gives_the_same_batches_and_reads_no_earlier_window
     opened = []
     monkeypatch.setattr(
         "mere_ds.shards.reading.read_sentences",
-        lambda folder, shard: opened.append(shard.file) or read_sentences(folder, shard),
+        lambda source, shard: opened.append(shard.file) or read_sentences(source, shard),
     )
     for step in (0, 1, 5, plan.steps - 1, plan.steps):
         opened.clear()
@@ -106,16 +109,40 @@ def test_memory_is_bounded_by_a_window(manifest, ranks):
     plan = make_plan(manifest, global_batch=16, window=64)
     bound = max(len(plan.steps_of(window)) for window in range(plan.windows)) * 16 // ranks
     assert plan.windows > 3 and bound <= 64 // ranks
-    reader = ShardReader(manifest.folder, manifest, "train", plan, 0, ranks, micro=16 // ranks, prefetch=False)
+    reader = ShardReader(manifest, "train", plan, 0, ranks, micro=16 // ranks, prefetch=False)
     held = []
     for _ in reader:
         held.append(reader.held_sentences)
     assert max(held) <= bound and reader.held_sentences == 0
 
 
+def test_memory_does_not_grow_over_an_epoch(tmp_path, monkeypatch):
+    manifest = make_shards(write_corpus(tmp_path / "c", {"de": (4000, 0)}), tmp_path / "out", sentences_per_shard=100)
+    plan = make_plan(manifest, global_batch=16, window=400)
+    monkeypatch.setattr("mere_ds.shards.reading._CHUNK", 64)
+    read(manifest, plan, micro=16, prefetch=False)  # what is made once is there from here on
+    reader = ShardReader(manifest, "train", plan, micro=16, prefetch=False)
+    peaks = []
+    tracemalloc.start()
+    try:
+        for steps in (plan.steps // 2, plan.steps - plan.steps // 2):
+            tracemalloc.reset_peak()
+            assert len([None for _ in islice(reader, steps)]) == steps
+            peaks.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+    assert plan.windows > 8 and peaks[1] < 1.1 * peaks[0]
+
+
+def test_reading_ahead_is_on_unless_it_is_turned_off(manifest):
+    assert TrainConfig.prefetch is True
+    with ShardReader(manifest, "train", make_plan(manifest), micro=32):
+        assert "shard-reader" in {thread.name for thread in threading.enumerate()}
+
+
 def test_a_plan_for_evaluation_and_its_texts(corpus, manifest):
     plan = make_plan(manifest, "test", 8, shuffle=False)
-    texts = TextReader(manifest.folder, manifest, "test")
+    texts = TextReader(manifest, "test")
     examples = [e for file in split_files(corpus) if file.split == "test" for e in read_file(file.path)]
     rows = []
     for batch in read(manifest, plan, split="test", micro=8):
@@ -128,9 +155,9 @@ def test_a_plan_for_evaluation_and_its_texts(corpus, manifest):
 
 def test_texts_hold_few_shards(corpus, tmp_path):
     manifest = make_shards(corpus, tmp_path / "out", sentences_per_shard=3)
-    reader = TextReader(manifest.folder, manifest, "test", keep=2)
+    reader = TextReader(manifest, "test", keep=2)
     rows = np.random.default_rng(0).permutation(manifest.splits["test"].sentences)
-    order = [record["id"] for record in TextReader(manifest.folder, manifest, "test").texts_of(sorted(rows))]
+    order = [record["id"] for record in TextReader(manifest, "test").texts_of(sorted(rows))]
     for row in rows:
         assert reader.texts_of([row])[0]["id"] == order[row]
         assert len(reader._held) <= 2
@@ -145,8 +172,8 @@ def test_an_empty_split_has_no_batch(tmp_path, corpus):
 @pytest.mark.parametrize("prefetch", [True, False])
 @pytest.mark.parametrize("damage", ["flip", "remove"])
 def test_damage_after_the_start_stops_with_the_file_s_name(manifest, tmp_path, damage, prefetch):
-    copy = Manifest.load(shutil.copytree(manifest.folder, tmp_path / "shards"))
-    path = copy.folder / "train-00002.tar"
+    copy = Manifest.load(shutil.copytree(manifest.source.folder, tmp_path / "shards"))
+    path = copy.source.folder / "train-00002.tar"
     content = bytearray(path.read_bytes())
     content[800] ^= 1
     path.write_bytes(content)
@@ -159,7 +186,7 @@ def test_damage_after_the_start_stops_with_the_file_s_name(manifest, tmp_path, d
 def test_leaving_early_ends_the_thread(manifest, monkeypatch):
     monkeypatch.setattr("mere_ds.shards.reading._CHUNK", 1)
     before = threading.active_count()
-    with ShardReader(manifest.folder, manifest, "train", make_plan(manifest, global_batch=1), micro=1) as reader:
+    with ShardReader(manifest, "train", make_plan(manifest, global_batch=1), micro=1) as reader:
         first = next(reader)
         assert threading.active_count() == before + 1
     assert threading.active_count() == before
@@ -170,4 +197,4 @@ def test_leaving_early_ends_the_thread(manifest, monkeypatch):
 def test_a_batch_shape_that_does_not_fit_is_refused(manifest):
     plan = make_plan(manifest, global_batch=32, concatenate=4)
     with pytest.raises(UserError, match="does not divide the batch size 2"):
-        ShardReader(manifest.folder, manifest, "train", plan, micro=2, accumulation=16)
+        ShardReader(manifest, "train", plan, micro=2, accumulation=16)

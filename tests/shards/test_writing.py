@@ -16,12 +16,12 @@ from tests.shards.toy_corpus import HEADER, LABELS, SIZES, TINY, make_shards, ro
 
 
 def sentences_of(manifest, split):
-    return [read_sentences(manifest.folder, shard) for shard in manifest.splits[split].shards]
+    return [read_sentences(manifest.source, shard) for shard in manifest.splits[split].shards]
 
 
 def records_of(manifest, split):
     shards = manifest.splits[split].shards
-    return [r for s in shards for member in read_shard(manifest.folder, s, "json") for r in member["json"]]
+    return [r for s in shards for member in read_shard(manifest.source, s, "json") for r in member["json"]]
 
 
 def examples_of(corpus, split):
@@ -44,7 +44,7 @@ def add_rows(corpus, language, split, *texts):
 
 
 def test_every_sentence_of_the_corpus_is_in_one_split_with_its_tokens(corpus, manifest):
-    tokenizer = load_tokenizer(manifest.folder / "encoder")
+    tokenizer = load_tokenizer(manifest.source.folder / "encoder")
     texts = Counter()
     for split in ("train", "dev", "test"):
         for part in sentences_of(manifest, split):
@@ -130,7 +130,7 @@ def test_counts_labels_and_masks(corpus, manifest):
 
 def test_same_input_and_seed_give_the_same_bytes(corpus, manifest, tmp_path):
     again = make_shards(corpus, tmp_path / "again")
-    assert digests(again.folder) == digests(manifest.folder)
+    assert digests(again.source.folder) == digests(manifest.source.folder)
     assert again == manifest
     other = make_shards(corpus, tmp_path / "other", seed=1)
     assert other.splits["train"].shards[0].sha256 != manifest.splits["train"].shards[0].sha256
@@ -155,7 +155,7 @@ def test_overlong_rows_are_rejected_in_training_and_misses_in_test(tmp_path):
     lost = np.flatnonzero((part.positions < 0).any(axis=1))
     assert part.positions[lost].tolist() == [[2, 2, -1, -1]] and part.exact[lost].tolist() == [[True, False]]
     assert part.lengths.max() == 64
-    lines = [json.loads(line) for line in (manifest.folder / "rejects.jsonl").open(encoding="utf-8")]
+    lines = [json.loads(line) for line in (manifest.source.folder / "rejects.jsonl").open(encoding="utf-8")]
     assert [(r["file"], r["line"], r["kept"]) for r in lines] == [
         ("de_corpora_train.tsv", 63, False),
         ("de_corpora_train.tsv", 64, False),
@@ -178,7 +178,7 @@ def test_rejected_test_rows_are_counted_as_misses_but_empty_ones_are_not(tmp_pat
     manifest = make_shards(corpus, tmp_path / "out")
     assert manifest.missed_test == {"de": 2}
     assert manifest.splits["test"].by_language["de"] == 5
-    lines = (manifest.folder / "rejects.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (manifest.source.folder / "rejects.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["reason"] for line in lines] == ["missing_mark", "empty_text", "empty_pair"]
 
 
@@ -204,7 +204,7 @@ def test_labels_that_training_lacks_are_told_and_languages_without_training_may_
 
 
 def test_the_encoder_in_the_folder_is_the_one_that_made_the_tokens(manifest):
-    manifest.check_tokenizer(fingerprint(load_tokenizer(manifest.folder / "encoder")))
+    manifest.check_tokenizer(fingerprint(load_tokenizer(manifest.source.folder / "encoder")))
     with pytest.raises(UserError, match="made with another tokenizer"):
         manifest.check_tokenizer("0" * 64)
 

@@ -15,8 +15,11 @@ from pathlib import Path
 import torch
 from deepspeed.accelerator import get_accelerator
 
+from mere_ds.model.encoder import CrossLingualEncoder
 from mere_ds.model.mere import MereModel
-from mere_ds.training import engine, session
+from mere_ds.shards.features import FeatureStore
+from mere_ds.training import engine, loop, session
+from mere_ds.training.feature_cache import FeatureCache
 from mere_ds.training.loop import StageTrainer
 
 
@@ -64,6 +67,76 @@ def signal_at_once(number: int, rank: int) -> None:
     """`rank` gets a signal before the model is there."""
     if own_rank() == rank:
         before(engine.Trainee, "__init__", lambda *_: os.kill(os.getpid(), number))
+
+
+def no_encoder_in_stage_two() -> None:
+    """From the first update of stage two on the encoder must not run."""
+
+    def watch(trainer: StageTrainer, *_) -> None:
+        if trainer.stage == 2:
+            CrossLingualEncoder.forward = None
+
+    before(StageTrainer, "_update", watch)
+
+
+def signal_in_filling(number: int, block: int, rank: int) -> None:
+    """`rank` gets a signal when it is about to write this block of train's features."""
+
+    def act(store: FeatureStore, n: int, *_) -> None:
+        if (store.split, n, own_rank()) == ("train", block, rank):
+            os.kill(os.getpid(), number)
+
+    before(FeatureStore, "write", act)
+
+
+def full_disk_in_filling(block: int) -> None:
+    """There is no space for this block of train's features."""
+
+    def act(store: FeatureStore, n: int, *_) -> None:
+        if (store.split, n) == ("train", block):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before(FeatureStore, "write", act)
+
+
+def little_space() -> None:
+    shutil.disk_usage = lambda _: shutil._ntuple_diskusage(1 << 30, (1 << 30) - 4096, 4096)
+
+
+def a_disk_of_its_own(folder: Path) -> None:
+    """Each rank sees its own disk at --feature_cache, as on nodes that share nothing."""
+    original = FeatureCache.__init__
+
+    def init(cache: FeatureCache, told: object, path: Path) -> None:
+        FeatureCache._host = staticmethod(lambda: f"node{own_rank()}")
+        original(cache, told, folder / f"node{own_rank()}" / path.name)
+
+    FeatureCache.__init__ = init
+
+
+def record_filling(folder: Path) -> None:
+    """Each rank notes the features that it writes, a line a block."""
+
+    def act(store: FeatureStore, block: int, *_) -> None:
+        with (folder / f"blocks-{own_rank()}").open("a") as file:
+            file.write(f"{store.split} {block}\n")
+
+    before(FeatureStore, "write", act)
+
+
+def one_width() -> None:
+    """With --compile all batches have one width, since each costs a compilation."""
+    loop.COMPILED_WIDTHS = 1
+
+
+def record_compilations(file: Path) -> None:
+    """After each epoch, how many graphs torch.compile has made so far."""
+
+    def act(*_) -> None:
+        stats = torch._dynamo.utils.counters["stats"]
+        file.write_text(json.dumps({"unique_graphs": stats["unique_graphs"]}))
+
+    before(StageTrainer, "_end_epoch", act)
 
 
 def scores_that_rise() -> None:

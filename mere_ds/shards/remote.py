@@ -1,0 +1,284 @@
+"""Shards behind an http(s) address: each file is fetched when it is read, through a bounded cache on the local disk.
+
+What the manifest lists lies in the cache under its sha256, and is used only while its content has that digest: equal
+shards are kept once, and processes on one machine share what any of them has fetched.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import logging
+import os
+import re
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from http.client import HTTPException, HTTPMessage
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import urlsplit
+
+from mere_ds.errors import MachineError, UserError
+from mere_ds.shards.packing import LocalSource, ShardSource, StoredFile, describe
+
+log = logging.getLogger("mere_ds")
+
+CACHE_GIB = 32.0
+"""How much the cache holds at most, unless told otherwise."""
+
+_SCHEMES = ("http", "https")
+_PAUSES = (1, 2, 4, 8)  # seconds between two tries
+_TIMEOUT_SECONDS = 60
+_CHUNK = 1 << 20
+_MOST_MANIFEST = 256 << 20  # bytes; nothing tells its size
+_CACHED = re.compile(r"[0-9a-f]{64}(\.part)?")  # whatever else lies in the cache's folder is never removed
+_ADVICE = "copy the folder to the server anew"
+
+
+def open_source(place: str | Path, cache: str | Path | None = None, cache_gib: float = CACHE_GIB) -> ShardSource:
+    """The shards at `place`: a folder, or its http(s) address, read through the folder `cache` (None: the user's).
+
+    `cache_gib`: most GiB of shards that are kept there; one shard is kept whatever its size. Raises UserError for an
+    address that isn't used.
+    """
+    place = absolute(place)
+    return RemoteSource(place, ShardCache(cache, cache_gib)) if is_address(place) else LocalSource(place)
+
+
+def is_address(place: str | Path) -> bool:
+    """Whether `place` is an address rather than a folder."""
+    return "://" in str(place)
+
+
+def absolute(place: str | Path) -> str:
+    """`place` as it may be written down: it means the same wherever a process starts. UserError for a bad address."""
+    if not is_address(place):
+        return str(Path(place).resolve())
+    try:
+        parts = urlsplit(place)
+        known = parts.scheme in _SCHEMES and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        known = False
+    if not known or not re.fullmatch(r"[!-~]+", place):
+        raise UserError("the shards' address is none that is used: give a folder, or http(s)://host/path, %-encoded")
+    if "@" in parts.netloc or parts.query or parts.fragment:  # they would end up in logs and in the run's config.json
+        raise UserError(f"the shards' address on {parts.hostname} must hold no user, password, ? or #: leave them out")
+    return place.rstrip("/") + "/"
+
+
+class RemoteSource:
+    """A shards folder behind an address; see `ShardSource`.
+
+    Reading raises UserError for a file that the server hasn't or that isn't the manifest's, and MachineError where the
+    server can't be reached or the disk takes no more.
+    """
+
+    def __init__(self, address: str, cache: "ShardCache"):
+        self._address, self._cache = address, cache
+
+    def __str__(self) -> str:
+        return self._address
+
+    def path(self, name: str) -> str:
+        return self._address + name
+
+    def read_manifest(self, name: str) -> bytes:
+        content = io.BytesIO()  # not cached: it alone shows whether the shards have changed
+        _fetch(self.path(name), _MOST_MANIFEST, content)
+        return content.getvalue()
+
+    def read(self, file: StoredFile) -> bytes:
+        return self._cache.read(self.path(file.file), file)
+
+    def check(self, file: StoredFile) -> None:
+        """Nothing: a server isn't asked for thousands of files before training starts."""
+
+    def folder_of(self, name: str, files: Sequence[StoredFile]) -> Path:
+        return self._cache.folder_of({self.path(f"{name}/{file.file}"): file for file in files}, name)
+
+
+class ShardCache:
+    """Files by their sha256 in `folder` (None: the user's cache folder), at most `gib` GiB, the last used ones.
+
+    Folders of small files that libraries open by themselves (`folder_of`) lie there too, outside that bound. Whoever
+    changes something holds the folder's lock, so of several processes one fetches and the others find it there.
+    """
+
+    def __init__(self, folder: str | Path | None = None, gib: float = CACHE_GIB):
+        self.folder = Path(folder) if folder else _user_cache() / "mere_ds" / "shards"
+        self._most = gib * 2**30
+
+    def read(self, url: str, file: StoredFile) -> bytes:
+        """The file's content, from the cache or from `url`."""
+        path = self.folder / file.sha256
+        content = _content(path, file)
+        if content is None:
+            with self._alone():
+                content = _content(path, file)  # another process may have fetched it meanwhile
+                if content is None:
+                    self._make_room(file.bytes)
+                    self._download(url, file, path)
+                    content = path.read_bytes()
+        with contextlib.suppress(OSError):  # evicted by another process, or the folder is read-only
+            os.utime(path, ns=(time.time_ns(),) * 2)  # the kernel's own time here is milliseconds coarse
+        return content
+
+    def folder_of(self, files: dict[str, StoredFile], name: str) -> Path:
+        """A folder of its own with these files by address."""
+        listed = "".join(f"{file.sha256}  {file.file}\n" for file in files.values())
+        folder = self.folder / f"{name}-{hashlib.sha256(listed.encode()).hexdigest()[:16]}"
+        for url, file in files.items():
+            path = folder / file.file
+            if not _is_intact(path, file):
+                with self._alone():
+                    if not _is_intact(path, file):
+                        log.info("fetching %s (%.1f MiB)", url, file.bytes / 2**20)
+                        self._download(url, file, path)
+        return folder
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other process changes the folder; what the disk refuses is told in one line."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with (self.folder / "lock").open("ab") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+        except OSError as error:
+            raise MachineError(
+                f"the shards' cache {self.folder}: {error.strerror}: make room, or pass another --shard_cache"
+            ) from error
+
+    def _make_room(self, needed: int) -> None:
+        """Removes what was not used for longest until `needed` bytes fit, into the bound and onto the disk.
+
+        A `.part` is the rest of a process that died: a living one would hold the lock.
+        """
+        cached = [path for path in self.folder.iterdir() if _CACHED.fullmatch(path.name)]
+        held = sum(path.stat().st_size for path in cached)
+        for path in sorted(cached, key=lambda path: path.stat().st_mtime_ns):
+            if held + needed <= self._most and shutil.disk_usage(self.folder).free >= needed:
+                return
+            held -= path.stat().st_size
+            path.unlink()
+
+    def _download(self, url: str, file: StoredFile, path: Path) -> None:
+        """Fetches the file to `path`, which shows it whole and verified or not at all."""
+        free = shutil.disk_usage(self.folder).free
+        if free < file.bytes:
+            raise MachineError(
+                f"the shards' cache {self.folder}: {free >> 20} MiB are free, {-(-file.bytes >> 20)} MiB are needed "
+                f"for {file.file}: make room, or pass another --shard_cache"
+            )
+        path.parent.mkdir(exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        part.unlink(missing_ok=True)
+        try:
+            with part.open("xb") as stream:
+                _fetch(url, file.bytes, stream)
+            got = describe(part)
+            if got.bytes != file.bytes:
+                raise UserError(f"{url}: has {got.bytes} bytes instead of {file.bytes}: {_ADVICE}")
+            if got.sha256 != file.sha256:
+                raise UserError(f"{url}: damaged, its sha256 is not the manifest's: {_ADVICE}")
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def _content(path: Path, file: StoredFile) -> bytes | None:
+    """What is at `path`, if it is there and is the file."""
+    with contextlib.suppress(OSError):
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() == file.sha256:
+            return content
+    return None
+
+
+def _is_intact(path: Path, file: StoredFile) -> bool:
+    with contextlib.suppress(OSError):
+        return describe(path) == file
+    return False
+
+
+# Fetching
+
+
+class _Broken(Exception):
+    """A try that failed, where another one may do."""
+
+
+def _fetch(url: str, most: int, stream: BinaryIO) -> None:
+    """Writes what `url` holds, at most `most` bytes, into the empty `stream`; tries again where that may help."""
+    for pause in (*_PAUSES, None):
+        try:
+            with contextlib.closing(_body(url, most)) as chunks:
+                for chunk in chunks:
+                    stream.write(chunk)
+            return
+        except _Broken as error:
+            if pause is None:
+                raise MachineError(
+                    f"{url}: not to be had in {len(_PAUSES) + 1} tries ({error}): look after server and network, then "
+                    "run the same command again"
+                ) from error
+            log.warning("%s: %s; trying again in %g s", url, error, pause)
+        stream.seek(0)
+        stream.truncate()
+        time.sleep(pause)
+
+
+def _body(url: str, most: int) -> Iterator[bytes]:
+    """What one request to `url` brings. Raises _Broken for what may pass, UserError for what won't."""
+    too_long = UserError(f"{url}: is longer than the {most} bytes that it may have: {_ADVICE}")
+    opener = urllib.request.build_opener(_SafeRedirects)
+    request = urllib.request.Request(url, headers={"User-Agent": "mere-ds"})
+    try:
+        with opener.open(request, timeout=_TIMEOUT_SECONDS) as response:
+            promised, got = response.length, 0
+            if (promised or 0) > most:
+                raise too_long
+            while chunk := response.read(_CHUNK):
+                got += len(chunk)
+                if got > most:
+                    raise too_long
+                yield chunk
+            if promised is not None and got < promised:
+                raise _Broken(f"the connection broke after {got} of {promised} bytes")
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise _refusal(url, error.code) from None  # its own text may show an address that a redirect made
+    except (OSError, HTTPException) as error:
+        raise _Broken(str(getattr(error, "reason", "") or error).strip() or type(error).__name__) from error
+
+
+def _refusal(url: str, code: int) -> UserError | _Broken:
+    if code >= 500 or code in (408, 429):
+        return _Broken(f"the server answers {code}")
+    if code in (404, 410):
+        return UserError(
+            f"{url}: the server has no such file ({code}): the address of a folder made by mere-ds shard is wanted, "
+            "copied there whole"
+        )
+    if 300 <= code < 400:
+        return UserError(
+            f"{url}: the server's redirect ({code}) is not followed: only http and https are, not in a circle and not "
+            "from https to http"
+        )
+    return UserError(f"{url}: the server answers {code}: look whether everyone may read it")
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(
+        self, req: urllib.request.Request, fp: BinaryIO, code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        if urlsplit(newurl).scheme not in (("https",) if req.type == "https" else _SCHEMES):
+            raise urllib.error.HTTPError(newurl, code, msg, headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)

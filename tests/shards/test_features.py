@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mere_ds.errors import MachineError
+from mere_ds.shards import features
+from mere_ds.shards.features import FeatureStore
+from mere_ds.shards.plan import FILLER
+from mere_ds.shards.reading import RowReader
+
+D = 5
+
+
+@pytest.fixture(params=[torch.float16, torch.bfloat16])
+def filled(request, manifest, tmp_path, monkeypatch):
+    """A store of small blocks of train, and the vectors of each sentence."""
+    monkeypatch.setattr(features, "BLOCK", 7)
+    store = FeatureStore(tmp_path, manifest, "train", D, request.param)
+    generator = torch.Generator().manual_seed(0)
+    vectors = [torch.randn(1 + n, D, generator=generator).to(request.param) for n in manifest.lengths("train").tolist()]
+    for block in range(store.blocks):
+        assert not store.has(block)
+        store.write(block, [vectors[row] for row in store.rows_of(block)])
+        assert store.has(block)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) == store.bytes
+    return store, vectors
+
+
+def test_every_sentence_comes_back_whole_and_padding_is_zero(filled):
+    store, vectors = filled
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        rows_B = random.choice([FILLER, *range(len(vectors))], size=6)
+        width = max([len(vectors[row]) - 1 for row in rows_B if row != FILLER], default=1) + 2
+        unified_BMD, pooled_BD = store.read(rows_B, width)
+        assert unified_BMD.shape == (6, width, D) and unified_BMD.dtype == pooled_BD.dtype == store.dtype
+        for row, unified_MD, pooled_D in zip(rows_B, unified_BMD, pooled_BD, strict=True):
+            expected = torch.zeros(1 + width, D, dtype=store.dtype)
+            if row != FILLER:
+                expected[: len(vectors[row])] = vectors[row]
+            assert torch.equal(torch.cat((pooled_D[None], unified_MD)), expected)
+
+
+def test_a_lost_or_cut_file_is_named(filled, tmp_path):
+    store, _ = filled
+    (tmp_path / "train-000001.features").write_bytes(b"\0" * 8)
+    (tmp_path / "train-000002.features").unlink()
+    assert not store.has(1) and not store.has(2)
+    with pytest.raises(MachineError, match="train-000001.features is cut: remove the folder"):
+        store.read(np.array([13]), 300)
+    with pytest.raises(MachineError, match="train-000002.features: No such file"):
+        store.read(np.array([14]), 300)
+
+
+def test_a_write_that_fails_leaves_nothing(manifest, tmp_path, monkeypatch):
+    store = FeatureStore(tmp_path, manifest, "dev", D, torch.float16)
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(features.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        store.write(0, [torch.zeros(1 + n, D) for n in manifest.lengths("dev").tolist()])
+    assert not store.has(0) and not list(tmp_path.iterdir())
+
+
+@given(st.data())
+def test_rows_come_once_in_batches_of_like_length(manifest, data):
+    lengths = manifest.lengths("train").astype(int)
+    rows = np.array(sorted(data.draw(st.sets(st.integers(0, len(lengths) - 1), min_size=1))))
+    tokens = data.draw(st.integers(1, 200))
+    batches = list(RowReader(manifest, "train").by_length(rows, tokens))
+    assert sorted(row for batch in batches for row in batch.rows_B.tolist()) == rows.tolist()
+    widths = [batch.mask_BM.shape[1] for batch in batches]
+    assert widths == sorted(widths, reverse=True)
+    for batch in batches:
+        count, width = batch.mask_BM.shape
+        assert width == lengths[batch.rows_B.numpy()].max() and (count == 1 or count * width <= tokens)
+        assert batch.mask_BM.sum(1).tolist() == lengths[batch.rows_B.numpy()].tolist()

@@ -1,0 +1,144 @@
+"""Stage two with features that are computed once: what it saves, that it changes nothing, and what can go wrong."""
+
+import shutil
+import signal
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from launching import records, weights
+from meddling import (
+    a_disk_of_its_own,
+    every,
+    full_disk_in_filling,
+    little_space,
+    no_encoder_in_stage_two,
+    record_filling,
+    signal_before_update,
+    signal_in_filling,
+)
+from outcomes import assert_same_results, metrics
+from ranks import run_ranks
+
+
+@pytest.fixture(scope="module")
+def train(small_shards, zero, tmp_path_factory):
+    """train(ranks=2, run=..., ...): three epochs of stage two over the same stage one."""
+    knobs = {
+        "shards": small_shards, "deepspeed_config": zero(1), "epochs": 1, "epochs_stage_two": 3, "patience": 3,
+        "batch_size": 8, "learning_rate": 1e-3, "bottleneck": 64, "log_every": 1, "save_steps": 5,
+    }  # fmt: skip
+    one = tmp_path_factory.mktemp("stage_one") / "run"
+    run_ranks(2, run=one, stage="1", **knobs).ended(0)
+
+    def train(ranks: int = 2, *, run: Path, **other):
+        if not run.exists():
+            shutil.copytree(one, run, symlinks=True)
+        return run_ranks(ranks, run=run, **{**knobs, "stage": "2", **other})
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def cached(train, tmp_path_factory) -> Path:
+    """A run whose encoder would fail if stage two's updates or dev scores ran it."""
+    run = tmp_path_factory.mktemp("cached") / "run"
+    train(run=run, meddle=no_encoder_in_stage_two).ended(0)
+    return run
+
+
+@pytest.fixture(scope="module")
+def computed_anew(train, tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("anew") / "run"
+    result = train(run=run, feature_cache_gib=0).ended(0)
+    assert "computed anew each epoch: --feature_cache_gib=0" in result.stderr[0]
+    return run
+
+
+def test_features_in_fp16_change_the_loss_by_rounding_alone(cached, computed_anew):
+    """fp32 training: the loss of every step within 2e-3 relative, and the same dev scores within a sentence or two."""
+    pairs = list(zip(records(cached, stage=2), records(computed_anew, stage=2), strict=True))
+    assert len(pairs) > 20
+    for here, there in pairs:
+        assert here["loss"] == pytest.approx(there["loss"], rel=2e-3)
+    dev = [
+        [row["pooled"]["relation"] for row in metrics(run) if row["kind"] == "dev"] for run in (cached, computed_anew)
+    ]
+    assert dev[0] == pytest.approx(dev[1], abs=5)
+    assert not list(cached.glob("features*")), "removed when stage two was done"
+
+
+def test_interrupted_it_goes_on_to_the_same_bits(train, cached, tmp_path):
+    run = tmp_path / "run"
+    told_to_stop = partial(signal_before_update, signal.SIGUSR1, 2, 9, 1)
+    train(run=run, meddle=told_to_stop).ended(85)
+    kept = sorted(path.name for path in run.glob("features/*/*"))
+    assert kept == ["dev-000000.features", "train-000000.features"]
+    killed = partial(signal_before_update, signal.SIGKILL, 2, 17, 0)
+    again = train(run=run, meddle=partial(every, killed, partial(record_filling, tmp_path)))
+    assert again.codes[0] == -signal.SIGKILL and not list(tmp_path.glob("blocks-*")), "nothing is computed twice"
+    train(run=run).ended(0)
+    assert_same_results(run, cached, stages=(2,))
+
+
+def test_a_signal_while_features_are_computed(train, cached, tmp_path):
+    run = tmp_path / "run"
+    train(run=run, meddle=partial(signal_in_filling, signal.SIGTERM, 0, 0)).ended(85)
+    assert [path.name for path in run.glob("features/*/*")] == ["train-000000.features"]
+    (run / "features/mere-ds-of-before").mkdir()
+    train(run=run, meddle=partial(record_filling, tmp_path)).ended(0)
+    assert [path.read_text() for path in tmp_path.glob("blocks-*")] == ["dev 0\n"]
+    assert not (run / "features").exists()
+    assert_same_results(run, cached, stages=(2,))
+
+
+@pytest.mark.parametrize(
+    ("meddle", "knobs", "reason"),
+    [
+        (None, {"feature_cache_gib": 1e-4}, "they need 0.0 GiB (--feature_cache_gib=0.0001)"),
+        (little_space, {}, "0.0 GiB are free"),
+        (partial(full_disk_in_filling, 0), {}, "No space left on device"),
+        (None, {"feature_cache": "/proc/nowhere"}, "/proc/nowhere"),
+    ],
+)
+def test_where_they_do_not_fit_training_goes_on_without(train, computed_anew, tmp_path, meddle, knobs, reason):
+    run = tmp_path / "run"
+    result = train(run=run, meddle=meddle, **knobs).ended(0)
+    assert "features are computed anew each epoch: " in result.stderr[0] and reason in result.stderr[0]
+    assert_same_results(run, computed_anew, stages=(2,))
+    assert not list(run.glob("features*"))
+
+
+def test_nodes_that_share_no_disk_compute_all_for_themselves(train, cached, tmp_path):
+    disks, run = tmp_path / "disks", tmp_path / "run"
+    meddle = partial(every, partial(a_disk_of_its_own, disks), partial(record_filling, tmp_path))
+    train(run=run, meddle=meddle).ended(0)
+    assert {path.read_text() for path in tmp_path.glob("blocks-*")} == {"train 0\ndev 0\n"}
+    assert not list(disks.glob("*/*"))
+    for here, there in zip(records(run, stage=2), records(cached, stage=2), strict=True):
+        assert here["loss"] == there["loss"]
+
+
+@pytest.mark.parametrize("zero_stage", [0, 3])
+def test_bf16_and_other_zero_stages(train, zero, tmp_path, zero_stage):
+    """A 16-bit training rounds nothing: only the padded width of a sentence's neighbours differs."""
+    ds, losses = zero(zero_stage, "bf16"), []
+    for gib in (64, 0):
+        run = tmp_path / str(gib)
+        train(run=run, deepspeed_config=ds, feature_cache_gib=gib).ended(0)
+        losses.append([row["loss"] for row in records(run, stage=2)])
+    assert losses[0] == pytest.approx(losses[1], rel=2e-2)
+
+
+def test_they_are_not_used_where_sentences_change_or_one_epoch_is_all(train, tmp_path):
+    for knobs, reason in (
+        ({"word_dropout": 0.1}, "--word_dropout changes"),
+        ({"concatenate_stage_two": 2}, "--concatenate_stage_two"),
+        ({"epochs_stage_two": 1}, "no more than one epoch"),
+    ):
+        run = tmp_path / next(iter(knobs))
+        result = train(run=run, **{"max_steps": 30, **knobs}).ended(0)
+        assert "the frozen part is computed anew each epoch: " in result.stderr[0] and reason in result.stderr[0]
+    frozen = [weights(tmp_path / name, 2)["heads.relations.weight"] for name in ("word_dropout", "epochs_stage_two")]
+    assert torch.equal(*frozen)
