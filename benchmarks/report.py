@@ -1,0 +1,85 @@
+"""What `speed.py` measured, as tables between the marks of RESULTS.md and as results.json."""
+
+import json
+import statistics
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+AIMS = {
+    "stage1/literal": 12, "stage1/hf": 1.4, "stage2/literal": 20, "stage2/hf": 3, "evaluate/literal": 8,
+    "heads/literal": 2, "switcher/literal": 2, "stage1/gemm_share": 0.7,
+}  # fmt: skip
+"""What we set out to reach, on a CPU with bf16 products."""
+
+LIBRARIES = ("torch", "deepspeed", "transformers", "accelerate")
+
+
+def spread(values: list[float], digits: int = 2) -> str:
+    """minimum / median / maximum."""
+    return " / ".join(f"{f(values):,.{digits}f}" for f in (min, statistics.median, max))
+
+
+def write_report(bench, folder: Path) -> None:
+    """Print the tables, put them into RESULTS.md between the marks of this kind of machine, write results.json."""
+    entries = _entries(bench)
+    tables = _tables(bench, {entry["name"]: entry["ratio"] for entry in entries})
+    print(tables)
+    page = folder / "RESULTS.md"
+    before, mark, after = page.read_text(encoding="utf-8").partition(f"<!-- {bench.ceiling.device.type} -->\n")
+    rest = after.partition("<!-- end -->")[2]
+    page.write_text(f"{before}{mark}\n{tables}\n\n<!-- end -->{rest}", encoding="utf-8")
+    (folder / "results.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+
+
+def _entries(bench) -> list[dict]:
+    told = {"machine": str(bench.ceiling), "precision": bench.precision, "batch": bench.batch}
+    entries = []
+    for name, got in bench.tasks.items():
+        ours = got.rates["ours"]
+        for rival in ("literal", "hf"):
+            theirs = got.rates[rival]
+            ratio = _triple([o / t for o, t in zip(ours, theirs, strict=True)])
+            rates = {"unit": "sentences/s", "ours": _triple(ours), "theirs": _triple(theirs)}
+            entries.append({"name": f"{name}/{rival}", "ratio": ratio, **rates, **told})
+        if got.shares:
+            entries.append({"name": f"{name}/gemm_share", "ratio": _triple(got.shares), **told})
+    return entries
+
+
+def _triple(values: list[float]) -> list[float]:
+    return [round(f(values), 4) for f in (min, statistics.median, max)]
+
+
+def _tables(bench, ratios: dict[str, list[float]]) -> str:
+    c, lengths = bench.ceiling, bench.material.lengths()
+    c.measure_copy()
+    lines = [
+        f"{c}, {date.today()}; {', '.join(f'{x} {version(x)}' for x in LIBRARIES)}. Precision {bench.precision}, batch "
+        f"{bench.batch}; tokens a sentence: mean {lengths['mean']:.1f}, median {lengths['p50']:.0f}, p90 "
+        f"{lengths['p90']:.0f}, p99 {lengths['p99']:.0f}. Ceiling: products of {c.size} x {c.size} matrices "
+        f"{spread([g / 1e9 for g in c.gemm], 0)} GFLOP/s, copies {spread([b / 1e9 for b in c.copy], 1)} GB/s. "
+        "Figures are minimum / median / maximum over rounds.",
+        "",
+        "| | ours, sentences a second | `literal` | `hf` | ours / `literal` | ours / `hf` | of the product's rate |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, got in bench.tasks.items():
+        cells = [spread(got.rates[side]) for side in ("ours", "literal", "hf")]
+        cells += [spread(ratios[f"{name}/{rival}"]) for rival in ("literal", "hf")]
+        cells.append(f"{spread([100 * share for share in got.shares], 0)} %" if got.shares else "")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += ["", "| aim | median here | |", "|---|---|---|"]
+    lines += [
+        f"| {name} at least {aim} | {ratios[name][1]:.2f} | {'met' if ratios[name][1] >= aim else '**missed**'} |"
+        for name, aim in AIMS.items()
+        if name in ratios
+    ]
+    lines.append("")
+    for name, got in bench.tasks.items():
+        if got.facts:
+            lines.append(f"- {name}: {', '.join(f'{fact} {value}' for fact, value in got.facts.items())}")
+    for name, got in bench.tasks.items():
+        if got.profile:
+            lines += ["", f"Where the time of our step of {name} goes:", "", got.profile]
+    return "\n".join(lines)
