@@ -46,6 +46,8 @@ check: $(VENV)/test
 
 bench: $(VENV)/test
 	python benchmarks/data.py
+	python benchmarks/speed.py
+	python benchmarks/scaling.py --out=benchmarks/SCALING.md
 
 clean:
 	rm -rf $(VENV) $(DEMO) .pytest_cache .hypothesis .ruff_cache *.egg-info

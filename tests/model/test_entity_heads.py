@@ -54,3 +54,11 @@ def test_words_are_neither_special_tokens_nor_padding():
 def test_logits_are_fp32_in_half_precision():
     heads, h_BMD, mask_BM, labels_B = sample([5, 4], 5)
     assert heads.bfloat16()(h_BMD.bfloat16(), mask_BM, labels_B).dtype == torch.float32
+
+
+def test_relations_are_projected_once_each():
+    heads, h_BMD, mask_BM, _ = sample([5] * 7, 5)
+    rows = []
+    heads.relation_half.register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))
+    heads(h_BMD, mask_BM, torch.arange(7) % 3)
+    assert rows == [3]
