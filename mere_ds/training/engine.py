@@ -44,6 +44,10 @@ class Trainee:
             model=model, model_parameters=groups, config=session.deepspeed_config, dist_init_required=False
         )
         self.full_state = FullState(self.engine)
+        self.plain = self.engine.optimizer is self.full_state.base
+        """Whether torch's optimizer works on the model's own weights: ZeRO 0 in fp32."""
+        if self.plain and session.ranks == 1:
+            self.engine.enable_backward_allreduce = False  # else DeepSpeed flattens and copies gradients for nobody
         self.updated = True
         """Whether the last `step` changed the weights; not after a gradient that isn't finite."""
         self.scale_of_step = self.loss_scale
@@ -70,16 +74,15 @@ class Trainee:
         Returns the gradient's norm before clipping (after the last micro-step; nan where nobody knows it).
         """
         boundary = self.engine.is_gradient_accumulation_boundary()
-        plain = self.engine.optimizer is self.full_state.base  # ZeRO 0 in fp32: torch's optimizer, which checks nothing
-        norm = self._norm() if plain and boundary else math.nan
-        if plain and boundary and not math.isfinite(norm):
+        norm = self._norm() if self.plain and boundary else math.nan  # torch's optimizer checks nothing
+        if self.plain and boundary and not math.isfinite(norm):
             self.engine.zero_grad()
             self.engine.micro_steps += 1  # all that DeepSpeed does in a step without an update
         else:
             self.scale_of_step = self.loss_scale
             self.engine.step()
-        self.updated = math.isfinite(norm) if plain else self.engine.was_step_applied()
-        reported = None if plain else self.engine.get_global_grad_norm()
+        self.updated = math.isfinite(norm) if self.plain else self.engine.was_step_applied()
+        reported = None if self.plain else self.engine.get_global_grad_norm()
         return float(norm if reported is None else reported)
 
     def _norm(self) -> float:
