@@ -42,6 +42,7 @@ class OurTraining:
         )
         self.material, self.stage, self.precision = material, stage, precision
         self.seconds_of_features = 0.0
+        """What computing the frozen part once has taken, before stage two's first step."""
 
     def __enter__(self) -> "OurTraining":
         m, stage = self.material, self.stage

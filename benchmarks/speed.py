@@ -102,6 +102,7 @@ def measure(bench: Bench, name: str, rounds: int, steps: int, folder: str) -> No
             flops = answer.pop("flops", None)
             if side == "ours" and flops:
                 got.shares.append(flops / bench.ceiling.measure_gemm())
+                answer["TFLOP a second"] = flops / 1e12
             got.facts |= {f"{side}: {fact}": f"{value:g}" for fact, value in answer.items()}
     if name.startswith("stage"):
         got.profile = sides["ours"].ask("profile")

@@ -39,13 +39,15 @@ class Trainee:
             model.compile_encoder()
         groups = parameter_groups(model, rate, session.config)
         self.peak_rates = [group["lr"] for group in groups]
+        self.plain = is_plain(session.deepspeed_config)
+        self.clipping = session.deepspeed_config.get("gradient_clipping", 0.0)
+        own = {"gradient_clipping": 0.0} if self.plain else {}  # we know the norm, DeepSpeed would compute it again
         self.engine: DeepSpeedEngine
         self.engine, *_ = deepspeed.initialize(
-            model=model, model_parameters=groups, config=session.deepspeed_config, dist_init_required=False
+            model=model, model_parameters=groups, config=session.deepspeed_config | own, dist_init_required=False
         )
         self.full_state = FullState(self.engine)
-        self.plain = self.engine.optimizer is self.full_state.base
-        """Whether torch's optimizer works on the model's own weights: ZeRO 0 in fp32."""
+        assert self.plain == (self.engine.optimizer is self.full_state.base)
         if self.plain and session.ranks == 1:
             self.engine.enable_backward_allreduce = False  # else DeepSpeed flattens and copies gradients for nobody
         self.updated = True
@@ -73,21 +75,27 @@ class Trainee:
 
         Returns the gradient's norm before clipping (after the last micro-step; nan where nobody knows it).
         """
-        boundary = self.engine.is_gradient_accumulation_boundary()
-        norm = self._norm() if self.plain and boundary else math.nan  # torch's optimizer checks nothing
-        if self.plain and boundary and not math.isfinite(norm):
+        if self.plain and self.engine.is_gradient_accumulation_boundary():
+            return self._plain_update()
+        self.scale_of_step = self.loss_scale
+        self.engine.step()
+        norm = None if self.plain else self.engine.get_global_grad_norm()
+        self.updated = self.engine.was_step_applied()
+        return math.nan if norm is None else float(norm)
+
+    def _plain_update(self) -> float:
+        """torch's optimizer checks nothing and clips nothing: both need the norm, taken once."""
+        trained = [p for p in self.engine.module.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in trained])
+        self.updated = math.isfinite(norm)
+        if not self.updated:
             self.engine.zero_grad()
             self.engine.micro_steps += 1  # all that DeepSpeed does in a step without an update
-        else:
-            self.scale_of_step = self.loss_scale
-            self.engine.step()
-        self.updated = math.isfinite(norm) if self.plain else self.engine.was_step_applied()
-        reported = None if self.plain else self.engine.get_global_grad_norm()
-        return float(norm if reported is None else reported)
-
-    def _norm(self) -> float:
-        gradients = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
-        return float(torch.nn.utils.get_total_norm(gradients)) if gradients else math.nan
+            return float(norm)
+        if 0 < self.clipping < norm:
+            torch.nn.utils.clip_grads_with_norm_(trained, self.clipping, norm)
+        self.engine.step()
+        return float(norm)
 
     @property
     def loss_scale(self) -> float:
@@ -116,6 +124,12 @@ class Trainee:
             safe_open(checkpoint / OPTIMIZER, "pt") as moments,
         ):
             self.full_state.restore(weights.get_tensor, moments.get_tensor, counters)
+
+
+def is_plain(ds: dict) -> bool:
+    """Whether DeepSpeed lets torch's optimizer work on the model's own weights: ZeRO 0 in fp32."""
+    halves = any(ds.get(precision, {}).get("enabled") for precision in ("fp16", "bf16"))
+    return not halves and ds.get("zero_optimization", {}).get("stage", 0) == 0
 
 
 def without_compiling():
