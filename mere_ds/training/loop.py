@@ -212,6 +212,9 @@ class StageTrainer:
         self._seed_dropout()
         losses, terms = [], []
         for batch in micro_batches:
+            tally.sentences += int(batch.weights_B.sum())  # before it moves: a GPU would have to be waited for
+            tally.tokens += int(batch.mask_BM.sum())
+            tally.places += batch.mask_BM.numel()
             batch = batch.to(self.session.device)
             output = self.trainee.engine(
                 self.word_dropout(batch, epoch),
@@ -229,9 +232,6 @@ class StageTrainer:
             norm = self.trainee.step()
             losses.append(loss.detach())
             terms.append((output.terms_B5.detach() * share_B[:, None]).sum(0))
-            tally.sentences += int(batch.weights_B.sum())
-            tally.tokens += int(batch.mask_BM.sum())
-            tally.places += batch.mask_BM.numel()
         self.at.step += 1
         if self.trainee.updated:
             tally.loss += sum(losses) / c.accumulation
