@@ -47,7 +47,8 @@ def test_preemption_and_then_the_loss_of_the_first_node(cluster, submit, knobs, 
     urgent = cluster.command("sbatch", "--parsable", "--partition=urgent", "--nodes=4", "--ntasks-per-node=8",
                              "--output=/dev/null", "--wrap=sleep 1").strip()  # fmt: skip
     lost("preempted", job.goes_on(since))
-    assert cluster.job(urgent)["JobState"] == "COMPLETED" and job.facts["Restarts"] == "1"
+    job.until(lambda: cluster.job(urgent)["JobState"] == "COMPLETED", "the urgent job is done")
+    assert job.facts["Restarts"] == "1"
     left_after = int(re.search(r"was told to stop: leaves after step (\d+)", job.log())[1])
     assert f"stage 1 goes on from step-{left_after:08d}" in job.log()
 

@@ -46,7 +46,7 @@ def test_zero_stages_agree_on_the_loss_over_20_steps(train, tmp_path):
 
 @pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
 def test_bf16_trains_in_both_stages_and_goes_on_exactly(train, tmp_path, zero_stage):
-    steps = 14  # where a CPU has no bf16 products they are slow
+    steps = 10  # where a CPU has no bf16 products they are slow
     run = train(tmp_path / "run", zero_stage, "bf16", save_steps=7, max_steps=steps)
     assert loss_fell(records(run))
     assert len(records(run, stage=2)) == steps
