@@ -38,6 +38,8 @@ class Task:
     batch: int
     steps: int
     """Batches of a round of ours and hf's, the same ones."""
+    compile: bool = False
+    """Whether our stages run with --compile."""
 
     def rounds(self) -> Iterator[dict]:
         """`{"rate": sentences a second, ...}` of a round after another."""
@@ -74,8 +76,9 @@ class Task:
         """Stage two reads the features of its frozen part, as from its second epoch on."""
         batches, sentences = self._sentences()
         flops = stage_flops(self.material.model(self.stage), batches, self.stage, self.s)
-        with OurTraining(self.material, Path(self.folder), self.stage, self.batch, self.precision) as ours:
-            ours.steps(min(3, self.steps))
+        knobs = {"compile": self.compile}
+        with OurTraining(self.material, Path(self.folder), self.stage, self.batch, self.precision, **knobs) as ours:
+            ours.steps(self.steps if self.compile else min(3, self.steps))  # every width compiles before it counts
             while True:
                 seconds = self._timed(lambda: ours.steps(self.steps))
                 features = {"seconds of features": ours.seconds_of_features} if self.stage == 2 else {}

@@ -87,11 +87,12 @@ def serve(told: str) -> None:
         answers.write(json.dumps(result) + "\n")
 
 
-def measure(bench: Bench, name: str, rounds: int, steps: int, folder: str) -> None:
+def measure(bench: Bench, name: str, rounds: int, steps: int, folder: str, compile: bool) -> None:
     """All rounds of one task, the sides in turn."""
     m = bench.material
     sides = {
-        side: Side(Task(side, name, folder, m.sizes, m.seed, bench.precision, bench.batch, steps)) for side in SIDES
+        side: Side(Task(side, name, folder, m.sizes, m.seed, bench.precision, bench.batch, steps, compile))
+        for side in SIDES
     }
     got = bench.tasks.setdefault(name, Rounds())
     for _ in range(rounds):
@@ -119,13 +120,14 @@ def main(
     precision: str = "auto",
     only: tuple[str, ...] = TASKS,
     out: str = str(Path(__file__).parent),
+    compile: bool = False,
     tiny: bool = False,
 ) -> None:
     """Run the measurements and write RESULTS.md and results.json.
 
     Examples:
         python benchmarks/speed.py
-        python benchmarks/speed.py --batch=256 --steps=20 --sentences=20000
+        python benchmarks/speed.py --batch=256 --steps=20 --sentences=20000 --compile
 
     Args:
         rounds: How often each side is measured.
@@ -135,6 +137,7 @@ def main(
         precision: fp32, bf16, fp16, or auto: the fastest that the hardware has.
         only: Of stage1, stage2, evaluate, heads, switcher.
         out: Folder of RESULTS.md, which must have the marks for this kind of machine, and results.json.
+        compile: Run our stages with --compile, which pays with 16-bit products.
         tiny: A tiny encoder, to try the script; its figures say nothing.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -143,7 +146,7 @@ def main(
         material = make_material(folder, sentences, TINY if tiny else Sizes())
         bench = Bench(material, precision, batch, Ceiling(device, DTYPES[precision]))
         for name in only:
-            measure(bench, name, rounds, steps, folder)
+            measure(bench, name, rounds, steps, folder, compile)
     write_report(bench, Path(out))
 
 
