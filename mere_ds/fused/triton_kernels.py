@@ -22,9 +22,8 @@ ROWS = 4
 
 @triton.jit
 def _tanh(x):
-    return (
-        2 * tl.sigmoid(2 * x) - 1
-    )  # libdevice's fails in the interpreter; exp's overflow to inf gives -1, as it should
+    # libdevice's fails in the interpreter; exp's overflow to inf gives -1, as it should
+    return 2 * tl.sigmoid(2 * x) - 1
 
 
 @triton.jit

@@ -132,10 +132,11 @@ class FeatureCache:
     def remove(self) -> None:
         """All are done with the features."""
         dist.barrier()
-        if self.session.rank == self.sharers[0]:
+        if self.session.rank == self.sharers[0] and self._is_ours():
             shutil.rmtree(self.folder, ignore_errors=True)
-            with suppress(OSError):  # the run's own folder for it; another may have more in it
-                self.folder.parent.rmdir()
+        if self.session.leads:
+            with suppress(OSError):
+                self.session.folder.features.rmdir()
 
     def _fill_block(self, store: FeatureStore, block: int, frozen: MereModel, sentences: RowReader) -> None:
         rows = store.rows_of(block)
@@ -157,11 +158,15 @@ class FeatureCache:
     def _make(self) -> str | None:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if self.folder.stat().st_uid != os.getuid():
-                return f"{self.folder} belongs to somebody else"
         except OSError as error:
             return f"{self.folder}: {error.strerror}"
-        return None
+        return None if self._is_ours() else f"{self.folder} belongs to somebody else"
+
+    def _is_ours(self) -> bool:
+        """Not a folder, nor a link to one, that another user has put where everybody may write."""
+        with suppress(OSError):
+            return self.folder.lstat().st_uid == os.getuid()
+        return False
 
     def _where(self) -> str:
         """The same for all ranks that see one folder."""

@@ -1,4 +1,5 @@
-"""A run's folder: `config.json, log.txt, metrics.jsonl, writer.json, tensorboard/, checkpoints/, evaluation/`."""
+"""A run's folder: `config.json, log.txt, metrics.jsonl, writer.json, tensorboard/, checkpoints/, evaluation/`, and
+`features/` while stage two trains."""
 
 import contextlib
 import json

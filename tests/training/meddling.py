@@ -99,6 +99,21 @@ def full_disk_in_filling(block: int) -> None:
     before(FeatureStore, "write", act)
 
 
+def somebody_elses_folder() -> None:
+    """Where features are to lie, another user has put a folder with a file in it."""
+    original = FeatureCache._make
+
+    def make(cache: FeatureCache) -> str | None:
+        cache.folder.mkdir(parents=True, exist_ok=True)
+        (cache.folder / "theirs").touch()
+        if own_rank() == 0:
+            os.chown(cache.folder, 12345, 12345)
+        torch.distributed.barrier()
+        return original(cache)
+
+    FeatureCache._make = make
+
+
 def little_space() -> None:
     shutil.disk_usage = lambda _: shutil._ntuple_diskusage(1 << 30, (1 << 30) - 4096, 4096)
 

@@ -1,5 +1,6 @@
 """Stage two with features that are computed once: what it saves, that it changes nothing, and what can go wrong."""
 
+import os
 import shutil
 import signal
 from functools import partial
@@ -17,6 +18,7 @@ from meddling import (
     record_filling,
     signal_before_update,
     signal_in_filling,
+    somebody_elses_folder,
 )
 from outcomes import assert_same_results, metrics
 from ranks import run_ranks
@@ -112,6 +114,21 @@ def test_where_they_do_not_fit_training_goes_on_without(train, computed_anew, tm
     assert "features are computed anew each epoch: " in result.stderr[0] and reason in result.stderr[0]
     assert_same_results(run, computed_anew, stages=(2,))
     assert not list(run.glob("features*"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a folder to another user needs root")
+def test_a_folder_of_somebody_else_is_neither_used_nor_removed(train, tmp_path):
+    run, disk = tmp_path / "run", tmp_path / "disk"
+    result = train(run=run, feature_cache=disk, max_steps=12, meddle=somebody_elses_folder).ended(0)
+    assert "belongs to somebody else" in result.stderr[0]
+    assert [path.name for path in disk.glob("*/*")] == ["theirs"]
+
+
+def test_a_folder_that_the_user_named_stays(train, tmp_path):
+    run, disk = tmp_path / "run", tmp_path / "disk"
+    disk.mkdir()
+    train(run=run, feature_cache=disk, max_steps=12, meddle=partial(record_filling, tmp_path)).ended(0)
+    assert list(tmp_path.glob("blocks-*")) and disk.exists() and not list(disk.iterdir())
 
 
 def test_nodes_that_share_no_disk_compute_all_for_themselves(train, cached, tmp_path):
