@@ -37,8 +37,9 @@ demo: $(VENV)/use
 	    | mere-ds extract $(DEMO)/run --lang=$$lang || exit 1; done
 	@echo "Look at the run: $(BIN)/tensorboard --logdir=$(DEMO)/run/tensorboard"
 
+# many tests wait for processes that start or must be found hanging: three at a time, a file's own in a row
 test: $(VENV)/test
-	pytest tests
+	pytest tests --numprocesses=3 --dist=loadfile
 
 check: $(VENV)/test
 	ruff check .

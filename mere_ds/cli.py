@@ -3,10 +3,12 @@
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Literal
 
 from mere_ds import flags
 from mere_ds.errors import UserError
+from mere_ds.reproduction.command import reproduce
 from mere_ds.train import train
 
 English = Literal["auto", "small", "mid", "full"]
@@ -136,6 +138,70 @@ def shard(
     )
 
 
+def pretrain_mtmb(
+    tsv_dir: str,
+    *,
+    out: str,
+    encoder: str = "bert-base-multilingual-cased",
+    languages: str = "all",
+    english: English = "auto",
+    cut_marks: CutMarks = "repair",
+    parallel_ids: bool = False,
+    epochs: int = 1,
+    steps: int | None = None,
+    batch_size: int = 32,
+    learning_rate: float = 3e-5,
+    warmup: float = 0.06,
+    weight_decay: float = 0.01,
+    max_length: int = 256,
+    blank: float = 0.7,
+    mask: float = 0.15,
+    seed: int = 0,
+    save_steps: int = 1000,
+    log_every: int = 10,
+    overwrite: bool = False,
+) -> None:
+    """Train an encoder further by Matching the Multilingual Blanks, for --system=MTMB where no hub is at hand.
+
+    Two objectives on the corpus' training files: masked words, and two sentences with the same pair of entities, if
+    possible in two languages, shall have like representations of their relation, entities mostly blanked. OUT is an
+    encoder folder for `mere-ds shard --encoder` and train.py's `--encoder_weights`; to train with shards that are there
+    start from their encoder. The same command again goes on from the last checkpoint, and leaves a finished OUT alone.
+
+    Examples:
+        mere-ds pretrain-mtmb smiler/ --out=mtmb
+        mere-ds pretrain-mtmb smiler/ --out=mtmb --encoder=e5-small --languages=EURO --steps=20000
+        tensorboard --logdir=mtmb/tensorboard
+
+    Args:
+        tsv_dir: Folder with {lang}_corpora_train.tsv.
+        out: Folder for the encoder, tensorboard/ and, while it trains, a checkpoint.
+        encoder: Where to start: a folder or hub name; e5-small; tiny (random weights, for tests).
+        languages: all, EURO, SVO, or a list such as de,fr,ko.
+        english: Which English files, where there are several: small, mid or full.
+        cut_marks: What to do with an entity cut at an abbreviation's dot: repair or reject the row.
+        parallel_ids: Rows of the same id (a language code in front aside: de-12, fr-12) are translations of each other.
+        epochs: How often each sentence is read.
+        steps: Updates, instead of epochs.
+        batch_size: Sentences a step, an even number.
+        learning_rate: Peak learning rate of AdamW; rises over the warm-up, then falls to 0.
+        warmup: Share of the steps in which the rate rises from 0.
+        weight_decay: AdamW's weight decay, on matrices only.
+        max_length: Most tokens of a sentence, special tokens and marks included.
+        blank: Chance that an entity gives way to a blank.
+        mask: Share of the words that are to be guessed.
+        seed: Seed of pairs, blanks, masks, dropout and new weights.
+        save_steps: Updates between two checkpoints.
+        log_every: Steps between two records in TensorBoard.
+        overwrite: Replace what an earlier pretraining left in OUT.
+    """
+    settings = dict(locals())
+    from mere_ds.pretraining.run import pretrain
+    from mere_ds.pretraining.settings import PretrainSettings
+
+    print(json.dumps(pretrain(PretrainSettings(**settings)), indent=2))
+
+
 def evaluate(
     run: str,
     *,
@@ -145,7 +211,10 @@ def evaluate(
     which: Literal["best", "latest"] = "best",
     shard_cache: str | None = None,
 ) -> None:
-    """Score a run's model; writes RUN/evaluation/SPLIT.json and prints it as a table (F1 in percent).
+    """Score a run's model and print a table: F1 in percent, with bootstrap intervals of the triple's.
+
+    Writes RUN/evaluation/test.json (all scores: by language, by label, without no_relation, confusion) and test.jsonl
+    (every sentence with gold and predicted triple), or dev.json and so on; with --k=2 they are called test-k2.
 
     Examples:
         mere-ds evaluate runs/a
@@ -159,10 +228,67 @@ def evaluate(
         which: The best model or the latest.
         shard_cache: Folder that shards from an address are cached in (None: as in training).
     """
-    from mere_ds.evaluation.metrics import format_scores
     from mere_ds.evaluation.run import evaluate_run
+    from mere_ds.evaluation.table import format_scores
 
     print(format_scores(evaluate_run(run, shards, split, k, which, shard_cache)))
+
+
+def compare(
+    run_a: tuple[str, ...],
+    run_b: tuple[str, ...],
+    *,
+    split: Literal["dev", "test"] = "test",
+    k: int | None = None,
+    out: str | None = None,
+) -> None:
+    """Tell whether the triple F1 of run A differs from run B's by more than chance; both must be evaluated.
+
+    Prints for each language, average and pooled the difference, its 95 % interval (paired bootstrap over sentences) and
+    p (paired approximate randomisation). Several runs a side, joined by commas, are seeds, in the same order on both.
+
+    Examples:
+        mere-ds compare runs/mERE runs/mERE-LS-LA
+        mere-ds compare runs/a1,runs/a2,runs/a3 runs/b1,runs/b2,runs/b3 --out=a-b.json
+
+    Args:
+        run_a: Run folder or folders of side A.
+        run_b: Of side B.
+        split: dev or test.
+        k: Compare what mere-ds evaluate --k=K wrote (None: without --k).
+        out: JSON file for the result, seeds' mean and deviation included.
+    """
+    from mere_ds.evaluation.comparison import compare_runs
+    from mere_ds.evaluation.table import format_comparison
+    from mere_ds.training.run_folder import write_json
+
+    result = compare_runs(run_a, run_b, split, k)
+    if out:
+        write_json(Path(out), result)
+    print(format_comparison(result))
+
+
+def report(runs: tuple[str, ...], *, out: str) -> None:
+    """Put runs beside the paper: one HTML page with its tables and figures, and every answer to browse.
+
+    The runs must have been scored by mere-ds evaluate. Those that differ in nothing but the seed share a row; a model a
+    language (--system=mERE-LS-LA --languages=de and so on) are the row MONO. Writes OUT/index.html, which needs no
+    network, its plots as OUT/figures/*.png and as images of TensorBoard, and its tables as OUT/tables.txt, which it
+    prints.
+
+    Examples:
+        mere-ds report runs/a --out=report/
+        mere-ds report runs/mERE-0 runs/mERE-1 runs/mERE-LS-0 runs/mERE-LS-LA-0 --out=report/
+
+    Args:
+        runs: Run folders, with blanks or commas between them.
+        out: Folder for the report.
+    """
+    from mere_ds.evaluation.report.making import make_report
+
+    page = make_report(runs, out)
+    print(page.with_name("tables.txt").read_text(encoding="utf-8"))
+    print(f"Look at it: {page}")
 
 
 def extract(
@@ -220,7 +346,8 @@ def _lines(file: str | None):
         raise UserError(f"{file or 'standard input'} is not UTF-8: {error.reason} at byte {error.start}") from None
 
 
-COMMANDS = {f.__name__: f for f in (inspect, download, synthesize, shard, train, evaluate, extract)}
+_FUNCTIONS = (inspect, download, synthesize, shard, pretrain_mtmb, train, evaluate, compare, report, reproduce, extract)
+COMMANDS = {f.__name__.replace("_", "-"): f for f in _FUNCTIONS}
 
 
 def main() -> None:

@@ -7,14 +7,24 @@ from typing import Literal, get_type_hints
 
 from mere_ds.errors import UserError
 
-System = Literal["mERE", "mERE-LS", "mERE-LS-LA"]
+System = Literal["mERE", "mERE14", "mERE-LS", "mERE-LS-LA", "HERBERTa", "mBERT", "MTMB"]
 
-PRESETS: dict[str, dict[str, bool]] = {
+PRESETS: dict[str, dict[str, bool | str]] = {
     "mERE": {"use_la": True, "use_ls": True},
+    "mERE14": {"use_la": True, "use_ls": True, "routing": "language"},
     "mERE-LS": {"use_la": True, "use_ls": False},
     "mERE-LS-LA": {"use_la": False, "use_ls": False},
+    "HERBERTa": {},
+    "mBERT": {"use_la": False, "use_ls": False, "entity_heads": "states"},
+    "MTMB": {"use_la": False, "use_ls": False, "entity_heads": "states"},
 }
-"""The systems of the paper's Table 2 that are made of the same parts."""
+"""The systems of the paper's Table 2 and Figure 7: what each asks of `MereConfig`; HERBERTa has a config of its own."""
+
+TWO_STAGES = ("mERE", "mERE14", "HERBERTa")
+"""The systems that stage one doesn't finish."""
+
+PUBLISHED_MTMB = "akoksal/MTMB"
+"""MTMB's encoder on the hub."""
 
 POSITIVE = (
     *("batch_size", "accumulation", "concatenate", "concatenate_stage_two", "epochs", "epochs_stage_two", "patience"),
@@ -29,8 +39,9 @@ ONLY_STAGE_TWO = (
     *("submodule_layers", "bottleneck", "top_k", "renormalise_top_k"),
 )
 DECIDES_NOTHING = (
-    *("shards", "run", "deepspeed_config", "stage", "encoder", "batch_size", "accumulation", "overwrite"),
-    *("shard_cache", "shard_cache_gib"),
+    *("shards", "run", "deepspeed_config", "stage", "encoder", "encoder_weights"),
+    *("batch_size", "accumulation", "overwrite"),
+    *("shard_cache", "shard_cache_gib", "stage_one_run"),
     *("feature_cache", "feature_cache_gib", "fused", "log_every", "prefetch", "save_minutes", "save_steps", "keep"),
     *("timeout", "on_nonfinite", "nonfinite_limit"),
 )
@@ -49,14 +60,17 @@ class TrainConfig:
     run: str = knob("Run folder: config, log, checkpoints, tensorboard, metrics.jsonl.")
     deepspeed_config: str = knob("DeepSpeed's JSON: precision, ZeRO stage, optimizer sharding (see ds_configs/).")
     stage: Literal["1", "2", "all"] = knob("Stage one (encoder and LA), two (LS), or both in a row.", "all")
-    system: System = knob("Preset: mERE, mERE-LS (no LS), mERE-LS-LA (neither).", "mERE")
+    system: System = knob("mERE, mERE14 (a sub-module a language), either without parts, or a baseline.", "mERE")
+    languages: str = knob("Languages of the model: all of the shards', EURO, SVO, or a list such as de,fr.", "all")
+    stage_one_run: str | None = knob("Run whose best stage one stage two starts from (None: this run).", None)
     encoder: str | None = knob("Encoder the shards must have been made with; checked, None takes theirs.", None)
+    encoder_weights: str | None = knob("Folder or hub model with weights to start from (None: the encoder's).", None)
 
     batch_size: int = knob("Sentences a rank and micro-step (paper: 16).", 16)
     accumulation: int = knob("Micro-steps a weight update; global batch = batch_size x ranks x accumulation.", 1)
     concatenate: int = knob("s of eq. 4: sentences that LA sees together in stage one; must divide batch_size.", 2)
     concatenate_stage_two: int = knob("The same in stage two.", 1)
-    epochs: int = knob("Epochs of stage one.", 5)
+    epochs: int = knob("Epochs of stage one, and of HERBERTa's second stage.", 5)
     epochs_stage_two: int = knob("Most epochs of stage two.", 8)
     patience: int = knob("Stage two stops after so many epochs without a better dev score.", 2)
     max_steps: int | None = knob("Stop each stage after so many updates (None: no limit).", None)
@@ -116,8 +130,16 @@ class TrainConfig:
             raise UserError("--submodule_layers wants one number above 0 for each sub-module, such as 1,1,1,2,2,2")
         if self.top_k > len(self.submodule_layers):
             raise UserError(f"--top_k={self.top_k} is more than the {len(self.submodule_layers)} sub-modules")
-        if self.stage == "2" and not PRESETS[self.system]["use_ls"]:
+        if self.stage_one_run and self.stage != "2":
+            raise UserError(f"--stage_one_run is for stage two alone, not --stage={self.stage}: pass --stage=2")
+        if self.stage == "2" and self.system not in TWO_STAGES:
             raise UserError(f"{self.system} has no Language-specific Switcher, so no stage two; --stage=1 is all of it")
+        if self.system == "MTMB" and self.encoder_weights is None:
+            object.__setattr__(self, "encoder_weights", PUBLISHED_MTMB)
+
+    def tunes_switcher(self, stage: int) -> bool:
+        """Whether a stage tunes LS; HERBERTa's second one trains an encoder, by the knobs of stage one."""
+        return stage == 2 and self.system != "HERBERTa"
 
     def as_dict(self) -> dict:
         return asdict(self)
@@ -125,7 +147,7 @@ class TrainConfig:
 
 def knobs_of_stage(config: TrainConfig, stage: int) -> dict:
     """The knobs that decide a stage's result, with their values."""
-    free = DECIDES_NOTHING + (ONLY_STAGE_TWO if stage == 1 else ONLY_STAGE_ONE)
+    free = DECIDES_NOTHING + (ONLY_STAGE_ONE if config.tunes_switcher(stage) else ONLY_STAGE_TWO)
     return {f.name: getattr(config, f.name) for f in fields(config) if f.name not in free}
 
 

@@ -38,6 +38,13 @@ def run(component: Callable | dict[str, Callable], argv: list[str], name: str) -
         sys.exit(141)
 
 
+def parse(function: Callable, argv: list[str], name: str) -> dict[str, object]:
+    """The values that a command line gives the parameters of `function`; raises UserError as `run` does for misuse."""
+    parameters = inspect.signature(function).parameters
+    pairs = (word.removeprefix("--").partition("=") for word in _canonical(function, argv, name))
+    return {key: _parser(parameters[key])(text) for key, _, text in pairs}
+
+
 def _checked(component: Callable | dict[str, Callable], argv: list[str], name: str) -> list[str]:
     """The command line in one canonical form: `[command] --flag=value ...`, every value already known to parse."""
     if not isinstance(component, dict):
@@ -61,11 +68,14 @@ def _canonical(function: Callable, argv: list[str], name: str) -> list[str]:
     decorators.SetParseFns(**{p.name: _parser(p) for p in parameters.values()})(function)
     given: dict[str, str] = {}
     positional = [p.name for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    gathers = len(positional) == 1 and typing.get_origin(parameters[positional[0]].annotation) is tuple
     rest = list(argv)
     while rest:
         word = rest.pop(0)
         if len(word) > 1 and word[0] == "-" and not _is_number(word):
             key, value = _flag(word, rest, parameters, name)
+        elif gathers:  # a list that is a command's only argument: RUN RUN is RUN,RUN
+            key, value = positional[0], ",".join(filter(None, (given.pop(positional[0], None), word)))
         else:
             free = [p for p in positional if p not in given]
             if not free:

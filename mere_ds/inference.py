@@ -10,7 +10,8 @@ import torch
 
 from mere_ds.encoders.sources import load_tokenizer
 from mere_ds.errors import UserError
-from mere_ds.model.mere import MereModel
+from mere_ds.model.loading import load_model
+from mere_ds.model.triple import TripleModel
 from mere_ds.shards.encoding import Encoded, SentenceEncoder
 
 BATCH = 32
@@ -22,14 +23,16 @@ LOOKAHEAD = 32
 class Extractor:
     """A trained model with its tokenizer; safe to use for any number of texts."""
 
-    model: MereModel
+    model: TripleModel
     encoder: SentenceEncoder
     device: torch.device
 
     @classmethod
     def load(cls, folder: str | Path, k: int | None = None) -> "Extractor":
         """From a saved model's folder, such as `RUN/checkpoints/stage2/best`; `k` overrides its top-k."""
-        model = MereModel.from_pretrained(folder).eval()
+        model = load_model(folder).eval()
+        if not model.finds_entities:
+            raise UserError(f"{folder}: this model only classifies relations so far: train its stage two (--stage=2)")
         if k is not None:
             check_k(model, k)
             model.config.top_k = k
@@ -103,18 +106,17 @@ class Extractor:
         return answer
 
 
-def check_k(model: MereModel, k: int) -> None:
+def check_k(model: TripleModel, k: int) -> None:
     """Raises UserError for a k that the model's Switcher can't run with."""
-    most = len(model.config.submodule_layers)
+    if getattr(model, "switcher", None) is None:
+        raise UserError(f"--k={k}: this model has no Switcher: leave --k out")
+    most = model.config.most_k
+    if most == 1 != k:
+        raise UserError(f"--k={k}: each sentence goes through its language's sub-module alone, so 1 is wanted")
     if not 1 <= k <= most:
         raise UserError(f"--k={k}: this model's Switcher has {most} sub-modules, so 1 to {most} is wanted")
 
 
 def _span(text: str, encoded: Encoded, first: int, last: int) -> dict:
-    """Characters that tokens `first` to `last` of the sentence cover, without the white space around them."""
-    start, end = int(encoded.offsets[first - 2][0]), int(encoded.offsets[last - 2][1])  # behind [CLS] and [xx]
-    while start < end and text[start].isspace():
-        start += 1
-    while start < end and text[end - 1].isspace():
-        end -= 1
+    start, end = encoded.characters(text, first, last)
     return {"text": text[start:end], "start": start, "end": end}

@@ -17,13 +17,16 @@ def train(**given) -> None:
     """Train mERE: stage one (encoder and Language-universal Aggregator), then stage two (Language-specific Switcher).
 
     Every rank runs this. DeepSpeed's JSON decides precision and ZeRO stage; what it and a flag both say must agree.
-    Stage two starts from the best stage one of the same --run. The same command again goes on where an interrupted
-    training stopped, on any number of ranks. USR1 or TERM to a rank: all save and leave with exit code 85.
+    Stage two starts from the best stage one of the same --run, or of --stage_one_run. The same command again goes on
+    where an interrupted training stopped, on any number of ranks. USR1 or TERM to a rank: all save and leave with exit
+    code 85.
 
     Examples:
         deepspeed mere_ds/train.py --stage=all --shards=shards --run=runs/a --deepspeed_config=ds_configs/cpu.json
         deepspeed --num_gpus=4 mere_ds/train.py --stage=1 --shards=shards --run=runs/b
             --deepspeed_config=ds_configs/v100_fp16_zero2.json --epochs=3 --new_parts_rate=10
+        deepspeed mere_ds/train.py --stage=2 --stage_one_run=runs/b --shards=shards --run=runs/c
+            --deepspeed_config=ds_configs/cpu.json --submodule_layers=1,1,3,3 --top_k=2
         tensorboard --logdir=runs
     """
     config = TrainConfig(**given)

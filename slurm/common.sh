@@ -148,11 +148,22 @@ again() { # CODE: requeue this job, unless it dies again and again
   elif [ "$checkpoint" = "$(newest)" ]; then
     give_up_after "$starts"
   fi
+  requeue "$1"
+}
+
+requeue() { # CODE with which the program ended
+  local job=$SLURM_JOB_ID
+  # the number of an array's last task is also the whole array's
+  [ -z "${SLURM_ARRAY_TASK_ID:-}" ] || job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
   # a job that was cancelled would come back to life, one that Slurm itself requeues is on its way
-  [ "$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%T)" = RUNNING ] || end "$1" "Slurm has ended this job"
+  [ "$(squeue --noheader --jobs="$job" --format=%T)" = RUNNING ] || end "$1" "Slurm has ended this job"
   echo "$SLURM_JOB_NAME: ended with exit code $1, requeued"
   trap - USR1 TERM
-  scontrol requeue "$SLURM_JOB_ID" || end "$1" "this job can't be requeued: submit it again"
+  scontrol requeue "$job" || end "$1" "this job can't be requeued: submit it again"
+}
+
+has_stage_two() { # SYSTEM, empty for the default
+  case $1 in '' | mERE | mERE14 | HERBERTa) ;; *) return 1 ;; esac
 }
 
 submit_next() { # KNOBS...: submit the job that follows this one, once
@@ -160,7 +171,7 @@ submit_next() { # KNOBS...: submit the job that follows this one, once
   # one. What is written down counts as well, so that a job which the user cancelled doesn't come back.
   local name=mere-evaluate words=("$repository/slurm/evaluate.sh" "$run") waiting id options
   [ ! -s "$state/next" ] || return 0
-  if [ "$stage" = 1 ] && [[ $(knob system "$@") != mERE-LS* ]]; then # the others have no stage two
+  if [ "$stage" = 1 ] && has_stage_two "$(knob system "$@")"; then
     name=mere-stage2 words=("$repository/slurm/stage2.sh" "$@")
   fi
   waiting=$(squeue --noheader --name="$name" --format='%i %E') || return 1

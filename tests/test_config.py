@@ -2,7 +2,7 @@
 
 import pytest
 
-from mere_ds.config import TrainConfig, takes_knobs
+from mere_ds.config import PRESETS, TrainConfig, knobs_of_stage, takes_knobs
 from mere_ds.errors import UserError
 
 NEEDED = {"shards": "s", "run": "r", "deepspeed_config": "d"}
@@ -25,11 +25,27 @@ def test_defaults_are_those_of_section_4_2():
         ({"submodule_layers": (1, 0)}, "submodule_layers"),
         ({"warmup": 1.0}, "share"),
         ({"stage": "2", "system": "mERE-LS"}, "no Language-specific Switcher"),
+        ({"stage": "2", "system": "mBERT"}, "mBERT has no Language-specific Switcher"),
+        ({"stage": "1", "stage_one_run": "other"}, "for stage two alone, not --stage=1"),
+        ({"stage_one_run": "other"}, "for stage two alone, not --stage=all"),
     ],
 )
 def test_impossible_knobs_are_refused(knobs, says):
     with pytest.raises(UserError, match=says):
         TrainConfig(**NEEDED, **knobs)
+
+
+def test_mtmb_alone_starts_from_published_weights_and_may_start_from_others():
+    told = {system: TrainConfig(**NEEDED, system=system).encoder_weights for system in PRESETS}
+    assert {system for system, weights in told.items() if weights} == {"MTMB"} and told["MTMB"] == "akoksal/MTMB"
+    assert TrainConfig(**NEEDED, system="MTMB", encoder_weights="mine").encoder_weights == "mine"
+
+
+def test_both_of_herberta_s_stages_follow_the_knobs_of_stage_one():
+    mere, herberta = (TrainConfig(**NEEDED, system=system) for system in ("mERE", "HERBERTa"))
+    assert [c.tunes_switcher(stage) for c in (mere, herberta) for stage in (1, 2)] == [False, True, False, False]
+    assert "epochs" in knobs_of_stage(herberta, 2) and "epochs" not in knobs_of_stage(mere, 2)
+    assert not {"epochs_stage_two", "patience", "bottleneck"} & set(knobs_of_stage(herberta, 2))
 
 
 def test_every_knob_is_a_flag_with_help():

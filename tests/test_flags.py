@@ -5,6 +5,7 @@ from typing import Literal
 import pytest
 
 from mere_ds import flags
+from mere_ds.errors import UserError
 
 
 class Recorder:
@@ -114,3 +115,30 @@ def test_user_errors_of_the_command_itself_end_the_same_way(capsys):
         flags.run({"fail": fail}, ["fail"], "mere-ds")
     assert stop.value.code == 2
     assert capsys.readouterr().err == "mere-ds: the disk is full; free some\n"
+
+
+def test_a_list_that_is_the_only_argument_takes_all_words(capsys):
+    seen = []
+
+    def report(runs: tuple[str, ...], *, out: str) -> None:
+        """Report.
+
+        Args:
+            runs: Which.
+        """
+        seen.append((runs, out))
+
+    for argv in (["a", "b,c", "--out=x", "d"], ["--runs=a,b,c", "--out=x", "d"], ["a", "--out=x"]):
+        flags.run({"report": report}, ["report", *argv], "mere-ds")
+    assert seen == [(("a", "b", "c", "d"), "x")] * 2 + [(("a",), "x")]
+    with pytest.raises(SystemExit) as ended:
+        flags.run({"report": report}, ["report", "--out=x"], "mere-ds")
+    assert ended.value.code == 2 and "RUNS is missing" in capsys.readouterr().err
+
+
+def test_parse_gives_typed_values_of_what_was_typed():
+    command = Recorder().commands["shard"]
+    given = flags.parse(command, ["a", "--out=b=c", "--layers=3,4", "--noquirks", "--length", "None"], "shard")
+    assert given == {"tsv_dir": "a", "out": "b=c", "layers": (3, 4), "quirks": False, "length": None}
+    with pytest.raises(UserError, match="did you mean layers"):
+        flags.parse(command, ["a", "b", "--layer=3"], "shard")

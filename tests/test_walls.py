@@ -16,14 +16,42 @@ MAY_IMPORT = {
     "shards": {"errors", "corpus", "encoders"},
     "model": {"errors", "fused"},
     "fused": set(),
-    "evaluation": {"errors", "encoders", "shards", "model", "inference", "training.run_folder"},
+    "evaluation": {
+        *("errors", "config", "corpus.languages", "encoders", "shards", "model", "inference", "training.run_folder")
+    },
     "inference": {"errors", "encoders", "shards", "model"},
-    "training": {"errors", "config", "encoders", "shards", "fused", "model", "evaluation"},
+    "training": {"errors", "config", "corpus.languages", "encoders", "shards", "fused", "model", "evaluation"},
+    "pretraining": {"errors", "corpus", "encoders", "model.precision", "training.run_folder"},
     "train": {"flags", "config", "training"},
-    "cli": {"errors", "flags", "train", "corpus", "shards", "evaluation", "inference", "training.run_folder"},
+    "reproduction": {
+        "errors",
+        "config",
+        "flags",
+        "corpus.languages",
+        "encoders",
+        "shards",
+        "evaluation",
+        "train",
+        *(f"training.{module}" for module in ("checkpoint", "resume", "run_folder", "stop")),
+    },
+    "cli": {
+        "errors",
+        "flags",
+        "train",
+        "corpus",
+        "shards",
+        "pretraining",
+        "evaluation",
+        "reproduction.command",
+        "inference",
+        "training.run_folder",
+    },
 }
 
-ONLY_IN = {"deepspeed": {"training"}, "webdataset": {"shards"}, "fire": {"flags"}, "py7zr": {"corpus"}}
+ONLY_IN = {
+    **{"deepspeed": {"training"}, "webdataset": {"shards"}, "fire": {"flags"}, "py7zr": {"corpus"}},
+    "matplotlib": {"evaluation"},
+}
 
 
 def imports():

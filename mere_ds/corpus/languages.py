@@ -30,8 +30,7 @@ def parse_languages(languages: str | Sequence[str]) -> str | list[str]:
     Takes `"de,fr"` as well as `["de", "fr"]`; case does not matter. Returns `"all"` or the codes in the order of
     `sort_languages`. Raises UserError for an empty choice, a malformed code or a language that is named twice.
     """
-    parts = languages.split(",") if isinstance(languages, str) else [str(part) for part in languages]
-    parts = [part.strip() for part in parts]
+    parts = _parts(languages)
     if [part.lower() for part in parts] == ["all"]:
         return "all"
     codes: list[str] = []
@@ -43,6 +42,28 @@ def parse_languages(languages: str | Sequence[str]) -> str | list[str]:
     if twice:
         raise UserError(f"--languages names {', '.join(twice)} more than once: name each language once")
     return sort_languages(codes)
+
+
+def choose_languages(languages: str | Sequence[str], there: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Those of the languages `there` that a choice takes, in their order, and what its groups lack.
+
+    `languages` is what `parse_languages` takes. A group takes what is there of it; a code must be there. Raises
+    UserError for a code that isn't, and where nothing is left.
+    """
+    wanted = parse_languages(languages)
+    if wanted == "all":
+        return list(there), []
+    lacking = [code for code in wanted if code not in there]
+    named = {part.lower() for part in _parts(languages)}
+    if named & set(lacking) or lacking == wanted:
+        absent = [code for code in lacking if code in named] or lacking
+        raise UserError(f"--languages: the shards hold no {', '.join(absent)}, but {', '.join(there)}")
+    return [code for code in there if code in wanted], lacking
+
+
+def _parts(languages: str | Sequence[str]) -> list[str]:
+    parts = languages.split(",") if isinstance(languages, str) else languages
+    return [str(part).strip() for part in parts]
 
 
 def _code(part: str) -> str:

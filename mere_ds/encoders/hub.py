@@ -18,10 +18,11 @@ CHOICES = (
 )
 
 
-def fetch(name: str, patterns: list[str], revision: str | None = None) -> Path:
+def fetch(name: str, patterns: list[str], revision: str | None = None, advice: str = CHOICES) -> Path:
     """The local folder with those of a hub model's top-level files that match; its name is the commit.
 
-    If the hub doesn't answer within seconds, or with HF_HUB_OFFLINE=1, the cache serves. UserError if neither has it.
+    If the hub doesn't answer within seconds, or with HF_HUB_OFFLINE=1, the cache serves. UserError if neither has it,
+    with `advice` what to do.
     """
     unanswered: Exception | None = None
     try:
@@ -39,18 +40,18 @@ def fetch(name: str, patterns: list[str], revision: str | None = None) -> Path:
     except Exception as error:
         reason = first_line(unanswered or error).rstrip(".")
         raise UserError(
-            f"encoder {name!r} is no folder here and the hub doesn't give it ({reason}): {CHOICES}"
+            f"encoder {name!r} is no folder here and the hub doesn't give it ({reason}): {advice}"
         ) from error
     return Path(folder)
 
 
-def fetch_weights(name: str, revision: str | None) -> Path:
+def fetch_weights(name: str, revision: str | None, advice: str = CHOICES) -> Path:
     """The local folder with a hub model's configuration and weights: safetensors or, only without these, `.bin`."""
     for pattern in WEIGHTS:
-        folder = fetch(name, [pattern, *SMALL_FILES], revision)
+        folder = fetch(name, [pattern, *SMALL_FILES], revision, advice)
         if has_any(folder, [pattern]):
             return folder
-    raise UserError(f"encoder {name!r} has no weights ({' or '.join(WEIGHTS)}) on the hub or in its cache: {CHOICES}")
+    raise UserError(f"encoder {name!r} has no weights ({' or '.join(WEIGHTS)}) on the hub or in its cache: {advice}")
 
 
 def has_any(folder: Path, patterns: Iterable[str]) -> bool:

@@ -1,10 +1,11 @@
 """Where an encoder comes from: `tiny`, `e5-small`, a folder, or a name on the hub.
 
 `build_encoder` makes a folder with the configuration and the tokenizer, language symbols included, that shards and
-checkpoints carry with them; `load_encoder` makes the model.
+checkpoints carry with them; `load_encoder` makes the model, from its own weights or from others of the same words.
 """
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,7 +45,14 @@ __all__ = [
     "language_symbol",
     "load_encoder",
     "load_tokenizer",
+    "locate_weights",
+    "weights_digest",
 ]
+
+_ADVICE = (
+    "give a folder with config.json and model.safetensors, or a model that the hub has; for MTMB, make one with "
+    "`mere-ds pretrain-mtmb` and pass its folder"
+)
 
 
 @dataclass(frozen=True)
@@ -142,13 +150,29 @@ def build_encoder(
     )
 
 
-def load_encoder(folder: Path, info: EncoderInfo, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+def load_encoder(
+    folder: Path, info: EncoderInfo, dtype: torch.dtype = torch.float32, weights: Path | None = None
+) -> PreTrainedModel:
     """The encoder that `build_encoder` described, from `folder` or from its source, embeddings of new tokens included.
 
     What the weights lack of a pooler, and the new tokens' embeddings, are drawn from `info.seed`: always the same.
-    Attention is PyTorch's scaled_dot_product_attention wherever the architecture has it. UserError if the weights
-    can't be had, or if more than a pooler is missing in them.
+    `weights` is a folder (see `locate_weights`) of other weights to take; of the language symbols, which they need not
+    have, only those that their tokenizer knows. Attention is PyTorch's scaled_dot_product_attention wherever the
+    architecture has it. UserError if the weights can't be had, if more than a pooler is missing in them, or if they
+    are of another architecture, width or vocabulary.
     """
+    with _quiet(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(info.seed)
+        if weights is not None:
+            return _load_others(folder, info, dtype, weights)
+        model = _load(_own_weights(folder, info), dtype)
+        if not info.weights_in_folder:
+            _add_rows(model, info)
+    return model
+
+
+def _own_weights(folder: Path, info: EncoderInfo) -> Path:
+    """The folder of the weights that belong to the encoder in `folder`."""
     if info.weights_in_folder:
         path = Path(folder)
     elif info.kind == "hub":
@@ -157,20 +181,91 @@ def load_encoder(folder: Path, info: EncoderInfo, dtype: torch.dtype = torch.flo
         path = Path(info.source)
     if not hub.has_any(path, hub.WEIGHTS):
         raise UserError(f"there are no weights in {path}: put the encoder's {' or '.join(hub.WEIGHTS)} there")
-    with _quiet(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(info.seed)
-        try:
-            model, report = AutoModel.from_pretrained(
-                path, dtype=dtype, trust_remote_code=False, local_files_only=True, output_loading_info=True
-            )
-        except Exception as error:  # of many kinds: a damaged file, other shapes, an unknown architecture
-            raise UserError(f"the encoder in {path} can't be loaded: {first_line(error)}") from error
-        missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
-        if missing:
-            raise UserError(f"the weights in {path} lack {len(missing)} tensors, such as {missing[0]}: get them anew")
-        if not info.weights_in_folder:
-            _add_rows(model, info)
+    return path
+
+
+def locate_weights(source: str) -> Path:
+    """The local folder of weights that training is to start from: `source` itself or a hub model's files.
+
+    A folder must hold safetensors. UserError where there are none, with what to do.
+    """
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        return hub.fetch_weights(source, None, _ADVICE)
+    if not (folder / "config.json").is_file() or not hub.has_any(folder, hub.WEIGHTS[:1]):
+        raise UserError(f"there is no config.json and {hub.WEIGHTS[0]} in {folder}: {_ADVICE}")
+    return folder.resolve()
+
+
+def weights_digest(folder: Path) -> str:
+    """sha256 (hex) of the files in a folder of `locate_weights` that decide what is loaded."""
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in ("config.json", *hub.WEIGHTS) for path in folder.glob(pattern)):
+        digest.update(f"{path.name} {path.stat().st_size} ".encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _load(path: Path, dtype: torch.dtype) -> PreTrainedModel:
+    """The model in a folder, where only a pooler may be missing; UserError otherwise."""
+    try:
+        model, report = AutoModel.from_pretrained(
+            path, dtype=dtype, trust_remote_code=False, local_files_only=True, output_loading_info=True
+        )
+    except Exception as error:  # of many kinds: a damaged file, other shapes, an unknown architecture
+        raise UserError(f"the encoder in {path} can't be loaded: {first_line(error)}") from error
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
+    if missing:
+        raise UserError(f"the weights in {path} lack {len(missing)} tensors, such as {missing[0]}: get them anew")
     return model
+
+
+def _load_others(folder: Path, info: EncoderInfo, dtype: torch.dtype, weights: Path) -> PreTrainedModel:
+    """The encoder with `weights`, its word embeddings in the order of the tokenizer in `folder`."""
+    model = _load(weights, dtype)
+    wanted = AutoConfig.from_pretrained(folder, local_files_only=True)
+    for name in ("model_type", "hidden_size", "max_position_embeddings"):
+        ours, theirs = getattr(wanted, name, None), getattr(model.config, name, None)
+        if ours != theirs:
+            raise UserError(
+                f"{weights} has {name} = {theirs}, the shards' encoder {info.source} {ours}: give weights of that "
+                "encoder, or run mere-ds shard with this one"
+            )
+    theirs_VD = model.get_input_embeddings().weight.detach().clone()
+    words = min(info.new_token_ids, default=info.vocab_size)
+    symbols = _known_symbols(weights, folder, info, words, len(theirs_VD))
+    model.resize_token_embeddings(words, mean_resizing=False)
+    _add_rows(model, info)
+    with torch.no_grad():
+        embeddings_VD = model.get_input_embeddings().weight
+        if info.weights_in_folder:
+            own = load_encoder(folder, info, dtype).get_input_embeddings()
+            embeddings_VD[info.new_token_ids] = own.weight[info.new_token_ids]
+        embeddings_VD[list(symbols)] = theirs_VD[list(symbols.values())]
+    return model
+
+
+def _known_symbols(weights: Path, folder: Path, info: EncoderInfo, words: int, rows: int) -> dict[int, int]:
+    """{row: row in `weights`} of the new tokens that these have too; UserError unless their first `words` are ours."""
+    alien = UserError(
+        f"the weights in {weights} have another vocabulary than the shards' encoder {info.source}: give weights of "
+        "that encoder, or run mere-ds shard with this one"
+    )
+    if not hub.has_any(weights, hub.VOCABULARIES):  # then only the number of rows can tell
+        if rows not in (words, info.vocab_size):
+            raise alien
+        return {}
+    try:
+        theirs = AutoTokenizer.from_pretrained(weights, trust_remote_code=False, local_files_only=True).get_vocab()
+    except Exception as error:  # as in `_read`
+        raise UserError(f"the tokenizer in {weights} can't be read: {first_line(error)}") from error
+    ours = load_tokenizer(folder).get_vocab()
+    if rows < words or any(theirs.get(token) != row for token, row in ours.items() if row < words):
+        raise alien
+    new = set(info.new_token_ids)
+    return {row: theirs[token] for token, row in ours.items() if row in new and theirs.get(token, rows) < rows}
 
 
 def _add_rows(model: PreTrainedModel, info: EncoderInfo) -> None:

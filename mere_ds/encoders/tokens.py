@@ -69,16 +69,20 @@ def _shield(backend: Tokenizer, unknown: str | None) -> None:
     every other text's pieces as they were.
     """
     special = {token.content: i for i, token in backend.get_added_tokens_decoder().items() if token.special}
+    harmful = {i for token, i in special.items() if token != unknown}
+
+    def spelt(token: str) -> bool:
+        return bool(harmful.intersection(backend.encode(token, add_special_tokens=False).ids))
+
+    backend.encode_special_tokens = True
     pieces = sorted(token for token in special if len(token) > 1 and backend.model.token_to_id(token) is not None)
-    if pieces and isinstance(backend.model, models.Unigram):
+    if any(map(spelt, pieces)) and isinstance(backend.model, models.Unigram):
         cut = Regex("|".join(f"{re.escape(token[0])}(?={re.escape(token[1:])})" for token in pieces))
         steps = [backend.pre_tokenizer] if backend.pre_tokenizer else []
         steps.append(pre_tokenizers.Split(cut, "merged_with_previous"))
         backend.pre_tokenizer = pre_tokenizers.Sequence(steps)
-    backend.encode_special_tokens = True
-    harmful = {i for token, i in special.items() if token != unknown}
     for token in special:
-        if harmful.intersection(backend.encode(token, add_special_tokens=False).ids):
+        if spelt(token):
             raise UserError(f"this encoder's tokenizer takes {token!r} in a text for a special token: choose another")
 
 

@@ -3,12 +3,14 @@
 Shapes: V old rows, A added rows, D the hidden size.
 """
 
+import os
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from transformers import PretrainedConfig
 
+WEIGHTS = "model.safetensors"
 NOISE = 0.1  # of the old rows' standard deviation: new tokens start alike, near the middle, but not equal
 
 
@@ -22,4 +24,12 @@ def new_rows(old_VD: torch.Tensor, count: int, seed: int) -> torch.Tensor:
 def save_model(folder: Path, config: PretrainedConfig, state: dict[str, torch.Tensor]) -> None:
     """Writes config.json and model.safetensors as AutoModel.from_pretrained reads them."""
     config.save_pretrained(folder)
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    share(folder / WEIGHTS)
+
+
+def share(file: Path) -> None:
+    """Let others read a file that safetensors wrote for its owner alone, as far as the user's umask does."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    file.chmod(0o666 & ~umask)

@@ -1,11 +1,15 @@
-"""Run a model over a split of the shards and score it."""
+"""Run a model over a split of the shards and count what is right.
 
-from collections.abc import Callable
+Shape suffixes: B sentences, N languages, C columns of a count table (`metrics.COLUMNS`), Q metrics (`METRICS`).
+"""
+
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.distributed as dist
 
-from mere_ds.evaluation.metrics import COLUMNS, count_right, scores
+from mere_ds.evaluation.metrics import COLUMNS, scores
+from mere_ds.model.triple import MereOutput
 from mere_ds.shards.batch import Batch
 from mere_ds.shards.features import FeatureStore
 from mere_ds.shards.manifest import Manifest
@@ -23,14 +27,32 @@ def score_split(
     rank: int = 0,
     ranks: int = 1,
     k: int | None = None,
-    on_batch: Callable[[Batch, object], None] | None = None,
     features: FeatureStore | None = None,
 ) -> dict:
     """Scores (see `metrics.scores`) of `forward`, a MereModel or the engine around one, on all of a split.
 
-    Every rank takes its share and makes the same number of calls; the counts are summed over ranks. `on_batch` is
-    shown each batch with its predictions. `features` are the split's, where the model need not compute them.
+    Every rank takes its share and makes the same number of calls; the counts are summed over ranks. `features` are the
+    split's, where the model need not compute them.
     """
+    counts_NC = torch.zeros(len(manifest.languages), len(COLUMNS), dtype=torch.int64, device=device)
+    for batch, output in predictions(forward, manifest, split, device, rank, ranks, k, features):
+        counts_NC += count_right(batch, output.relation_B, output.positions_B4, len(manifest.languages))
+    if ranks > 1:
+        dist.all_reduce(counts_NC)
+    return scores(counts_NC.cpu().numpy(), manifest.languages, manifest.missed_test if split == "test" else None)
+
+
+def predictions(
+    forward: Callable,
+    manifest: Manifest,
+    split: str,
+    device: torch.device,
+    rank: int = 0,
+    ranks: int = 1,
+    k: int | None = None,
+    features: FeatureStore | None = None,
+) -> Iterator[tuple[Batch, MereOutput]]:
+    """Each batch of a rank's share of a split with its predictions, both on `device`; arguments as in `score_split`."""
     plan = EpochPlan(
         manifest.lengths(split),
         manifest.language_ids(split),
@@ -38,15 +60,28 @@ def score_split(
         global_batch=EVALUATION_BATCH * ranks,
         shuffle=False,
     )
-    counts_NC = torch.zeros(len(manifest.languages), len(COLUMNS), dtype=torch.int64, device=device)
     reader = ShardReader(manifest, split, plan, rank, ranks, micro=EVALUATION_BATCH, features=features)
     with torch.no_grad(), reader:
         for batch in reader:
             batch = batch.to(device)
-            output = forward(batch.token_ids_BM, batch.mask_BM, batch.languages_B, k=k, features=batch.features)
-            counts_NC += count_right(batch, output.relation_B, output.positions_B4, len(manifest.languages))
-            if on_batch:
-                on_batch(batch, output)
-    if ranks > 1:
-        dist.all_reduce(counts_NC)
-    return scores(counts_NC, manifest.languages, manifest.missed_test if split == "test" else None)
+            yield batch, forward(batch.token_ids_BM, batch.mask_BM, batch.languages_B, k=k, features=batch.features)
+
+
+def right_answers(batch: Batch, relation_B: torch.Tensor, positions_B4: torch.Tensor) -> torch.Tensor:
+    """Which of `METRICS` each sentence's prediction gets right: bool, (B, Q). A gold span that was cut off (-1) never
+    is."""
+    same_B4 = (positions_B4 == batch.positions_B4) & (batch.positions_B4 >= 0)
+    relation_B = relation_B == batch.labels_B
+    head_B, tail_B = same_B4[:, :2].all(1), same_B4[:, 2:].all(1)
+    pair_B = head_B & tail_B
+    triple_B = pair_B & relation_B
+    return torch.stack([relation_B, pair_B, head_B, tail_B, triple_B, triple_B & batch.exact_B2.all(1)], dim=1)
+
+
+def count_right(batch: Batch, relation_B: torch.Tensor, positions_B4: torch.Tensor, languages: int) -> torch.Tensor:
+    """Count a batch's sentences, predictions and right answers by language: int64, (N, C). Fillers don't count."""
+    right_BQ = right_answers(batch, relation_B, positions_B4)
+    table_BC = torch.cat([torch.ones_like(right_BQ[:, :2]), right_BQ], dim=1)
+    real_B = batch.weights_B > 0
+    counts_NC = torch.zeros(languages, len(COLUMNS), dtype=torch.int64, device=table_BC.device)
+    return counts_NC.index_add_(0, batch.languages_B[real_B], table_BC[real_B].long())

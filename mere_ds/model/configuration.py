@@ -1,4 +1,4 @@
-"""What a mERE model is made of, saved beside its weights as config.json."""
+"""What a model is made of, saved beside its weights as config.json."""
 
 from dataclasses import field
 from typing import Any
@@ -8,16 +8,16 @@ from transformers import AutoConfig, PreTrainedConfig
 from mere_ds.errors import UserError
 
 POOLERS = ("auto", "encoder", "new")
+ROUTINGS = ("learned", "language")
+ENTITY_HEADS = ("relation", "states")
 
 
-class MereConfig(PreTrainedConfig):
-    """Every choice of a mERE model; the defaults are the paper's (section 4.2).
+class TripleConfig(PreTrainedConfig):
+    """What every model needs that finds a relation and its two entities.
 
-    Shapes are of N languages, U relation labels and T sub-modules; the first four fields have to be given. Raises
-    UserError for values that don't fit together.
+    Shapes are of N languages and U relation labels; the first four fields have to be given. Raises UserError for
+    values that don't fit together.
     """
-
-    model_type = "mere"
 
     languages: list[str] = field(default_factory=list)
     """N language codes; `languages_B` of a batch are indices into them."""
@@ -28,25 +28,13 @@ class MereConfig(PreTrainedConfig):
     language_token_ids: list[int] = field(default_factory=list)
     """N token ids of the language symbols `[xx]`, in the order of `languages`."""
     encoder_config: dict[str, Any] = field(default_factory=dict)
-    """The encoder's own config with its `model_type`; `MereModel.from_encoder` fills it in."""
+    """The encoder's own config with its `model_type`; `TripleModel.from_encoder` fills it in."""
     pooler: str = "auto"
     """h_p of eq. 3: "encoder" (its own pooler), "new" (dense + tanh on the first token) or "auto" (its own if any)."""
     max_length: int = 256
     """Tokens of a sentence, the special ones included; kept for whoever tokenises, not enforced by the model."""
-    use_la: bool = True
-    """Whether there is a language-universal aggregator (eq. 4)."""
-    la_residual: bool = True
-    """Residual and LayerNorm around eq. 4; False is eq. 4 as printed."""
-    use_ls: bool = True
-    """Whether there is a language-specific switcher (eq. 5-8), made, trained and run in stage two."""
-    submodule_layers: list[int] = field(default_factory=lambda: [1, 1, 1, 2, 2, 2])
-    """Layers of eq. 7 in each of the T sub-modules."""
-    bottleneck: int = 1024
-    """b of eq. 7."""
-    top_k: int = 3
-    """Sub-modules that a language uses in prediction; training uses all T."""
-    renormalise_top_k: bool = True
-    """Whether the k largest f_t are scaled to sum to 1."""
+    top_k: int = 1
+    """Sub-modules that a sentence goes through in prediction, where the model has them."""
     alpha: float = 2.0
     """Weight of the entity losses in eq. 12."""
     beta: float = 1.0
@@ -54,7 +42,7 @@ class MereConfig(PreTrainedConfig):
     ordered_spans: bool = True
     """Whether a decoded span has start <= end; False takes start and end by independent argmax."""
     stage: int = 1
-    """1: everything but the switcher trains; 2: the switcher and the output layers on a frozen encoder."""
+    """1 or 2, the stage of training; each model says what it has and trains in it."""
     initializer_range: float = 0.02
     """Standard deviation of new weights."""
 
@@ -63,6 +51,11 @@ class MereConfig(PreTrainedConfig):
         for fits, advice in self._requirements():
             if not fits:
                 raise UserError(f"model configuration: {advice}")
+
+    @property
+    def most_k(self) -> int:
+        """What `top_k` may be at most."""
+        return 1
 
     def to_diff_dict(self) -> dict[str, Any]:
         """What is saved: also values equal to the defaults, which may change later, but no path of this machine."""
@@ -76,7 +69,7 @@ class MereConfig(PreTrainedConfig):
 
     def _requirements(self):
         """(whether it holds, what to do) of every rule."""
-        N, U, T = len(self.languages), len(self.labels), len(self.submodule_layers)
+        N, U = len(self.languages), len(self.labels)
         yield 0 < N == len(set(self.languages)), "languages must be given, each once"
         yield 0 < U == len(set(self.labels)), "labels must be given, each once"
         yield (
@@ -90,12 +83,70 @@ class MereConfig(PreTrainedConfig):
         )
         yield self.pooler in POOLERS, f"pooler must be one of {', '.join(POOLERS)}, not {self.pooler!r}"
         yield self.max_length >= 4, "max_length must be at least 4: [CLS], the language symbol, one word token, [SEP]"
-        yield T > 0 and min(self.submodule_layers) > 0, "submodule_layers must hold a positive number per sub-module"
-        yield self.bottleneck > 0, "bottleneck must be positive"
-        yield 1 <= self.top_k <= T, f"top_k must be between 1 and the number of sub-modules {T}, not {self.top_k}"
+        yield 1 <= self.top_k <= self.most_k, f"top_k must be between 1 and {self.most_k}, not {self.top_k}"
         yield min(self.alpha, self.beta) >= 0, "alpha and beta must not be negative"
         yield self.stage in (1, 2), f"stage must be 1 or 2, not {self.stage}"
+
+
+class MereConfig(TripleConfig):
+    """Every choice of a mERE model of T sub-modules, or of one without its parts; the defaults are the paper's
+    (section 4.2)."""
+
+    model_type = "mere"
+
+    use_la: bool = True
+    """Whether there is a language-universal aggregator (eq. 4)."""
+    la_residual: bool = True
+    """Residual and LayerNorm around eq. 4; False is eq. 4 as printed."""
+    use_ls: bool = True
+    """Whether there is a language-specific switcher (eq. 5-8), made, trained and run in stage two."""
+    routing: str = "learned"
+    """Who chooses a sentence's sub-modules: "learned" (the router of eq. 5) or "language" (mERE14: one sub-module a
+    language, all as deep as the deepest of `submodule_layers`, and `top_k` is 1)."""
+    submodule_layers: list[int] = field(default_factory=lambda: [1, 1, 1, 2, 2, 2])
+    """Layers of eq. 7 in each of the T sub-modules."""
+    bottleneck: int = 1024
+    """b of eq. 7."""
+    top_k: int = 3
+    """Sub-modules that a language uses in prediction; training uses all T."""
+    renormalise_top_k: bool = True
+    """Whether the k largest f_t are scaled to sum to 1."""
+    entity_heads: str = "relation"
+    """What tells where entities start and end: "relation" (eq. 9) or "states" (a linear map of each token alone)."""
+    stage: int = 1
+    """1: everything but the switcher trains; 2: the switcher and the output layers on a frozen encoder."""
+
+    def __post_init__(self, **kwargs):
+        if self.routing == "language":
+            self.submodule_layers = [max(self.submodule_layers, default=0)] * len(self.languages)
+            self.top_k = 1
+        super().__post_init__(**kwargs)
+
+    @property
+    def most_k(self) -> int:
+        return 1 if self.routing == "language" else len(self.submodule_layers)
+
+    def _requirements(self):
+        layers = self.submodule_layers
+        yield layers and min(layers) > 0, "submodule_layers must hold a positive number per sub-module"
+        yield from super()._requirements()
+        yield self.routing in ROUTINGS, f"routing must be one of {', '.join(ROUTINGS)}, not {self.routing!r}"
+        yield self.bottleneck > 0, "bottleneck must be positive"
+        yield (
+            self.entity_heads in ENTITY_HEADS,
+            f"entity_heads must be one of {', '.join(ENTITY_HEADS)}, not {self.entity_heads!r}",
+        )
         yield self.stage == 1 or self.use_ls, "stage 2 trains the switcher: it needs use_ls"
 
 
-AutoConfig.register(MereConfig.model_type, MereConfig)
+class HerbertaConfig(TripleConfig):
+    """HERBERTa: two encoders, one after the other (see `HerbertaModel`)."""
+
+    model_type = "herberta"
+
+    stage: int = 1
+    """1: the first encoder and the relation classifier; 2: the second encoder, which is made then."""
+
+
+for kind in (MereConfig, HerbertaConfig):
+    AutoConfig.register(kind.model_type, kind)

@@ -26,7 +26,7 @@ class CrossLingualEncoder(nn.Module):
         if has_own and self.pooler_kind == "new":
             model.pooler = None  # its parameters would never get a gradient
         self.model = model
-        D = model.config.hidden_size
+        self.hidden_size = D = model.config.hidden_size
         self.pooler = nn.Linear(D, D) if self.pooler_kind == "new" else None
 
     def forward(self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

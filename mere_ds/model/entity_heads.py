@@ -1,4 +1,4 @@
-"""Equation 9: where the two entities start and end, given the relation.
+"""Where the two entities start and end: given the relation (equation 9), or by the tokens alone.
 
 Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size, U relation labels,
 4 positions y in the order hs, he, ts, te.
@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import embedding
 
 from mere_ds.fused.position_logits import position_logits
-from mere_ds.model.precision import MASKED
+from mere_ds.model.precision import MASKED, at_least_fp32
 
 FIRST_WORD = 2
 """Position of a sentence's first word token: `[CLS]` and the language symbol come before."""
@@ -41,5 +41,21 @@ class EntityHeads(nn.Module):
         every_U = torch.arange(self.relations.num_embeddings, device=h_BMD.device)
         # gathered by `embedding`, for the gradient of indexing is not the same bits every time
         relation_B4D = embedding(labels_B, self.relation_half(self.relations(every_U))).view(B, 4, D)
-        logits_BM4 = position_logits(token_BM4D, relation_B4D, self.index_4D)
-        return logits_BM4.masked_fill(~word_tokens(mask_BM).unsqueeze(-1), MASKED)
+        return _of_words(position_logits(token_BM4D, relation_B4D, self.index_4D), mask_BM)
+
+
+class StateHeads(nn.Module):
+    """A linear map of each token's state to the four logits. It has no bias, for a softmax over tokens knows none."""
+
+    def __init__(self, hidden_size: int):
+        super().__init__()
+        self.positions = nn.Linear(hidden_size, 4, bias=False)
+
+    def forward(self, h_BMD: torch.Tensor, mask_BM: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
+        """As `EntityHeads.forward`, but whatever the relation."""
+        return _of_words(self.positions(h_BMD), mask_BM)
+
+
+def _of_words(logits_BM4: torch.Tensor, mask_BM: torch.Tensor) -> torch.Tensor:
+    """The logits in fp32, `MASKED` on every token that is no word."""
+    return at_least_fp32(logits_BM4).masked_fill(~word_tokens(mask_BM).unsqueeze(-1), MASKED)

@@ -1,4 +1,4 @@
-"""Equations 5 to 8: the language-specific switcher (LS).
+"""Equations 5 to 8: the language-specific switcher (LS), and mERE14's without a router.
 
 Shape suffixes: N languages, T sub-modules, G of them in a group, B sentences, M tokens of a sentence (padded),
 R = B * M rows, D hidden size, b bottleneck; 1 in G's place where all share an input.
@@ -59,8 +59,8 @@ class SubModuleLayer(nn.Module):
             return refine(x, *weights, f, onto_BMD)
         f = [None] * len(x) if f is None else f
         return [
-            refine(x_g, *(weight[g : g + 1] for weight in weights), f_g)
-            for g, (x_g, f_g) in enumerate(zip(x, f, strict=True))
+            refine(x_g, *own, f_g)  # split, for its gradient is put together in one pass; that of indexing is not
+            for x_g, f_g, *own in zip(x, f, *(weight.split(1) for weight in weights), strict=True)
         ]
 
 
@@ -145,3 +145,27 @@ class Switcher(nn.Module):
         for rows, share in zip(sentences, last(x, f), strict=True):
             mixed_BMD = mixed_BMD.index_add(0, rows, share.to(mixed_BMD.dtype))
         return mixed_BMD
+
+
+class LanguageSwitcher(nn.Module):
+    """mERE14 (section 4.6): a sub-module of `depth` layers for each language, which its sentences go through alone."""
+
+    def __init__(self, languages: int, hidden_size: int, bottleneck: int, depth: int):
+        super().__init__()
+        self.languages = languages
+        self.layers = nn.ModuleList(SubModuleLayer(languages, hidden_size, bottleneck) for _ in range(depth))
+
+    def forward(self, h_BMD: torch.Tensor, languages_B: torch.Tensor, k: int) -> torch.Tensor:
+        """Eq. 7 by each sentence's own sub-module, B x M x D. UserError where k is not 1."""
+        if k != 1:
+            raise UserError(f"k must be 1, not {k}: here each language has one sub-module, and no router chooses")
+        order_B = languages_B.argsort(stable=True)
+        sentences = h_BMD.index_select(0, order_B).split(languages_B.bincount(minlength=self.languages).tolist())
+        x = [h.unsqueeze(0) for h in sentences]
+        # Every sub-module runs, on no sentence too: under ZeRO-3 all ranks gather the same weights in the same order.
+        for layer in self.layers:
+            x = layer(x)
+        return torch.cat(x, dim=1).squeeze(0).index_select(0, order_B.argsort())
+
+    def probabilities(self) -> None:
+        """There is no router, so nothing as Figure 8."""

@@ -28,7 +28,7 @@ class Batch:
     weights_B: torch.Tensor
     """float32; 1 for a sentence, 0 for a filler."""
     rows_B: torch.Tensor
-    """int64; the sentence's row number in its split, -1 for a filler."""
+    """int64; the sentence's row number in its split, of the manifest's languages alone; -1 for a filler."""
     global_sentences: int
     """Real sentences in the whole global batch, over all ranks and accumulation steps."""
     unified_BMD: torch.Tensor | None = None

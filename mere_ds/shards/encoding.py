@@ -38,6 +38,10 @@ class Encoded:
     tokens_before: int
     """Tokens of the whole sequence before truncation."""
 
+    def characters(self, text: str, first: int, last: int) -> Span:
+        """What the tokens at positions `first` to `last` cover of the text, without the white space around it."""
+        return _trim(text, (self.offsets[first - _BEFORE][0], self.offsets[last - _BEFORE][1]))
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedExample:

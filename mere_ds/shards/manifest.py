@@ -8,7 +8,9 @@ import hashlib
 import io
 import json
 import re
-from dataclasses import asdict, dataclass, field, fields
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -26,7 +28,7 @@ SPLITS = ("train", "dev", "test")
 _PERCENTILES = (50, 90, 99)
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_NOT_STORED = ("source", "sha256")
+_NOT_STORED = ("source", "sha256", "stored_languages")
 
 
 @dataclass
@@ -86,6 +88,11 @@ class Manifest:
     """Not stored."""
     sha256: str = field(default="", compare=False)
     """Of `manifest.json` as it was loaded: it stands for all data. Not stored."""
+    stored_languages: list[str] = field(default_factory=list, compare=False)
+    """What the language numbers in the files mean; in a view (see `only`) not `languages`. Not stored."""
+
+    def __post_init__(self):
+        self.stored_languages = self.stored_languages or self.languages
 
     def save(self, folder: Path) -> None:
         """Writes `manifest.json`: equal manifests give equal bytes."""
@@ -139,6 +146,57 @@ class Manifest:
                 f"encoder's ({fingerprint[:12]}): use that encoder, or run mere-ds shard again with this one"
             )
 
+    def only(self, languages: Sequence[str]) -> "Manifest":
+        """A view, as if the shards held no other than these languages, in this order; labels, files and digest stay.
+
+        Rows of a split are counted anew, and shards without a sentence of these languages left out. Raises UserError
+        for a language that isn't there.
+        """
+        if absent := [language for language in languages if language not in self.languages]:
+            raise UserError(f"{self.source}: holds no {', '.join(absent)}, but {', '.join(self.languages)}")
+        if list(languages) == self.languages:
+            return self
+        splits = {name: self._only(name, languages) for name in self.splits}
+        return replace(
+            self,
+            languages=list(languages),
+            label_mask=[self.label_mask[self.languages.index(language)] for language in languages],
+            splits=splits,
+            files=[file for file in self.files if file["language"] in languages],
+            missed_test=_of(languages, self.missed_test),
+            unseen_labels=_unseen_labels(splits),
+        )
+
+    def _only(self, name: str, languages: Sequence[str]) -> Split:
+        split = self.splits[name]
+        kept = np.isin(self.language_ids(name), [self.languages.index(language) for language in languages])
+        lengths = self.lengths(name)[kept]
+        before = np.concatenate([[0], np.cumsum(kept)])
+        ends = np.cumsum(self.shard_sizes(name), dtype=np.int64)
+        left = np.diff(before[ends], prepend=0)
+        by_language = ("counts", "truncated", "unaligned", "cut_spans")
+        return Split(
+            sentences=len(lengths),
+            tokens=int(lengths.sum(dtype=np.int64)),
+            shards=[replace(shard, sentences=int(n)) for shard, n in zip(split.shards, left, strict=True) if n],
+            lengths=length_percentiles(lengths),
+            **{what: _of(languages, getattr(split, what)) for what in by_language},
+        )
+
+    def chosen(self, sentences: Sentences) -> Sentences:
+        """Of a shard's sentences those of this manifest's languages, numbered as here."""
+        if self.languages == self.stored_languages:
+            return sentences
+        numbers = self._numbers[sentences.languages]
+        kept = np.flatnonzero(numbers >= 0)
+        return replace(sentences.take(kept), languages=numbers[kept])
+
+    @cached_property
+    def _numbers(self) -> np.ndarray:
+        """Number here of each stored language, -1 if it isn't one of ours; int16."""
+        number = {language: i for i, language in enumerate(self.languages)}
+        return np.array([number.get(language, -1) for language in self.stored_languages], np.int16)
+
     @property
     def index(self) -> StoredFile:
         """What proves `index.npz`."""
@@ -160,7 +218,12 @@ class Manifest:
     @cached_property
     def _index(self) -> dict[str, np.ndarray]:
         with np.load(io.BytesIO(self.source.read(self.index)), allow_pickle=False) as arrays:
-            return dict(arrays)
+            index = dict(arrays)
+        for split in SPLITS:
+            numbers = self._numbers[index[f"{split}_languages"]]
+            kept = numbers >= 0
+            index |= {f"{split}_lengths": index[f"{split}_lengths"][kept], f"{split}_languages": numbers[kept]}
+        return index
 
     def shard_sizes(self, split: str) -> list[int]:
         """Sentences of each shard of a split."""
@@ -181,6 +244,17 @@ def length_percentiles(lengths: np.ndarray) -> dict[str, int]:
         return {**{f"p{p}": 0 for p in _PERCENTILES}, "max": 0}
     values = np.percentile(lengths, _PERCENTILES, method="inverted_cdf")
     return {**{f"p{p}": int(v) for p, v in zip(_PERCENTILES, values, strict=True)}, "max": int(lengths.max())}
+
+
+def _of(languages: Sequence[str], by_language: dict) -> dict:
+    return {language: by_language[language] for language in languages if language in by_language}
+
+
+def _unseen_labels(splits: dict[str, Split]) -> dict[str, int]:
+    """The labels of test that train and dev never show, with their test sentences."""
+    shown = {label for name in ("train", "dev") for labels in splits[name].counts.values() for label in labels}
+    tested = sum((Counter(labels) for labels in splits["test"].counts.values()), Counter())
+    return {label: n for label, n in sorted(tested.items()) if label not in shown}
 
 
 def _check_entry(path: str, file: StoredFile) -> None:

@@ -1,4 +1,4 @@
-"""The DeepSpeed engine around a MereModel: its updates, and its whole state out of it and into it."""
+"""The DeepSpeed engine around a model: its updates, and its whole state out of it and into it."""
 
 import math
 from pathlib import Path
@@ -9,8 +9,8 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mere_ds.model.configuration import MereConfig
-from mere_ds.model.mere import MereModel
+from mere_ds.encoders.weights import share
+from mere_ds.model.triple import TripleModel
 from mere_ds.training.checkpoint import OPTIMIZER
 from mere_ds.training.full_state import FullState
 from mere_ds.training.optimization import parameter_groups
@@ -27,7 +27,7 @@ class Trainee:
     saved model must not.
     """
 
-    def __init__(self, model: MereModel, rate: float, session: Session) -> None:
+    def __init__(self, model: TripleModel, rate: float, session: Session) -> None:
         self.leads = session.leads
         self.frozen = {
             name: parameter.detach().cpu().clone()
@@ -60,7 +60,7 @@ class Trainee:
             self.full_state.scaler.raise_error_at_min_scale = False  # we tell it with advice
 
     @property
-    def model(self) -> MereModel:
+    def model(self) -> TripleModel:
         return self.engine.module
 
     def set_rate(self, factor: float) -> float:
@@ -137,10 +137,12 @@ def without_compiling():
     return torch.compiler.set_stance("force_eager")
 
 
-def write_model(folder: Path, model: MereModel, weights: dict, moments: dict) -> None:
+def write_model(folder: Path, model: TripleModel, weights: dict, moments: dict) -> None:
     """The files of a checkpoint that hold tensors: a transformers model, and Adam's moments beside it."""
     model.save_pretrained(folder, state_dict=weights)
-    config = MereConfig.from_pretrained(folder)  # names the precision of the engine's copy; these weights are fp32
+    config = model.config_class.from_pretrained(folder)  # names the precision of the engine's copy, not of these
     config.dtype = "float32"
     config.save_pretrained(folder)
     save_file(moments, folder / OPTIMIZER)
+    for file in folder.glob("*.safetensors"):
+        share(file)

@@ -41,6 +41,8 @@ _COMPUTE = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32
 def why_not(session: Session, manifest: Manifest) -> str | None:
     """Why this training has no use for features that are computed once; None if it has."""
     c = session.config
+    if not c.tunes_switcher(2):
+        return f"{c.system}'s second stage trains an encoder, not what comes after a frozen one"
     steps = c.max_steps or sys.maxsize
     sentences = manifest.splits["train"].sentences
     if min(c.epochs_stage_two * sentences, steps * session.deepspeed_config["train_batch_size"]) <= sentences:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from mere_ds.config import knobs_of_stage
 from mere_ds.encoders.sources import load_tokenizer
 from mere_ds.evaluation.scoring import score_split
 from mere_ds.shards.batch import Batch
@@ -86,8 +87,10 @@ class StageTrainer:
         self.session, self.stage, self.trainee, self.manifest = session, stage, trainee, manifest
         self.at, self.facts, self.features = progress, facts, features
         c = session.config
-        self.concatenate = c.concatenate if stage == 1 else c.concatenate_stage_two
-        self.epochs = c.epochs if stage == 1 else c.epochs_stage_two
+        self.tunes_switcher = c.tunes_switcher(stage)
+        self.concatenate = c.concatenate_stage_two if self.tunes_switcher else c.concatenate
+        self.epochs = c.epochs_stage_two if self.tunes_switcher else c.epochs
+        self.judged_by = "triple" if trainee.model.finds_entities else "relation"
         self.epoch_steps = self._plan(0).steps
         self.total_steps = min(self.epochs * self.epoch_steps, c.max_steps or sys.maxsize)
         self.tokenizer = load_tokenizer(manifest.encoder_folder)
@@ -97,7 +100,7 @@ class StageTrainer:
         self.saved_step, self.saved_at = self.at.step, time.monotonic()
 
     def run(self) -> dict:
-        """All epochs: train, score on dev, save; stage two stops early. Returns the best dev scores.
+        """All epochs: train, score on dev, save; tuning LS stops early. Returns the best dev scores.
 
         Leaves with exit code 85 (SystemExit) after a stop signal to any rank. Raises UserError and MachineError.
         """
@@ -159,14 +162,14 @@ class StageTrainer:
         """Score on dev and save; decides whether this epoch is the best and whether it is the last."""
         at, c = self.at, self.session.config
         dev = self._score()
-        score = dev[c.best_by].get("triple", 0.0)
+        score = dev[c.best_by].get(self.judged_by, 0.0)
         at.epoch += 1
         name = f"step-{at.step:08d}-epoch-{at.epoch}"
         if score > at.best_score:
             at.best, at.best_score, at.best_dev, at.epochs_since_best = name, score, dev, 0
         else:
             at.epochs_since_best += 1
-        early = self.stage == 2 and at.epochs_since_best >= c.patience
+        early = self.tunes_switcher and at.epochs_since_best >= c.patience
         at.finished = at.step >= self.total_steps or early
         if early and at.step < self.total_steps:
             log.info("stage two stops early: no better dev score for %d epochs", at.epochs_since_best)
@@ -182,6 +185,9 @@ class StageTrainer:
             self.tokenizer.save_pretrained(folder)
             write_json(folder / STATE, state | self.facts)
 
+        if self.at.finished:
+            knobs, languages = knobs_of_stage(self.session.config, self.stage), self.trainee.model.config.languages
+            self.monitor.stage_done(self.at.step, knobs, self.at.best_score, languages, weights)
         self.monitor.flush()
         if self.session.leads:
             self.session.lease.check()
@@ -299,11 +305,12 @@ class StageTrainer:
             )
         self.monitor.record("dev", self.at.step, self.at.epoch, dev)
         log.info(
-            "stage %d epoch %d: dev triple F1 %.1f average, %.1f pooled",
+            "stage %d epoch %d: dev %s F1 %.1f average, %.1f pooled",
             self.stage,
             self.at.epoch + 1,
-            dev["average"].get("triple", 0.0),
-            dev["pooled"].get("triple", 0.0),
+            self.judged_by,
+            dev["average"].get(self.judged_by, 0.0),
+            dev["pooled"].get(self.judged_by, 0.0),
         )
         return dev
 

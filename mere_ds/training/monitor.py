@@ -1,13 +1,20 @@
-"""What a run tells while it runs: a progress bar, `metrics.jsonl` and TensorBoard, all on rank 0."""
+"""What a run tells while it runs: a progress bar, `metrics.jsonl` and TensorBoard, all on rank 0.
+
+Shape suffixes: N languages, T sub-modules, D hidden size.
+"""
 
 import json
 import sys
 import time
 
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
 from tqdm import tqdm
 
 from mere_ds.training.run_folder import RunFolder
+
+BEST = "best/dev"
+"""TensorBoard's name of the score that named a stage's best epoch."""
 
 
 class Monitor:
@@ -49,6 +56,24 @@ class Monitor:
             self._board.add_scalar(tag, value, step)
         if kind == "train":
             self._bar.set_postfix(loss=f"{values['loss']:.3f}", refresh=False)
+
+    def stage_done(self, step: int, knobs: dict, best: float, languages: list[str], weights: dict) -> None:
+        """A stage's end: its knobs and best dev score as TensorBoard's hparams, and Figure 8 where a router learns.
+
+        `weights` are the whole model's tensors by name; the model's own may be scattered over the ranks.
+        """
+        if not self.writes:
+            return
+        known = {name: value if isinstance(value, bool | int | float) else str(value) for name, value in knobs.items()}
+        for summary in hparams(known, {BEST: None}):
+            self._board.file_writer.add_summary(summary)
+        self._board.add_scalar(BEST, best, step)
+        if "switcher.router.weight" in weights:
+            from mere_ds.evaluation.report.plots import router_heat_map  # matplotlib takes a second to import
+
+            E_ND, W_TD = weights["switcher.languages.weight"], weights["switcher.router.weight"]
+            f_TN = (W_TD @ E_ND.T).softmax(dim=0)  # eq. 5
+            self._board.add_figure("router", router_heat_map(f_TN.numpy(), languages), step, close=False)
 
 
 def _flat(prefix: str, values: dict):

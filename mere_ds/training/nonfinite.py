@@ -50,7 +50,9 @@ class NonfiniteGuard:
         rows = {rank: own for rank, own in enumerate(affected) if own}
         self.monitor.record("nonfinite", step, epoch, {"what": what, "rows_by_rank": rows})
         named = "; ".join(f"rank {rank}: {_some(own)}" for rank, own in rows.items())
-        text = f"stage {self.stage}, step {step}: the {what} isn't finite; rows of the train split: {named}"
+        chosen = self.session.config.languages
+        split = "train split" if chosen == "all" else f"train split with --languages={chosen}"
+        text = f"stage {self.stage}, step {step}: the {what} isn't finite; rows of the {split}: {named}"
         if self.session.config.on_nonfinite == "stop":
             raise UserError(f"{text}. --on_nonfinite=skip goes on without such batches")
         if self.in_a_row >= self.session.config.nonfinite_limit:

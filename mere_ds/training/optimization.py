@@ -17,7 +17,7 @@ def parameter_groups(model: nn.Module, rate: float, config: TrainConfig) -> list
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decays = parameter.ndim > 1 and not name.endswith(("scale_G1D", "shift_G1D"))
-            pretrained = name.startswith("encoder.") and "pooler" not in name
+            pretrained = name.startswith(("encoder.", "tagger.encoder.")) and "pooler" not in name
             groups.setdefault((pretrained, decays), []).append(parameter)
     return [
         {

@@ -6,14 +6,18 @@ from mere_ds.config import TrainConfig, knobs_of_stage
 from mere_ds.errors import UserError
 
 DATA, STAGE_ONE = "data (sha256 of manifest.json)", "stage one's model (sha256)"
+WEIGHTS = "--encoder_weights (sha256)"
 
 _ADVICE = "start it as before, or take another --run, or --overwrite it"
 
 
-def ingredients(config: TrainConfig, ds: dict, stage: int, data: str, stage_one: str | None) -> dict:
+def ingredients(
+    config: TrainConfig, ds: dict, stage: int, data: str, stage_one: str | None, weights: str | None = None
+) -> dict:
     """All that decides a stage's result, to be kept in its checkpoints: flat, comparable, JSON.
 
-    `data` is the digest of the shards' manifest, `stage_one` that of the model that stage two starts from.
+    `data` is the digest of the shards' manifest, `stage_one` that of the model that stage two starts from, `weights`
+    that of an encoder that isn't the shards' own.
     """
     optimizer = ds["optimizer"]
     settings = {k: v for k, v in optimizer.get("params", {}).items() if k not in ("lr", "weight_decay")}
@@ -22,6 +26,7 @@ def ingredients(config: TrainConfig, ds: dict, stage: int, data: str, stage_one:
         "global batch": ds["train_batch_size"],
         DATA: data,
         STAGE_ONE: stage_one,
+        WEIGHTS: weights,
         "optimizer": optimizer["type"],
         **{f"optimizer's {name}": value for name, value in settings.items()},
         "precision": next((p for p in ("fp16", "bf16") if ds.get(p, {}).get("enabled")), "fp32"),
@@ -29,7 +34,7 @@ def ingredients(config: TrainConfig, ds: dict, stage: int, data: str, stage_one:
     }
 
 
-def check_same(then: dict, now: dict, stage: int, run: str) -> None:
+def check_same(then: dict, now: dict, stage: int, run: str, advice: str = _ADVICE) -> None:
     """Raises UserError that shows what differs between the first start of a stage and this one."""
     changed = [
         f"{name} was {_short(then.get(name))}, is {_short(now.get(name))}"
@@ -37,7 +42,7 @@ def check_same(then: dict, now: dict, stage: int, run: str) -> None:
         if _plain(then.get(name)) != _plain(now.get(name))
     ]
     if changed:
-        raise UserError(f"stage {stage} of {run} can't go on: {'; '.join(changed)}: {_ADVICE}")
+        raise UserError(f"stage {stage} of {run} can't go on: {'; '.join(changed)}: {advice}")
 
 
 def fit_batch(global_batch: int, ranks: int, most: int, multiple: int) -> tuple[int, int]:

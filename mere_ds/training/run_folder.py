@@ -50,6 +50,11 @@ class RunFolder:
     def tensorboard(self, stage: int) -> Path:
         return self.root / "tensorboard" / f"stage{stage}"
 
+    @property
+    def report_board(self) -> Path:
+        """TensorBoard's images of the last report that this run was in."""
+        return self.root / "tensorboard" / "report"
+
     def stage(self, stage: int) -> Path:
         return self.root / "checkpoints" / f"stage{stage}"
 
@@ -76,6 +81,12 @@ class RunFolder:
     def started(self, stage: int) -> dict:
         """What the stage was told at its first start, if there is something to go on from; else {}."""
         return self._recorded().get(f"stage{stage}", {}) if checkpoints_in(self.stage(stage)) else {}
+
+    @property
+    def told(self) -> dict:
+        """The knobs of the furthest stage that has begun here; {} where none is recorded."""
+        recorded = self._recorded()
+        return recorded.get("stage2") or recorded.get("stage1", {})
 
     def start_stage(self, stage: int, config: dict) -> None:
         """Make room for a stage that starts from scratch, and record what it was told."""

@@ -8,31 +8,39 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from transformers import PreTrainedModel
 
-from mere_ds.config import PRESETS, TrainConfig
-from mere_ds.encoders.sources import fingerprint, load_encoder, load_tokenizer
+from mere_ds.config import PRESETS, TWO_STAGES, TrainConfig
+from mere_ds.corpus.languages import choose_languages
+from mere_ds.encoders.sources import fingerprint, load_encoder, load_tokenizer, locate_weights, weights_digest
 from mere_ds.errors import UserError
-from mere_ds.model.configuration import MereConfig
+from mere_ds.model.configuration import HerbertaConfig, MereConfig, TripleConfig
+from mere_ds.model.herberta import HerbertaModel
+from mere_ds.model.loading import load_model
 from mere_ds.model.mere import MereModel
+from mere_ds.model.triple import TripleModel
 from mere_ds.shards.manifest import Manifest
 from mere_ds.training.checkpoint import STATE, Checkpoints, damage, digest_of, state_of
 from mere_ds.training.engine import Trainee
 from mere_ds.training.feature_cache import features_of, why_not
 from mere_ds.training.loop import Progress, StageTrainer
 from mere_ds.training.resume import DATA, STAGE_ONE, check_same, ingredients
+from mere_ds.training.run_folder import RunFolder
 from mere_ds.training.session import Session
 
 log = logging.getLogger("mere_ds")
 
-STAGE_TWO_KNOBS = (
-    *("submodule_layers", "bottleneck", "top_k", "renormalise_top_k"),
-    *("alpha", "beta", "ordered_spans"),
-)
+OF_EVERY_MODEL = ("alpha", "beta", "ordered_spans")
+STAGE_TWO_KNOBS = ("submodule_layers", "bottleneck", "top_k", "renormalise_top_k", *OF_EVERY_MODEL)
 """Of the model's knobs, those that stage two may choose anew."""
+OF_STAGE_TWO = ("use_ls", "routing", *STAGE_TWO_KNOBS)
+"""Of the model's config, what stage two decides; mERE-LS is as good a start as stage one of mERE itself."""
+OF_STAGE_ONE = ("model_type", "use_la", "la_residual", "entity_heads")
+"""Of the model's config, what stage two takes over."""
 
 
 def open_shards(config: TrainConfig) -> Manifest:
-    """The shards' manifest, checked against the files and the encoder asked for. Raises UserError."""
+    """The shards' manifest for the languages asked for, checked against files and encoder. Raises UserError."""
     manifest = Manifest.load(config.shards, config.shard_cache, config.shard_cache_gib)
     theirs = manifest.encoder.source
     if config.encoder not in (None, theirs) and Path(config.encoder).resolve() != Path(theirs):
@@ -41,64 +49,101 @@ def open_shards(config: TrainConfig) -> Manifest:
             f"shards with mere-ds shard ... --encoder={config.encoder}"
         )
     manifest.check_tokenizer(fingerprint(load_tokenizer(manifest.encoder_folder)))
-    return manifest
+    return _of_languages(manifest, config)
+
+
+def _of_languages(manifest: Manifest, config: TrainConfig) -> Manifest:
+    languages, lacking = choose_languages(config.languages, manifest.languages)
+    chosen = manifest.only(languages)
+    if not chosen.splits["train"].sentences:
+        raise UserError(f"{config.shards} holds no training sentence of --languages={config.languages}")
+    if chosen is not manifest:
+        log.info("languages: %s of the shards' %s", ", ".join(languages), ", ".join(manifest.languages))
+    if lacking:
+        log.info("the shards have no %s: --languages=%s goes on without", ", ".join(lacking), config.languages)
+    return chosen
 
 
 def train_stage_one(session: Session, manifest: Manifest) -> dict:
     """Section 3.2: encoder, LA, relation classifier and entity heads on randomly concatenated sentences (eq. 10)."""
 
-    def fresh() -> MereModel:
-        encoder = load_encoder(manifest.encoder_folder, manifest.encoder)
-        return MereModel.from_encoder(encoder, model_config(session.config, manifest))
+    def fresh() -> TripleModel:
+        described = model_config(session.config, manifest)
+        model = HerbertaModel if session.config.system == "HERBERTa" else MereModel
+        return model.from_encoder(_encoder(session.config, manifest), described)
 
     return _train(session, 1, fresh, manifest, session.config.learning_rate)
 
 
 def train_stage_two(session: Session, manifest: Manifest) -> dict:
-    """Section 3.3: all of stage one frozen but relation classifier and entity heads; LS is tuned (eq. 11)."""
-    if not PRESETS[session.config.system]["use_ls"]:
+    """Section 3.3: all of stage one frozen but relation classifier and entity heads; LS is tuned (eq. 11).
+
+    HERBERTa's second encoder is trained in the same place, with the relation classifier frozen too.
+    """
+    if session.config.system not in TWO_STAGES:
         log.info("%s has no Language-specific Switcher: no stage two", session.config.system)
         return {}
-    start = session.from_rank_0(_best_of_stage_one(session) if session.leads else None)
+    one = RunFolder(session.config.stage_one_run or session.config.run)
+    start = session.from_rank_0(_best_of_stage_one(one) if session.leads else None)
 
-    def fresh() -> MereModel:
-        model = MereModel.from_pretrained(start)
+    def fresh() -> TripleModel:
+        model = load_model(start)
         manifest.check_tokenizer(fingerprint(load_tokenizer(start)))
         if model.config.labels != manifest.labels or model.config.languages != manifest.languages:
             raise UserError(
-                f"{session.config.shards} has other labels or languages than stage one of {session.config.run}"
+                f"{session.config.shards} with --languages={session.config.languages} has other labels or languages "
+                f"than stage one of {one.root}"
             )
-        _check_start(model.config, session.config)
-        model.begin_stage_two(**_knobs(session.config, STAGE_TWO_KNOBS))
+        wanted = model_config(session.config, manifest)
+        _check_start(model.config, wanted, one)
+        choices = {name: getattr(wanted, name) for name in OF_STAGE_TWO if hasattr(wanted, name)}
+        if isinstance(model, HerbertaModel):
+            choices["encoder"] = _encoder(session.config, manifest)
+        model.begin_stage_two(**choices)
         return model
 
-    rate = session.config.learning_rate_stage_two or session.config.learning_rate
+    rate = session.config.learning_rate
+    if session.config.tunes_switcher(2):
+        rate = session.config.learning_rate_stage_two or rate
     return _train(session, 2, fresh, manifest, rate, digest_of(start, "model.safetensors"))
 
 
-def _best_of_stage_one(session: Session) -> Path:
+def _best_of_stage_one(run: RunFolder) -> Path:
     """The checkpoint that stage two starts from; raises UserError if there is none or it is damaged."""
-    best = session.folder.model(1, "best")
+    best = run.model(1, "best")
     if not (best / STATE).is_file():
-        raise UserError(f"{best} is missing: train stage one first (--stage=1 with the same --run)")
+        raise UserError(f"{best} is missing: train stage one first (--stage=1 --run={run.root})")
     if what := damage(best):
         raise UserError(f"{best.resolve()} is damaged ({what}): train stage one anew (--stage=1 --overwrite)")
-    if not state_of(session.folder.model(1, "latest"))["finished"]:
-        log.warning("stage one of %s is not finished; stage two starts from its best epoch so far", session.config.run)
+    if not state_of(run.model(1, "latest"))["finished"]:
+        log.warning("stage one of %s is not finished; stage two starts from its best epoch so far", run.root)
     return best.resolve()
 
 
-def model_config(config: TrainConfig, manifest: Manifest) -> MereConfig:
-    """The model that the knobs describe, for the shards' languages, labels and masks."""
-    return MereConfig(
-        languages=manifest.languages,
-        labels=manifest.labels,
-        label_mask=manifest.label_mask,
-        language_token_ids=[manifest.encoder.language_token_ids[x] for x in manifest.languages],
-        max_length=manifest.max_length,
-        **PRESETS[config.system],
-        **_knobs(config, ("la_residual", *STAGE_TWO_KNOBS)),
-    )
+def _encoder(config: TrainConfig, manifest: Manifest) -> PreTrainedModel:
+    """The encoder that training starts from."""
+    weights = config.encoder_weights and locate_weights(config.encoder_weights)
+    return load_encoder(manifest.encoder_folder, manifest.encoder, weights=weights)
+
+
+def model_config(config: TrainConfig, manifest: Manifest) -> TripleConfig:
+    """The model that the knobs describe, for the shards' languages, labels and masks. Raises UserError."""
+    data = {
+        "languages": manifest.languages,
+        "labels": manifest.labels,
+        "label_mask": manifest.label_mask,
+        "language_token_ids": [manifest.encoder.language_token_ids[x] for x in manifest.languages],
+        "max_length": manifest.max_length,
+    }
+    if config.system != "HERBERTa":
+        return MereConfig(**data, **PRESETS[config.system], **_knobs(config, ("la_residual", *STAGE_TWO_KNOBS)))
+    most = manifest.encoder.max_length
+    if manifest.max_length >= most:
+        raise UserError(
+            f"HERBERTa's relation is one more token than the encoder's {most}: make shards with mere-ds shard ... "
+            f"--max_length={most - 1}"
+        )
+    return HerbertaConfig(**data, **_knobs(config, OF_EVERY_MODEL))
 
 
 def _knobs(config: TrainConfig, names: tuple[str, ...]) -> dict:
@@ -107,13 +152,13 @@ def _knobs(config: TrainConfig, names: tuple[str, ...]) -> dict:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-def _check_start(trained: MereConfig, config: TrainConfig) -> None:
+def _check_start(trained: TripleConfig, wanted: TripleConfig, run: RunFolder) -> None:
     """Raises UserError where the knobs describe another stage one than the one that was trained."""
-    asked = PRESETS[config.system] | {"la_residual": config.la_residual}
-    for name, value in asked.items():
-        if getattr(trained, name) != value:
+    for name in OF_STAGE_ONE:
+        then, now = getattr(trained, name, None), getattr(wanted, name, None)
+        if then != now:
             raise UserError(
-                f"stage one of {config.run} was trained with {name} = {getattr(trained, name)}, now it is {value}: "
+                f"stage one of {run.root} was trained with {name} = {then}, now it is {now}: "
                 "pass the same --system and --la_residual"
             )
 
@@ -121,13 +166,14 @@ def _check_start(trained: MereConfig, config: TrainConfig) -> None:
 def _train(
     session: Session,
     stage: int,
-    fresh: Callable[[], MereModel],
+    fresh: Callable[[], TripleModel],
     manifest: Manifest,
     rate: float,
     stage_one: str | None = None,
 ) -> dict:
     """Train a stage from its newest checkpoint on, or from a `fresh` model where there is none."""
-    now = ingredients(session.config, session.deepspeed_config, stage, manifest.sha256, stage_one)
+    weights = session.from_rank_0(_weights_digest(session.config, stage) if session.leads else None)
+    now = ingredients(session.config, session.deepspeed_config, stage, manifest.sha256, stage_one, weights)
     goes_on = session.leads and not session.config.overwrite
     checkpoint = session.from_rank_0(_where_to_go_on(session, stage) if goes_on else None)
     torch.manual_seed(session.config.seed + stage)  # new parts don't depend on what ran before
@@ -139,7 +185,7 @@ def _train(
             log.info("stage %d of %s is finished (--overwrite trains it anew)", stage, session.config.run)
             return progress.best_dev
         log.info("stage %d goes on from %s", stage, checkpoint.name)
-        model = MereModel.from_pretrained(checkpoint)
+        model = load_model(checkpoint)
     else:
         progress, model = Progress(), fresh()
         if session.leads:
@@ -171,14 +217,21 @@ def _train(
     return best
 
 
-def _features(session: Session, stage: int, model: MereModel, manifest: Manifest, now: dict):
+def _weights_digest(config: TrainConfig, stage: int) -> str | None:
+    """Of the weights that this stage's encoder starts from, unless they are the shards' own."""
+    if config.encoder_weights is None or config.tunes_switcher(stage):
+        return None
+    return weights_digest(locate_weights(config.encoder_weights))
+
+
+def _features(session: Session, stage: int, model: TripleModel, manifest: Manifest, now: dict):
     """A context: what stage two need not compute each epoch (see `features_of`), {} where there is no use for it."""
     if stage == 1:
         return nullcontext({})
     if reason := why_not(session, manifest):
         log.info("the frozen part is computed anew each epoch: %s", reason)
         return nullcontext({})
-    return features_of(session, model, manifest, [now[STAGE_ONE], now[DATA]], now["precision"])
+    return features_of(session, model, manifest, [now[STAGE_ONE], now[DATA], *manifest.languages], now["precision"])
 
 
 def _where_to_go_on(session: Session, stage: int) -> Path | None:

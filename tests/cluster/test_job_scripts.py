@@ -8,6 +8,8 @@ import pytest
 from cluster import require
 from launching import REPOSITORY
 
+from mere_ds.config import PRESETS, TWO_STAGES
+
 SCRIPTS = sorted((REPOSITORY / "slurm").glob("*.sh"))
 STAND_IN = Path(__file__).with_name("stand_in.sh")
 
@@ -43,6 +45,12 @@ def test_usage_outside_slurm(script):
     asked, misused = run("--help"), run("--run=x")
     assert (asked.returncode, misused.returncode) == (0, 2)
     assert asked.stdout == misused.stderr and "sbatch slurm/stage1.sh" in asked.stdout
+
+
+@pytest.mark.parametrize("system", ["", *PRESETS])
+def test_the_scripts_know_which_systems_have_a_stage_two(system):
+    asked = subprocess.run(["bash", "-c", f"source {REPOSITORY}/slurm/common.sh; has_stage_two '{system}'"])
+    assert (asked.returncode == 0) == (system in ("", *TWO_STAGES))
 
 
 def test_each_job_submits_the_next_one_with_the_same_resources(cluster, start):

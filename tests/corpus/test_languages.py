@@ -1,6 +1,6 @@
 import pytest
 
-from mere_ds.corpus.languages import GROUPS, SMILER_LANGUAGES, parse_languages, sort_languages
+from mere_ds.corpus.languages import GROUPS, SMILER_LANGUAGES, choose_languages, parse_languages, sort_languages
 from mere_ds.errors import UserError
 
 
@@ -37,6 +37,30 @@ def test_nonsense_is_refused(choice):
 def test_a_language_named_twice_is_refused(choice):
     with pytest.raises(UserError, match=r"de.* more than once"):
         parse_languages(choice)
+
+
+@pytest.mark.parametrize(
+    "choice, chosen, lacking",
+    [
+        ("all", ["ko", "de", "en", "uk"], []),
+        ("euro", ["de", "en"], ["it", "fr", "pt", "es"]),
+        ("EURO,ko", ["ko", "de", "en"], ["it", "fr", "pt", "es"]),
+        ("uk, DE", ["de", "uk"], []),
+    ],
+)
+def test_a_choice_among_what_is_there(choice, chosen, lacking):
+    assert choose_languages(choice, ["ko", "de", "en", "uk"]) == (chosen, lacking)
+
+
+@pytest.mark.parametrize("choice, absent", [("de,fr", "fr"), ("EURO,SV", "sv"), ("EURO,zz,aa", "aa, zz")])
+def test_a_named_language_that_is_not_there_is_refused(choice, absent):
+    with pytest.raises(UserError, match=f"--languages: the shards hold no {absent}, but ko, de$"):
+        choose_languages(choice, ["ko", "de"])
+
+
+def test_a_group_of_which_nothing_is_there_is_refused():
+    with pytest.raises(UserError, match="the shards hold no it, fr, de, pt, en, es, but ko$"):
+        choose_languages("EURO", ["ko"])
 
 
 def test_order_is_smilers_then_alphabetical():

@@ -1,6 +1,7 @@
 """`tiny`: the same corpus and seed give the same vocabulary and weights; a text keeps case, accents and offsets."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +95,15 @@ def test_the_weights_follow_the_seed_and_leave_the_generator_alone(tmp_path):
     rows = len(TOKENIZER) + 1
     assert (model.config.hidden_size, model.config.intermediate_size, model.config.vocab_size) == (16, 64, rows)
     assert (build["one"].vocab_size, build["one"].max_length, build["one"].weights_in_folder) == (rows, 64, True)
+
+
+def test_who_may_read_the_weights_is_as_the_umask_says(tmp_path):
+    umask = os.umask(0o027)
+    try:
+        build_encoder("tiny", tmp_path / "tiny", lambda: TEXTS, ["de"], tiny=SIZE)
+    finally:
+        os.umask(umask)
+    assert (tmp_path / "tiny" / "model.safetensors").stat().st_mode & 0o777 == 0o640
 
 
 @pytest.mark.parametrize(

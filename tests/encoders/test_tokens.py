@@ -52,6 +52,14 @@ def test_symbols_are_single_tokens_after_the_old_vocabulary(built, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_languages_added_twice_change_nothing(built, kind):
+    folder, info, _ = built(kind)
+    tokenizer = load_tokenizer(folder)
+    assert add_languages(tokenizer, LANGUAGES) == []
+    assert fingerprint(tokenizer) == info.fingerprint
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @given(parts=st.lists(st.sampled_from([*LITERALS, " ", "Haus", "ab", "ß", ","]), max_size=12))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 def test_no_text_spells_a_special_token(built, kind, parts, request):

@@ -98,7 +98,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 90) -> None:
         time.sleep(0.02)
 
 
-def outcome(*processes: subprocess.Popen, within: float = 120) -> tuple[list[int], str]:
+def outcome(*processes: subprocess.Popen, within: float = 300) -> tuple[list[int], str]:
     """Exit codes and what was said, once these have ended by themselves; `within` seconds, or the test fails."""
     started = time.monotonic()
     said = "".join(p.communicate(timeout=max(1, within + started - time.monotonic()))[0] for p in processes)

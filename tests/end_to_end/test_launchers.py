@@ -42,7 +42,7 @@ def test_two_nodes_train_what_one_node_with_two_ranks_does(shards, tmp_path, on_
     nodes = [start_program(*node_command(tmp_path, node, port), *flags(shards, run)) for node in (0, 1)]
     try:
         for node in nodes:
-            said, _ = node.communicate(timeout=120)
+            said, _ = node.communicate(timeout=300)
             assert node.returncode == 0, said[-3000:]
     finally:
         for node in nodes:

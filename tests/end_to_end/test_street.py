@@ -83,12 +83,16 @@ def test_evaluate_writes_and_prints_the_scores(run, shards):
     assert sum(r["sentences"] for r in result["languages"].values()) == wanted
     mean = sum(r["triple"] for r in result["languages"].values()) / len(result["languages"])
     assert result["average"]["triple"] == pytest.approx(mean)
-    assert all(language in shown for language in (*result["languages"], "average", "pooled"))
+    assert all(name in shown for name in (*result["languages"], "average", "pooled", "without no_relation"))
+    assert result["intervals"]["average"][0] <= result["average"]["triple"] <= result["intervals"]["average"][1]
+    lines = (run / "evaluation" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == wanted, "every sentence of the test files has its line"
+    assert all(sum(f_T) == pytest.approx(1) for f_T in result["router"]["probabilities"])
     # after so little training the relation is better than the commonest guess, so something was learned
     assert result["pooled"]["relation"] > 20
 
     succeeded(mere_ds("evaluate", run, "--split=dev", "--k=6"))
-    assert json.loads((run / "evaluation" / "dev.json").read_text())["k"] == 6
+    assert json.loads((run / "evaluation" / "dev-k6.json").read_text())["k"] == 6
     refused = mere_ds("evaluate", run, "--k=7")
     assert refused.returncode == 2 and "1 to 6" in refused.stderr
 

@@ -13,7 +13,7 @@ def direct(*flags) -> subprocess.CompletedProcess:
     """train.py started by its path, without a launcher."""
     return subprocess.run(
         [sys.executable, REPOSITORY / "mere_ds" / "train.py", *map(str, flags)], capture_output=True, text=True,
-        timeout=120,
+        timeout=300,
     )  # fmt: skip
 
 

@@ -73,19 +73,22 @@ def sub_modules(weights, submodule_layers, prefix="switcher."):
     for depth in submodule_layers:
         group, member = depths.index(depth), seen[depth]
         seen[depth] += 1
-        names = [f"{prefix}groups.{group}.{layer}." for layer in range(depth)]
-        result.append(
-            [
-                (
-                    weights[name + "up_GDb"][member],
-                    weights[name + "down_GbD"][member],
-                    weights[name + "scale_G1D"][member, 0],
-                    weights[name + "shift_G1D"][member, 0],
-                )
-                for name in names
-            ]
-        )
+        result.append([_layer(weights, f"{prefix}groups.{group}.{layer}.", member) for layer in range(depth)])
     return result
+
+
+def language_sub_module(weights, n, depth, prefix="switcher."):
+    """The same list of language n's own sub-module (mERE14)."""
+    return [_layer(weights, f"{prefix}layers.{layer}.", n) for layer in range(depth)]
+
+
+def _layer(weights, name, member):
+    return (
+        weights[name + "up_GDb"][member],
+        weights[name + "down_GbD"][member],
+        weights[name + "scale_G1D"][member, 0],
+        weights[name + "shift_G1D"][member, 0],
+    )
 
 
 def head_matrices(weights, prefix="heads."):
@@ -111,22 +114,31 @@ def losses(weights, config, sentences, pooled, batch, s):
     terms = []
     for i, h in enumerate(sentences):
         if config.stage == 2:
-            f = equation_5(batch["languages_B"][i], weights["switcher.languages.weight"], _router(weights))
-            h = equation_8(h, f, sub_modules(weights, config.submodule_layers), len(f))
+            h = switched(weights, config, h, batch["languages_B"][i])
         label = batch["labels_B"][i]
-        r_e = weights["heads.relations.weight"][label]
-        words = slice(2, len(h) - 1)
-        entity = [
-            cross_entropy(equation_9(h, r_e, W_y, U_y)[words], gold - 2)
-            for (W_y, U_y), gold in zip(head_matrices(weights), batch["positions_B4"][i], strict=True)
-        ]
+        if config.entity_heads == "states":
+            logits = h @ weights["heads.positions.weight"].T
+        else:
+            r_e = weights["heads.relations.weight"][label]
+            logits = np.stack([equation_9(h, r_e, W_y, U_y) for W_y, U_y in head_matrices(weights)], axis=1)
+        entity = entity_terms(logits, batch["positions_B4"][i])
         terms.append([*entity, cross_entropy(pooled[i] @ weights["relation.weight"].T, label)])
     terms = np.array(terms)
     return terms, config.alpha / 2 * terms[:, :4].sum(axis=1) + config.beta * terms[:, 4]
 
 
-def _router(weights):
-    return weights["switcher.router.weight"].T
+def switched(weights, config, h, n):
+    """Eq. 5 to 8 of one sentence of language n, by all sub-modules or by the language's own."""
+    if config.routing == "language":
+        return equation_7(h, language_sub_module(weights, n, config.submodule_layers[n]))
+    f = equation_5(n, weights["switcher.languages.weight"], weights["switcher.router.weight"].T)
+    return equation_8(h, f, sub_modules(weights, config.submodule_layers), len(f))
+
+
+def entity_terms(logits, positions):
+    """The four cross-entropies of a sentence from its m x 4 logits; `[CLS]`, symbol and `[SEP]` are no candidates."""
+    words = slice(2, len(logits) - 1)
+    return [cross_entropy(logits[words, y], gold - 2) for y, gold in enumerate(positions)]
 
 
 def numeric_gradients(function, weights, names, step=1e-6):

@@ -8,6 +8,8 @@ from mere_ds.errors import UserError
 from mere_ds.model.configuration import MereConfig
 from tests.model.samples import tiny_config
 
+NEWER = ("routing", "entity_heads")
+
 
 def test_defaults_are_the_paper_s():
     config = MereConfig(languages=["de"], labels=["a"], label_mask=[[1]], language_token_ids=[5])
@@ -37,6 +39,9 @@ def test_defaults_are_the_paper_s():
         {"alpha": -1.0},
         {"stage": 3},
         {"stage": 2, "use_ls": False},
+        {"routing": "random"},
+        {"routing": "language", "submodule_layers": []},
+        {"entity_heads": "none"},
     ],
     ids=str,
 )
@@ -78,9 +83,27 @@ def test_two_hundred_languages(tmp_path):
 
 
 def test_presets_are_the_systems_of_table_2():
-    made = {name: tiny_config(**choices) for name, choices in PRESETS.items()}
-    assert {name: (config.use_la, config.use_ls) for name, config in made.items()} == {
-        "mERE": (True, True),
-        "mERE-LS": (True, False),
-        "mERE-LS-LA": (False, False),
+    made = {name: tiny_config(**choices) for name, choices in PRESETS.items() if name != "HERBERTa"}
+    parts = {name: (c.use_la, c.use_ls, c.routing, c.entity_heads) for name, c in made.items()}
+    assert parts == {
+        "mERE": (True, True, "learned", "relation"),
+        "mERE14": (True, True, "language", "relation"),
+        "mERE-LS": (True, False, "learned", "relation"),
+        "mERE-LS-LA": (False, False, "learned", "relation"),
+        "mBERT": (False, False, "learned", "states"),
+        "MTMB": (False, False, "learned", "states"),
     }
+
+
+def test_routing_by_language_gives_each_one_sub_module_as_deep_as_the_deepest():
+    config = tiny_config(routing="language", submodule_layers=[1, 1, 1, 2, 1], top_k=3)
+    assert (config.submodule_layers, config.top_k, config.most_k) == ([2, 2, 2], 1, 1)
+
+
+def test_a_folder_of_before_has_the_choices_of_before(tmp_path):
+    """config.json written when there was a learned router and eq. 9 only."""
+    tiny_config(stage=2).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    older = {key: value for key, value in json.loads(path.read_text()).items() if key not in NEWER}
+    path.write_text(json.dumps(older))
+    assert AutoConfig.from_pretrained(tmp_path).to_diff_dict() == tiny_config(stage=2).to_diff_dict()

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from mere_ds.model.entity_heads import EntityHeads, word_tokens
+from mere_ds.model.entity_heads import EntityHeads, StateHeads, word_tokens
 from mere_ds.model.precision import MASKED
 from tests.model.reference import arrays, equation_9, head_matrices
 
@@ -62,3 +62,16 @@ def test_relations_are_projected_once_each():
     heads.relation_half.register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))
     heads(h_BMD, mask_BM, torch.arange(7) % 3)
     assert rows == [3]
+
+
+def test_heads_on_states_are_a_linear_map_of_each_word():
+    lengths = [7, 5, 4, 8]
+    _, h_BMD, mask_BM, labels_B = sample(lengths, 8)
+    heads = StateHeads(6).double()
+    ours = heads(h_BMD, mask_BM, labels_B).detach().numpy()
+    W = arrays(heads)["positions.weight"]
+    for b, length in enumerate(lengths):
+        words = np.arange(8)[2 : length - 1]
+        np.testing.assert_allclose(ours[b, words], h_BMD[b].numpy()[words] @ W.T, atol=1e-12)
+        assert (np.delete(ours[b], words, axis=0) == MASKED).all()
+    assert heads.bfloat16()(h_BMD.bfloat16(), mask_BM, labels_B).dtype == torch.float32

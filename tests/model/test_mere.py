@@ -11,6 +11,7 @@ from mere_ds.config import PRESETS
 from mere_ds.errors import UserError
 from mere_ds.model.decoding import best_spans
 from mere_ds.model.mere import MereModel
+from mere_ds.model.switcher import LanguageSwitcher
 from tests.model.reference import arrays, losses, numeric_gradients
 from tests.model.samples import ENCODERS, NO_DROPOUT, bert, tiny_batch, tiny_config, tiny_model, without_gold
 
@@ -21,6 +22,8 @@ FORMS = {
     "mERE-LS printed": {"use_ls": False, "la_residual": False},
     "mERE-LS-LA": {"use_la": False, "use_ls": False},
     "stage one": {},
+    "mERE14": {"stage": 2, "routing": "language"},
+    "mBERT": {"use_la": False, "use_ls": False, "entity_heads": "states"},
 }
 
 
@@ -45,7 +48,7 @@ def test_loss_is_equation_12(name, s):
     np.testing.assert_allclose(output.loss_B.detach(), loss_B, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["mERE", "mERE-LS", "mERE-LS printed"])
+@pytest.mark.parametrize("name", ["mERE", "mERE-LS", "mERE-LS printed", "mERE14", "mBERT"])
 def test_gradient_is_that_of_equation_12(name):
     """Autograd against central differences of the NumPy form, for every weight that is trained after the encoder."""
     model = tiny_model(partial(bert, hidden_size=4), bottleneck=5, submodule_layers=[1, 2], **FORMS[name])
@@ -175,10 +178,26 @@ def test_gold_values_come_together():
         tiny_model()(**batch)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", ["mERE", "mERE14", "mERE-LS", "mERE-LS-LA"])
 def test_presets_have_the_parts_of_their_name(preset):
     model = tiny_model(**PRESETS[preset], stage=1 if "-LS" in preset else 2)
     assert (model.aggregator is None, model.switcher is None) == ("-LA" in preset, "-LS" in preset)
+    assert isinstance(model.switcher, LanguageSwitcher) == (preset == "mERE14")
+
+
+def test_entity_heads_on_states_do_not_know_the_relation():
+    model, batch = tiny_model(entity_heads="states"), tiny_batch()
+    other = batch | {"labels_B": (batch["labels_B"] + 1) % 4}
+    assert torch.equal(model(**batch).terms_B5[:, :4], model(**other).terms_B5[:, :4])
+    assert not any(name.startswith("heads.relation") for name, _ in model.named_parameters())
+
+
+def test_a_language_s_own_sub_module_is_the_only_one_that_its_sentences_train():
+    model, batch = tiny_model(stage=2, routing="language"), tiny_batch()
+    batch["languages_B"].fill_(1)
+    model(**batch).loss_B.sum().backward()
+    for name, parameter in model.switcher.named_parameters():
+        assert parameter.grad[1].any() and not parameter.grad[[0, 2]].any(), name
 
 
 @pytest.mark.parametrize("stage", [1, 2])

@@ -102,16 +102,34 @@ def test_stage_two_needs_a_switcher_and_comes_once():
         model.begin_stage_two()
 
 
-def test_the_table_needs_embeddings_as_wide_as_the_encoder():
+def albert():
+    sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
     torch.manual_seed(0)
-    albert = AlbertModel(
-        AlbertConfig(
-            vocab_size=VOCABULARY, embedding_size=4, hidden_size=8, num_attention_heads=2, intermediate_size=16
-        )
-    )
+    return AlbertModel(AlbertConfig(vocab_size=VOCABULARY, embedding_size=4, **sizes))
+
+
+def test_the_table_needs_embeddings_as_wide_as_the_encoder():
     with pytest.raises(UserError, match="4 wide"):
-        MereModel.from_encoder(albert, tiny_config())  # told before stage one is trained, not after
-    assert MereModel.from_encoder(albert, tiny_config(use_ls=False)).switcher is None
+        MereModel.from_encoder(albert(), tiny_config())  # told before stage one is trained, not after
+    without = MereModel.from_encoder(albert(), tiny_config(use_ls=False))
+    assert without.switcher is None
+    with pytest.raises(UserError, match="4 wide"):
+        without.begin_stage_two(use_ls=True)
+
+
+@pytest.mark.parametrize("choices", [{}, {"routing": "language"}], ids=["mERE", "mERE14"])
+def test_stage_one_of_a_model_without_switcher_is_as_good_a_start(choices):
+    one, other = tiny_model(), tiny_model(use_ls=False)
+    for model in (one, other):
+        torch.manual_seed(1)
+        model.begin_stage_two(use_ls=True, **choices)
+    assert bits(one) == bits(other) and one.config.to_diff_dict() == other.config.to_diff_dict()
+
+
+def test_routing_by_language_needs_no_table():
+    model = MereModel.from_encoder(albert(), tiny_config(routing="language"))
+    model.begin_stage_two()
+    assert {name.split(".")[1] for name, _ in model.named_parameters() if name.startswith("switcher.")} == {"layers"}
 
 
 @pytest.mark.parametrize("stage", [1, 2])

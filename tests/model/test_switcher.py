@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mere_ds.errors import UserError
-from mere_ds.model.switcher import SubModuleLayer, Switcher
-from tests.model.reference import arrays, equation_5, equation_8, sub_modules
+from mere_ds.model.switcher import LanguageSwitcher, SubModuleLayer, Switcher
+from tests.model.reference import arrays, equation_5, equation_7, equation_8, language_sub_module, sub_modules
 
 LAYERS = [2, 1, 1, 2, 3]
 
@@ -84,3 +86,52 @@ def test_k_outside_is_refused(k):
     switcher, h_BMD, languages_B = sample()
     with pytest.raises(UserError, match="sub-modules 5"):
         switcher(h_BMD, languages_B, k)
+
+
+def sample_by_language(languages=4, depth=2, hidden_size=6, bottleneck=7):
+    torch.manual_seed(0)
+    switcher = LanguageSwitcher(languages, hidden_size, bottleneck, depth).double()
+    for parameter in switcher.parameters():
+        torch.nn.init.normal_(parameter)
+    return switcher
+
+
+@given(languages=st.lists(st.integers(0, 3), min_size=1, max_size=9), depth=st.integers(1, 3))
+@settings(deadline=None, max_examples=25)
+def test_each_language_goes_through_its_own_sub_module(languages, depth):
+    switcher = sample_by_language(depth=depth)
+    h_BMD = torch.randn(len(languages), 3, 6, dtype=torch.float64)
+    ours = switcher(h_BMD, torch.tensor(languages), 1).detach().numpy()
+    weights = arrays(switcher)
+    for b, n in enumerate(languages):
+        expected = equation_7(h_BMD[b].numpy(), language_sub_module(weights, n, depth, prefix=""))
+        np.testing.assert_allclose(ours[b], expected, atol=1e-10)
+
+
+def test_gradient_by_language():
+    switcher = sample_by_language(languages=3, depth=2, hidden_size=3, bottleneck=4)
+    names, weights = zip(*switcher.named_parameters(), strict=True)
+    languages_B = torch.tensor([2, 0, 2])  # none of language 1
+
+    def function(h_BMD, *weights):
+        return torch.func.functional_call(switcher, dict(zip(names, weights, strict=True)), (h_BMD, languages_B, 1))
+
+    h_BMD = torch.randn(3, 2, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(function, (h_BMD, *weights))
+
+
+def test_sentences_of_a_language_go_together_and_every_layer_is_entered():
+    switcher, entered = sample_by_language(depth=3), {}
+    for name, module in switcher.layers.named_children():
+        module.register_forward_pre_hook(
+            lambda module, inputs, name=name: entered.update({name: [x.shape[1] for x in inputs[0]]})
+        )
+    switcher(torch.randn(5, 2, 6, dtype=torch.float64), torch.tensor([3, 0, 3, 1, 3]), 1)
+    assert entered == {name: [1, 1, 0, 3] for name in "012"}
+    assert switcher.probabilities() is None
+
+
+@pytest.mark.parametrize("k", [0, 2])
+def test_by_language_there_is_nothing_to_choose(k):
+    with pytest.raises(UserError, match="k must be 1"):
+        sample_by_language()(torch.randn(1, 2, 6, dtype=torch.float64), torch.tensor([0]), k)

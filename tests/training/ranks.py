@@ -30,6 +30,7 @@ HEAVY = [
     "deepspeed.runtime.zero.muon.original_muon",
     "transformers.conversion_mapping",
     "transformers.models.bert.modeling_bert",
+    "matplotlib.pyplot",
 ]
 
 _context = multiprocessing.get_context("forkserver")

@@ -1,0 +1,88 @@
+"""Batches with their predictions -> the records that `predictions` writes, in row order.
+
+Shape suffixes: B sentences, 4 positions, Q metrics (`METRICS`).
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+from mere_ds.evaluation.metrics import METRICS
+from mere_ds.evaluation.scoring import right_answers
+from mere_ds.model.triple import MereOutput
+from mere_ds.shards.batch import Batch
+from mere_ds.shards.encoding import Encoded, SentenceEncoder
+from mere_ds.shards.manifest import Manifest
+from mere_ds.shards.reading import TextReader
+
+_CHUNK = 1024  # sentences whose texts are in memory at a time
+
+NOT_READ = "rejected when the shards were made; their rejects.jsonl says why"
+
+
+class Recorder:
+    """Collects a split's answers, some 60 bytes a sentence, and then looks up their texts, a shard at a time."""
+
+    def __init__(self, manifest: Manifest, split: str, tokenizer: PreTrainedTokenizerFast):
+        self._manifest, self._split = manifest, split
+        self._encoder = SentenceEncoder(tokenizer, manifest.languages, manifest.max_length)
+        self._parts: list[tuple[np.ndarray, ...]] = []
+
+    def add(self, batch: Batch, output: MereOutput) -> None:
+        """Take a batch's answers; fillers are left out."""
+        real_B = batch.weights_B > 0
+        columns = (
+            batch.rows_B,
+            output.relation_B,
+            output.positions_B4,
+            output.relation_probability_B,
+            output.score_B,
+            right_answers(batch, output.relation_B, output.positions_B4),
+        )
+        self._parts.append(tuple(column[real_B].cpu().numpy() for column in columns))
+
+    def records(self) -> Iterator[dict]:
+        """A record a sentence in row order, then one for each test sentence that the shards' maker had to reject."""
+        if self._parts:
+            rows, *columns = (np.concatenate(column) for column in zip(*self._parts, strict=True))
+            order = np.argsort(rows)
+            texts = TextReader(self._manifest, self._split, keep=1)
+            for start in range(0, len(order), _CHUNK):
+                chosen = order[start : start + _CHUNK]
+                sentences = texts.texts_of(rows[chosen])
+                encoded = self._encoder.encode_texts([s["text"] for s in sentences], [s["lang"] for s in sentences])
+                answers = zip(*(column[chosen].tolist() for column in columns), strict=True)
+                for sentence, tokens, answer in zip(sentences, encoded, answers, strict=True):
+                    yield self._record(sentence, tokens, *answer)
+        for language, times in (self._manifest.missed_test if self._split == "test" else {}).items():
+            for _ in range(times):
+                nothing = {"text": None, "gold": None, "predicted": None, "right": []}
+                yield {"lang": language, **nothing, "reason": NOT_READ}
+
+    def _record(
+        self,
+        sentence: dict,
+        tokens: Encoded,
+        relation: int,
+        positions: list[int],
+        probability: float,
+        score: float,
+        right: list[bool],
+    ) -> dict:
+        head, tail = (
+            list(tokens.characters(sentence["text"], *span)) if min(span) >= 0 else None
+            for span in (positions[:2], positions[2:])
+        )
+        return {
+            **{name: sentence[name] for name in ("id", "lang", "text")},
+            "gold": {"relation": sentence["label"], "head": sentence["head"], "tail": sentence["tail"]},
+            "predicted": {
+                "relation": self._manifest.labels[relation],
+                "probability": round(probability, 6),
+                "head": head,
+                "tail": tail,
+                "score": round(score, 6),
+            },
+            "right": [metric for metric, is_right in zip(METRICS, right, strict=True) if is_right],
+        }

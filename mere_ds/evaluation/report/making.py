@@ -1,0 +1,73 @@
+"""`mere-ds report`: from run folders to the page, the plots' files and TensorBoard's images."""
+
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from mere_ds.errors import MachineError
+from mere_ds.evaluation.report.figures import Drawing, draw_all
+from mere_ds.evaluation.report.page import make_page
+from mere_ds.evaluation.report.plots import png
+from mere_ds.evaluation.report.runs import load_rows
+from mere_ds.evaluation.report.tables import format_table, table_2, table_3, table_k
+
+log = logging.getLogger("mere_ds")
+
+
+def make_report(runs: Sequence[str], out: str) -> Path:
+    """Write OUT/index.html, OUT/tables.txt, OUT/figures/*.png and each RUN/tensorboard/report; the page's path.
+
+    Raises UserError for a folder that is no evaluated run, MachineError where a file can't be written.
+    """
+    rows = load_rows(runs)
+    tables = [table(rows) for table in (table_2, table_3, table_k)]
+    drawings = draw_all(rows)
+    text = "\n\n".join(format_table(table) for table in tables if table.lines)
+    page = Path(out) / "index.html"
+    try:
+        _write_plots(page.with_name("figures"), drawings)
+        _write_board(drawings)
+        _write(page.with_name("tables.txt"), f"{text}\n".encode())
+        _write(page, make_page(rows, tables, drawings).encode())
+    except OSError as error:
+        raise MachineError(f"{error.filename}: {error.strerror}") from None
+    return page
+
+
+def _write_plots(folder: Path, drawings: Sequence[Drawing]) -> None:
+    """A PNG file for each plot; what an earlier report drew and this one doesn't goes away."""
+    for drawing in drawings:
+        path = folder / f"{drawing.name}.png"
+        if drawing.plot:
+            _write(path, png(drawing.plot))
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _write_board(drawings: Sequence[Drawing]) -> None:
+    """The plots into the TensorBoard folder of every run whose figures are in them, in place of an earlier report's."""
+    of_run: dict[Path, list[Drawing]] = {}
+    for drawing in drawings:
+        for run in (run for row in drawing.rows for result in row.results for run in result.runs):
+            of_run.setdefault(run.folder.report_board, []).append(drawing)
+    for folder, shown in tqdm(of_run.items(), desc="TensorBoard", unit="run", disable=None):
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            with SummaryWriter(str(folder)) as board:
+                for drawing in shown:
+                    board.add_figure(f"report/{drawing.name}", drawing.plot, close=False)
+        except OSError as error:  # a run may be another user's
+            log.warning("%s: %s, so no images for TensorBoard there", folder, error.strerror)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """So that `path` holds either the old content or the new, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content)
+    os.replace(part, path)

@@ -1,0 +1,137 @@
+"""The report as one HTML page that needs nothing else: no network, no library, no second file."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib.resources import files
+
+from tqdm import tqdm
+
+from mere_ds.evaluation.metrics import METRICS
+from mere_ds.evaluation.report.figures import Drawing
+from mere_ds.evaluation.report.paper import PAPER
+from mere_ds.evaluation.report.plots import svg
+from mere_ds.evaluation.report.runs import Row
+from mere_ds.evaluation.report.tables import Cell, Table, languages_of
+
+
+def make_page(rows: Sequence[Row], tables: Iterable[Table], drawings: Iterable[Drawing]) -> str:
+    """index.html. Every text is escaped; the page's own script alone may run, and nothing may be loaded."""
+    template, style, script = (_file(f"page.{kind}") for kind in ("html", "css", "js"))
+    parts = {
+        "script_hash": "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "style": style,
+        "runs": _runs(rows),
+        "tables": "".join(map(_table, tables)),
+        "source": escape(PAPER["source"]),
+        "figures": "".join(map(_figure, drawings)),
+        "data": _as_script(_answers(rows)),
+        "script": script,
+    }
+    pieces = template.split("{{")
+    filled = (parts[name] + rest for name, rest in (piece.split("}}", 1) for piece in pieces[1:]))
+    return pieces[0] + "".join(filled)
+
+
+def _file(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _as_script(content: dict) -> str:
+    """JSON that can't end its script element nor open a comment in it."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c")
+
+
+def _runs(rows: Sequence[Row]) -> str:
+    lines = [
+        f"<tr><th scope='row'>{escape(row.name)}</th><td>{result.seed}</td>"
+        f"<td class='folder'>{escape(', '.join(str(run.folder.root) for run in result.runs))}</td>"
+        f"<td>{result.scores['pooled']['sentences']:,}</td>"
+        f"<td>{sum(scores.get('missed', 0) for scores in result.scores['languages'].values()):,}</td></tr>"
+        for row in rows
+        for result in row.results
+    ]
+    titles = "".join(f"<th scope='col'>{title}</th>" for title in ("row", "seed", "folder", "sentences", "not read"))
+    return _wide(f"<table class='runs'><thead><tr>{titles}</tr></thead><tbody>{''.join(lines)}</tbody></table>", "Runs")
+
+
+def _table(table: Table) -> str:
+    head = f"<h3>{escape(table.title)}</h3><p class='note'>{escape(table.note)}</p>"
+    if not table.lines:
+        return head
+    titles = "".join(f"<th scope='col'>{escape(column)}</th>" for column in table.columns)
+    body = "".join(
+        f"<tr{' class=paper' if line.paper else ''}><th scope='row'>{escape(line.name)}</th>"
+        + "".join(map(_cell, line.cells))
+        + "</tr>"
+        for line in table.lines
+    )
+    return head + _wide(f"<table><thead><tr><td></td>{titles}</tr></thead><tbody>{body}</tbody></table>", table.title)
+
+
+def _cell(cell: Cell | None) -> str:
+    if cell is None:
+        return "<td>–</td>"
+    beside = f"<small>{escape(cell.beside)}</small>" if cell.beside else ""
+    return f"<td{' class=best' if cell.best else ''}>{cell.value:.1f}{beside}</td>"
+
+
+def _wide(table: str, name: str) -> str:
+    """A table that scrolls sideways in itself, with the keyboard too."""
+    return f"<div class='wide' tabindex='0' role='region' aria-label='{escape(name)}'>{table}</div>"
+
+
+def _figure(drawing: Drawing) -> str:
+    head = f"<h3>{escape(drawing.title)}</h3><p class='note'>{escape(drawing.note)}</p>"
+    if drawing.plot is None:
+        return head
+    plot = svg(drawing.plot, drawing.name).replace("<svg ", f"<svg role='img' aria-label='{escape(drawing.title)}' ", 1)
+    return f"{head}<figure id='{drawing.name}'>{plot}</figure>"
+
+
+def _answers(rows: Sequence[Row]) -> dict:
+    """What page.js browses: each sentence once, and each result's answers, as numbers where that is shorter."""
+    sentences, labels = _Numbers(), _Numbers()
+    results = [result for row in rows for result in row.results]
+    runs = [
+        {
+            "name": result.name,
+            "confusion": result.scores["confusion"],
+            "answers": [_answer(record, sentences, labels) for record in result.records()],
+        }
+        for result in tqdm(results, desc="answers", unit="result", disable=None)
+    ]
+    return {
+        "metrics": METRICS,
+        "languages": languages_of(rows),
+        "labels": list(labels),
+        "sentences": [json.loads(sentence) for sentence in sentences],
+        "runs": runs,
+    }
+
+
+class _Numbers(dict[str, int]):
+    """Texts in the order in which they were first asked for."""
+
+    def __missing__(self, text: str) -> int:
+        self[text] = len(self)
+        return self[text]
+
+
+def _answer(record: dict, sentences: _Numbers, labels: _Numbers) -> list:
+    """[sentence, relation, probability, head, tail, right]; `right` has a bit a metric."""
+    sentence = {"id": record.get("id", ""), "lang": record["lang"], "text": record["text"]}
+    gold, predicted = record["gold"], record["predicted"]
+    if gold is None:
+        sentence["reason"] = record["reason"]
+    else:
+        sentence |= {"relation": labels[gold["relation"]], "head": gold["head"], "tail": gold["tail"]}
+    number = sentences[json.dumps(sentence, ensure_ascii=False)]
+    right = sum(1 << METRICS.index(metric) for metric in record["right"])
+    if predicted is None:
+        return [number, None, None, None, None, right]
+    probability = round(predicted["probability"], 2)
+    return [number, labels[predicted["relation"]], probability, predicted["head"], predicted["tail"], right]

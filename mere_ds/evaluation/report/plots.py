@@ -1,0 +1,122 @@
+"""The plots themselves, from plain numbers: grouped bars, lines, heat maps; as SVG for a page and PNG for files.
+
+Shape suffixes: R rows and C columns of a heat map.
+"""
+
+import io
+import re
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+INK = "#010203"
+"""Text and axes. In SVG it becomes currentColor, so that a plot follows the page into the dark."""
+
+COLOURS = ("#4477aa", "#ee7733", "#44aa99", "#aa3377")
+"""Told apart by colour-blind readers too, on white as on black."""
+
+_STYLE = {
+    "svg.fonttype": "none",  # text stays text: small files, and a reader can search it
+    "text.parse_math": False,  # a label may hold dollar signs
+    "font.size": 9,
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
+    **{"axes.facecolor": "none", "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False},
+}
+
+Value = tuple[float, float]
+"""A mean and what to draw above and below it."""
+
+
+def bars(series: dict[str, dict[str, Value]], ylabel: str) -> Figure:
+    """Grouped bars: series -> category -> (height, half of the error bar); a category may lack some series."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(9, 3.2), layout="constrained")
+        axes = figure.add_subplot()
+        categories = list(dict.fromkeys(name for values in series.values() for name in values))
+        width = 0.8 / len(series)
+        for place, (name, values) in enumerate(series.items()):
+            shown = [(c, *values[category]) for c, category in enumerate(categories) if category in values]
+            x, height, error = np.array(shown, dtype=float).reshape(-1, 3).T
+            left = x + (place - (len(series) - 1) / 2) * width
+            colour = COLOURS[place % len(COLOURS)]
+            axes.bar(left, height, width * 0.92, color=colour, label=name)
+            if error.any():
+                axes.errorbar(left, height, error, fmt="none", ecolor=INK, elinewidth=0.8)
+        axes.set_xticks(range(len(categories)), categories)
+        axes.set_ylabel(ylabel)
+        axes.set_ylim(0, 100)
+        _finish(figure, axes)
+        return figure
+
+
+def lines(series: dict[str, dict[float, Value]], xlabel: str, ylabel: str) -> Figure:
+    """Lines through series -> x -> (y, half of the error bar); x are whole numbers."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(5, 3.2), layout="constrained")
+        axes = figure.add_subplot()
+        for place, (name, values) in enumerate(series.items()):
+            colour = COLOURS[place % len(COLOURS)]
+            x = sorted(values)
+            y, error = np.array([values[at] for at in x], dtype=float).T
+            axes.errorbar(x, y, error if error.any() else None, fmt="o-", color=colour, label=name, capsize=3)
+        axes.set_xticks(sorted({x for values in series.values() for x in values}))
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        _finish(figure, axes)
+        return figure
+
+
+def heat_map(
+    values_RC: np.ndarray, rows: Sequence[str], columns: Sequence[str], highest: float, decimals: int, label: str
+) -> Figure:
+    """Cells from 0 (light) to `highest` (dark) with their numbers in them; nan is left empty."""
+    with matplotlib.rc_context(_STYLE | {"axes.spines.left": False, "axes.spines.bottom": False}):
+        size = (1.3 + 0.08 * max(map(len, rows)) + 0.55 * len(columns), 0.9 + 0.26 * len(rows))
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.add_subplot()
+        cells = axes.pcolormesh(np.ma.masked_invalid(values_RC), cmap="Blues", vmin=0, vmax=highest, edgecolors="none")
+        for r, c in np.argwhere(np.isfinite(values_RC)):
+            colour = "#ffffff" if values_RC[r, c] > 0.6 * highest else "#000000"  # on the cell, whatever the page's
+            place = {"ha": "center", "va": "center", "color": colour, "size": 7}
+            axes.text(c + 0.5, r + 0.5, f"{values_RC[r, c]:.{decimals}f}", **place)
+        axes.set_xticks(np.arange(len(columns)) + 0.5, columns)
+        axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
+        axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
+        axes.invert_yaxis()
+        bar = figure.colorbar(cells, ax=axes, label=label, shrink=min(1.0, 4 / size[1]), aspect=15)
+        bar.outline.set_visible(False)
+        return figure
+
+
+def router_heat_map(probabilities_TN: np.ndarray, languages: Sequence[str]) -> Figure:
+    """Figure 8: f_t(L_n) of eq. 5, a row a sub-module and a column a language."""
+    rows = [f"θ{t + 1}" for t in range(len(probabilities_TN))]
+    highest = float(np.max(probabilities_TN))
+    return heat_map(probabilities_TN, rows, languages, highest, 2, "selection probability")
+
+
+def _finish(figure: Figure, axes) -> None:
+    axes.grid(axis="y", color=INK, alpha=0.15, linewidth=0.6)
+    axes.set_axisbelow(True)
+    figure.legend(loc="outside upper center", ncols=4)
+
+
+def svg(figure: Figure, name: str) -> str:
+    """An <svg> element to stand inside a page; `name` keeps its ids apart from other plots' and is its title."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": name, "svg.id": f"plot-{name}"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    element = buffer.getvalue()
+    element = element[element.index("<svg") :].replace(INK, "currentColor")
+    element = re.sub(r"<(metadata|style).*?</\1>", "", element, flags=re.DOTALL)  # its style would be the whole page's
+    element = re.sub(r'(href="|url\()#', rf"\1#{name}-", element)
+    return re.sub(r'id="(?!plot-)([\w.]+)"', rf'id="{name}-\1"', element)
+
+
+def png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(_STYLE):
+        figure.savefig(buffer, format="png", dpi=150, facecolor="white")
+    return buffer.getvalue()

@@ -1,0 +1,89 @@
+"""Which row of the paper's tables a run is, told by its config.json alone."""
+
+import json
+from collections.abc import Iterable
+
+from mere_ds.config import DECIDES_NOTHING, ONLY_STAGE_ONE, ONLY_STAGE_TWO
+from mere_ds.corpus.languages import GROUPS, parse_languages
+
+PAPERS_ORDER = (
+    *("HERBERTa", "mBERT", "MTMB", "mERE14", "mERE", "mERE (EURO)", "mERE (SVO)"),
+    *("mERE-LS", "mERE-LS-LA (MONO)", "mERE-LS-LA"),
+)
+"""Rows of Table 2 from top to bottom; mERE14, which is only in Figure 7, before mERE."""
+
+PAPERS_SETTING = {"concatenate": 2, "submodule_layers": [1, 1, 1, 2, 2, 2]}
+"""The paper's choice of what its Figure 6 and Table 3 vary."""
+
+_TELLING = {"shards", "encoder_weights"}
+"""Paths may change while a run goes on; from one run to another they tell other data or another encoder."""
+
+_NAMED_ELSEWHERE = ("seed", "system", "languages", "stage_one_run", "ranks", "global_batch")
+
+
+def row_name(config: dict) -> str:
+    """Name of a run's row in Table 2, such as "mERE (EURO)" or "mERE-LS-LA (MONO)".
+
+    `config` is the content of RUN/config.json. mERE without its second stage is mERE-LS.
+    """
+    told = config.get("stage2") or config["stage1"]
+    system = told["system"]
+    if system in ("mERE", "mERE14") and "stage2" not in config:
+        system = "mERE-LS"
+    languages = parse_languages(told.get("languages") or "all")
+    if languages == "all":
+        return system
+    if system == "mERE-LS-LA" and len(languages) == 1:
+        return f"{system} (MONO)"
+    groups = [name for name, codes in GROUPS.items() if set(codes) == set(languages)]
+    return f"{system} ({groups[0] if groups else ','.join(languages)})"
+
+
+def deciding_knobs(config: dict) -> dict:
+    """The knobs that decide a run's scores, but for seed and what `row_name` tells; stage two's win over stage one's.
+
+    A run that started from another run's stage one doesn't know stage one's knobs.
+    """
+    told: dict = {}
+    for stage, idle in (("stage1", ONLY_STAGE_TWO), ("stage2", ONLY_STAGE_ONE)):
+        hidden = {*idle, *DECIDES_NOTHING, *_NAMED_ELSEWHERE} - _TELLING
+        told |= {name: value for name, value in config.get(stage, {}).items() if name not in hidden}
+    return told
+
+
+def varied(knobs: Iterable[dict]) -> list[str]:
+    """The knobs that have more than one value among these runs; a knob that a run doesn't know isn't one."""
+    values: dict[str, set[str]] = {}
+    for run in knobs:
+        for name, value in run.items():
+            values.setdefault(name, set()).add(json.dumps(value))
+    return [name for name, seen in values.items() if len(seen) > 1]
+
+
+def variant(knobs: dict, names: Iterable[str]) -> str:
+    """What tells a run from the others of its row: "s = 3, learning_rate = 0.001"; "" for the paper's s and layers."""
+    told = {name: knobs[name] for name in names if name in knobs}
+    return ", ".join(_setting(*knob) for knob in told.items() if knob not in PAPERS_SETTING.items())
+
+
+def _setting(name: str, value: object) -> str:
+    if name == "concatenate":
+        return f"s = {value}"
+    if name == "submodule_layers":
+        return f"layers {layers_label(value)}"
+    return f"{name} = {value}"
+
+
+def layers_label(layers: list[int]) -> str:
+    """Table 3's name of the sub-modules' layers: 1-2 for 1,1,1,2,2,2; others as they are, 1,2,3."""
+    half = len(layers) // 2
+    first, second = set(layers[:half]), set(layers[half:])
+    if len(layers) == 6 and len(first) == len(second) == 1:
+        return f"{layers[0]}-{layers[-1]}"
+    return ",".join(map(str, layers))
+
+
+def order(name: str) -> tuple[int, str]:
+    """Sort key of rows: the paper's from top to bottom, then the others by name."""
+    plain = name.split(", ")[0]
+    return PAPERS_ORDER.index(plain) if plain in PAPERS_ORDER else len(PAPERS_ORDER), name

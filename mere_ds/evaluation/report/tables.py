@@ -1,0 +1,155 @@
+"""Tables 2 and 3 and the sweep of k: the runs' figures, each line of the paper below."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from mere_ds.corpus.languages import sort_languages
+from mere_ds.evaluation.intervals import LEVEL, spread
+from mere_ds.evaluation.report.paper import PAPER
+from mere_ds.evaluation.report.rows import PAPERS_SETTING, layers_label
+from mere_ds.evaluation.report.runs import Row
+
+AVERAGE = "AVG"
+
+
+@dataclass(frozen=True)
+class Cell:
+    value: float
+    beside: str = ""
+    """How sure it is: an interval or the spread over seeds."""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    name: str
+    cells: Sequence[Cell | None]
+    paper: bool = False
+    """Whether these are the paper's figures."""
+
+
+@dataclass(frozen=True)
+class Table:
+    title: str
+    note: str
+    columns: Sequence[str]
+    lines: Sequence[Line]
+    """Empty where the runs don't give the table; `note` then says which are lacking."""
+
+
+BESIDE = (
+    f"Triple F1 in percent. Beside it: with one seed its {LEVEL} % bootstrap interval over sentences, with several the "
+    "standard deviation over seeds (±), the figure then being their mean. Bold: the best of these runs."
+)
+
+LACKING_K = "Lacking: a mERE run evaluated with other k's (mere-ds evaluate RUN --k=...)."
+
+
+def main_rows(rows: Iterable[Row]) -> list[Row]:
+    """The rows of Table 2: without the sweeps of Figure 6 and Table 3, where the paper's setting is there too."""
+    rows = list(rows)
+    usual = {row.paper for row in rows if not _is_swept(row)}
+    return [row for row in rows if not _is_swept(row) or row.paper not in usual]
+
+
+def _is_swept(row: Row) -> bool:
+    return any(name in row.knobs and row.knobs[name] != usual for name, usual in PAPERS_SETTING.items())
+
+
+def languages_of(rows: Iterable[Row]) -> list[str]:
+    """Every language that a row was scored in, in the paper's order."""
+    return sort_languages({x for row in rows for result in row.results for x in result.scores["languages"]})
+
+
+def table_2(rows: Iterable[Row]) -> Table:
+    rows = main_rows(rows)
+    papers = {row.paper: PAPER["rows"].get(row.paper) for row in rows}
+    return Table("Table 2: systems", BESIDE, *_by_language(rows, papers, lambda row: row.paper))
+
+
+def table_3(rows: Iterable[Row]) -> Table:
+    title = "Table 3: layers of the sub-modules"
+    rows = sorted((row for row in rows if row.paper == "mERE"), key=lambda row: row.knobs["submodule_layers"])
+    if len({_layers(row) for row in rows}) < 2:
+        return Table(title, "Lacking: mERE runs with two values of --submodule_layers or more.", (), ())
+    papers = {name: {AVERAGE: average} for name, average in PAPER["layers"].items()}
+    return Table(title, BESIDE, *_by_language(rows, papers, _layers))
+
+
+def _layers(row: Row) -> str:
+    return layers_label(row.knobs["submodule_layers"])
+
+
+def sweep_of(rows: Iterable[Row]) -> dict[int, dict]:
+    """`{"mean", "deviation"}` over seeds of average triple F1 by k of the first mERE row evaluated with several k's;
+    {} where there is none."""
+    for row in (row for row in main_rows(rows) if row.paper == "mERE"):
+        sweeps = [run.sweep() for result in row.results for run in result.runs]
+        shared = set.intersection(*map(set, sweeps))
+        if len(shared) > 1:
+            return {k: spread([sweep[k] for sweep in sweeps]) for k in sorted(shared)}
+    return {}
+
+
+def table_k(rows: Iterable[Row]) -> Table:
+    title = "Sub-modules used: k"
+    sweep = sweep_of(rows)
+    if not sweep:
+        return Table(title, LACKING_K, (), ())
+    best = max(value["mean"] for value in sweep.values())
+    cells = [Cell(v["mean"], _deviation(v["deviation"]), v["mean"] == best) for v in sweep.values()]
+    papers = [PAPER["top_k"].get(str(k)) for k in sweep]
+    lines = [Line("mERE", cells), _paper_line(papers)]
+    note = "Average triple F1 in percent, ± the standard deviation over seeds."
+    return Table(title, note, [f"k = {k}" for k in sweep], lines)
+
+
+def _by_language(rows: list[Row], papers: dict[str, dict | None], key: Callable[[Row], str]):
+    """Columns and lines: average and languages of each row, and `papers[key(row)]` below the last row of this key."""
+    languages = languages_of(rows)
+    values = [[row.triple(language) for language in (None, *languages)] for row in rows]
+    best = [max((v["mean"] for v in column if v), default=None) for column in zip(*values, strict=True)]
+    lines = []
+    for place, (row, found) in enumerate(zip(rows, values, strict=True)):
+        cells = [
+            value and Cell(value["mean"], _beside(row, language, value), len(rows) > 1 and value["mean"] == top)
+            for language, value, top in zip((None, *languages), found, best, strict=True)
+        ]
+        lines.append(Line(row.name + _seeds(row), cells))
+        paper = papers.get(key(row))
+        if paper and all(key(other) != key(row) for other in rows[place + 1 :]):
+            lines.append(_paper_line([paper.get(column) for column in (AVERAGE, *languages)]))
+    return [AVERAGE, *languages], lines
+
+
+def _paper_line(values: Iterable[float | None]) -> Line:
+    return Line("paper", [None if value is None else Cell(value) for value in values], paper=True)
+
+
+def _seeds(row: Row) -> str:
+    return f" ({len(row.results)} seeds)" if len(row.results) > 1 else ""
+
+
+def _beside(row: Row, language: str | None, value: dict) -> str:
+    if len(row.results) > 1:
+        return _deviation(value["deviation"])
+    intervals = row.results[0].scores["intervals"]
+    low, high = intervals["languages"][language] if language else intervals["average"]
+    return f"{low:.1f}–{high:.1f}"
+
+
+def _deviation(deviation: float | None) -> str:
+    return "" if deviation is None else f"±{deviation:.1f}"
+
+
+def format_table(table: Table) -> str:
+    """The table as text: a line for the figures, below it what is beside them."""
+    if not table.lines:
+        return f"{table.title}\n{table.note}"
+    widest = max(len(line.name) for line in table.lines) + 1
+    lines = [table.title, " " * widest + "".join(f"{column:>11}" for column in table.columns)]
+    for line in table.lines:
+        lines.append(f"{line.name:{widest}}" + "".join(f"{c.value:>11.1f}" if c else f"{'-':>11}" for c in line.cells))
+        if any(c and c.beside for c in line.cells):
+            lines.append(" " * widest + "".join(f"{c.beside if c else '':>11}" for c in line.cells))
+    return "\n".join([*lines, table.note])

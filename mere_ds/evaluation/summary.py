@@ -1,0 +1,154 @@
+"""All scores of a split from its predictions alone, without the model.
+
+Shape suffixes: N languages, C columns of a count table (`metrics.COLUMNS`).
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from mere_ds.evaluation.intervals import LEVEL, RESAMPLES, by_language, generator, interval, nested, resampled
+from mere_ds.evaluation.metrics import COLUMNS, METRICS, f1, scores
+
+NO_RELATION = "no_relation"
+"""The label of a sentence whose entities have nothing to do with each other."""
+
+
+class Outcome(NamedTuple):
+    """What a sentence's answer counts for in every score."""
+
+    gold: str | None
+    """The relation; None where the sentence could not be read."""
+    predicted: str | None
+    """The relation; None where the model gave no answer."""
+    right: tuple[str, ...]
+    """The `METRICS` that are right."""
+
+    def counts(self) -> tuple[int, ...]:
+        """The sentence's row of a count table."""
+        return 1, int(self.predicted is not None), *(int(metric in self.right) for metric in METRICS)
+
+
+Outcomes = dict[str, Counter[Outcome]]
+"""By language: how often each outcome comes."""
+
+
+def scores_of(records: Iterable[dict]) -> dict:
+    """Every score of the predictions (as `predictions.read_predictions` gives them); F1 in percent.
+
+    `languages`, `average`, `pooled` as in `metrics.scores`, with: `intervals` (see `triple_intervals`), `labels`
+    (`relation_by_label`), `confusion` and `without_no_relation`.
+    """
+    outcomes = outcomes_of(records)
+    return {
+        **_scores(outcomes),
+        "intervals": triple_intervals(outcomes),
+        "without_no_relation": without_no_relation(outcomes),
+        "labels": relation_by_label(outcomes),
+        "confusion": confusion(outcomes),
+    }
+
+
+def outcomes_of(records: Iterable[dict]) -> Outcomes:
+    """Count the predictions' outcomes; memory grows with their kinds, not with the sentences."""
+    outcomes: Outcomes = {}
+    for record in records:
+        gold, predicted = ((record[side] or {}).get("relation") for side in ("gold", "predicted"))
+        outcome = Outcome(gold, predicted, tuple(record["right"]))
+        outcomes.setdefault(record["lang"], Counter())[outcome] += 1
+    return outcomes
+
+
+def _scores(outcomes: Outcomes) -> dict:
+    counts_NC = np.zeros((len(outcomes), len(COLUMNS)), dtype=np.int64)
+    missed = Counter()
+    for n, (language, counter) in enumerate(outcomes.items()):
+        for outcome, times in counter.items():
+            if outcome.gold is None:
+                missed[language] += times
+            else:
+                counts_NC[n] += times * np.array(outcome.counts())
+    return scores(counts_NC, list(outcomes), missed)
+
+
+def triple_intervals(outcomes: Outcomes) -> dict:
+    """Bootstrap intervals of triple F1: `{"level", "resamples", "languages": {"de": [low, high]}, "average",
+    "pooled"}`. Sentences are resampled within each language. Training's own chance (the seed) is not in it, and a score
+    of 0 or 100 gets no width, for there every resample is like the sample."""
+    sums = {language: resampled(_triples(counter), generator(language)) for language, counter in outcomes.items()}
+    if not sums:
+        return {}
+    values = by_language(sums, lambda sums_RC: f1(sums_RC[:, 2], sums_RC[:, 0], sums_RC[:, 1]))
+    return {"level": LEVEL, "resamples": RESAMPLES, **nested({name: interval(v) for name, v in values.items()})}
+
+
+def _triples(counter: Counter[Outcome]) -> Counter:
+    """How often (sentence, predicted, triple right) come."""
+    triples = Counter()
+    for outcome, times in counter.items():
+        sentence, predicted, *_ = outcome.counts()
+        triples[sentence, predicted, int("triple" in outcome.right)] += times
+    return triples
+
+
+def without_no_relation(outcomes: Outcomes) -> dict:
+    """Triples as in relation extraction, where `no_relation` is no answer: micro-averaged over the others.
+
+    `{"languages": {"de": {"gold", "predicted", "right", "precision", "recall", "f1"}}, "average": {"precision",
+    "recall", "f1"}, "pooled": {...}}` in percent. A sentence that could not be read counts as gold, for nobody knows
+    its label. Languages with nothing gold and nothing predicted are left out.
+    """
+    counts = {}
+    for language, counter in outcomes.items():
+        gold = sum(n for o, n in counter.items() if o.gold != NO_RELATION)
+        predicted = sum(n for o, n in counter.items() if o.predicted not in (None, NO_RELATION))
+        right = sum(n for o, n in counter.items() if o.gold != NO_RELATION and "triple" in o.right)
+        if gold + predicted:
+            counts[language] = np.array([gold, predicted, right])
+    if not counts:
+        return {"languages": {}, "average": {}, "pooled": {}}
+    rows = {language: _precision_recall(*count.tolist()) for language, count in counts.items()}
+    average = {m: float(np.mean([row[m] for row in rows.values()])) for m in ("precision", "recall", "f1")}
+    return {"languages": rows, "average": average, "pooled": _precision_recall(*sum(counts.values()).tolist())}
+
+
+def _precision_recall(gold: int, predicted: int, right: int) -> dict:
+    precision, recall = (100 * right / n if n else 0.0 for n in (predicted, gold))
+    counts = {"gold": gold, "predicted": predicted, "right": right}
+    return {**counts, "precision": precision, "recall": recall, "f1": f1(right, gold, predicted)}
+
+
+def relation_by_label(outcomes: Outcomes) -> dict:
+    """Figure 4: relation classification by language and label, `{"de": {"birth-place": {"gold", "predicted", "right",
+    "f1"}}}`; F1 in percent is 2 TP / (gold + predicted), "gold" the label's sentences."""
+    table = {}
+    for language, counter in outcomes.items():
+        gold, predicted, right = Counter(), Counter(), Counter()
+        for outcome, times in counter.items():
+            gold[outcome.gold] += times
+            predicted[outcome.predicted] += times
+            right[outcome.gold] += times * (outcome.gold == outcome.predicted)
+        table[language] = {
+            label: {
+                "gold": gold[label],
+                "predicted": predicted[label],
+                "right": right[label],
+                "f1": f1(right[label], gold[label], predicted[label]),
+            }
+            for label in sorted((gold.keys() | predicted.keys()) - {None})
+        }
+    return table
+
+
+def confusion(outcomes: Outcomes) -> dict:
+    """`{"labels": [...], "counts": [[...]]}`: sentences by gold (row) and predicted relation (column), all languages
+    together. Sentences without a gold label or an answer are in none."""
+    pairs = Counter()
+    for counter in outcomes.values():
+        for outcome, times in counter.items():
+            if outcome.gold is not None and outcome.predicted is not None:
+                pairs[outcome.gold, outcome.predicted] += times
+    labels = sorted({label for pair in pairs for label in pair})
+    return {"labels": labels, "counts": [[pairs[gold, predicted] for predicted in labels] for gold in labels]}

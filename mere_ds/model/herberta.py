@@ -1,0 +1,126 @@
+"""HERBERTa (section 4.3): one encoder classifies the relation, a second one tags the entities given it.
+
+Shape suffixes: B sentences, M tokens of a sentence (padded), L = M + 1 with the relation's, D hidden size, d width of
+the word embeddings, U relation labels, 4 positions (head start, head end, tail start, tail end; ends inclusive).
+"""
+
+import torch
+from torch import nn
+from transformers import AutoModel, PreTrainedModel
+
+from mere_ds.model.configuration import HerbertaConfig
+from mere_ds.model.decoding import best_spans
+from mere_ds.model.entity_heads import StateHeads
+from mere_ds.model.precision import at_least_fp32
+from mere_ds.model.triple import ABSENT, MereOutput, TripleModel, joint_loss
+
+
+class Tagger(nn.Module):
+    """The second encoder: where the entities of a sentence start and end, given its relation.
+
+    The relation is one more token behind `[CLS]`, with an embedding of its own: the paper only says that it is
+    concatenated with the sentence.
+    """
+
+    def __init__(self, model: PreTrainedModel, labels: int):
+        super().__init__()
+        if getattr(model, "pooler", None) is not None:
+            model.pooler = None  # its parameters would never get a gradient
+        self.encoder = model
+        self.relations = nn.Embedding(labels, model.get_input_embeddings().embedding_dim)
+        self.heads = StateHeads(model.config.hidden_size)
+
+    def forward(self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
+        """Logits over the sentence's tokens as those of `EntityHeads`: positions count without the relation's."""
+        words_BMd = self.encoder.get_input_embeddings()(token_ids_BM)
+        relation_B1d = self.relations(labels_B).unsqueeze(1)
+        inputs_BLd = torch.cat((words_BMd[:, :1], relation_B1d, words_BMd[:, 1:]), dim=1)
+        mask_BL = torch.cat((mask_BM[:, :1], mask_BM), dim=1)
+        h_BLD = self.encoder(inputs_embeds=inputs_BLd, attention_mask=mask_BL.long()).last_hidden_state
+        h_BMD = torch.cat((h_BLD[:, :1], h_BLD[:, 2:]), dim=1)
+        return self.heads(h_BMD, mask_BM, labels_B)
+
+
+class HerbertaModel(TripleModel):
+    """Two independent encoders, chained in use. Stage one trains encoder and relation classifier, stage two the tagger.
+
+    Until then the model predicts no entities.
+    """
+
+    config_class = HerbertaConfig
+    frozen_in_stage_two = ("encoder.", "relation.")
+
+    def __init__(self, config: HerbertaConfig, encoder: PreTrainedModel | None = None):
+        super().__init__(config, encoder)
+        self.relation = nn.Linear(self.encoder.hidden_size, len(config.labels), bias=False)
+        two = config.stage == 2
+        self.register_module("tagger", Tagger(self._new_encoder(), len(config.labels)) if two else None)
+        self._complete()
+
+    def forward(
+        self,
+        token_ids_BM: torch.Tensor,
+        mask_BM: torch.Tensor,
+        languages_B: torch.Tensor,
+        labels_B: torch.Tensor | None = None,
+        positions_B4: torch.Tensor | None = None,
+        concatenate: int = 1,
+        k: int | None = None,
+        features: tuple[torch.Tensor, torch.Tensor] | None = None,
+    ) -> MereOutput:
+        """As `MereModel.forward`: the loss of the part that the stage trains, or the triple.
+
+        The tagger is given the gold relation in training and the predicted one in use. There is nothing here that
+        `concatenate`, `k` and `features` could change.
+        """
+        assert (labels_B is None) == (positions_B4 is None), "gold labels and gold positions go together"
+        if labels_B is None:
+            return self._predict(token_ids_BM, mask_BM, languages_B)
+        relation_BU = entity_BM4 = None
+        if self.config.stage == 1:
+            relation_BU = self._classify(token_ids_BM, mask_BM)
+        else:
+            entity_BM4 = self.tagger(token_ids_BM, mask_BM, labels_B.clamp(min=0))
+        return MereOutput(
+            *joint_loss(relation_BU, entity_BM4, labels_B, positions_B4, self.config.alpha, self.config.beta)
+        )
+
+    @property
+    def finds_entities(self) -> bool:
+        return self.tagger is not None
+
+    @property
+    def trained_encoder(self) -> PreTrainedModel:
+        return self.encoder.model if self.tagger is None else self.tagger.encoder
+
+    def begin_stage_two(self, encoder: PreTrainedModel, **choices) -> None:
+        """Put in a tagger around `encoder`, whose weights stay as they are; freeze the rest.
+
+        `choices` replace the config's. To be called on whole weights, before DeepSpeed partitions them. UserError for
+        choices that don't fit together.
+        """
+        self._enter_stage_two(choices)
+        self.tagger = Tagger(encoder.to(self.device, self.dtype), len(self.config.labels))
+        self._begin_with(self.tagger.relations, self.tagger.heads)
+
+    def _classify(self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor) -> torch.Tensor:
+        """fp32 logits of the relations, B x U."""
+        _, pooled_BD = self.encoder(token_ids_BM, mask_BM)
+        return at_least_fp32(self.relation(pooled_BD))
+
+    def _predict(self, token_ids_BM, mask_BM, languages_B) -> MereOutput:
+        relation_B, probability_B = self._best_relation(self._classify(token_ids_BM, mask_BM), languages_B)
+        positions_B4 = torch.full((len(relation_B), 4), ABSENT, device=relation_B.device)
+        entities_B = torch.zeros_like(probability_B)
+        if self.finds_entities:
+            logits_BM4 = self.tagger(token_ids_BM, mask_BM, relation_B)
+            positions_B4, entities_B = best_spans(logits_BM4, self.config.ordered_spans)
+        return MereOutput(
+            relation_B=relation_B,
+            relation_probability_B=probability_B,
+            positions_B4=positions_B4,
+            score_B=probability_B * entities_B,
+        )
+
+
+AutoModel.register(HerbertaConfig, HerbertaModel)

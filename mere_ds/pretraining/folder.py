@@ -1,0 +1,115 @@
+"""The output folder: `pretraining.json` and `tensorboard/` from the start, `checkpoint.safetensors` while it trains,
+and at the end an encoder as transformers saves it, `config.json`, tokenizer and `model.safetensors`, which comes last.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from mere_ds.encoders.tokens import save_tokenizer
+from mere_ds.encoders.weights import save_model
+from mere_ds.errors import MachineError, UserError
+from mere_ds.training.run_folder import write_json
+
+MODEL = "model.safetensors"
+
+
+class PretrainFolder:
+    """The one place that knows what the folder holds and how far it has come."""
+
+    def __init__(self, root: str | Path) -> None:
+        """UserError for a folder with something else in it."""
+        self.root = Path(root)
+        self._told = self.root / "pretraining.json"
+        self._checkpoint = self.root / "checkpoint.safetensors"
+        self.tensorboard = self.root / "tensorboard"
+        if self.root.exists() and not (self.root.is_dir() and (self._told.is_file() or not any(self.root.iterdir()))):
+            raise UserError(f"--out={self.root}: holds something else: choose another folder")
+
+    def start(self, told: dict, overwrite: bool) -> None:
+        """Records what this training was told; UserError if one with other values began here and isn't to go."""
+        if overwrite:
+            shutil.rmtree(self.root, ignore_errors=True)
+        if not self._told.is_file():
+            with _written(self._told):
+                write_json(self._told, {"told": told})
+            return
+        before = json.loads(self._told.read_text(encoding="utf-8"))["told"]
+        other = [f"{name} {before.get(name)} -> {told[name]}" for name in told if before.get(name) != told[name]]
+        if other:
+            raise UserError(
+                f"{self.root} was begun otherwise ({'; '.join(other)}): choose another --out or --overwrite"
+            )
+
+    @property
+    def result(self) -> dict | None:
+        """What `finish` recorded; None before."""
+        return json.loads(self._told.read_text(encoding="utf-8")).get("result")
+
+    def save_checkpoint(
+        self, step: int, model: torch.nn.Module, optimizer: torch.optim.Optimizer, scaler: dict
+    ) -> None:
+        """All that going on after `step` steps needs; the file holds either the old state or the new, whole."""
+        tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+        for number, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in state.items()}
+        part = self._checkpoint.with_name(self._checkpoint.name + ".part")
+        with _written(self._checkpoint):
+            save_file(tensors, part, metadata={"step": str(step), "scaler": json.dumps(scaler)})
+            os.replace(part, self._checkpoint)
+
+    def load_checkpoint(
+        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+    ) -> int:
+        """Puts the checkpoint's state into the three and returns its step; 0 where there is none."""
+        if not self._checkpoint.is_file():
+            return 0
+        with safe_open(self._checkpoint, "pt") as file:
+            metadata = file.metadata()
+        states: dict[int, dict[str, torch.Tensor]] = {}
+        weights = {}
+        for key, tensor in load_file(self._checkpoint).items():
+            kind, name = key.split(".", 1)
+            if kind == "model":
+                weights[name] = tensor
+            else:
+                number, name = name.split(".")
+                states.setdefault(int(number), {})[name] = tensor
+        model.load_state_dict(weights)
+        optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+        if scale := json.loads(metadata["scaler"]):  # empty where the steps so far were not in fp16
+            scaler.load_state_dict(scale)
+        return int(metadata["step"])
+
+    def finish(self, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, result: dict) -> None:
+        """Writes the encoder, the weights last: without them no command takes the folder for an encoder."""
+        part = self.root / "part"
+        encoder.config.architectures = [type(encoder).__name__]
+        weights = {name: tensor.cpu().contiguous() for name, tensor in encoder.state_dict().items()}
+        with _written(self.root):
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            save_tokenizer(tokenizer, part)
+            save_model(part, encoder.config, weights)
+            for path in sorted(part.iterdir(), key=lambda path: path.name == MODEL):
+                os.replace(path, self.root / path.name)
+            part.rmdir()
+            write_json(self._told, json.loads(self._told.read_text(encoding="utf-8")) | {"result": result})
+            self._checkpoint.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """MachineError where `path` can't be written."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise MachineError(f"{path} can't be written ({error}): make room or choose another --out") from error

@@ -1,0 +1,87 @@
+"""Masked words and matching blanks: the encoder with the two heads that train it and are thrown away afterwards.
+
+The method is Matching the Multilingual Blanks (Köksal & Özgür, Findings of EMNLP 2020), which carries Matching the
+Blanks (Baldini Soares et al., ACL 2019) over to pairs of sentences in several languages. Taken as published: entity
+marks and a blank symbol of their own, blanks with a chance of 0.7 an entity, the states of [E1] and [E2] side by side
+as the relation's representation, a sigmoid of two representations' product as the chance that they tell of the same
+entity pair, binary cross-entropy on it, negatives of which some share an entity, masked words beside it.
+Read differently:
+- The product is of unit vectors, with a learnt scale and offset. The plain product of two states of a pretrained
+  encoder is tens or hundreds whatever they say, and the sigmoid has no slope there.
+- All pairs that can be made within a batch are compared, not listed ones. Positives and negatives count a half each,
+  as if as many of either had been drawn.
+- Who is the same entity is decided by its name, for such a corpus links no entities to a knowledge base. A pair is
+  ordered: (a, b) and (b, a) are two.
+
+Shape suffixes: B sentences, M tokens (padded), N masked tokens, D hidden size, R = 2D, V ids of words.
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+
+from mere_ds.model.precision import at_least_fp32
+from mere_ds.pretraining.batches import BlankBatch
+
+SCALE, OFFSET = 10.0, -5.0  # at the start a cosine of 0.5 is the border between same and other
+
+
+class Blanks(nn.Module):
+    """The encoder, a masked word head tied to its first `vocabulary` embeddings, and the matcher's two numbers."""
+
+    def __init__(self, encoder: PreTrainedModel, vocabulary: int) -> None:
+        super().__init__()
+        D = encoder.config.hidden_size
+        self.encoder, self.vocabulary = encoder, vocabulary
+        self.transform = nn.Sequential(nn.Linear(D, D), nn.GELU(), nn.LayerNorm(D, eps=1e-12))
+        self.bias_V = nn.Parameter(torch.zeros(vocabulary))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(SCALE)))
+        self.offset = nn.Parameter(torch.tensor(OFFSET))
+
+    def forward(self, batch: BlankBatch) -> dict[str, torch.Tensor]:
+        """Scalars: masked_words and, of a batch with pairs, matching (losses) and accuracy (a share)."""
+        # No token types are given: an encoder that has them takes the first type for every token.
+        encoded = self.encoder(input_ids=batch.token_ids_BM, attention_mask=batch.mask_BM.long())
+        h_BMD = encoded.last_hidden_state
+        h_ND = h_BMD.flatten(0, 1)[batch.masked_N]
+        words_VD = self.encoder.get_input_embeddings().weight[: self.vocabulary]
+        logits_NV = F.linear(self.transform(h_ND), words_VD, self.bias_V)
+        values = {"masked_words": masked_word_loss(logits_NV, batch.targets_N)}
+        if batch.starts_B2 is not None:
+            marks_B2D = h_BMD.gather(1, batch.starts_B2[:, :, None].expand(-1, -1, h_BMD.shape[2]))
+            logits_BB = match_logits(marks_B2D.flatten(1), self.log_scale.exp(), self.offset)
+            same_BB = batch.groups_B[:, None] == batch.groups_B
+            values["matching"], values["accuracy"] = matching_loss(logits_BB, same_BB)
+        return values
+
+
+def masked_word_loss(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy in nats, 0 where nothing is masked; in fp32 at least."""
+    total = F.cross_entropy(at_least_fp32(logits_NV), targets_N, reduction="sum")
+    return total / max(1, len(targets_N))
+
+
+def match_logits(r_BR: torch.Tensor, scale: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
+    """logits_BB of "the same entity pair": scale x cosine + offset."""
+    with torch.autocast(r_BR.device.type, enabled=False):
+        unit_BR = F.normalize(at_least_fp32(r_BR), dim=1)
+        return scale * (unit_BR @ unit_BR.T) + offset
+
+
+def matching_loss(logits_BB: torch.Tensor, same_BB: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Binary cross-entropy over all pairs of two different sentences, and the share that is on the right side of 0.
+
+    Both are the mean of the positives' mean and the negatives' mean; a kind that is not there counts 0 in the loss and
+    as right in the share.
+    """
+    other_BB = ~torch.eye(len(logits_BB), dtype=torch.bool, device=logits_BB.device)
+    signed_BB = torch.where(same_BB, logits_BB, -logits_BB)
+    losses, shares = [], []
+    for kind_BB in (same_BB & other_BB, ~same_BB):
+        signed = signed_BB[kind_BB]
+        losses.append(F.softplus(-signed).sum() / max(1, len(signed)))
+        shares.append(1 - (signed <= 0).sum() / max(1, len(signed)))
+    return torch.stack(losses).mean(), torch.stack(shares).mean()

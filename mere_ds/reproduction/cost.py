@@ -1,0 +1,117 @@
+"""What a plan costs, told before anything starts: updates, encoder passes, disk, and hours where runs know their speed.
+
+All counts are upper bounds: stage two may stop early.
+"""
+
+import contextlib
+import json
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from transformers import AutoConfig
+
+from mere_ds.config import TrainConfig
+from mere_ds.corpus.languages import choose_languages
+from mere_ds.reproduction.place import Place
+from mere_ds.reproduction.plan import Job
+from mere_ds.shards.manifest import Manifest
+
+_BYTES = 4  # of a weight in a checkpoint; Adam's two moments are as large
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """One stage of one job."""
+
+    speed: str
+    """Stages of the same name train as many sentences a second, roughly."""
+    sentences: int
+    """Trained on, over all epochs."""
+    updates: int | None
+    """None where the number of ranks is unknown."""
+    passes: int
+    """Sentences that run through an encoder without a gradient: dev, and features that stage two computes once."""
+    disk: int
+    """Bytes of the checkpoints that stay."""
+
+    @property
+    def passes_with_gradient(self) -> int:
+        return 0 if self.speed == "switcher" else self.sentences
+
+
+def stage_cost(config: TrainConfig, stage: int, manifest: Manifest, ranks: int | None) -> StageCost:
+    """The cost of a stage; `manifest` is of the job's languages."""
+    train, dev = (manifest.splits[split].sentences for split in ("train", "dev"))
+    tunes = config.tunes_switcher(stage)
+    epochs = config.epochs_stage_two if tunes else config.epochs
+    sentences, updates = epochs * train, None
+    if ranks:
+        batch = config.batch_size * config.accumulation * ranks
+        updates = min(epochs * -(-train // batch), config.max_steps or epochs * train)
+        sentences = min(sentences, updates * batch)
+        epochs = -(-sentences // train)
+    anew = tunes and (config.word_dropout > 0 or config.concatenate_stage_two > 1 or config.feature_cache_gib == 0)
+    passes = dev * epochs
+    if tunes:
+        passes = sentences + passes if anew else train + dev
+    return StageCost(_kind(config, stage), sentences, updates, passes, _disk(config, stage, manifest))
+
+
+def _kind(config: TrainConfig, stage: int) -> str:
+    return "switcher" if config.tunes_switcher(stage) else "encoder"
+
+
+def _disk(config: TrainConfig, stage: int, manifest: Manifest) -> int:
+    """Weights and Adam's moments of encoder and sub-modules, in the newest checkpoints and the best; the rest is
+    small."""
+    encoder = _parameters(manifest)
+    trained, whole = encoder, encoder
+    if config.tunes_switcher(stage):
+        layers = config.submodule_layers
+        if config.system == "mERE14":
+            layers = (max(layers),) * len(manifest.languages)
+        trained = sum(layers) * 2 * manifest.encoder.hidden_size * config.bottleneck
+        whole = encoder + trained
+    elif stage == 2:
+        whole = 2 * encoder
+    return (config.keep + 1) * _BYTES * (whole + 2 * trained)
+
+
+def _parameters(manifest: Manifest) -> int:
+    """The encoder's parameters, counted from its configuration, as its weights may lie elsewhere."""
+    config = AutoConfig.from_pretrained(manifest.encoder_folder, local_files_only=True)
+    width = config.hidden_size
+    layer = 4 * width + 2 * getattr(config, "intermediate_size", 4 * width)
+    return width * (config.vocab_size + config.max_position_embeddings + config.num_hidden_layers * layer + width)
+
+
+def costs(jobs: Iterable[Job], place: Place, ranks: int | None) -> dict[str, list[StageCost]]:
+    """Job -> the cost of each of its stages."""
+    found = {}
+    for job in jobs:
+        config = place.config(job)
+        languages, _ = choose_languages(config.languages, place.manifest.languages)
+        manifest = place.manifest.only(languages)
+        found[job.name] = [stage_cost(config, stage, manifest, ranks) for stage in job.stages]
+    return found
+
+
+def speeds(jobs: Iterable[Job], place: Place) -> dict[str, float]:
+    """Sentences a second by `StageCost.speed`: medians of what the runs that are there have recorded."""
+    seen: dict[str, list[float]] = {}
+    for job in jobs:
+        metrics, config = place.run(job.name).metrics, place.config(job)
+        for line in metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else ():
+            with contextlib.suppress(ValueError):  # a kill may have cut the last line
+                record = json.loads(line)
+                if record["kind"] == "train":
+                    seen.setdefault(_kind(config, record["stage"]), []).append(record["sentences_per_second"])
+    return {kind: statistics.median(values) for kind, values in seen.items()}
+
+
+def hours(stages: Iterable[StageCost], speed: dict[str, float]) -> float | None:
+    """Hours of training; None where no run has shown the speed of one of these stages."""
+    if any(stage.speed not in speed for stage in stages):
+        return None
+    return sum(stage.sentences / speed[stage.speed] for stage in stages) / 3600

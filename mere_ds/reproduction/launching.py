@@ -1,0 +1,123 @@
+"""Starting the plan's programs: the launcher, what they print, and signals on their way through."""
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import mere_ds
+from mere_ds.errors import UserError
+
+PACKAGE = Path(mere_ds.__file__).parent
+RANKS_ON_A_CPU = 2
+_LAST_LINES, _TAIL = 15, 8192
+
+
+def ranks_here() -> tuple[int, bool]:
+    """How many ranks this machine runs by default, and whether each has a GPU."""
+    import torch
+
+    gpus = torch.cuda.device_count()
+    return (gpus, True) if gpus else (RANKS_ON_A_CPU, False)
+
+
+def default_config(gpus: bool) -> str:
+    """The ready DeepSpeed JSON for this machine. Raises UserError where the repository's folder isn't at hand."""
+    path = PACKAGE.parent / "ds_configs" / ("v100_fp16_zero2.json" if gpus else "cpu.json")
+    if not path.is_file():
+        raise UserError(f"{path} isn't there: name DeepSpeed's JSON by --deepspeed_config=FILE")
+    return str(path)
+
+
+def training_command(launcher: str | None, ranks: int | None) -> list[str]:
+    """`launcher` and train.py; by default DeepSpeed's launcher with `ranks` ranks and a port that is free now."""
+    if launcher is None:
+        # told a number, it would take other GPUs than those that are visible
+        number = [] if os.environ.get("CUDA_VISIBLE_DEVICES") else [f"--num_gpus={ranks}"]
+        words = [_program("deepspeed"), *number, f"--master_port={_free_port()}"]
+    else:
+        words = shlex.split(launcher)
+    return [*words, str(PACKAGE / "train.py")]
+
+
+def evaluation_command(run: Path, k: int | None) -> list[str]:
+    how = [] if k is None else [f"--k={k}"]
+    return [sys.executable, "-c", "from mere_ds.cli import main; main()", "evaluate", str(run), *how]
+
+
+def _program(name: str) -> str:
+    """The one beside this Python, else the one in PATH. Raises UserError if there is none."""
+    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if not found:
+        raise UserError(f"the program {name} isn't installed beside {sys.executable}: name another by --launcher=...")
+    return found
+
+
+def _free_port() -> int:
+    """Jobs that share a node must not meet."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Programs:
+    """Runs programs one after another; made by `programs`, which passes signals on to the one that runs."""
+
+    def __init__(self) -> None:
+        self.told_to_stop = False
+        self._running: subprocess.Popen | None = None
+
+    def run(self, command: list[str], log: Path) -> tuple[int, list[str]]:
+        """Run `command` to its end and append what it prints to `log`: its exit code and its last lines.
+
+        It has ended when nobody holds its output any more: a launcher may be gone before its ranks. Raises UserError
+        for a program that can't be started.
+        """
+        tail = b""
+        with log.open("ab", buffering=0) as file:
+            file.write(f"$ {shlex.join(command)}\n".encode())
+            try:
+                process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                    env=_environment(), start_new_session=True,
+                )  # fmt: skip
+            except OSError as error:
+                raise UserError(f"{command[0]} can't be started: {error.strerror}") from None
+            self._running = process
+            with process:
+                while block := process.stdout.read1(_TAIL):
+                    file.write(block)
+                    tail = (tail + block)[-_TAIL:]
+            self._running = None
+        return process.returncode, tail.decode(errors="replace").splitlines()[-_LAST_LINES:]
+
+    def stop(self, number: int, _: FrameType | None) -> None:
+        """TERM lets ranks save and leave; whoever insists kills them."""
+        if self._running:
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.killpg(self._running.pid, signal.SIGKILL if self.told_to_stop else signal.SIGTERM)
+        self.told_to_stop = True
+
+
+@contextlib.contextmanager
+def programs() -> Iterator[Programs]:
+    """Inside, INT, TERM and USR1 stop the program that runs instead of this process."""
+    ours = Programs()
+    before = {number: signal.signal(number, ours.stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield ours
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _environment() -> dict[str, str]:
+    """Ours; DeepSpeed is told where there is no GPU to look for."""
+    return ({} if ranks_here()[1] else {"DS_ACCELERATOR": "cpu"}) | os.environ

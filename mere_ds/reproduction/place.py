@@ -1,0 +1,93 @@
+"""Where a plan's runs live, what train.py is told for each, and which of them are done."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mere_ds.config import TrainConfig, knobs_of_stage
+from mere_ds.errors import UserError
+from mere_ds.reproduction.plan import Job, Plan
+from mere_ds.shards.manifest import Manifest
+from mere_ds.training.checkpoint import STATE, digest_of, state_of
+from mere_ds.training.resume import DATA, STAGE_ONE, check_same
+from mere_ds.training.run_folder import RunFolder
+
+FROM_DEEPSPEED = ("learning_rate", "weight_decay")
+"""Knobs whose value may come from DeepSpeed's JSON where nobody typed them."""
+
+OVERRIDES = ("batch_size", "encoder_weights")
+"""Knobs of `--train` that a job may replace by its own."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What all jobs of a plan share."""
+
+    out: Path
+    manifest: Manifest
+    """Of all the shards' languages."""
+    common: dict[str, object]
+    """Knobs of every training: shards, deepspeed_config, those typed as `--train`."""
+
+    def run(self, name: str) -> RunFolder:
+        return RunFolder(self.out / "runs" / name)
+
+    def log(self, job: Job) -> Path:
+        """What the job's programs print."""
+        return self.out / "runs" / f"{job.name}.log"
+
+    def given(self, job: Job) -> dict[str, object]:
+        """The knobs that train.py is told. Raises UserError where job and `--train` both choose one."""
+        ours = job.knobs | {"run": str(self.run(job.name).root)}
+        if job.needs:
+            ours["stage_one_run"] = str(self.run(job.needs).root)
+        if twice := [name for name in ours if name in self.common and name not in OVERRIDES]:
+            raise UserError(f"--train has --{twice[0]}, which {job.name} chooses itself: leave it out there")
+        return self.common | ours
+
+    def config(self, job: Job) -> TrainConfig:
+        """The same with all defaults. Raises UserError for knobs that don't fit together."""
+        return TrainConfig(**self.given(job))
+
+    def is_trained(self, job: Job) -> bool:
+        """Whether every stage is finished. Raises UserError if it was trained otherwise than it would be now."""
+        return all([self._is_trained(job, stage) for stage in job.stages])
+
+    def _is_trained(self, job: Job, stage: int) -> bool:
+        run, given, config = self.run(job.name), self.given(job), self.config(job)
+        latest = run.model(stage, "latest")
+        if not (latest / STATE).is_file():
+            return False
+        state = state_of(latest)
+        knobs = knobs_of_stage(config, stage)
+        now = {f"--{name}": value for name, value in knobs.items() if name in given or name not in FROM_DEEPSPEED}
+        now[DATA] = self.manifest.sha256
+        best = job.needs and self.run(job.needs).model(1, "best")
+        if best and (best / STATE).is_file():
+            now[STAGE_ONE] = digest_of(best, "model.safetensors")
+        then = {name: state["ingredients"].get(name) for name in now}
+        check_same(then, now, stage, str(run.root), "train it as before, take another --out, or remove that folder")
+        return state["finished"]
+
+    def open_evaluations(self, job: Job) -> list[int | None]:
+        """The k (None: as trained) with which a trained job hasn't been scored since."""
+        run = self.run(job.name)
+        trained = (run.trained_model() / STATE).stat().st_mtime_ns
+
+        def is_done(k: int | None) -> bool:
+            scores = run.evaluation / ("test.json" if k is None else f"test-k{k}.json")
+            return scores.is_file() and scores.stat().st_mtime_ns >= trained
+
+        return [k for k in (None, *job.ks) if not is_done(k)]
+
+    def is_done(self, job: Job) -> bool:
+        return self.is_trained(job) and not self.open_evaluations(job)
+
+
+def command_line(knobs: dict[str, object]) -> list[str]:
+    """Flags that give train.py these values."""
+    return [f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in knobs.items()]
+
+
+def missing(plan: Plan, place: Place) -> list[Job]:
+    """The jobs that still have something to do, in order, but for those that are left out."""
+    return [job for job in plan.jobs if job.name not in plan.left_out and not place.is_done(job)]

@@ -1,0 +1,172 @@
+"""The plan with its cost, what is missing of it run, and its report."""
+
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from mere_ds import flags
+from mere_ds.config import TrainConfig
+from mere_ds.corpus.languages import choose_languages
+from mere_ds.errors import MachineError, UserError
+from mere_ds.reproduction import launching, mtmb
+from mere_ds.reproduction.place import Place, command_line, missing
+from mere_ds.reproduction.plan import EVERYTHING, Job, Plan, Setting, make_plan
+from mere_ds.reproduction.reporting import write_report
+from mere_ds.reproduction.showing import as_list, as_text
+from mere_ds.shards.manifest import Manifest
+from mere_ds.shards.remote import absolute
+from mere_ds.train import train
+from mere_ds.training.stop import LEFT_EARLY
+
+CHOSEN_HERE = ("system", "stage", "languages", "stage_one_run", "seed", "overwrite")
+"""Knobs that `--train` can't have."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says, but for the table or figure."""
+
+    shards: str
+    out: str
+    seeds: int
+    languages: str
+    train: str
+    mtmb: str | None
+    launcher: str | None
+    deepspeed_config: str | None
+
+
+def steps(
+    chosen: dict[str, str | None], options: Options, dry_run: bool, only_list: bool, only: int | None
+) -> Iterator[str]:
+    """Do what is missing for the one of table, figure and sweep that is chosen; gives what is to be printed.
+
+    Raises as `prepare` and `Reproduction.run`, and UserError unless exactly one is chosen.
+    """
+    targets = [f"{kind} {value}" for kind, value in chosen.items() if value is not None]
+    if len(targets) != 1:
+        raise UserError("one of --table, --figure and --sweep is wanted; see mere-ds reproduce --help")
+    ours = prepare(EVERYTHING if targets == ["table all"] else targets[0], options)
+    if only_list:
+        yield as_list(ours.plan, missing(ours.plan, ours.place))
+    else:
+        if only is None:
+            yield as_text(ours.target, ours.plan, missing(ours.plan, ours.place), ours.place, ours.ranks)
+        if not dry_run:
+            ours.run(only)
+            if only is None:
+                yield write_report(ours.target, ours.plan, ours.place)
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A plan, where its runs live and how they are started; made by `prepare`."""
+
+    target: str
+    plan: Plan
+    place: Place
+    launcher: str | None
+    ranks: int | None
+    """None where only the launcher knows."""
+
+    def run(self, only: int | None = None) -> None:
+        """Run what is missing, or just job number `only`.
+
+        Leaves with exit code 85 (SystemExit) after a signal. Raises UserError or MachineError for a job that failed,
+        with its last lines; the same command goes on.
+        """
+        todo = missing(self.plan, self.place)
+        if only is not None:
+            todo = self._just(only, todo)
+        with launching.programs() as programs, tqdm(todo, unit="job", disable=None) as bar:
+            for job in bar:
+                bar.set_description(job.name)
+                number = 1 + self.plan.jobs.index(job)
+                bar.write(f"job {number} of {len(self.plan.jobs)}: {job.name}, see {self.place.log(job)}")
+                self._run_job(job, programs)
+
+    def _just(self, only: int, todo: list[Job]) -> list[Job]:
+        if not 0 < only <= len(self.plan.jobs):
+            raise UserError(f"--only={only}: the plan has the jobs 1 to {len(self.plan.jobs)}, see --list")
+        job = self.plan.jobs[only - 1]
+        if job.name in self.plan.left_out:
+            raise UserError(f"--only={only}: {job.name} is left out: {self.plan.left_out[job.name]}")
+        before = next((j for j in self.plan.jobs if j.name == job.needs), None)
+        if before and not self.place.is_trained(before):
+            raise UserError(f"--only={only}: {job.name} needs {before.name}, which isn't trained yet: run that first")
+        return [j for j in todo if j is job]
+
+    def _run_job(self, job: Job, programs: launching.Programs) -> None:
+        log, run = self.place.log(job), self.place.run(job.name)
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--out={self.place.out}: {error.strerror}") from None
+        if not self.place.is_trained(job):
+            launcher = launching.training_command(self.launcher, self.ranks)
+            self._run_program(job, programs, [*launcher, *command_line(self.place.given(job))], log)
+        for k in self.place.open_evaluations(job):
+            self._run_program(job, programs, launching.evaluation_command(run.root, k), log)
+
+    def _run_program(self, job: Job, programs: launching.Programs, command: list[str], log: Path) -> None:
+        code, last = (LEFT_EARLY, []) if programs.told_to_stop else programs.run(command, log)
+        if programs.told_to_stop or code == LEFT_EARLY:
+            sys.stderr.write(f"{job.name} was told to stop; the same command goes on\n")
+            sys.exit(LEFT_EARLY)
+        if code:
+            sys.stderr.write("".join(f"  {line}\n" for line in last))
+            kind = UserError if code == 2 else MachineError
+            raise kind(f"{job.name} ended with exit code {code}, all it said is in {log}; the same command goes on")
+
+
+def prepare(target: str, options: Options) -> Reproduction:
+    """The plan of a target (see `plan.TARGETS`) with all checked that can be before work starts. Raises UserError."""
+    if options.seeds < 1:
+        raise UserError(f"--seeds={options.seeds}: at least 1 is wanted")
+    ranks, gpus = launching.ranks_here()
+    common = _common_knobs(options, gpus)
+    told = TrainConfig(**common, run="-")
+    manifest = Manifest.load(told.shards, told.shard_cache, told.shard_cache_gib)
+    chosen, _ = choose_languages(options.languages, manifest.languages)
+    trained = manifest.splits["train"].by_language
+    setting = Setting(
+        languages=tuple(language for language in chosen if trained.get(language)),
+        choice=options.languages,
+        batch_size=told.batch_size,
+        submodule_layers=told.submodule_layers,
+        top_k=told.top_k,
+        mtmb=options.mtmb,
+    )
+    plan = make_plan(target, setting, options.seeds)
+    place = Place(Path(options.out), manifest, common)
+    for job in plan.jobs:
+        place.config(job)
+    _leave_out_mtmb(plan, place, options.mtmb)
+    return Reproduction(target, plan, place, options.launcher, ranks if options.launcher is None else None)
+
+
+def _common_knobs(options: Options, gpus: bool) -> dict[str, object]:
+    """What every training is told; `--train` is read as train.py would read it."""
+    ours = {
+        "shards": absolute(options.shards),
+        "deepspeed_config": options.deepspeed_config or launching.default_config(gpus),
+    }
+    try:
+        typed = flags.parse(train, [*command_line(ours | {"run": "-"}), *shlex.split(options.train)], "train.py")
+    except ValueError as error:  # UserError is one, and what shlex raises for an open quote
+        raise UserError(f"--train: {error}") from None
+    if taken := [name for name in CHOSEN_HERE if name in typed]:
+        raise UserError(f"--train: --{taken[0]} is chosen by the plan: leave it out")
+    del typed["run"]
+    return {"keep": 1} | typed
+
+
+def _leave_out_mtmb(plan: Plan, place: Place, weights: str | None) -> None:
+    """The job keeps its number, so that it is the same on every machine."""
+    jobs = [job for job in plan.jobs if job.knobs["system"] == "MTMB" and not place.is_done(job)]
+    if jobs and (reason := mtmb.why_not(weights, place.manifest.encoder)):
+        plan.left_out |= {job.name: reason for job in jobs}

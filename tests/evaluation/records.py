@@ -1,0 +1,41 @@
+"""Made-up predictions, as `mere-ds evaluate` writes them."""
+
+from hypothesis import strategies as st
+
+LABELS = ("no_relation", "born-in", "wrote")
+
+
+def record(language: str, gold: str | None, predicted: str | None, spans: str = "", id: str = "0") -> dict:
+    """A sentence; `spans` names the entities that are right: "", "h", "t" or "ht". None: not read, no answer."""
+    head, tail = ("h" in spans and predicted is not None), ("t" in spans and predicted is not None)
+    same = gold == predicted
+    right = {"relation": same, "pair": head and tail, "head": head, "tail": tail, "triple": same and head and tail}
+    answer = {"relation": predicted, "probability": 0.5, "head": [0, 1], "tail": [2, 3], "score": 0.1}
+    return {
+        "id": id,
+        "lang": language,
+        "text": None if gold is None else "a b",
+        "gold": None if gold is None else {"relation": gold, "head": [0, 1], "tail": [2, 3]},
+        "predicted": None if predicted is None else answer,
+        "right": [] if gold is None else [metric for metric, value in right.items() if value],
+    }
+
+
+@st.composite
+def records(draw, languages=("de", "ko"), most: int = 25) -> list[dict]:
+    """Sentences of some languages, the last of them perhaps missed."""
+    sentence = st.builds(
+        record,
+        st.sampled_from(languages),
+        st.sampled_from(LABELS),
+        st.sampled_from((*LABELS, None)),
+        st.sampled_from(("", "h", "t", "ht")),
+    )
+    missed = st.builds(record, st.sampled_from(languages), st.none(), st.none())
+    return draw(st.lists(sentence, min_size=1, max_size=most)) + draw(st.lists(missed, max_size=3))
+
+
+def answers(triples: str, language: str = "de", label: str = "wrote") -> list[dict]:
+    """Sentences whose triples are right ("1"), wrong ("0") or not there ("-")."""
+    spans = {"1": (label, "ht"), "0": (label, ""), "-": (None, "")}
+    return [record(language, label, *spans[mark], id=str(i)) for i, mark in enumerate(triples)]

@@ -1,0 +1,53 @@
+"""Made-up runs of every kind, their report, and a browser to look at it."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+
+from mere_ds.evaluation.report.making import make_report
+from tests.evaluation.report.made_up import TEXTS, config, make_run
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory) -> list[str]:
+    """Two seeds of mERE with a sweep of k, other layers, s = 2 and 3, EURO, a model a language, two more systems."""
+    root = tmp_path_factory.mktemp("runs")
+    folders = [
+        make_run(root / "mERE-0", config("mERE", 0), right=0.9, ks=(1, 6)),
+        make_run(root / "mERE-1", config("mERE", 1), right=0.9, ks=(1, 6)),
+        make_run(root / "mERE-13", config("mERE", submodule_layers=[1, 1, 1, 3, 3, 3])),
+        make_run(root / "EURO", config("mERE", languages="EURO"), ("de", "en")),
+        make_run(root / "LS", config("mERE-LS")),
+        make_run(root / "LS-3", config("mERE-LS", concatenate=3)),
+        make_run(root / "LS-LA", config("mERE-LS-LA"), right=0.5),
+        make_run(root / "mBERT", config("mBERT"), right=0.5),
+        *(make_run(root / f"MONO-{x}", config("mERE-LS-LA", languages=x), (x,), right=0.4) for x in TEXTS),
+    ]
+    return [str(folder) for folder in folders]
+
+
+@pytest.fixture(scope="session")
+def page(runs, tmp_path_factory) -> Path:
+    """index.html of the report of all these runs."""
+    return make_report(runs, str(tmp_path_factory.mktemp("report")))
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium that keeps what its console says and what it asks the network for."""
+    programs = [shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")]
+    if None in programs:
+        reason = "no browser: install chromium and chromium-driver"
+        (pytest.fail if os.environ.get("MERE_DS_NEED_BROWSER") else pytest.skip)(reason)
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs[0]
+    for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1200,900"):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(programs[1]))
+    yield driver
+    driver.quit()

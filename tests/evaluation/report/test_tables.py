@@ -1,0 +1,68 @@
+"""The runs' figures beside the paper's."""
+
+import pytest
+
+from mere_ds.evaluation.report.paper import PAPER
+from mere_ds.evaluation.report.runs import load_rows
+from mere_ds.evaluation.report.tables import format_table, main_rows, table_2, table_3, table_k
+
+
+@pytest.fixture(scope="module")
+def rows(runs):
+    return load_rows(runs)
+
+
+def test_table_2_has_a_line_a_row_and_the_papers_below(rows):
+    table = table_2(rows)
+    assert table.columns == ["AVG", "de", "en", "ar", "fa", "uk"], "languages stand in the paper's order"
+    names = [line.name for line in table.lines]
+    assert names == [
+        *("mBERT", "paper", "mERE (2 seeds)", "paper", "mERE (EURO)", "paper", "mERE-LS", "paper"),
+        *("mERE-LS-LA (MONO)", "paper", "mERE-LS-LA", "paper"),
+    ], "the sweeps' other runs are in Table 3 and Figure 6"
+    euro = table.lines[names.index("mERE (EURO)") + 1]
+    assert [cell and cell.value for cell in euro.cells] == [70.9, 72.1, 62.2, None, None, None]
+    mere, mbert = table.lines[2], table.lines[0]
+    assert mere.cells[0].value == rows[1].triple(None)["mean"]
+    assert mere.cells[0].beside == f"±{rows[1].triple(None)['deviation']:.1f}"
+    low, high = rows[0].results[0].scores["intervals"]["languages"]["uk"]
+    assert mbert.cells[-1].beside == f"{low:.1f}–{high:.1f}"
+    for column in zip(*(line.cells for line in table.lines if not line.paper), strict=True):
+        best = [cell.value for cell in column if cell and cell.best]
+        assert best and set(best) == {max(cell.value for cell in column if cell)}
+
+
+def test_other_settings_stand_in_table_2_where_the_papers_is_not_there(rows):
+    others = [row for row in rows if row.name == "mERE, layers 1-3"]
+    assert main_rows(others) == others
+
+
+def test_table_3_and_the_sweep_of_k(rows):
+    table = table_3(rows)
+    assert [line.name for line in table.lines] == ["mERE (2 seeds)", "paper", "mERE, layers 1-3", "paper"]
+    assert [line.cells[0].value for line in table.lines if line.paper] == [77.9, 77.5]
+    sweep = table_k(rows)
+    assert list(sweep.columns) == ["k = 1", "k = 3", "k = 6"]
+    assert [cell.value for cell in sweep.lines[1].cells] == [77.6, 77.87, 77.74]
+
+
+def test_what_is_lacking_is_said(rows):
+    few = [row for row in rows if row.paper == "mBERT"]
+    for table in (table_3(few), table_k(few)):
+        assert not table.lines and table.note.startswith("Lacking: ")
+        assert table.note in format_table(table)
+
+
+def test_text_has_every_figure(rows):
+    table = table_2(rows)
+    text = format_table(table)
+    assert max(map(len, text.splitlines()[:-1])) < 120
+    for line in table.lines:
+        assert line.name in text
+        assert all(f"{cell.value:.1f}" in text and cell.beside in text for cell in line.cells if cell)
+
+
+def test_the_papers_averages_are_the_means_of_its_languages():
+    for name, row in PAPER["rows"].items():
+        values = [value for language, value in row.items() if language != "AVG" and value is not None]
+        assert row["AVG"] == pytest.approx(sum(values) / len(values), abs=0.06), name

@@ -1,0 +1,161 @@
+"""Paired significance against the same done sentence by sentence, and what it must not claim."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mere_ds import flags
+from mere_ds.cli import COMMANDS
+from mere_ds.errors import UserError
+from mere_ds.evaluation.comparison import compare_runs
+from mere_ds.evaluation.intervals import ROUNDS
+from mere_ds.evaluation.predictions import write_predictions
+from mere_ds.evaluation.summary import scores_of
+from tests.evaluation.records import answers, record
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """run(records, ...): the folders of runs that gave these predictions."""
+
+    def make(*predictions: list[dict], name: str = "test") -> list[str]:
+        folders = [tmp_path_factory.mktemp("run") for _ in predictions]
+        for folder, records in zip(folders, predictions, strict=True):
+            write_predictions(folder / "evaluation" / f"{name}.jsonl", records)
+        return [str(folder) for folder in folders]
+
+    return make
+
+
+def test_a_run_doesnt_differ_from_itself(run):
+    (a,) = run(answers("110-0", "de") + answers("01", "ko"))
+    result = compare_runs([a], [a])
+    for row in (result["average"], result["pooled"], *result["languages"].values()):
+        assert (row["difference"], row["interval"], row["p"]) == (0, [0, 0], 1)
+
+
+@pytest.mark.parametrize("sentences", [1, 5, 1000])
+def test_one_sentence_is_no_gain(run, sentences):
+    a, b = run(answers("1" * sentences), answers("1" * (sentences - 1) + "0"))
+    row = compare_runs([a], [b])["average"]
+    assert row["difference"] == pytest.approx(100 / sentences) and row["p"] == 1
+
+
+def test_exact_p_of_a_small_example(run):
+    """Six sentences that A alone gets right: of the 2 ** 6 exchanges two are as extreme."""
+    a, b = run(answers("111111" + "10"), answers("000000" + "10"))
+    row = compare_runs([a], [b])["languages"]["de"]
+    assert row["a"] == 87.5 and row["b"] == 12.5 and row["difference"] == 75
+    assert row["p"] == pytest.approx(2 / 64, abs=4 * (2 / 64 / ROUNDS) ** 0.5)
+    assert row["interval"][0] > 0
+
+
+def test_a_side_without_answers_has_no_false_positives(run):
+    """Two right of four gold: with four answers 2 * 2 / (4 + 4), with two 2 * 2 / (4 + 2)."""
+    a, b = run(answers("1100"), answers("11--"))
+    row = compare_runs([a], [b])["pooled"]
+    assert row["a"] == 50 and row["b"] == pytest.approx(200 * 2 / 6)
+
+
+def slow(a: list[dict], b: list[dict], rounds: int) -> tuple[float, float]:
+    """Average difference and p, by exchanging the records themselves."""
+    draw = random.Random(0)
+    apart, extreme = scores_average(a) - scores_average(b), 0
+    for _ in range(rounds):
+        pairs = [(y, x) if draw.random() < 0.5 else (x, y) for x, y in zip(a, b, strict=True)]
+        one, other = map(scores_average, zip(*pairs, strict=True))
+        extreme += abs(one - other) >= abs(apart) - 1e-9
+    return apart, (1 + extreme) / (1 + rounds)
+
+
+def scores_average(records) -> float:
+    f1 = []
+    for language in {r["lang"] for r in records}:
+        of_language = [r for r in records if r["lang"] == language]
+        right, given_answers = (sum(map(test, of_language)) for test in (_right, _answered))
+        f1.append(200 * right / (len(of_language) + given_answers))
+    return float(np.mean(f1))
+
+
+def _right(record: dict) -> bool:
+    return "triple" in record["right"]
+
+
+def _answered(record: dict) -> bool:
+    return record["predicted"] is not None
+
+
+def test_against_exchanging_records(run):
+    draw = random.Random(2)
+    sides = [
+        answers("".join(draw.choices("10-", weights, k=40)), "de") + answers("".join(draw.choices("10", k=7)), "ko")
+        for weights in ((6, 3, 1), (4, 5, 1))
+    ]
+    apart, p = slow(*sides, rounds=1500)
+    (a, b) = run(*sides)
+    row = compare_runs([a], [b])["average"]
+    assert 0.02 < p < 0.98, "an example that says something"
+    assert row["difference"] == pytest.approx(apart) and row["p"] == pytest.approx(p, abs=0.05)
+    assert row["a"] == pytest.approx(scores_of(sides[0])["average"]["triple"])
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.data())
+def test_sides_can_be_exchanged(run, data):
+    marks = st.text("10-", min_size=4, max_size=12)
+    one, other = data.draw(marks), data.draw(marks)
+    size = min(len(one), len(other)) // 2
+    sides = [answers(text[:size], "de") + answers(text[size : 2 * size], "ko") for text in (one, other)]
+    a, b = run(*sides)
+    forth, back = compare_runs([a], [b]), compare_runs([b], [a])
+    for name in ("average", "pooled"):
+        x, y = forth[name], back[name]
+        assert x["p"] == y["p"] and x["difference"] == pytest.approx(-y["difference"])
+        assert x["interval"] == pytest.approx([-bound for bound in reversed(y["interval"])])
+        assert 0 < x["p"] <= 1 and x["interval"][0] - 1e-9 <= x["difference"] <= x["interval"][1] + 1e-9
+
+
+def test_seeds_are_taken_together(run):
+    a = run(answers("1110"), answers("1100"))
+    b = run(answers("0110"), answers("0000"))
+    result = compare_runs(a, b)
+    assert result["average"]["a"] == 62.5 and result["average"]["b"] == 25
+    assert result["seeds"]["a"] == {"mean": 62.5, "deviation": pytest.approx(12.5 * 2**0.5)}
+    # differences by sentence are 2, 1, 0, 0 right answers: all four exchanges, two as extreme
+    assert result["average"]["p"] == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_seed_given_twice_makes_nothing_surer(run):
+    a, b = run(answers("1111101"), answers("0000111"))
+    once, twice = (compare_runs(*sides)["average"] for sides in (([a], [b]), ([a, a], [b, b])))
+    for name, value in once.items():
+        assert twice[name] == pytest.approx(value)
+
+
+def test_misuse(run):
+    sentence, other = record("de", "wrote", "wrote", "ht"), record("de", "wrote", "wrote", "ht", id="1")
+    a, b, short, empty = run([sentence, sentence], [sentence, other], [sentence], [])
+    with pytest.raises(UserError, match="another sentence in line 2 .* same shards"):
+        compare_runs([a], [b])
+    with pytest.raises(UserError, match="another sentence in line 2"):
+        compare_runs([short], [a])
+    with pytest.raises(UserError, match="as many on both sides"):
+        compare_runs([a, a], [b])
+    with pytest.raises(UserError, match="nothing to compare"):
+        compare_runs([empty], [empty])
+    with pytest.raises(UserError, match=r"run mere-ds evaluate .* --split=dev --k=2 first"):
+        compare_runs([a], [a], "dev", k=2)
+
+
+def test_the_command(run, tmp_path, capsys):
+    a, b = run(answers("11"), answers("01"), name="dev-k2")
+    flags.run(
+        COMMANDS, ["compare", f"{a},{a}", f"{b},{b}", "--split=dev", "--k=2", f"--out={tmp_path}/x.json"], "mere-ds"
+    )
+    assert capsys.readouterr().out.splitlines()[-1].startswith("A - B on average: difference 50.0, 95 %")
+    written = json.loads((tmp_path / "x.json").read_text())
+    assert written == compare_runs([a, a], [b, b], "dev", 2)

@@ -1,0 +1,107 @@
+"""From batches to records: characters, order, misses, and scores equal to training's counts."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mere_ds.encoders.sources import load_tokenizer
+from mere_ds.evaluation.recording import NOT_READ, Recorder
+from mere_ds.evaluation.scoring import predictions, score_split
+from mere_ds.evaluation.summary import scores_of
+from mere_ds.model.triple import MereOutput
+from mere_ds.shards.manifest import Manifest
+from mere_ds.shards.reading import TextReader
+from tests.shards.toy_corpus import HEADER, make_shards, row, write_corpus
+
+LONG = 80  # words, more tokens than max_length
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory) -> Manifest:
+    """Toy shards whose German test file has a sentence cut off and one without marks."""
+    corpus = write_corpus(tmp_path_factory.mktemp("corpus"))
+    bad = [
+        row(998, "de", "wrote", f"<e1>berlin</e1> {'gau ' * LONG}<e2>stein</e2>"),
+        row(999, "de", "wrote", "<e1>berlin</e1> gau <e2>stein</e2>").replace("<e2>", ""),
+        row(1000, "de", "wrote", "<e1>berlin </e1> gau <e2>stei</e2>n ."),
+    ]
+    path = corpus / "de_corpora_test.tsv"
+    path.write_text(HEADER + path.read_text(encoding="utf-8").removeprefix(HEADER) + "".join(bad), encoding="utf-8")
+    return make_shards(corpus, tmp_path_factory.mktemp("shards") / "out", max_length=64)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(manifest):
+    return load_tokenizer(manifest.encoder_folder)
+
+
+def batches(manifest):
+    return [batch for batch, _ in predictions(lambda *_, **__: None, manifest, "test", torch.device("cpu"))]
+
+
+def output(relation_B: torch.Tensor, positions_B4: torch.Tensor) -> MereOutput:
+    half_B = torch.full(relation_B.shape, 0.5)
+    return MereOutput(
+        relation_B=relation_B, positions_B4=positions_B4, relation_probability_B=half_B, score_B=half_B / 3
+    )
+
+
+def test_gold_predictions_give_gold_characters(manifest, tokenizer):
+    recorder = Recorder(manifest, "test", tokenizer)
+    for batch in batches(manifest):
+        recorder.add(batch, output(batch.labels_B, batch.positions_B4))
+    *records, missed = recorder.records()
+    texts = TextReader(manifest, "test").texts_of(range(manifest.splits["test"].sentences))
+    assert [(r["id"], r["lang"], r["text"]) for r in records] == [(t["id"], t["lang"], t["text"]) for t in texts]
+    by_id = {r["id"]: r for r in records}
+    for record in records:
+        gold, predicted = record["gold"], record["predicted"]
+        assert predicted["relation"] == gold["relation"]
+        assert (predicted["probability"], predicted["score"]) == (0.5, 0.166667)
+        assert "relation" in record["right"]
+        if "triple_characters" in record["right"]:
+            assert [_stripped(record, s) for s in ("head", "tail")] == [predicted["head"], predicted["tail"]]
+    cut, inside = by_id["998"], by_id["1000"]
+    assert cut["predicted"]["tail"] is None and cut["right"] == ["relation", "head"], "no token, no answer"
+    assert inside["right"] == ["relation", "pair", "head", "tail", "triple"] and inside["predicted"]["head"] == [0, 6]
+    assert inside["text"][slice(*inside["predicted"]["tail"])] == "stein"
+    assert missed == {"lang": "de", "text": None, "gold": None, "predicted": None, "right": [], "reason": NOT_READ}
+
+
+def _stripped(record: dict, side: str) -> list[int]:
+    start, end = record["gold"][side]
+    inner = record["text"][start:end]
+    start += len(inner) - len(inner.lstrip())
+    return [start, start + len(inner.strip())]
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(0, 2**32 - 1))
+def test_scores_of_records_are_those_of_trainings_counts(manifest, tokenizer, seed):
+    random = np.random.default_rng(seed)
+
+    def answer(batch) -> MereOutput:
+        """Gold in most of the places."""
+        wrong = [torch.from_numpy(random.random(gold.shape) < 0.2) for gold in (batch.labels_B, batch.positions_B4)]
+        words_B1 = batch.mask_BM.sum(1, keepdim=True) - 3
+        guess_B4 = 2 + torch.from_numpy(random.integers(99, size=batch.positions_B4.shape)) % words_B1.clamp(min=1)
+        relation_B = torch.where(wrong[0], (batch.labels_B + 1) % len(manifest.labels), batch.labels_B)
+        return output(relation_B, torch.where(wrong[1] | (batch.positions_B4 < 0), guess_B4, batch.positions_B4))
+
+    recorder, answers = Recorder(manifest, "test", tokenizer), []
+    for batch in batches(manifest):
+        answers.append(answer(batch))
+        recorder.add(batch, answers[-1])
+    given_answers = iter(answers)
+    counted = score_split(lambda *_, **__: next(given_answers), manifest, "test", torch.device("cpu"))
+    recorded = scores_of(recorder.records())
+    assert counted == {name: recorded[name] for name in counted}
+    assert recorded["languages"]["de"]["missed"] == 1
+
+
+def test_a_split_without_sentences_has_its_misses_alone(manifest, tokenizer):
+    recorder = Recorder(manifest, "test", tokenizer)
+    assert [r["reason"] for r in recorder.records()] == [NOT_READ]
+    assert list(Recorder(manifest, "dev", tokenizer).records()) == []

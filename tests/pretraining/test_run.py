@@ -1,0 +1,203 @@
+"""The command on a small corpus: it learns, its folder is an encoder, it goes on after an interruption."""
+
+import json
+import shutil
+from collections.abc import Callable
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from mere_ds import flags
+from mere_ds.cli import COMMANDS
+from mere_ds.corpus.synthetic.generator import synthesize
+from mere_ds.encoders.sources import fingerprint, load_encoder, load_tokenizer, locate_weights
+from mere_ds.pretraining import run
+from mere_ds.pretraining.folder import PretrainFolder
+from mere_ds.shards.writing import shard_corpus
+
+STEPS = 150
+
+
+@pytest.fixture(scope="session")
+def pretrain(retold, wee) -> Callable:
+    """pretrain(out=..., ...): the command, in this process; on one thread, for so small a model pays for more."""
+
+    def start(**given):
+        knobs = {"encoder": wee, "steps": 6, "batch_size": 16, "learning_rate": 3e-3, "max_length": 48} | given
+        corpus = knobs.pop("corpus", retold)
+        argv = ["pretrain-mtmb", str(corpus), *(f"--{name}={value}" for name, value in knobs.items())]
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            flags.run(COMMANDS, argv, "mere-ds")
+        finally:
+            torch.set_num_threads(threads)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def pretrained(pretrain, tmp_path_factory):
+    out = tmp_path_factory.mktemp("pretrained") / "out"
+    pretrain(out=out, steps=STEPS, log_every=30, learning_rate=1e-2, blank=0.2, max_length=128)
+    return out
+
+
+def refused(capsys, *parts):
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and all(part in error for part in parts), error
+
+
+def test_both_losses_fall(pretrained):
+    board = EventAccumulator(str(pretrained / "tensorboard")).Reload()
+    values = {name: [e.value for e in board.Scalars(f"pretrain/{name}")] for name in
+              ("masked_words", "matching", "accuracy", "learning_rate")}  # fmt: skip
+    assert all(len(series) == STEPS // 30 for series in values.values())
+    assert values["masked_words"][-1] < values["masked_words"][0] - 0.3
+    assert values["matching"][-1] < 0.69 < values["matching"][0]  # log 2 is the best without telling pairs apart
+    assert values["accuracy"][-1] > values["accuracy"][0]
+
+
+def test_the_folder_is_an_encoder_with_the_vocabulary_it_began_with(pretrained, wee):
+    config, start = (json.loads((folder / "config.json").read_text()) for folder in (pretrained, wee))
+    assert all(config[name] == start[name] for name in ("model_type", "vocab_size", "architectures", "hidden_size"))
+    assert fingerprint(load_tokenizer(pretrained)) == fingerprint(load_tokenizer(wee))
+    weights, before = (load_file(folder / "model.safetensors") for folder in (pretrained, wee))
+    assert {name: x.shape for name, x in weights.items()} == {name: x.shape for name, x in before.items()}
+    moved = {name for name in weights if not weights[name].equal(before[name])}
+    assert moved >= {name for name in weights if not name.startswith("pooler.")}
+    assert not list(pretrained.glob("*checkpoint*")) and not (pretrained / "part").exists()
+
+
+def test_shards_take_the_folder(pretrained, retold, tmp_path):
+    manifest = shard_corpus(retold, tmp_path / "shards", encoder=str(pretrained), languages="de,ko")
+    model = load_encoder(tmp_path / "shards" / "encoder", manifest.encoder)
+    trained = load_file(pretrained / "model.safetensors")["embeddings.word_embeddings.weight"]
+    assert model.get_input_embeddings().weight[: len(trained)].equal(trained)
+    assert len(model.get_input_embeddings().weight) == len(trained) + 2
+
+
+def test_shards_of_the_first_encoder_take_its_weights(pretrained, retold, wee, tmp_path):
+    """As train.py's --encoder_weights takes them."""
+    manifest = shard_corpus(retold, tmp_path / "shards", encoder=str(wee), languages="de,ko")
+    model = load_encoder(tmp_path / "shards" / "encoder", manifest.encoder, weights=locate_weights(str(pretrained)))
+    trained, rows_VD = load_file(pretrained / "model.safetensors"), model.get_input_embeddings().weight
+    assert rows_VD[: manifest.encoder.new_token_ids[0]].equal(trained["embeddings.word_embeddings.weight"])
+    name = "encoder.layer.0.output.dense.weight"
+    assert model.state_dict()[name].equal(trained[name])
+
+
+def test_what_takes_part_is_told_first(pretrain, tmp_path, capsys):
+    pretrain(out=tmp_path / "out", languages="de,ko", steps=1)
+    told = capsys.readouterr().out
+    assert told.index("sentences: ") < told.index("entity pairs in more than one sentence: ") < told.index('"steps": 1')
+    assert "(de 148, ko 84)" in told
+    assert "sentences that lost their last words to --max_length" in told and "the reader rejected" not in told
+    assert "masked word head: new" in told
+
+
+def test_an_interrupted_training_goes_on_bit_for_bit(pretrain, wee, tmp_path, monkeypatch):
+    """With dropout, which must be drawn anew as it was."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    encoder = shutil.copytree(wee, tmp_path / "encoder")
+    config = json.loads((encoder / "config.json").read_text())
+    (encoder / "config.json").write_text(json.dumps(config | {"hidden_dropout_prob": 0.1}))
+    pretrain(out=whole, encoder=encoder)
+    save = PretrainFolder.save_checkpoint
+
+    def save_and_die(self, step, *state):
+        save(self, step, *state)
+        if step == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(PretrainFolder, "save_checkpoint", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(out=broken, encoder=encoder, save_steps=2)
+    assert not list(broken.glob("model*.safetensors"))  # nobody takes it for an encoder yet
+    monkeypatch.undo()
+    loaded = []
+    load = PretrainFolder.load_checkpoint
+    monkeypatch.setattr(PretrainFolder, "load_checkpoint", lambda *a: loaded.append(load(*a)) or loaded[-1])
+    pretrain(out=broken, encoder=encoder, save_steps=2)
+    assert loaded == [4]
+    assert (whole / "model.safetensors").read_bytes() == (broken / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_sixteen_bit_products_give_nearly_the_same(pretrain, tmp_path, monkeypatch, dtype):
+    def losses(out):
+        pretrain(out=out, steps=4, save_steps=2)
+        told = json.loads((out / "pretraining.json").read_text())["result"]
+        return [told["masked_words"], told["matching"]]
+
+    expected = losses(tmp_path / "fp32")
+    monkeypatch.setattr(run, "_compute_dtype", lambda device: dtype)
+    assert losses(tmp_path / "half") == pytest.approx(expected, abs=0.05)
+    weights = load_file(tmp_path / "half" / "model.safetensors")
+    assert all(tensor.dtype is torch.float32 and tensor.isfinite().all() for tensor in weights.values())
+
+
+def test_a_finished_folder_is_left_alone_and_another_training_is_refused(pretrain, tmp_path, capsys):
+    out = tmp_path / "out"
+    pretrain(out=out, steps=2)
+    first, before = capsys.readouterr().out, (out / "model.safetensors").stat().st_mtime_ns
+    pretrain(out=out, steps=2)
+    assert capsys.readouterr().out == first and (out / "model.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(SystemExit, match="2"):
+        pretrain(out=out, steps=2, blank=0.5)
+    refused(capsys, "blank 0.7 -> 0.5", "--overwrite")
+    pretrain(out=out, steps=2, blank=0.5, overwrite=True)
+    assert (out / "model.safetensors").stat().st_mtime_ns != before
+
+
+def test_a_corpus_that_tells_of_nobody_twice_is_refused(pretrain, tmp_path, capsys):
+    synthesize(tmp_path / "corpus", 60, languages="de,en", quirks=False, processes=1)
+    with pytest.raises(SystemExit, match="2"):
+        pretrain(corpus=tmp_path / "corpus", out=tmp_path / "out")
+    refused(capsys, "0 entity pairs", "--parallel_ids")
+    assert not (tmp_path / "out").exists()
+
+
+def test_translations_are_matched_by_their_ids(pretrain, tmp_path, capsys):
+    """Rows that agree in nothing but their ids."""
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for code in ("de", "en"):
+        rows = [
+            f"{code}-{i}\t{code}a{i}\t{code}b{i}\tr\t<e1>{code}a{i}</e1> x <e2>{code}b{i}</e2>\t{code}"
+            for i in range(9)
+        ]
+        head = "id\tentity_1\tentity_2\tlabel\ttext\tlang"
+        (corpus / f"{code}_corpora_train.tsv").write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
+    with pytest.raises(SystemExit, match="2"):
+        pretrain(corpus=corpus, out=tmp_path / "out", steps=1)
+    pretrain(corpus=corpus, out=tmp_path / "out", steps=1, parallel_ids=True)
+    assert "entity pairs in more than one sentence: 9, of these in more than one language: 9" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "knobs, part",
+    [
+        ({"batch_size": 7}, "--batch_size=7"),
+        ({"steps": 0}, "--steps=0"),
+        ({"blank": 1.5}, "--blank=1.5"),
+        ({"max_length": 6}, "--max_length=6"),
+        ({"warmup": 1}, "--warmup=1"),
+        ({"seed": -1}, "--seed"),
+        ({"learning_rate": 0}, "--learning_rate=0"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(pretrain, tmp_path, capsys, knobs, part):
+    with pytest.raises(SystemExit, match="2"):
+        pretrain(out=tmp_path / "out", **knobs)
+    refused(capsys, part)
+
+
+def test_a_folder_with_something_else_in_it_is_not_touched(pretrain, tmp_path, capsys):
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(SystemExit, match="2"):
+        pretrain(out=tmp_path, overwrite=True)
+    refused(capsys, "holds something else")
+    assert (tmp_path / "letter.txt").read_text() == "dear"

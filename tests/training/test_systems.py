@@ -1,0 +1,191 @@
+"""Every system of the paper trains, is evaluated and extracts."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from outcomes import assert_same_tensors, checkpoint, metrics, state, tensors
+from ranks import run_ranks
+from transformers import AutoModel, BertForMaskedLM
+
+from mere_ds.config import PRESETS, TWO_STAGES, TrainConfig
+from mere_ds.errors import UserError
+from mere_ds.evaluation.run import evaluate_run
+from mere_ds.inference import Extractor
+from mere_ds.model.loading import load_model
+from mere_ds.shards.manifest import Manifest
+from mere_ds.training.stages import model_config
+
+SHORT = {
+    "max_steps": 20, "batch_size": 8, "bottleneck": 32, "submodule_layers": "1,2", "top_k": 1, "log_every": 5,
+    "learning_rate": 1e-3, "save_minutes": 0,
+}  # fmt: skip
+LANGUAGES = ["de", "en", "ko"]
+
+
+@pytest.fixture(scope="module")
+def short(small_shards, zero):
+    """short(ranks, run=..., ...): 20 steps of every stage."""
+
+    def train(ranks=1, zero_stage=0, **knobs):
+        return run_ranks(ranks, shards=small_shards, deepspeed_config=zero(zero_stage), **SHORT | knobs)
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def masked_words(small_shards, tmp_path_factory) -> Path:
+    """Weights of the shards' encoder as a masked language model saves them, without tokenizer or language symbols."""
+    folder = tmp_path_factory.mktemp("masked_words")
+    shards_own = AutoModel.from_pretrained(small_shards / "encoder")
+    torch.manual_seed(1)
+    model = BertForMaskedLM(shards_own.config)
+    model.resize_token_embeddings(shards_own.config.vocab_size - len(LANGUAGES), mean_resizing=False)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(short, masked_words, tmp_path_factory):
+    """trained(system): the run folder of its short training; mERE14 starts from stage one of mERE-LS."""
+    runs = {}
+
+    def run_of(system: str) -> Path:
+        if system not in runs:
+            own = {
+                "MTMB": lambda: {"encoder_weights": masked_words},
+                "mERE14": lambda: {"stage": "2", "stage_one_run": run_of("mERE-LS")},
+            }.get(system, dict)
+            runs[system] = tmp_path_factory.mktemp(system) / "run"
+            short(run=runs[system], system=system, **own()).ended(0)
+        return runs[system]
+
+    return run_of
+
+
+def last_stage(system: str) -> int:
+    return 2 if system in TWO_STAGES else 1
+
+
+@pytest.mark.parametrize("system", PRESETS)
+def test_it_trains_is_evaluated_and_extracts(system, trained, small_shards):
+    run = trained(system)
+    for stage in {1, last_stage(system)} - ({1} if system == "mERE14" else set()):
+        assert state(run, stage)["step"] == 20 and state(run, stage)["finished"]
+        first, *_, last = [r["loss"] for r in metrics(run) if (r["kind"], r["stage"]) == ("train", stage)]
+        assert last < first
+    assert checkpoint(run, 2).exists() == (system in TWO_STAGES)
+    result = evaluate_run(str(run), None, "test", None, "best")
+    manifest = json.loads((small_shards / "manifest.json").read_text())
+    assert {x: row["sentences"] for x, row in result["languages"].items()} == {
+        x: sum(manifest["splits"]["test"]["counts"][x].values()) + manifest["missed_test"].get(x, 0) for x in LANGUAGES
+    }
+    assert (result["router"] is not None) == (system == "mERE")
+    extractor = Extractor.load(checkpoint(run, last_stage(system), "best"))
+    (answer,) = extractor.extract(["Anna Berg wurde in Köln geboren."], "de")
+    (triple,) = answer["triples"]
+    assert 0 < triple["score"] <= 1 and triple["relation"] in extractor.model.config.labels
+    assert all(triple[part]["text"] for part in ("head", "tail"))
+
+
+def test_mere14_has_a_sub_module_a_language_and_no_k(trained):
+    folder = checkpoint(trained("mERE14"), 2)
+    config = load_model(folder).config
+    assert (config.submodule_layers, config.top_k) == ([2, 2, 2], 1)
+    assert not [name for name in tensors(trained("mERE14"), 2) if "router" in name or "languages" in name]
+    with pytest.raises(UserError, match="--k=2.* so 1 is wanted"):
+        Extractor.load(folder, 2)
+    for without in ("mBERT", "HERBERTa"):
+        with pytest.raises(UserError, match="no Switcher"):
+            Extractor.load(checkpoint(trained(without), last_stage(without)), 1)
+
+
+def test_mtmb_starts_from_the_weights_that_it_is_given(trained, masked_words, small_shards):
+    """The same seed, so all that differs from mBERT are the weights; a step of 20 at 1e-3 is small beside them."""
+    mtmb, mbert = (tensors(trained(system), 1) for system in ("MTMB", "mBERT"))
+    assert mtmb.keys() == mbert.keys()
+    name = "encoder.layer.0.intermediate.dense.weight"
+    given = BertForMaskedLM.from_pretrained(masked_words).bert.state_dict()[name]
+    own = AutoModel.from_pretrained(small_shards / "encoder").state_dict()[name]
+    near = {key: (w[f"encoder.model.{name}"] - given).abs().mean() for key, w in (("MTMB", mtmb), ("mBERT", mbert))}
+    assert near["MTMB"] < 0.01 < (given - own).abs().mean() and near["MTMB"] < near["mBERT"] / 2
+
+
+def test_changed_weights_are_refused_when_training_goes_on(short, masked_words, tmp_path):
+    weights = shutil.copytree(masked_words, tmp_path / "weights")
+    knobs = {"run": tmp_path / "run", "system": "MTMB", "encoder_weights": weights, "stage": "1", "max_steps": 2}
+    short(**knobs).ended(0)
+    moved = shutil.copytree(weights, tmp_path / "moved")
+    assert "is finished" in short(**knobs | {"encoder_weights": moved}).ended(0).stderr[0]
+    BertForMaskedLM.from_pretrained(weights).half().save_pretrained(moved)
+    assert "--encoder_weights (sha256) was" in short(**knobs | {"encoder_weights": moved}).ended(2).stderr[0]
+
+
+def test_herberta_s_encoders_are_trained_apart(trained, small_shards):
+    run = trained("HERBERTa")
+    one, two = load_model(checkpoint(run, 1, "best")), load_model(checkpoint(run, 2))
+    for name, tensor in one.state_dict().items():
+        assert torch.equal(tensor, two.state_dict()[name]), name
+    fresh = AutoModel.from_pretrained(small_shards / "encoder").state_dict()
+    name = "encoder.layer.0.intermediate.dense.weight"
+    apart = [
+        (w - fresh[name]).abs().mean()
+        for w in (one.encoder.model.state_dict()[name], two.tagger.encoder.state_dict()[name])
+    ]
+    assert all(0 < distance < 0.01 for distance in apart)
+    assert "dev relation F1" in (run / "log.txt").read_text() and "dev triple F1" in (run / "log.txt").read_text()
+
+
+def test_herberta_s_first_stage_alone_is_scored_by_its_relations(trained, tmp_path):
+    run = shutil.copytree(trained("HERBERTa"), tmp_path / "run", symlinks=True)
+    shutil.rmtree(run / "checkpoints" / "stage2")
+    scores = evaluate_run(str(run), None, "dev", None, "best")["average"]
+    best = state(run, 1, "best")["dev"]["average"]
+    assert scores["relation"] == pytest.approx(best["relation"]) == pytest.approx(state(run, 1)["best_score"])
+    assert scores["triple"] == scores["pair"] == 0
+    with pytest.raises(UserError, match="only classifies relations so far"):
+        Extractor.load(checkpoint(run, 1))
+
+
+@pytest.mark.parametrize("system", ["mERE14", "HERBERTa", "mBERT"])
+def test_ranks_and_zero_3_change_nothing_but_rounding(system, short, trained, tmp_path):
+    """2 ranks of 4 sentences under ZeRO 3, each with languages that the other may lack, against 1 rank of 8."""
+    stage = last_stage(system)
+    one_run = {"mERE14": "mERE-LS"}.get(system, system)
+    start = {"stage_one_run": trained(one_run)} if stage == 2 else {}
+    short(2, 3, run=tmp_path, system=system, stage=stage, batch_size=4, **start).ended(0)
+    ours, theirs = (
+        [r["loss"] for r in metrics(run) if (r["kind"], r["stage"]) == ("train", stage)]
+        for run in (tmp_path, trained(system))
+    )
+    assert ours == pytest.approx(theirs, rel=1e-3)
+
+
+def test_herberta_goes_on_where_its_second_stage_stopped(short, trained, tmp_path):
+    run = shutil.copytree(trained("HERBERTa"), tmp_path / "run", symlinks=True)
+    last = checkpoint(run, 2).resolve().name
+    short(run=run, system="HERBERTa", stage="2", overwrite=True, save_steps=7, keep=9).ended(0)
+    for path in (run / "checkpoints/stage2").glob("step-*"):
+        if path.name > "step-00000007":
+            shutil.rmtree(path)
+    again = short(run=run, system="HERBERTa", stage="2").ended(0)
+    assert "stage 2 goes on from step-00000007" in again.stderr[0] and checkpoint(run, 2).resolve().name == last
+    assert_same_tensors(tensors(run, 2), tensors(trained("HERBERTa"), 2))
+
+
+def test_herberta_needs_room_for_one_token_more(small_shards):
+    config = TrainConfig(shards="s", run="r", deepspeed_config="d", system="HERBERTa")
+    manifest = Manifest.load(small_shards)
+    most = manifest.encoder.max_length
+    assert model_config(config, replace(manifest, max_length=most - 1)).model_type == "herberta"
+    with pytest.raises(UserError, match=f"--max_length={most - 1}"):
+        model_config(config, replace(manifest, max_length=most))
+
+
+def test_another_system_s_stage_one_is_refused(short, trained, tmp_path):
+    for system, start in (("mERE", "mBERT"), ("HERBERTa", "mERE-LS"), ("mERE14", "HERBERTa")):
+        refused = short(run=tmp_path / system, system=system, stage="2", stage_one_run=trained(start)).ended(2)
+        assert "pass the same --system" in refused.stderr[0], refused
