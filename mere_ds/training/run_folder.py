@@ -105,17 +105,20 @@ class RunFolder:
                 record = json.loads(line)
                 if record["stage"] != stage or record["step"] <= step:
                     kept.append(line + "\n")
-        part = self.metrics.with_name(self.metrics.name + ".part")
-        part.write_text("".join(kept), encoding="utf-8")
-        os.replace(part, self.metrics)
+        write_whole(self.metrics, "".join(kept).encode())
 
     def _recorded(self) -> dict:
         return json.loads(self.config.read_text(encoding="utf-8")) if self.config.exists() else {}
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Write JSON so that `path` holds either the old content or the new, whole."""
+    """Write JSON as `write_whole` does."""
+    write_whole(path, (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write so that `path` holds either the old content or the new, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    part.write_bytes(content)
     os.replace(part, path)

@@ -14,7 +14,7 @@ from mere_ds.corpus.languages import sort_languages
 from mere_ds.evaluation.report import plots
 from mere_ds.evaluation.report.paper import PAPER
 from mere_ds.evaluation.report.runs import Row
-from mere_ds.evaluation.report.tables import languages_of, main_rows, sweep_of
+from mere_ds.evaluation.report.tables import LACKING_K, languages_of, main_rows, sweep_of
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,7 @@ def figure_k(rows: list[Row]) -> Drawing:
     title = "Average triple F1 by k"
     sweep = sweep_of(rows)
     if not sweep:
-        return Drawing(
-            "figure_k", title, "Lacking: a mERE run evaluated with other k's (mere-ds evaluate RUN --k=...)."
-        )
+        return Drawing("figure_k", title, LACKING_K)
     series = {"mERE": {k: _value(value) for k, value in sweep.items()}}
     series["paper"] = {int(k): (value, 0.0) for k, value in PAPER["top_k"].items()}
     plot = plots.lines(series, "sub-modules that run, k", "average triple F1")

@@ -1,7 +1,6 @@
 """`mere-ds report`: from run folders to the page, the plots' files and TensorBoard's images."""
 
 import logging
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +12,9 @@ from mere_ds.errors import MachineError
 from mere_ds.evaluation.report.figures import Drawing, draw_all
 from mere_ds.evaluation.report.page import make_page
 from mere_ds.evaluation.report.plots import png
-from mere_ds.evaluation.report.runs import load_rows
+from mere_ds.evaluation.report.runs import Row, load_rows
 from mere_ds.evaluation.report.tables import format_table, table_2, table_3, table_k
+from mere_ds.training.run_folder import write_whole
 
 log = logging.getLogger("mere_ds")
 
@@ -24,7 +24,11 @@ def make_report(runs: Sequence[str], out: str) -> Path:
 
     Raises UserError for a folder that is no evaluated run, MachineError where a file can't be written.
     """
-    rows = load_rows(runs)
+    return report_on(load_rows(runs), out)
+
+
+def report_on(rows: Sequence[Row], out: str) -> Path:
+    """`make_report` of runs that are loaded."""
     tables = [table(rows) for table in (table_2, table_3, table_k)]
     drawings = draw_all(rows)
     text = "\n\n".join(format_table(table) for table in tables if table.lines)
@@ -32,8 +36,8 @@ def make_report(runs: Sequence[str], out: str) -> Path:
     try:
         _write_plots(page.with_name("figures"), drawings)
         _write_board(drawings)
-        _write(page.with_name("tables.txt"), f"{text}\n".encode())
-        _write(page, make_page(rows, tables, drawings).encode())
+        write_whole(page.with_name("tables.txt"), f"{text}\n".encode())
+        write_whole(page, make_page(rows, tables, drawings).encode())
     except OSError as error:
         raise MachineError(f"{error.filename}: {error.strerror}") from None
     return page
@@ -44,7 +48,7 @@ def _write_plots(folder: Path, drawings: Sequence[Drawing]) -> None:
     for drawing in drawings:
         path = folder / f"{drawing.name}.png"
         if drawing.plot:
-            _write(path, png(drawing.plot))
+            write_whole(path, png(drawing.plot))
         else:
             path.unlink(missing_ok=True)
 
@@ -63,11 +67,3 @@ def _write_board(drawings: Sequence[Drawing]) -> None:
                     board.add_figure(f"report/{drawing.name}", drawing.plot, close=False)
         except OSError as error:  # a run may be another user's
             log.warning("%s: %s, so no images for TensorBoard there", folder, error.strerror)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """So that `path` holds either the old content or the new, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    os.replace(part, path)

@@ -104,6 +104,16 @@ def table_k(rows: Iterable[Row]) -> Table:
     return Table(title, note, [f"k = {k}" for k in sweep], lines)
 
 
+def averages(rows: Iterable[Row]) -> Table:
+    """One figure a row, whatever the rows vary."""
+    lines = [
+        Line(row.name, [Cell(mean["mean"], _deviation(mean["deviation"]))])
+        for row in rows
+        if (mean := row.triple(None))
+    ]
+    return Table("Average triple F1 in percent", "± is the standard deviation over seeds.", [AVERAGE], lines)
+
+
 def _by_language(rows: list[Row], papers: dict[str, dict | None], key: Callable[[Row], str]):
     """Columns and lines: average and languages of each row, and `papers[key(row)]` below the last row of this key."""
     languages = languages_of(rows)
