@@ -207,7 +207,7 @@ def evaluate(
     *,
     shards: str | None = None,
     split: Literal["dev", "test"] = "test",
-    k: int | None = None,
+    k: tuple[int, ...] | None = None,
     which: Literal["best", "latest"] = "best",
     shard_cache: str | None = None,
 ) -> None:
@@ -218,20 +218,22 @@ def evaluate(
 
     Examples:
         mere-ds evaluate runs/a
-        mere-ds evaluate runs/a --split=dev --k=6
+        mere-ds evaluate runs/a --split=dev --k=1,2,3,4,5,6
 
     Args:
         run: Run folder.
         shards: Shards to score on (None: those it was trained on).
         split: dev or test.
-        k: Sub-modules that run (None: as trained, 3 by default).
+        k: Sub-modules that run (None: as trained, 3 by default); several, joined by commas, cost little more than one.
         which: The best model or the latest.
         shard_cache: Folder that shards from an address are cached in (None: as in training).
     """
     from mere_ds.evaluation.run import evaluate_run
     from mere_ds.evaluation.table import format_scores
 
-    print(format_scores(evaluate_run(run, shards, split, k, which, shard_cache)))
+    for number, result in enumerate(evaluate_run(run, shards, split, (None,) if k is None else k, which, shard_cache)):
+        title = f"k = {result['k']}\n" if k else ""
+        print("\n" * bool(number) + title + format_scores(result))
 
 
 def compare(

@@ -1,5 +1,7 @@
 """Score a trained run on a split of its shards."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -8,24 +10,34 @@ from mere_ds.encoders.sources import fingerprint, load_tokenizer
 from mere_ds.errors import UserError
 from mere_ds.evaluation.predictions import evaluation_name, read_predictions, write_predictions
 from mere_ds.evaluation.recording import Recorder
-from mere_ds.evaluation.scoring import EVALUATION_BATCH, predictions
+from mere_ds.evaluation.scoring import EVALUATION_BATCH, batches
 from mere_ds.evaluation.summary import scores_of
 from mere_ds.inference import check_k
 from mere_ds.model.loading import load_model
+from mere_ds.model.triple import MereOutput, TripleModel
+from mere_ds.shards.batch import Batch
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.remote import CACHE_GIB
 from mere_ds.training.run_folder import RunFolder, write_json
 
 
 def evaluate_run(
-    run: str, shards: str | None, split: str, k: int | None, which: str, shard_cache: str | None = None
-) -> dict:
-    """Scores of a run's model, also written to `RUN/evaluation/{NAME}.json`, NAME as in `evaluation_name`.
+    run: str,
+    shards: str | None,
+    split: str,
+    ks: Sequence[int | None] = (None,),
+    which: str = "best",
+    shard_cache: str | None = None,
+) -> list[dict]:
+    """Scores of a run's model with each k (None: as trained), also written to `RUN/evaluation/{NAME}.json`, NAME as in
+    `evaluation_name`. What comes before the switcher runs once for all of them.
 
-    `{"split", "k", "which", "system", "seed", ..., "router"}` with all of `summary.scores_of`, which is made from the
-    predictions in `{NAME}.jsonl` beside it; k is null where there is no switcher. Raises UserError for a run, shards or
-    k that don't fit.
+    Each is `{"split", "k", "which", "system", "seed", ..., "router"}` with all of `summary.scores_of`, which is made
+    from the predictions in `{NAME}.jsonl` beside it; k is null where there is no switcher. Raises UserError for a run,
+    shards or k that don't fit.
     """
+    if not ks:
+        raise UserError("--k= names no number")
     folder = RunFolder(run)
     model_folder = folder.trained_model(which)
     told = folder.told
@@ -37,20 +49,36 @@ def evaluate_run(
     if manifest.labels != model.config.labels or not set(model.config.languages) <= set(manifest.languages):
         raise UserError(f"{shards} has other labels or languages than the model in {model_folder}")
     manifest = manifest.only(model.config.languages)
-    if k is not None:
-        check_k(model, k)
+    for k in ks:
+        if k is not None:
+            check_k(model, k)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model, recorder = model.to(device), Recorder(manifest, split, tokenizer)
-    sentences = manifest.splits[split].sentences
-    batches = predictions(model, manifest, split, device, k=k)
-    for batch, output in tqdm(batches, desc=split, total=-(-sentences // EVALUATION_BATCH), unit="batch", disable=None):
-        recorder.add(batch, output)
-    path = folder.evaluation / f"{evaluation_name(split, k)}.jsonl"
-    write_predictions(path, tqdm(recorder.records(), desc="writing", total=sentences, unit="sentence", disable=None))
+    model = model.to(device)
+    recorders = {k: Recorder(manifest, split, tokenizer) for k in ks}
+    total = -(-manifest.splits[split].sentences // EVALUATION_BATCH)
+    for batch in tqdm(batches(manifest, split, device), desc=split, total=total, unit="batch", disable=None):
+        for recorder, output in zip(recorders.values(), _outputs(model, batch, list(recorders)), strict=True):
+            recorder.add(batch, output)
+    about = {"split": split, "which": which, "system": told.get("system"), "seed": told.get("seed")}
+    return [_write(folder, about, model, k, recorder) for k, recorder in recorders.items()]
+
+
+@torch.no_grad()
+def _outputs(model: TripleModel, batch: Batch, ks: Sequence[int | None]) -> list[MereOutput]:
+    """With each k; several share the frozen part's features."""
+    sentences = batch.token_ids_BM, batch.mask_BM
+    features = model.unify(*sentences) if len(ks) > 1 else None
+    return [model(*sentences, batch.languages_B, k=k, features=features) for k in ks]
+
+
+def _write(folder: RunFolder, about: dict, model: TripleModel, k: int | None, recorder: Recorder) -> dict:
+    """The predictions, and the scores made of them."""
+    path = folder.evaluation / f"{evaluation_name(about['split'], k)}.jsonl"
+    write_predictions(path, tqdm(recorder.records(), desc=f"writing {path.name}", unit="sentence", disable=None))
     switcher = getattr(model, "switcher", None)  # HERBERTa has no place for one
     result = {
-        **{"split": split, "k": switcher and (k or model.config.top_k), "which": which},
-        **{"system": told.get("system"), "seed": told.get("seed")},
+        **about,
+        "k": switcher and (k or model.config.top_k),
         **scores_of(read_predictions(path)),
         "router": switcher and _router(switcher, model.config.languages),
     }

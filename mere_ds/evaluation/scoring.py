@@ -53,6 +53,21 @@ def predictions(
     features: FeatureStore | None = None,
 ) -> Iterator[tuple[Batch, MereOutput]]:
     """Each batch of a rank's share of a split with its predictions, both on `device`; arguments as in `score_split`."""
+    for batch in batches(manifest, split, device, rank, ranks, features):
+        with torch.no_grad():
+            output = forward(batch.token_ids_BM, batch.mask_BM, batch.languages_B, k=k, features=batch.features)
+        yield batch, output
+
+
+def batches(
+    manifest: Manifest,
+    split: str,
+    device: torch.device,
+    rank: int = 0,
+    ranks: int = 1,
+    features: FeatureStore | None = None,
+) -> Iterator[Batch]:
+    """Each batch of a rank's share of a split, on `device`."""
     plan = EpochPlan(
         manifest.lengths(split),
         manifest.language_ids(split),
@@ -61,10 +76,9 @@ def predictions(
         shuffle=False,
     )
     reader = ShardReader(manifest, split, plan, rank, ranks, micro=EVALUATION_BATCH, features=features)
-    with torch.no_grad(), reader:
+    with reader:
         for batch in reader:
-            batch = batch.to(device)
-            yield batch, forward(batch.token_ids_BM, batch.mask_BM, batch.languages_B, k=k, features=batch.features)
+            yield batch.to(device)
 
 
 def right_answers(batch: Batch, relation_B: torch.Tensor, positions_B4: torch.Tensor) -> torch.Tensor:

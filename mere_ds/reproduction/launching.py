@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -47,8 +47,9 @@ def training_command(launcher: str | None, ranks: int | None) -> list[str]:
     return [*words, str(PACKAGE / "train.py")]
 
 
-def evaluation_command(run: Path, k: int | None) -> list[str]:
-    how = [] if k is None else [f"--k={k}"]
+def evaluation_command(run: Path, ks: Sequence[int]) -> list[str]:
+    """Scores a run as it was trained, or with each of `ks`."""
+    how = [f"--k={','.join(map(str, ks))}"] if ks else []
     return [sys.executable, "-c", "from mere_ds.cli import main; main()", "evaluate", str(run), *how]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mere_ds.config import TrainConfig, knobs_of_stage
 from mere_ds.errors import UserError
+from mere_ds.evaluation.predictions import evaluation_name
 from mere_ds.reproduction.plan import Job, Plan
 from mere_ds.shards.manifest import Manifest
 from mere_ds.training.checkpoint import STATE, digest_of, state_of
@@ -68,16 +69,17 @@ class Place:
         check_same(then, now, stage, str(run.root), "train it as before, take another --out, or remove that folder")
         return state["finished"]
 
-    def open_evaluations(self, job: Job) -> list[int | None]:
-        """The k (None: as trained) with which a trained job hasn't been scored since."""
+    def open_evaluations(self, job: Job) -> list[tuple[int, ...]]:
+        """The evaluations that a trained job hasn't had since: () as trained, else those k that run together."""
         run = self.run(job.name)
         trained = (run.trained_model() / STATE).stat().st_mtime_ns
 
         def is_done(k: int | None) -> bool:
-            scores = run.evaluation / ("test.json" if k is None else f"test-k{k}.json")
+            scores = run.evaluation / f"{evaluation_name('test', k)}.json"
             return scores.is_file() and scores.stat().st_mtime_ns >= trained
 
-        return [k for k in (None, *job.ks) if not is_done(k)]
+        ks = tuple(k for k in job.ks if not is_done(k))
+        return [()] * (not is_done(None)) + [ks] * bool(ks)
 
     def is_done(self, job: Job) -> bool:
         return self.is_trained(job) and not self.open_evaluations(job)

@@ -109,8 +109,8 @@ class Reproduction:
         if not self.place.is_trained(job):
             launcher = launching.training_command(self.launcher, self.ranks)
             self._run_program(job, programs, [*launcher, *command_line(self.place.given(job))], log)
-        for k in self.place.open_evaluations(job):
-            self._run_program(job, programs, launching.evaluation_command(run.root, k), log)
+        for ks in self.place.open_evaluations(job):
+            self._run_program(job, programs, launching.evaluation_command(run.root, ks), log)
 
     def _run_program(self, job: Job, programs: launching.Programs, command: list[str], log: Path) -> None:
         code, last = (LEFT_EARLY, []) if programs.told_to_stop else programs.run(command, log)

@@ -91,8 +91,10 @@ def test_evaluate_writes_and_prints_the_scores(run, shards):
     # after so little training the relation is better than the commonest guess, so something was learned
     assert result["pooled"]["relation"] > 20
 
-    succeeded(mere_ds("evaluate", run, "--split=dev", "--k=6"))
-    assert json.loads((run / "evaluation" / "dev-k6.json").read_text())["k"] == 6
+    shown = succeeded(mere_ds("evaluate", run, "--split=dev", "--k=2,6")).stdout
+    assert "k = 2\n" in shown and "k = 6\n" in shown
+    for k in (2, 6):
+        assert json.loads((run / "evaluation" / f"dev-k{k}.json").read_text())["k"] == k
     refused = mere_ds("evaluate", run, "--k=7")
     assert refused.returncode == 2 and "1 to 6" in refused.stderr
 

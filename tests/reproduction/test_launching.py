@@ -92,4 +92,5 @@ def test_commands(monkeypatch):
     assert launching.training_command("torchrun --nproc-per-node=2 --", None) == [
         "torchrun", "--nproc-per-node=2", "--", script,
     ]  # fmt: skip
-    assert launching.evaluation_command(Path("runs/a"), 2)[-3:] == ["evaluate", "runs/a", "--k=2"]
+    assert launching.evaluation_command(Path("runs/a"), (2, 3))[-3:] == ["evaluate", "runs/a", "--k=2,3"]
+    assert launching.evaluation_command(Path("runs/a"), ())[-2:] == ["evaluate", "runs/a"]

@@ -55,7 +55,7 @@ def test_trained_and_scored_is_done(place, plan):
     assert missing(plan, place) == [two]
     trained(place, two)
     scored(place, two, "test", "test-k1", "test-k2", "test-k4", "test-k5")
-    assert place.open_evaluations(two) == [3, 6]
+    assert place.open_evaluations(two) == [(3, 6)]
     scored(place, two, "test-k3", "test-k6")
     assert missing(plan, place) == []
 
@@ -70,7 +70,7 @@ def test_scores_older_than_the_model_are_made_again(place, plan):
     trained(place, one, "one")
     scored(place, one, "test")
     os.utime(place.run(one.name).evaluation / "test.json", (0, 0))
-    assert place.open_evaluations(one) == [None]
+    assert place.open_evaluations(one) == [()]
 
 
 @pytest.mark.parametrize(

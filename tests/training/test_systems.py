@@ -14,8 +14,10 @@ from transformers import AutoModel, BertForMaskedLM
 from mere_ds.config import PRESETS, TWO_STAGES, TrainConfig
 from mere_ds.errors import UserError
 from mere_ds.evaluation.run import evaluate_run
+from mere_ds.evaluation.scoring import EVALUATION_BATCH
 from mere_ds.inference import Extractor
 from mere_ds.model.loading import load_model
+from mere_ds.model.mere import MereModel
 from mere_ds.shards.manifest import Manifest
 from mere_ds.training.stages import model_config
 
@@ -78,7 +80,7 @@ def test_it_trains_is_evaluated_and_extracts(system, trained, small_shards):
         first, *_, last = [r["loss"] for r in metrics(run) if (r["kind"], r["stage"]) == ("train", stage)]
         assert last < first
     assert checkpoint(run, 2).exists() == (system in TWO_STAGES)
-    result = evaluate_run(str(run), None, "test", None, "best")
+    (result,) = evaluate_run(str(run), None, "test")
     manifest = json.loads((small_shards / "manifest.json").read_text())
     assert {x: row["sentences"] for x, row in result["languages"].items()} == {
         x: sum(manifest["splits"]["test"]["counts"][x].values()) + manifest["missed_test"].get(x, 0) for x in LANGUAGES
@@ -89,6 +91,19 @@ def test_it_trains_is_evaluated_and_extracts(system, trained, small_shards):
     (triple,) = answer["triples"]
     assert 0 < triple["score"] <= 1 and triple["relation"] in extractor.model.config.labels
     assert all(triple[part]["text"] for part in ("head", "tail"))
+
+
+def test_several_k_in_one_pass_score_as_one_by_one(trained, monkeypatch):
+    run, passes = str(trained("mERE")), []
+    one_by_one = [evaluate_run(run, None, "test", (k,))[0] for k in (1, 2)]
+    unify = MereModel.unify
+    monkeypatch.setattr(MereModel, "unify", lambda self, *given: passes.append(given) or unify(self, *given))
+    assert evaluate_run(run, None, "test", (1, 2)) == one_by_one
+    assert [result["k"] for result in one_by_one] == [1, 2]
+    sentences = sum(row["sentences"] for row in one_by_one[0]["languages"].values())
+    assert len(passes) <= 1 + sentences // EVALUATION_BATCH, "the encoder runs once a batch"
+    with pytest.raises(UserError, match="--k= names no number"):
+        evaluate_run(run, None, "test", ())
 
 
 def test_mere14_has_a_sub_module_a_language_and_no_k(trained):
@@ -142,7 +157,7 @@ def test_herberta_s_encoders_are_trained_apart(trained, small_shards):
 def test_herberta_s_first_stage_alone_is_scored_by_its_relations(trained, tmp_path):
     run = shutil.copytree(trained("HERBERTa"), tmp_path / "run", symlinks=True)
     shutil.rmtree(run / "checkpoints" / "stage2")
-    scores = evaluate_run(str(run), None, "dev", None, "best")["average"]
+    scores = evaluate_run(str(run), None, "dev")[0]["average"]
     best = state(run, 1, "best")["dev"]["average"]
     assert scores["relation"] == pytest.approx(best["relation"]) == pytest.approx(state(run, 1)["best_score"])
     assert scores["triple"] == scores["pair"] == 0
