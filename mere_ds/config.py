@@ -42,7 +42,8 @@ DECIDES_NOTHING = (
     *("shards", "run", "deepspeed_config", "stage", "encoder", "encoder_weights"),
     *("batch_size", "accumulation", "overwrite"),
     *("shard_cache", "shard_cache_gib", "stage_one_run"),
-    *("feature_cache", "feature_cache_gib", "fused", "log_every", "prefetch", "save_minutes", "save_steps", "keep"),
+    *("feature_cache", "feature_cache_gib", "keep_features", "fused", "log_every", "prefetch"),
+    *("save_minutes", "save_steps", "keep"),
     *("timeout", "on_nonfinite", "nonfinite_limit"),
 )
 """Knobs that may change between an interruption and going on: on what else results depend is compared by itself."""
@@ -102,6 +103,7 @@ class TrainConfig:
     log_every: int = knob("Steps between two records in metrics.jsonl and TensorBoard.", 10)
     feature_cache: str | None = knob("Folder for stage two's features, best a local disk (None: RUN/features).", None)
     feature_cache_gib: float = knob("Most space for them; 0, or too little: computed anew each epoch.", 64.0)
+    keep_features: bool = knob("Leave them in --feature_cache for other stage twos over the same stage one.", False)
     prefetch: bool = knob("Read shards ahead in the background.", True)
 
     save_minutes: float = knob("Minutes between two checkpoints (0: only at an epoch's end).", 15.0)
@@ -118,6 +120,8 @@ class TrainConfig:
                 raise UserError(f"--{name}={getattr(self, name)}: more than 0 is wanted")
         if self.feature_cache_gib < 0:
             raise UserError("--feature_cache_gib must not be negative; 0 computes features anew each epoch")
+        if self.keep_features and not self.feature_cache:
+            raise UserError("--keep_features wants a place that others can find: pass --feature_cache=DIR too")
         if self.save_minutes < 0 or (self.save_steps or 1) < 1:
             raise UserError("--save_minutes must not be negative, --save_steps must be more than 0 or None")
         for name in ("warmup", "word_dropout"):

@@ -40,8 +40,10 @@ class StageCost:
         return 0 if self.speed == "switcher" else self.sentences
 
 
-def stage_cost(config: TrainConfig, stage: int, manifest: Manifest, ranks: int | None) -> StageCost:
-    """The cost of a stage; `manifest` is of the job's languages."""
+def stage_cost(
+    config: TrainConfig, stage: int, manifest: Manifest, ranks: int | None, features: bool = False
+) -> StageCost:
+    """The cost of a stage; `manifest` is of the job's languages, `features` says that another job leaves them."""
     train, dev = (manifest.splits[split].sentences for split in ("train", "dev"))
     tunes = config.tunes_switcher(stage)
     epochs = config.epochs_stage_two if tunes else config.epochs
@@ -54,7 +56,7 @@ def stage_cost(config: TrainConfig, stage: int, manifest: Manifest, ranks: int |
     anew = tunes and (config.word_dropout > 0 or config.concatenate_stage_two > 1 or config.feature_cache_gib == 0)
     passes = dev * epochs
     if tunes:
-        passes = sentences + passes if anew else train + dev
+        passes = sentences + passes if anew else 0 if features else train + dev
     return StageCost(_kind(config, stage), sentences, updates, passes, _disk(config, stage, manifest))
 
 
@@ -88,12 +90,15 @@ def _parameters(manifest: Manifest) -> int:
 
 def costs(jobs: Iterable[Job], place: Place, ranks: int | None) -> dict[str, list[StageCost]]:
     """Job -> the cost of each of its stages."""
-    found = {}
+    found: dict[str, list[StageCost]] = {}
+    kept: set[str] = set()
     for job in jobs:
         config = place.config(job)
         languages, _ = choose_languages(config.languages, place.manifest.languages)
         manifest = place.manifest.only(languages)
-        found[job.name] = [stage_cost(config, stage, manifest, ranks) for stage in job.stages]
+        features = config.keep_features and job.needs in kept  # the first stage two leaves them for the others
+        found[job.name] = [stage_cost(config, stage, manifest, ranks, features) for stage in job.stages]
+        kept |= {job.needs} if job.needs else set()
     return found
 
 

@@ -32,6 +32,11 @@ class Place:
     def run(self, name: str) -> RunFolder:
         return RunFolder(self.out / "runs" / name)
 
+    @property
+    def features(self) -> Path:
+        """Stage two's features, for all jobs over the same stage one; they go when all is done."""
+        return self.out / "features"
+
     def log(self, job: Job) -> Path:
         """What the job's programs print."""
         return self.out / "runs" / f"{job.name}.log"
@@ -41,6 +46,8 @@ class Place:
         ours = job.knobs | {"run": str(self.run(job.name).root)}
         if job.needs:
             ours["stage_one_run"] = str(self.run(job.needs).root)
+            if "feature_cache" not in self.common:
+                ours |= {"feature_cache": str(self.features), "keep_features": True}
         if twice := [name for name in ours if name in self.common and name not in OVERRIDES]:
             raise UserError(f"--train has --{twice[0]}, which {job.name} chooses itself: leave it out there")
         return self.common | ours

@@ -1,6 +1,7 @@
 """The plan with its cost, what is missing of it run, and its report."""
 
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -88,6 +89,8 @@ class Reproduction:
                 number = 1 + self.plan.jobs.index(job)
                 bar.write(f"job {number} of {len(self.plan.jobs)}: {job.name}, see {self.place.log(job)}")
                 self._run_job(job, programs)
+        if only is None:
+            shutil.rmtree(self.place.features, ignore_errors=True)
 
     def _just(self, only: int, todo: list[Job]) -> list[Job]:
         if not 0 < only <= len(self.plan.jobs):

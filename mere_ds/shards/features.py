@@ -9,6 +9,7 @@ Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size, V v
 import os
 from functools import lru_cache
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ class FeatureStore:
         """Put a block on disk: of each of its rows the pooled vector and the tokens' (V x D). Raises OSError."""
         vectors_VD = torch.cat(sentences).to(self.dtype)
         assert vectors_VD.shape == self._shape(block)
-        part = self._path(block).with_suffix(f".{os.getpid()}.part")
+        part = self._path(block).with_suffix(f".{uuid4().hex}.part")
         try:
             with part.open("wb") as file:
                 file.write(vectors_VD.view(torch.int16).numpy().data)

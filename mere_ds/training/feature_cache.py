@@ -45,7 +45,8 @@ def why_not(session: Session, manifest: Manifest) -> str | None:
         return f"{c.system}'s second stage trains an encoder, not what comes after a frozen one"
     steps = c.max_steps or sys.maxsize
     sentences = manifest.splits["train"].sentences
-    if min(c.epochs_stage_two * sentences, steps * session.deepspeed_config["train_batch_size"]) <= sentences:
+    trained = min(c.epochs_stage_two * sentences, steps * session.deepspeed_config["train_batch_size"])
+    if trained <= sentences and not c.keep_features:
         return "no more than one epoch is trained"
     if c.feature_cache_gib == 0:
         return "--feature_cache_gib=0"
@@ -62,11 +63,14 @@ def features_of(
 ) -> Iterator[dict[str, FeatureStore]]:
     """The features of train and dev by `model`'s frozen part, {} where they don't fit; every rank must enter.
 
-    `key` names all that decides them. Files of an earlier start with the same key are used; an end without an error
-    removes them. Leaves with exit code 85 after a stop signal. Not for a model that DeepSpeed has partitioned.
+    `key` names all that decides them. Files of an earlier start with the same key are used. An end without an error
+    removes them; with `keep_features` they lie where every run with the same key looks, and stay. Leaves with exit code
+    85 after a stop signal. Not for a model that DeepSpeed has partitioned.
     """
     dtype = torch.bfloat16 if precision == "bf16" else torch.float16
-    digest = hashlib.sha256(json.dumps([*key, precision, str(session.folder.root.resolve())]).encode()).hexdigest()
+    keep = session.config.keep_features
+    whose = [] if keep else [str(session.folder.root.resolve())]
+    digest = hashlib.sha256(json.dumps([*key, precision, *whose]).encode()).hexdigest()
     name, own = f"mere-ds-{digest[:16]}", session.folder.features
     if session.leads:
         for outdated in set(own.glob("mere-ds-*")) - {own / name}:
@@ -78,10 +82,10 @@ def features_of(
         frozen = copy.deepcopy(model).to(_COMPUTE[precision]).eval()
         ready = all(cache.fill(store, frozen, manifest) for store in stores.values())
         del frozen
-    if not ready:
+    if not ready and not keep:
         cache.remove()
     yield stores if ready else {}
-    if ready:
+    if ready and not keep:
         cache.remove()
 
 

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel
 from mere_ds.config import TrainConfig
 from mere_ds.reproduction import cost
 from mere_ds.reproduction.place import Place
-from mere_ds.reproduction.plan import Job
+from mere_ds.reproduction.plan import Job, Setting, make_plan
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.plan import EpochPlan
 
@@ -63,8 +63,19 @@ def test_a_switcher_sees_the_encoder_once(manifest):
     once = cost.stage_cost(config(epochs_stage_two=4), 2, manifest, ranks=2)
     train, dev = sentences(manifest, "train"), sentences(manifest, "dev")
     assert once.sentences == 4 * train and once.passes_with_gradient == 0 and once.passes == train + dev
+    assert cost.stage_cost(config(epochs_stage_two=4), 2, manifest, ranks=2, features=True).passes == 0
     anew = cost.stage_cost(config(epochs_stage_two=4, word_dropout=0.1), 2, manifest, ranks=2)
     assert anew.passes == 4 * (train + dev)
+
+
+def test_one_of_the_stage_twos_over_a_stage_one_computes_its_features(manifest, tmp_path):
+    place = Place(tmp_path, manifest, {"shards": "s", "deepspeed_config": "d"})
+    jobs = make_plan("figure 7", Setting(manifest.languages), seeds=2).jobs
+    passes = {name: stage.passes for name, (stage,) in cost.costs(jobs, place, ranks=2).items()}
+    once = sentences(manifest, "train", "dev")
+    assert [passes[f"{system}-seed{seed}"] for seed in (0, 1) for system in ("mERE", "mERE14")] == [once, 0, once, 0]
+    own = Place(tmp_path, manifest, place.common | {"feature_cache": "/disk"})
+    assert cost.costs(jobs, own, ranks=2)["mERE14-seed0"][0].passes == once, "each removes what it made"
 
 
 def test_herbertas_second_stage_trains_an_encoder(manifest):

@@ -90,6 +90,8 @@ def test_what_is_missing_is_run_once_and_reported(reproduce, out):
     assert one.keys() == {"stage1"} and two.keys() == {"stage2"}
     assert two["stage2"]["stage_one_run"] == str(out / "runs" / "mERE-LS-seed0")
 
+    assert "features of train" in (out / "runs" / "mERE-seed0.log").read_text() and not (out / "features").exists()
+
     logs = {path: path.stat().st_mtime_ns for path in (out / "runs").glob("*.log")}
     again = reproduce(*flags)
     assert len(logs) == 2 and "Nothing is missing." in again and "job 1 of 2" not in again

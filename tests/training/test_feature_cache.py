@@ -131,6 +131,18 @@ def test_a_folder_that_the_user_named_stays(train, tmp_path):
     assert list(tmp_path.glob("blocks-*")) and disk.exists() and not list(disk.iterdir())
 
 
+def test_kept_features_serve_another_stage_two(train, cached, tmp_path):
+    """Also one of a single epoch; what it learns is what it would learn from features of its own."""
+    disk, knobs = tmp_path / "disk", {"feature_cache": tmp_path / "disk", "keep_features": True}
+    train(run=tmp_path / "a", seed=1, epochs_stage_two=1, **knobs).ended(0)
+    blocks = {path: path.stat().st_mtime_ns for path in disk.glob("*/*")}
+    assert sorted(path.name for path in blocks) == ["dev-000000.features", "train-000000.features"]
+    train(run=tmp_path / "b", meddle=partial(record_filling, tmp_path), **knobs).ended(0)
+    assert not list(tmp_path.glob("blocks-*")), "nothing is computed twice"
+    assert {path: path.stat().st_mtime_ns for path in disk.glob("*/*")} == blocks
+    assert_same_results(tmp_path / "b", cached, stages=(2,))
+
+
 def test_nodes_that_share_no_disk_compute_all_for_themselves(train, cached, tmp_path):
     disks, run = tmp_path / "disks", tmp_path / "run"
     meddle = partial(every, partial(a_disk_of_its_own, disks), partial(record_filling, tmp_path))
