@@ -241,30 +241,35 @@ def compare(
     run_b: tuple[str, ...],
     *,
     split: Literal["dev", "test"] = "test",
-    k: int | None = None,
+    k: tuple[int, ...] | None = None,
     out: str | None = None,
 ) -> None:
     """Tell whether the triple F1 of run A differs from run B's by more than chance; both must be evaluated.
 
     Prints for each language, average and pooled the difference, its 95 % interval (paired bootstrap over sentences) and
-    p (paired approximate randomisation). Several runs a side, joined by commas, are seeds, in the same order on both.
+    p (paired approximate randomisation). Several runs a side, joined by commas, are seeds, in the same order on both;
+    runs of unlike languages (a model a language) together make one. Languages of one side alone are left out.
 
     Examples:
         mere-ds compare runs/mERE runs/mERE-LS-LA
         mere-ds compare runs/a1,runs/a2,runs/a3 runs/b1,runs/b2,runs/b3 --out=a-b.json
+        mere-ds compare runs/mERE runs/mERE --k=1,6
 
     Args:
         run_a: Run folder or folders of side A.
         run_b: Of side B.
         split: dev or test.
-        k: Compare what mere-ds evaluate --k=K wrote (None: without --k).
+        k: Compare what mere-ds evaluate --k=K wrote (None: without --k); two numbers are A's and B's.
         out: JSON file for the result, seeds' mean and deviation included.
     """
     from mere_ds.evaluation.comparison import compare_runs
     from mere_ds.evaluation.table import format_comparison
     from mere_ds.training.run_folder import write_json
 
-    result = compare_runs(run_a, run_b, split, k)
+    ks = k or (None,)
+    if len(ks) > 2:
+        raise UserError(f"--k={','.join(map(str, ks))}: one number is wanted, or A's and B's")
+    result = compare_runs(run_a, run_b, split, (ks[0], ks[-1]))
     if out:
         write_json(Path(out), result)
     print(format_comparison(result))

@@ -3,12 +3,14 @@
 Both look at the same sentences in both runs, so that what is hard for both is no difference. Several runs a side are
 seeds: a sentence's answers by all of a side's runs are exchanged and resampled together, for they resemble each other.
 
-Shape suffixes: R rounds, Q runs (side A's, then as many of side B), C = 1 + 2 Q the numbers of an outcome (`_read`).
+Shape suffixes: R rounds, Q runs (side A's, then as many of side B), C = 1 + 2 Q the numbers of an outcome.
 """
 
+import json
 from collections import Counter
 from collections.abc import Sequence
-from itertools import zip_longest
+from dataclasses import dataclass, field
+from itertools import chain, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -23,23 +25,33 @@ TIE = 1e-9
 """Percent of F1 that counts as no difference: far less than one sentence, far more than rounding."""
 
 
-def compare_runs(a: Sequence[str], b: Sequence[str], split: str = "test", k: int | None = None) -> dict:
-    """Triple F1 of side A against side B; each is a run, or its runs of several seeds in the same order.
+def compare_runs(
+    a: Sequence[str], b: Sequence[str], split: str = "test", ks: tuple[int | None, int | None] = (None, None)
+) -> dict:
+    """Triple F1 of side A against side B in the languages that both have; `ks` says which evaluation of either.
 
-    `{"a": [runs], "b": [runs], "split", "k", "seeds": {"a": {"mean", "deviation"} of the runs' average, "b"}, ...}` and
-    what `compare` gives. Raises UserError for sides of unlike size, a run that isn't evaluated and unlike sentences.
+    A side is a run, or its runs of several seeds in the same order; runs of unlike languages (a model a language)
+    together make one. `{"a": [runs], "b": [runs], "split", "k": {"a", "b"}, "left_out": [languages of one side],
+    "seeds": {"a": {"mean", "deviation"} of the runs' average, "b"}, ...}` and what `compare` gives. Raises UserError
+    for sides of unlike size, a run that isn't evaluated and unlike sentences.
     """
-    if not a or len(a) != len(b):
-        raise UserError(f"{len(a)} runs against {len(b)}: give as many on both sides, seed by seed")
-    outcomes = _read([RunFolder(run).evaluation / f"{evaluation_name(split, k)}.jsonl" for run in (*a, *b)])
+    sides = [
+        _read([RunFolder(run).evaluation / f"{evaluation_name(split, k)}.jsonl" for run in side])
+        for side, k in zip((a, b), ks, strict=True)
+    ]
+    outcomes, seeds = _together(*sides)
     observed = {language: _observed(counter) for language, counter in outcomes.items()}
-    averages = [_by_side(observed, slice(q, q + 1))["average"].item() for q in range(len(a) + len(b))]
-    seeds = {"a": intervals.spread(averages[: len(a)]), "b": intervals.spread(averages[len(a) :])}
-    return {"a": list(a), "b": list(b), "split": split, "k": k, "seeds": seeds, **compare(outcomes, len(a))}
+    averages = [_by_side(observed, slice(q, q + 1))["average"].item() for q in range(2 * seeds)]
+    return {
+        **{"a": list(a), "b": list(b), "split": split, "k": dict(zip("ab", ks, strict=True))},
+        "left_out": sorted(sides[0].keys() ^ sides[1].keys()),
+        "seeds": {"a": intervals.spread(averages[:seeds]), "b": intervals.spread(averages[seeds:])},
+        **compare(outcomes, seeds),
+    }
 
 
 def compare(outcomes: dict[str, Counter], seeds: int) -> dict:
-    """`{"level", "resamples", "rounds", "languages": {"de": row}, "average": row, "pooled": row}` of `_read`'s result.
+    """`{"level", "resamples", "rounds", "languages": {"de": row}, "average": row, "pooled": row}` of the outcomes.
 
     A row is `{"a", "b", "difference", "interval": [low, high], "p"}`: F1 in percent, A minus B, the difference's paired
     bootstrap interval, and the two-sided p of approximate randomisation (Noreen, 1989). Each p stands for itself: they
@@ -74,28 +86,57 @@ def compare(outcomes: dict[str, Counter], seeds: int) -> dict:
     return {**told, **intervals.nested(rows)}
 
 
-def _read(paths: list[Path]) -> dict[str, Counter]:
-    """By language, how often each outcome comes: 1 for the sentence, then for each run whether it gave an answer and
-    whether its triple is right. Raises UserError unless all runs answered the same sentences."""
+@dataclass
+class _Answers:
+    """What one run made of a language's sentences, in order."""
+
+    path: Path
+    sentences: list[str] = field(default_factory=list)
+    """What is the same of a sentence in every run."""
+    outcomes: list[tuple[int, int]] = field(default_factory=list)
+    """Whether it gave an answer, and whether its triple is right."""
+
+
+def _read(paths: list[Path]) -> dict[str, list[_Answers]]:
+    """By language, the runs that have it, in order."""
+    found: dict[str, list[_Answers]] = {}
+    for path in paths:
+        own: dict[str, _Answers] = {}
+        for record in read_predictions(path):
+            answers = own.setdefault(record["lang"], _Answers(path))
+            answers.sentences.append(json.dumps([record.get("id"), record["text"], record["gold"]], sort_keys=True))
+            answers.outcomes.append((int(record["predicted"] is not None), int("triple" in record["right"])))
+        for language, answers in own.items():
+            found.setdefault(language, []).append(answers)
+    return found
+
+
+def _together(a: dict[str, list[_Answers]], b: dict[str, list[_Answers]]) -> tuple[dict[str, Counter], int]:
+    """By language that both have, how often each outcome comes: 1 for the sentence, then the two numbers of each run;
+    and how many runs a side has. Raises UserError unless that is one number and all answered the same sentences."""
     outcomes: dict[str, Counter] = {}
-    for number, records in enumerate(zip_longest(*map(read_predictions, paths)), 1):
-        for path, record in zip(paths, records, strict=True):
-            if _sentence(record) != _sentence(records[0]):
-                raise UserError(
-                    f"{path}: another sentence in line {number} than in {paths[0]}: evaluate both on the same shards"
-                )
-        outcome = [1]
-        for record in records:
-            outcome += [int(record["predicted"] is not None), int("triple" in record["right"])]
-        outcomes.setdefault(records[0]["lang"], Counter())[tuple(outcome)] += 1
+    sizes = set()
+    for language in (language for language in a if language in b):
+        first, *others = runs = [*a[language], *b[language]]
+        sizes |= {len(a[language]), len(b[language])}
+        for other in others:
+            _check_same(language, first, other)
+        rows = zip(*(run.outcomes for run in runs), strict=True)
+        outcomes[language] = Counter((1, *chain.from_iterable(row)) for row in rows)
     if not outcomes:
-        raise UserError(f"{paths[0]}: holds no sentence, so there is nothing to compare")
-    return outcomes
+        raise UserError("the two sides have no language in common, so there is nothing to compare")
+    if len(sizes) > 1:
+        raise UserError("give as many runs on both sides, seed by seed, for every language")
+    return outcomes, sizes.pop()
 
 
-def _sentence(record: dict | None) -> tuple | None:
-    """What is the same of a sentence in every run; None beyond a file's end."""
-    return record and (record["lang"], record.get("id"), record["text"], record["gold"])
+def _check_same(language: str, one: _Answers, other: _Answers) -> None:
+    for number, (here, there) in enumerate(zip_longest(one.sentences, other.sentences), 1):
+        if here != there:
+            raise UserError(
+                f"{other.path}: sentence {number} of {language} is another than in {one.path}: evaluate both on the "
+                "same shards"
+            )
 
 
 def _observed(counter: Counter) -> np.ndarray:

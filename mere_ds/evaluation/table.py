@@ -34,7 +34,9 @@ def format_comparison(result: dict) -> str:
     for name, row in _flat(result).items():
         numbers = f"{row['a']:>8.1f}{row['b']:>8.1f}{row['difference']:>+8.1f}"
         lines.append(f"{name:10}{numbers}{_range(row['interval']):>15}{row['p']:>9.4f}")
-    lines += [_side(name, result[name.lower()], result["seeds"][name.lower()]) for name in ("A", "B")]
+    lines += [_side(side.upper(), result[side], result["k"][side], result["seeds"][side]) for side in "ab"]
+    if result["left_out"]:
+        lines.append(f"not compared, as one side alone has them: {', '.join(result['left_out'])}")
     return "\n".join([*lines, f"A - B on average: {sentence(result['average'])}"])
 
 
@@ -44,9 +46,10 @@ def sentence(row: dict) -> str:
     return f"difference {row['difference']:.1f}, {LEVEL} % {_range(row['interval'])}, p = {row['p']:.4f}{verdict}"
 
 
-def _side(name: str, runs: list[str], seeds: dict) -> str:
+def _side(name: str, runs: list[str], k: int | None, seeds: dict) -> str:
+    with_k = "" if k is None else f" with k = {k}"
     spread = "" if seeds["deviation"] is None else f": {seeds['mean']:.1f} +- {seeds['deviation']:.1f} over seeds"
-    return f"{name} = {', '.join(runs)}{spread}"
+    return f"{name} = {', '.join(runs)}{with_k}{spread}"
 
 
 def _flat(result: dict) -> dict:

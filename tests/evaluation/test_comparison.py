@@ -2,6 +2,7 @@
 
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,19 +137,43 @@ def test_a_seed_given_twice_makes_nothing_surer(run):
         assert twice[name] == pytest.approx(value)
 
 
+def test_models_of_one_language_make_one_system(run):
+    de, ko, fr = answers("1100", "de"), answers("01", "ko"), answers("1", "fr")
+    whole, other, only_de, only_ko = run(ko + de, answers("1000", "de") + answers("11", "ko") + fr, de, ko)
+    together = compare_runs([only_de, only_ko], [other])
+    for name in ("languages", "average", "pooled"):
+        assert together[name] == compare_runs([whole], [other])[name]
+    assert together["left_out"] == ["fr"] and together["seeds"]["a"] == {"mean": 50, "deviation": None}
+    assert compare_runs([only_de, only_ko] * 2, [other, other])["seeds"]["a"]["deviation"] == 0
+    with pytest.raises(UserError, match="for every language"):
+        compare_runs([only_de, whole], [other])
+    with pytest.raises(UserError, match="no language in common"):
+        compare_runs([only_de], [only_ko])
+
+
+def test_one_run_with_two_k(run, capsys):
+    (a,) = run(answers("10"), name="test-k1")
+    write_predictions(Path(a) / "evaluation" / "test-k6.jsonl", answers("11"))
+    assert compare_runs([a], [a], ks=(6, 1))["average"]["difference"] == 50
+    flags.run(COMMANDS, ["compare", a, a, "--k=6,1"], "mere-ds")
+    assert f"A = {a} with k = 6" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        flags.run(COMMANDS, ["compare", a, a, "--k=6,1,2"], "mere-ds")
+
+
 def test_misuse(run):
     sentence, other = record("de", "wrote", "wrote", "ht"), record("de", "wrote", "wrote", "ht", id="1")
     a, b, short, empty = run([sentence, sentence], [sentence, other], [sentence], [])
-    with pytest.raises(UserError, match="another sentence in line 2 .* same shards"):
+    with pytest.raises(UserError, match="sentence 2 of de is another .* same shards"):
         compare_runs([a], [b])
-    with pytest.raises(UserError, match="another sentence in line 2"):
+    with pytest.raises(UserError, match="sentence 2 of de is another"):
         compare_runs([short], [a])
-    with pytest.raises(UserError, match="as many on both sides"):
-        compare_runs([a, a], [b])
+    with pytest.raises(UserError, match="as many runs on both sides"):
+        compare_runs([a, a], [a])
     with pytest.raises(UserError, match="nothing to compare"):
         compare_runs([empty], [empty])
     with pytest.raises(UserError, match=r"run mere-ds evaluate .* --split=dev --k=2 first"):
-        compare_runs([a], [a], "dev", k=2)
+        compare_runs([a], [a], "dev", (2, 2))
 
 
 def test_the_command(run, tmp_path, capsys):
@@ -158,4 +183,4 @@ def test_the_command(run, tmp_path, capsys):
     )
     assert capsys.readouterr().out.splitlines()[-1].startswith("A - B on average: difference 50.0, 95 %")
     written = json.loads((tmp_path / "x.json").read_text())
-    assert written == compare_runs([a, a], [b, b], "dev", 2)
+    assert written == compare_runs([a, a], [b, b], "dev", (2, 2))

@@ -20,9 +20,19 @@ def test_scores():
 
 def test_comparison():
     seeds = {"a": {"mean": 50.0, "deviation": 0.5}, "b": {"mean": 49.2, "deviation": None}}
-    result = {"a": ["x", "y"], "b": ["z"], "seeds": seeds, "languages": {"de": ROW}, "average": ROW, "pooled": ROW}
-    title, de, *_, a, b, last = format_comparison(result).splitlines()
+    result = {
+        "a": ["x", "y"],
+        "b": ["z"],
+        "k": {"a": None, "b": 2},
+        "left_out": ["fr"],
+        "seeds": seeds,
+        "languages": {"de": ROW},
+        "average": ROW,
+        "pooled": ROW,
+    }
+    title, de, *_, a, b, left_out, last = format_comparison(result).splitlines()
     assert de.split() == ["de", "50.0", "49.2", "+0.8", "0.1", "to", "1.5", "0.0200"] and len(de) == len(title)
-    assert (a, b) == ("A = x, y: 50.0 +- 0.5 over seeds", "B = z")
+    assert (a, b) == ("A = x, y: 50.0 +- 0.5 over seeds", "B = z with k = 2")
+    assert left_out == "not compared, as one side alone has them: fr"
     assert last == "A - B on average: difference 0.8, 95 % 0.1 to 1.5, p = 0.0200"
     assert sentence({**ROW, "p": 0.06}).endswith("p = 0.0600; no more than chance may make")
