@@ -2,7 +2,7 @@
 
 from mere_ds.evaluation.report.making import report_on
 from mere_ds.evaluation.report.runs import Row, load_rows
-from mere_ds.evaluation.report.tables import averages, format_table, table_2, table_3, table_k
+from mere_ds.evaluation.report.tables import all_scores, format_table, table_2, table_3, table_k
 from mere_ds.reproduction.place import Place
 from mere_ds.reproduction.plan import EVERYTHING, Plan
 from mere_ds.training.run_folder import write_whole
@@ -20,6 +20,6 @@ def write_report(target: str, plan: Plan, place: Place) -> str:
 
 def text_of(target: str, rows: list[Row]) -> str:
     """What a target shows, in figures."""
-    own = {"table 3": [table_3], "sweep T": [table_3], "sweep k": [table_k], "figure 6": [averages]}
-    own[EVERYTHING] = [table_2, table_3, table_k, averages]
+    own = {"table 3": [table_3], "sweep T": [table_3], "sweep k": [table_k], "figure 6": [all_scores]}
+    own[EVERYTHING] = [table_2, table_3, table_k, all_scores]
     return "\n\n".join(format_table(table(rows)) for table in own.get(target, [table_2]))

@@ -50,7 +50,12 @@ def figure_4(rows: list[Row]) -> Drawing:
     labels = sorted({label for r in row.results for x in r.scores["labels"].values() for label in x})
     values_RC = np.array([[_of_label(row, language, label) for language in languages] for label in labels])
     note = _shown("F1 of relation classification by label and language (empty: no such sentence)", [row])
-    plot = plots.heat_map(values_RC, labels, languages, 100, 0, "F1")
+    note += " The numbers beside the names are of test sentences."
+    gold = row.results[0].scores["labels"]
+    gold_RC = np.array([[gold.get(x, {}).get(label, {}).get("gold", 0) for x in languages] for label in labels])
+    of_label = [f"{label} ({n})" for label, n in zip(labels, gold_RC.sum(1), strict=True)]
+    of_language = [f"{language}\n{n}" for language, n in zip(languages, gold_RC.sum(0), strict=True)]
+    plot = plots.heat_map(values_RC, of_label, of_language, 100, 0, "F1")
     return Drawing("figure4", "Figure 4: relation labels", note, plot, (row,))
 
 

@@ -13,7 +13,7 @@ from mere_ds.evaluation.report.figures import Drawing, draw_all
 from mere_ds.evaluation.report.page import make_page
 from mere_ds.evaluation.report.plots import png
 from mere_ds.evaluation.report.runs import Row, load_rows
-from mere_ds.evaluation.report.tables import format_table, table_2, table_3, table_k
+from mere_ds.evaluation.report.tables import all_scores, format_table, table_2, table_3, table_k
 from mere_ds.training.run_folder import write_whole
 
 log = logging.getLogger("mere_ds")
@@ -29,7 +29,7 @@ def make_report(runs: Sequence[str], out: str) -> Path:
 
 def report_on(rows: Sequence[Row], out: str) -> Path:
     """`make_report` of runs that are loaded."""
-    tables = [table(rows) for table in (table_2, table_3, table_k)]
+    tables = [table(rows) for table in (table_2, table_3, table_k, all_scores)]
     drawings = draw_all(rows)
     text = "\n\n".join(format_table(table) for table in tables if table.lines)
     page = Path(out) / "index.html"

@@ -1,10 +1,11 @@
-"""Tables 2 and 3 and the sweep of k: the runs' figures, each line of the paper below."""
+"""Tables 2 and 3 and the sweep of k: the runs' figures, each line of the paper below; and all scores of all rows."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mere_ds.corpus.languages import sort_languages
 from mere_ds.evaluation.intervals import LEVEL, spread
+from mere_ds.evaluation.metrics import METRICS
 from mere_ds.evaluation.report.paper import PAPER
 from mere_ds.evaluation.report.rows import PAPERS_SETTING, layers_label
 from mere_ds.evaluation.report.runs import Row
@@ -104,14 +105,27 @@ def table_k(rows: Iterable[Row]) -> Table:
     return Table(title, note, [f"k = {k}" for k in sweep], lines)
 
 
-def averages(rows: Iterable[Row]) -> Table:
-    """One figure a row, whatever the rows vary."""
+SCORES: dict[str, Callable[[dict], float | None]] = {
+    **{metric.replace("_", " "): lambda s, metric=metric: s["average"].get(metric) for metric in METRICS},
+    "no NA": lambda s: s["without_no_relation"]["average"].get("f1"),
+    "pooled": lambda s: s["pooled"].get("triple"),
+}
+
+
+def all_scores(rows: Iterable[Row]) -> Table:
+    """Every row with every score, whatever the rows vary."""
+    note = (
+        "F1 in percent, averaged over languages; triple characters: spans by characters; no NA: triples without "
+        "no_relation; pooled: the triples of all sentences together. ± is the standard deviation over seeds."
+    )
     lines = [
-        Line(row.name, [Cell(mean["mean"], _deviation(mean["deviation"]))])
+        Line(
+            row.name + _seeds(row),
+            [v and Cell(v["mean"], _deviation(v["deviation"])) for v in map(row.mean, SCORES.values())],
+        )
         for row in rows
-        if (mean := row.triple(None))
     ]
-    return Table("Average triple F1 in percent", "± is the standard deviation over seeds.", [AVERAGE], lines)
+    return Table("All scores", note, list(SCORES), lines)
 
 
 def _by_language(rows: list[Row], papers: dict[str, dict | None], key: Callable[[Row], str]):

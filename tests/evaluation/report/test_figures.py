@@ -34,6 +34,11 @@ def test_one_run_gives_its_own_figures_and_says_what_others_lack(rows):
     assert [name for name, drawing in drawings.items() if drawing.plot] == ["figure3", "figure4", "figure5"]
     assert all(d.note.startswith("Lacking: ") and not d.rows for d in drawings.values() if d.plot is None)
     assert "mBERT" in drawings["figure4"].note
+    axes, scores = drawings["figure4"].plot.axes[0], drawings["figure4"].rows[0].results[0].scores
+    sentences = [f"{x}\n{row['sentences']}" for x, row in scores["languages"].items() if "missed" not in row]
+    assert sentences and set(sentences) <= {label.get_text() for label in axes.get_xticklabels()}
+    beside = [int(label.get_text().rsplit("(")[1][:-1]) for label in axes.get_yticklabels()]
+    assert sum(beside) == sum(n["gold"] for of in scores["labels"].values() for n in of.values())
 
 
 def test_heat_map_writes_what_it_colours_and_leaves_gaps():

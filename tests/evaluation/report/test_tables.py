@@ -2,9 +2,10 @@
 
 import pytest
 
+from mere_ds.evaluation.metrics import METRICS
 from mere_ds.evaluation.report.paper import PAPER
 from mere_ds.evaluation.report.runs import load_rows
-from mere_ds.evaluation.report.tables import format_table, main_rows, table_2, table_3, table_k
+from mere_ds.evaluation.report.tables import SCORES, all_scores, format_table, main_rows, table_2, table_3, table_k
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,16 @@ def test_table_3_and_the_sweep_of_k(rows):
     sweep = table_k(rows)
     assert list(sweep.columns) == ["k = 1", "k = 3", "k = 6"]
     assert [cell.value for cell in sweep.lines[1].cells] == [77.6, 77.87, 77.74]
+
+
+def test_all_scores_are_those_of_the_evaluations(rows):
+    table = all_scores(rows)
+    assert [line.name for line in table.lines][:2] == ["mBERT", "mERE (2 seeds)"] and len(table.lines) == len(rows)
+    scores = rows[0].results[0].scores
+    wanted = [scores["average"][metric] for metric in METRICS]
+    wanted += [scores["without_no_relation"]["average"]["f1"], scores["pooled"]["triple"]]
+    assert [cell.value for cell in table.lines[0].cells] == wanted and len(SCORES) == len(wanted)
+    assert all(cell.beside.startswith("±") for cell in table.lines[1].cells)
 
 
 def test_what_is_lacking_is_said(rows):
