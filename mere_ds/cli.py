@@ -242,6 +242,7 @@ def compare(
     *,
     split: Literal["dev", "test"] = "test",
     k: tuple[int, ...] | None = None,
+    parallel_ids: bool = False,
     out: str | None = None,
 ) -> None:
     """Tell whether the triple F1 of run A differs from run B's by more than chance; both must be evaluated.
@@ -260,6 +261,8 @@ def compare(
         run_b: Of side B.
         split: dev or test.
         k: Compare what mere-ds evaluate --k=K wrote (None: without --k); two numbers are A's and B's.
+        parallel_ids: Rows of the same id (a language code in front aside: de-12, fr-12) are translations of each other:
+            chance takes them together.
         out: JSON file for the result, seeds' mean and deviation included.
     """
     from mere_ds.evaluation.comparison import compare_runs
@@ -269,7 +272,7 @@ def compare(
     ks = k or (None,)
     if len(ks) > 2:
         raise UserError(f"--k={','.join(map(str, ks))}: one number is wanted, or A's and B's")
-    result = compare_runs(run_a, run_b, split, (ks[0], ks[-1]))
+    result = compare_runs(run_a, run_b, split, (ks[0], ks[-1]), parallel_ids)
     if out:
         write_json(Path(out), result)
     print(format_comparison(result))

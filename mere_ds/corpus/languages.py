@@ -18,6 +18,11 @@ LANGUAGE = "[a-z]{2,3}"
 _ADVICE = f"pass all, {', '.join(GROUPS)}, or codes such as de,fr"
 
 
+def shared_id(id: str, language: str) -> str:
+    """What the ids of a sentence and its translations have in common: all but a language code in front (de-7, fr-7)."""
+    return id.removeprefix(f"{language}-")
+
+
 def sort_languages(codes: Iterable[str]) -> list[str]:
     """The codes in SMiLER's order, codes that SMiLER does not have after them in alphabetical order."""
     rank = {code: place for place, code in enumerate(SMILER_LANGUAGES)}

@@ -8,13 +8,14 @@ Shape suffixes: R rounds, Q runs (side A's, then as many of side B), C = 1 + 2 Q
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path
 
 import numpy as np
 
+from mere_ds.corpus.languages import shared_id
 from mere_ds.errors import UserError
 from mere_ds.evaluation import intervals
 from mere_ds.evaluation.metrics import f1
@@ -25,8 +26,24 @@ TIE = 1e-9
 """Percent of F1 that counts as no difference: far less than one sentence, far more than rounding."""
 
 
+@dataclass(frozen=True)
+class Group:
+    """Languages whose sentences are drawn together."""
+
+    languages: tuple[str, ...]
+    outcomes: Counter
+    """How often each outcome comes: C numbers a language, those of the languages one after another."""
+
+    def random(self) -> np.random.Generator:
+        return intervals.generator("".join(self.languages))
+
+
 def compare_runs(
-    a: Sequence[str], b: Sequence[str], split: str = "test", ks: tuple[int | None, int | None] = (None, None)
+    a: Sequence[str],
+    b: Sequence[str],
+    split: str = "test",
+    ks: tuple[int | None, int | None] = (None, None),
+    parallel_ids: bool = False,
 ) -> dict:
     """Triple F1 of side A against side B in the languages that both have; `ks` says which evaluation of either.
 
@@ -34,41 +51,48 @@ def compare_runs(
     together make one. `{"a": [runs], "b": [runs], "split", "k": {"a", "b"}, "left_out": [languages of one side],
     "seeds": {"a": {"mean", "deviation"} of the runs' average, "b"}, ...}` and what `compare` gives. Raises UserError
     for sides of unlike size, a run that isn't evaluated and unlike sentences.
+
+    With `parallel_ids` the sentences of one id (see `shared_id`) are translations: they are resampled and exchanged
+    together, for what is hard in one language is hard in the others.
     """
     sides = [
         _read([RunFolder(run).evaluation / f"{evaluation_name(split, k)}.jsonl" for run in side])
         for side, k in zip((a, b), ks, strict=True)
     ]
-    outcomes, seeds = _together(*sides)
-    observed = {language: _observed(counter) for language, counter in outcomes.items()}
+    answers, seeds = _side_by_side(*sides)
+    groups = [_grouped({language: rows}) for language, rows in answers.items()]
+    if parallel_ids:
+        groups = [_grouped(answers)]
+    observed = _of_languages(groups, _observed)
     averages = [_by_side(observed, slice(q, q + 1))["average"].item() for q in range(2 * seeds)]
     return {
         **{"a": list(a), "b": list(b), "split": split, "k": dict(zip("ab", ks, strict=True))},
         "left_out": sorted(sides[0].keys() ^ sides[1].keys()),
         "seeds": {"a": intervals.spread(averages[:seeds]), "b": intervals.spread(averages[seeds:])},
-        **compare(outcomes, seeds),
+        **compare(groups, seeds),
     }
 
 
-def compare(outcomes: dict[str, Counter], seeds: int) -> dict:
-    """`{"level", "resamples", "rounds", "languages": {"de": row}, "average": row, "pooled": row}` of the outcomes.
+def compare(groups: list[Group], seeds: int) -> dict:
+    """`{"level", "resamples", "rounds", "languages": {"de": row}, "average": row, "pooled": row}` of the groups.
 
     A row is `{"a", "b", "difference", "interval": [low, high], "p"}`: F1 in percent, A minus B, the difference's paired
     bootstrap interval, and the two-sided p of approximate randomisation (Noreen, 1989). Each p stands for itself: they
     are not corrected for the number of languages.
     """
     side_a, side_b = slice(0, seeds), slice(seeds, 2 * seeds)
-    columns = np.arange(1, 1 + 4 * seeds)
-    swap = [0, *np.roll(columns, 2 * seeds)]
+    swap = np.array([0, *np.roll(np.arange(1, 1 + 4 * seeds), 2 * seeds)])
 
     def difference(sums_RC: np.ndarray) -> np.ndarray:
         return _f1(sums_RC, side_a) - _f1(sums_RC, side_b)
 
-    observed, resampled, shuffled = {}, {}, {}
-    for language, counter in outcomes.items():
-        observed[language] = _observed(counter)
-        resampled[language] = intervals.resampled(counter, intervals.generator(language))
-        shuffled[language] = intervals.shuffled(counter, swap, intervals.generator(language))
+    def exchanged(group: Group) -> np.ndarray:
+        everywhere = np.concatenate([swap + n * len(swap) for n in range(len(group.languages))])
+        return intervals.shuffled(group.outcomes, everywhere, group.random())
+
+    observed = _of_languages(groups, _observed)
+    resampled = _of_languages(groups, lambda group: intervals.resampled(group.outcomes, group.random()))
+    shuffled = _of_languages(groups, exchanged)
     a, b = _by_side(observed, side_a), _by_side(observed, side_b)
     resampled, shuffled = (intervals.by_language(sums, difference) for sums in (resampled, shuffled))
     rows = {}
@@ -91,6 +115,7 @@ class _Answers:
     """What one run made of a language's sentences, in order."""
 
     path: Path
+    ids: list[str] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
     """What is the same of a sentence in every run."""
     outcomes: list[tuple[int, int]] = field(default_factory=list)
@@ -103,31 +128,37 @@ def _read(paths: list[Path]) -> dict[str, list[_Answers]]:
     for path in paths:
         own: dict[str, _Answers] = {}
         for record in read_predictions(path):
-            answers = own.setdefault(record["lang"], _Answers(path))
-            answers.sentences.append(json.dumps([record.get("id"), record["text"], record["gold"]], sort_keys=True))
+            language, id = record["lang"], record.get("id")
+            answers = own.setdefault(language, _Answers(path))
+            answers.ids.append(shared_id(id, language) if id is not None else f"unread in {language}")
+            answers.sentences.append(json.dumps([id, record["text"], record["gold"]], sort_keys=True))
             answers.outcomes.append((int(record["predicted"] is not None), int("triple" in record["right"])))
         for language, answers in own.items():
             found.setdefault(language, []).append(answers)
     return found
 
 
-def _together(a: dict[str, list[_Answers]], b: dict[str, list[_Answers]]) -> tuple[dict[str, Counter], int]:
-    """By language that both have, how often each outcome comes: 1 for the sentence, then the two numbers of each run;
-    and how many runs a side has. Raises UserError unless that is one number and all answered the same sentences."""
-    outcomes: dict[str, Counter] = {}
+Rows = list[tuple[str, tuple[int, ...]]]
+"""Of a language's sentences: the id and the outcome, which is 1 and then the two numbers of each run."""
+
+
+def _side_by_side(a: dict[str, list[_Answers]], b: dict[str, list[_Answers]]) -> tuple[dict[str, Rows], int]:
+    """The languages that both have, and how many runs a side has. Raises UserError unless that is one number and all
+    answered the same sentences."""
+    found: dict[str, Rows] = {}
     sizes = set()
     for language in (language for language in a if language in b):
         first, *others = runs = [*a[language], *b[language]]
         sizes |= {len(a[language]), len(b[language])}
         for other in others:
             _check_same(language, first, other)
-        rows = zip(*(run.outcomes for run in runs), strict=True)
-        outcomes[language] = Counter((1, *chain.from_iterable(row)) for row in rows)
-    if not outcomes:
+        outcomes = zip(*(run.outcomes for run in runs), strict=True)
+        found[language] = [(id, (1, *chain(*outcome))) for id, outcome in zip(first.ids, outcomes, strict=True)]
+    if not found:
         raise UserError("the two sides have no language in common, so there is nothing to compare")
     if len(sizes) > 1:
         raise UserError("give as many runs on both sides, seed by seed, for every language")
-    return outcomes, sizes.pop()
+    return found, sizes.pop()
 
 
 def _check_same(language: str, one: _Answers, other: _Answers) -> None:
@@ -139,9 +170,31 @@ def _check_same(language: str, one: _Answers, other: _Answers) -> None:
             )
 
 
-def _observed(counter: Counter) -> np.ndarray:
-    """The sums as they are, as a single round (1 x C)."""
-    counts_K, values_KC = intervals.arrays(counter)
+def _grouped(answers: dict[str, Rows]) -> Group:
+    """One language's sentences each for itself; several languages' put together by their ids."""
+    if len(answers) == 1:
+        ((language, rows),) = answers.items()
+        return Group((language,), Counter(outcome for _, outcome in rows))
+    width = len(next(iter(answers.values()))[0][1])
+    together: dict[str, np.ndarray] = {}
+    for n, rows in enumerate(answers.values()):
+        for id, outcome in rows:
+            place = together.setdefault(id, np.zeros(len(answers) * width, dtype=np.int64))
+            place[n * width : (n + 1) * width] += outcome
+    return Group(tuple(answers), Counter(tuple(numbers.tolist()) for numbers in together.values()))
+
+
+def _of_languages(groups: list[Group], sums: Callable[[Group], np.ndarray]) -> dict[str, np.ndarray]:
+    """What `sums` gives for the groups (R x C, for each of their languages side by side), by language."""
+    found = {}
+    for group in groups:
+        found |= zip(group.languages, np.split(sums(group), len(group.languages), axis=1), strict=True)
+    return found
+
+
+def _observed(group: Group) -> np.ndarray:
+    """The sums as they are, as a single round."""
+    counts_K, values_KC = intervals.arrays(group.outcomes)
     return (counts_K @ values_KC)[None]
 
 
@@ -153,4 +206,5 @@ def _f1(sums_RC: np.ndarray, runs: slice) -> np.ndarray:
     """Triple F1 (R) of some of the runs together."""
     answers_RQ2 = sums_RC[:, 1:].reshape(len(sums_RC), -1, 2)[:, runs]
     predicted_R, right_R = answers_RQ2.sum(1).T
-    return f1(right_R, sums_RC[:, 0] * answers_RQ2.shape[1], predicted_R)
+    gold_R = np.maximum(sums_RC[:, 0], 1)  # where translations are drawn together a small language may get none
+    return f1(right_R, gold_R * answers_RQ2.shape[1], predicted_R)

@@ -17,6 +17,7 @@ LEVEL = 95
 RESAMPLES = 1_000
 ROUNDS = 10_000
 SEED = 0
+_CHUNK = 500  # rounds at a time
 
 
 def generator(language: str) -> np.random.Generator:
@@ -38,8 +39,11 @@ def resampled(outcomes: Counter, random: np.random.Generator, resamples: int = R
 def shuffled(outcomes: Counter, swap: Sequence[int], random: np.random.Generator, rounds: int = ROUNDS) -> np.ndarray:
     """Sums (R x C) where each sentence's numbers are, with probability 1/2, exchanged as `swap` (C) says."""
     counts_K, values_KC = arrays(outcomes)
-    exchanged_RK = random.binomial(counts_K, 0.5, size=(rounds, len(counts_K)))
-    return (counts_K - exchanged_RK) @ values_KC + exchanged_RK @ values_KC[:, swap]
+    sums = []
+    for start in range(0, rounds, _CHUNK):  # translations together have thousands of outcomes
+        exchanged_RK = random.binomial(counts_K, 0.5, size=(min(_CHUNK, rounds - start), len(counts_K)))
+        sums.append((counts_K - exchanged_RK) @ values_KC + exchanged_RK @ values_KC[:, swap])
+    return np.concatenate(sums)
 
 
 def by_language(sums: dict[str, np.ndarray], score: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from mere_ds.corpus.example import Example, Span
+from mere_ds.corpus.languages import shared_id
 from mere_ds.corpus.reading import FileCounts, TsvFile, read_file, split_files
 from mere_ds.errors import UserError
 
@@ -152,7 +153,7 @@ class _Reader:
             entities = [self._number(name) for name in names]
             self._entities.extend(entities)
             self._pairs.append(self._number(tuple(entities)))
-            self._ids.append(self._number(("id", example.id.removeprefix(f"{example.language}-"))))
+            self._ids.append(self._number(("id", shared_id(example.id, example.language))))
 
     def _is_new(self, example: Example) -> bool:
         """Whether this sentence with these marks comes for the first time: a pair of equals would teach nothing."""

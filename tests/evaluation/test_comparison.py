@@ -151,6 +151,32 @@ def test_models_of_one_language_make_one_system(run):
         compare_runs([only_de], [only_ko])
 
 
+def test_translations_are_one_piece_of_evidence(run):
+    """Six sentences that A alone gets right, and so their translations: of 2 ** 6 exchanges two are as extreme."""
+
+    def twice(marks: str) -> list[dict]:
+        both = [*answers(marks, "de"), *answers(marks[::-1], "ko")[::-1]]
+        return [{**record, "id": f"{record['lang']}-{i % len(marks)}"} for i, record in enumerate(both)]
+
+    a, b = run(twice("11111110"), twice("10000000"))
+    apart, together = (compare_runs([a], [b], parallel_ids=parallel) for parallel in (False, True))
+    for name in ("average", "pooled"):
+        assert together[name]["difference"] == apart[name]["difference"] == 75
+        assert together[name]["p"] == pytest.approx(2 / 64, abs=4 * (2 / 64 / ROUNDS) ** 0.5)
+        assert apart[name]["p"] < 0.005
+        low, high = together[name]["interval"]
+        assert low < apart[name]["interval"][0] and high > apart[name]["interval"][1]
+    assert together["languages"]["de"] == together["languages"]["ko"]
+    flags.run(COMMANDS, ["compare", a, b, "--parallel_ids"], "mere-ds")
+
+
+def test_a_language_that_a_resample_leaves_out(run):
+    de = [{**record, "id": f"de-{i}"} for i, record in enumerate(answers("1100"))]
+    (a,) = run([*de, {**answers("1", "uk")[0], "id": "uk-1"}])
+    row = compare_runs([a], [a], parallel_ids=True)["average"]
+    assert (row["difference"], row["interval"], row["p"]) == (0, [0, 0], 1)
+
+
 def test_one_run_with_two_k(run, capsys):
     (a,) = run(answers("10"), name="test-k1")
     write_predictions(Path(a) / "evaluation" / "test-k6.jsonl", answers("11"))
