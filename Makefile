@@ -37,10 +37,10 @@ demo: $(VENV)/use
 	    | mere-ds extract $(DEMO)/run --lang=$$lang || exit 1; done
 	@echo "Look at the run: $(BIN)/tensorboard --logdir=$(DEMO)/run/tensorboard"
 
-# many tests wait for processes that start or must be found hanging, so five at a time; in the order of folders, for
+# many tests wait for processes that start or must be found hanging, so three at a time; in the order of folders, for
 # cluster/ takes longest and must not come last
 test: $(VENV)/test
-	pytest tests --numprocesses=5 --dist=loadfile --no-loadscope-reorder
+	pytest tests --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 check: $(VENV)/test
 	ruff check .

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from launching import REPOSITORY, deepspeed_config
+from ranks import run_ranks
 
 
 def direct(*flags) -> subprocess.CompletedProcess:
@@ -31,20 +32,22 @@ def test_misuse_ends_before_any_work(flags, says):
     assert result.returncode == 2 and says in result.stderr and result.stderr.count("\n") == 1
 
 
+def refused(**knobs) -> str:
+    """What a rank says that ends for the user's mistake."""
+    return run_ranks(1, **knobs).ended(2).stderr[0]
+
+
 def test_contradictions_and_missing_things_are_one_line(shards, tmp_path):
     ds = json.loads(deepspeed_config(tmp_path).read_text()) | {"gradient_accumulation_steps": 4}
     (tmp_path / "ds4.json").write_text(json.dumps(ds))
-    base = [f"--shards={shards}", f"--run={tmp_path / 'r'}"]
-    clash = direct(*base, f"--deepspeed_config={tmp_path / 'ds4.json'}", "--accumulation=2")
-    assert clash.returncode == 2 and "contradicts gradient_accumulation_steps = 4" in clash.stderr
-    fp16 = direct(*base, f"--deepspeed_config={deepspeed_config(tmp_path, precision='fp16')}")
-    assert fp16.returncode == 2 and "fp16 needs a GPU" in fp16.stderr
-    no_stage_one = direct(*base, f"--deepspeed_config={deepspeed_config(tmp_path)}", "--stage=2")
-    assert no_stage_one.returncode == 2 and "train stage one first" in no_stage_one.stderr
-    other_encoder = direct(*base, f"--deepspeed_config={deepspeed_config(tmp_path)}", "--encoder=e5-small")
-    assert other_encoder.returncode == 2 and "made with the encoder tiny, not e5-small" in other_encoder.stderr
-    no_shards = direct(f"--shards={tmp_path}", base[1], f"--deepspeed_config={deepspeed_config(tmp_path)}")
-    assert no_shards.returncode == 2 and "mere-ds shard" in no_shards.stderr
+    base = {"shards": shards, "run": tmp_path / "r"}
+    clash = refused(**base, deepspeed_config=tmp_path / "ds4.json", accumulation=2)
+    assert "contradicts gradient_accumulation_steps = 4" in clash
+    assert "fp16 needs a GPU" in refused(**base, deepspeed_config=deepspeed_config(tmp_path, precision="fp16"))
+    base["deepspeed_config"] = deepspeed_config(tmp_path)
+    assert "train stage one first" in refused(**base, stage=2)
+    assert "made with the encoder tiny, not e5-small" in refused(**base, encoder="e5-small")
+    assert "mere-ds shard" in refused(**base | {"shards": tmp_path})
 
 
 def test_a_missing_or_damaged_shard_stops_training_by_name(shards, tmp_path):
@@ -53,9 +56,7 @@ def test_a_missing_or_damaged_shard_stops_training_by_name(shards, tmp_path):
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
-    flags = [f"--shards={broken}", f"--run={tmp_path / 'r'}", f"--deepspeed_config={deepspeed_config(tmp_path)}"]
-    damaged = direct("--stage=1", *flags)
-    assert damaged.returncode == 2 and "train-00000.tar" in damaged.stderr.splitlines()[-1]
+    knobs = {"shards": broken, "run": tmp_path / "r", "deepspeed_config": deepspeed_config(tmp_path), "stage": 1}
+    assert "train-00000.tar" in refused(**knobs).splitlines()[-1]
     shard.unlink()
-    missing = direct("--stage=1", *flags, "--overwrite")
-    assert missing.returncode == 2 and "train-00000.tar: this shard is missing" in missing.stderr
+    assert "train-00000.tar: this shard is missing" in refused(**knobs, overwrite=True)

@@ -102,6 +102,8 @@ def test_several_k_in_one_pass_score_as_one_by_one(trained, monkeypatch):
     assert [result["k"] for result in one_by_one] == [1, 2]
     sentences = sum(row["sentences"] for row in one_by_one[0]["languages"].values())
     assert len(passes) <= 1 + sentences // EVALUATION_BATCH, "the encoder runs once a batch"
+    with pytest.raises(UserError, match="--k=3: .* has 2 sub-modules, so 1 to 2 is wanted"):
+        evaluate_run(run, None, "test", (1, 3))
     with pytest.raises(UserError, match="--k= names no number"):
         evaluate_run(run, None, "test", ())
 
