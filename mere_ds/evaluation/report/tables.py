@@ -171,9 +171,14 @@ def format_table(table: Table) -> str:
     if not table.lines:
         return f"{table.title}\n{table.note}"
     widest = max(len(line.name) for line in table.lines) + 1
-    lines = [table.title, " " * widest + "".join(f"{column:>11}" for column in table.columns)]
+    widths = [max(11, len(column) + 2) for column in table.columns]
+
+    def text(name: str, cells: Iterable[str]) -> str:
+        return f"{name:{widest}}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+
+    lines = [table.title, text("", table.columns)]
     for line in table.lines:
-        lines.append(f"{line.name:{widest}}" + "".join(f"{c.value:>11.1f}" if c else f"{'-':>11}" for c in line.cells))
+        lines.append(text(line.name, (f"{c.value:.1f}" if c else "-" for c in line.cells)))
         if any(c and c.beside for c in line.cells):
-            lines.append(" " * widest + "".join(f"{c.beside if c else '':>11}" for c in line.cells))
+            lines.append(text("", (c.beside if c else "" for c in line.cells)))
     return "\n".join([*lines, table.note])

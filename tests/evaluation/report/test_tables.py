@@ -55,6 +55,8 @@ def test_all_scores_are_those_of_the_evaluations(rows):
     wanted += [scores["without_no_relation"]["average"]["f1"], scores["pooled"]["triple"]]
     assert [cell.value for cell in table.lines[0].cells] == wanted and len(SCORES) == len(wanted)
     assert all(cell.beside.startswith("±") for cell in table.lines[1].cells)
+    title, *_ = format_table(table).splitlines()[1:]
+    assert "  triple characters  " in title
 
 
 def test_what_is_lacking_is_said(rows):
