@@ -30,6 +30,6 @@ for seed in 0 1 2; do
   stage_two one-for-all "$seed" --submodule_layers=2 --top_k=1
 done
 for other in mERE14 mERE-LS mERE-LS-LA mBERT HERBERTa; do
-  mere-ds compare "$out/runs/mERE-seed0" "$out/runs/$other-seed0"
+  mere-ds compare "$out/runs/mERE-seed0" "$out/runs/$other-seed0" --parallel_ids
 done
 mere-ds report "$out"/runs/*/ "$out"/stage-two/*/ --out="$out/report"

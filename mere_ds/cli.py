@@ -269,8 +269,8 @@ def compare(
     from mere_ds.evaluation.table import format_comparison
     from mere_ds.training.run_folder import write_json
 
-    ks = k or (None,)
-    if len(ks) > 2:
+    ks = (None,) if k is None else k
+    if len(ks) not in (1, 2):
         raise UserError(f"--k={','.join(map(str, ks))}: one number is wanted, or A's and B's")
     result = compare_runs(run_a, run_b, split, (ks[0], ks[-1]), parallel_ids)
     if out:

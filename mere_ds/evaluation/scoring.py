@@ -9,7 +9,6 @@ import torch
 import torch.distributed as dist
 
 from mere_ds.evaluation.metrics import COLUMNS, scores
-from mere_ds.model.triple import MereOutput
 from mere_ds.shards.batch import Batch
 from mere_ds.shards.features import FeatureStore
 from mere_ds.shards.manifest import Manifest
@@ -35,28 +34,13 @@ def score_split(
     split's, where the model need not compute them.
     """
     counts_NC = torch.zeros(len(manifest.languages), len(COLUMNS), dtype=torch.int64, device=device)
-    for batch, output in predictions(forward, manifest, split, device, rank, ranks, k, features):
+    for batch in batches(manifest, split, device, rank, ranks, features):
+        with torch.no_grad():
+            output = forward(batch.token_ids_BM, batch.mask_BM, batch.languages_B, k=k, features=batch.features)
         counts_NC += count_right(batch, output.relation_B, output.positions_B4, len(manifest.languages))
     if ranks > 1:
         dist.all_reduce(counts_NC)
     return scores(counts_NC.cpu().numpy(), manifest.languages, manifest.missed_test if split == "test" else None)
-
-
-def predictions(
-    forward: Callable,
-    manifest: Manifest,
-    split: str,
-    device: torch.device,
-    rank: int = 0,
-    ranks: int = 1,
-    k: int | None = None,
-    features: FeatureStore | None = None,
-) -> Iterator[tuple[Batch, MereOutput]]:
-    """Each batch of a rank's share of a split with its predictions, both on `device`; arguments as in `score_split`."""
-    for batch in batches(manifest, split, device, rank, ranks, features):
-        with torch.no_grad():
-            output = forward(batch.token_ids_BM, batch.mask_BM, batch.languages_B, k=k, features=batch.features)
-        yield batch, output
 
 
 def batches(

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mere_ds.encoders.sources import load_tokenizer
+from mere_ds.evaluation import scoring
 from mere_ds.evaluation.recording import NOT_READ, Recorder
-from mere_ds.evaluation.scoring import predictions, score_split
 from mere_ds.evaluation.summary import scores_of
 from mere_ds.model.triple import MereOutput
 from mere_ds.shards.manifest import Manifest
@@ -38,7 +38,7 @@ def tokenizer(manifest):
 
 
 def batches(manifest):
-    return [batch for batch, _ in predictions(lambda *_, **__: None, manifest, "test", torch.device("cpu"))]
+    return list(scoring.batches(manifest, "test", torch.device("cpu")))
 
 
 def output(relation_B: torch.Tensor, positions_B4: torch.Tensor) -> MereOutput:
@@ -95,7 +95,7 @@ def test_scores_of_records_are_those_of_trainings_counts(manifest, tokenizer, se
         answers.append(answer(batch))
         recorder.add(batch, answers[-1])
     given_answers = iter(answers)
-    counted = score_split(lambda *_, **__: next(given_answers), manifest, "test", torch.device("cpu"))
+    counted = scoring.score_split(lambda *_, **__: next(given_answers), manifest, "test", torch.device("cpu"))
     recorded = scores_of(recorder.records())
     assert counted == {name: recorded[name] for name in counted}
     assert recorded["languages"]["de"]["missed"] == 1
