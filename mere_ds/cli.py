@@ -97,6 +97,7 @@ def shard(
     max_length: int = 256,
     seed: int = 0,
     prune_vocabulary: bool = False,
+    parallel_ids: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Tokenise a corpus into WebDataset shards with a manifest.
@@ -116,6 +117,8 @@ def shard(
         max_length: Most tokens of a sentence, [CLS], language symbol and [SEP] included.
         seed: Seed of dev split, order and tiny's weights.
         prune_vocabulary: For e5-small: keep only the word pieces that the corpus uses.
+        parallel_ids: Rows of the same id (a language code in front aside: de-12, fr-12) are translations of each other:
+            dev gets all of them or none, so that none has a translation in training.
         overwrite: Replace OUT if it is there.
     """
     from mere_ds.shards.writing import shard_corpus, summary
@@ -132,6 +135,7 @@ def shard(
                 max_length=max_length,
                 seed=seed,
                 prune_vocabulary=prune_vocabulary,
+                parallel_ids=parallel_ids,
                 overwrite=overwrite,
             )
         )

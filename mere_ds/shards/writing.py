@@ -1,5 +1,6 @@
 """TSV files -> shards: read and tokenise once, shuffle everything, write."""
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from mere_ds.corpus.languages import shared_id
 from mere_ds.corpus.reading import RejectsFile, TsvFile, read_file, split_files
 from mere_ds.encoders.sources import TinySize, build_encoder, load_tokenizer
 from mere_ds.errors import UserError
@@ -31,6 +33,7 @@ def shard_corpus(
     max_length: int = 256,
     seed: int = 0,
     prune_vocabulary: bool = False,
+    parallel_ids: bool = False,
     overwrite: bool = False,
     tiny: TinySize = TinySize(),  # noqa: B008 (frozen)
     sentences_per_shard: int = 8192,
@@ -43,7 +46,9 @@ def shard_corpus(
 
     Dev is drawn from the training files language by language, as large as the language's test split (paper, section
     4.1: the same ratio), but at most a fifth of the training sentences; 2 % where there is no test file; at least one
-    sentence of a language that has two. A training sentence whose entity would be cut off is rejected; a test sentence
+    sentence of a language that has two. With `parallel_ids` the rows of one id (see `shared_id`) are translations: dev
+    takes all of them or none, so that it tells of sentences that training hasn't seen in another language, and may stay
+    a little smaller. A training sentence whose entity would be cut off is rejected; a test sentence
     is kept with positions -1, a certain miss. Raises UserError for bad input, an `out` that exists, or a full disk.
     """
     if min(sentences_per_shard, sentences_per_member) < 1 or seed < 0:
@@ -67,7 +72,7 @@ def shard_corpus(
         with RejectsFile(part / REJECTS) as rejects:
             sentence_encoder = SentenceEncoder(tokenizer, codes, max_length)
             corpus = collect(files, codes, sentence_encoder, cut_marks, rejects.write, spill)
-        rows = _split(corpus, codes, seed)
+        rows = _split(corpus, codes, seed, parallel_ids)
         shards = {
             name: _write_split(part, name, corpus, rows[name], sentences_per_shard, sentences_per_member)
             for name in SPLITS
@@ -114,17 +119,10 @@ def _texts(files: list[TsvFile], cut_marks: str) -> Iterator[str]:
             yield example.text
 
 
-def _split(corpus: Collected, languages: list[str], seed: int) -> dict[str, np.ndarray]:
-    """Rows of each split in shard order: training shuffled, dev and test in the files' order.
-
-    Which sentences of a language are dev depends on the seed and on that language's files alone.
-    """
+def _split(corpus: Collected, languages: list[str], seed: int, parallel_ids: bool) -> dict[str, np.ndarray]:
+    """Rows of each split in shard order: training shuffled, dev and test in the files' order."""
     dev = np.zeros(len(corpus.sentences), bool)
-    for i, language in enumerate(languages):
-        of_language = corpus.sentences.languages == i
-        train, test = np.flatnonzero(of_language & ~corpus.is_test), int((of_language & corpus.is_test).sum())
-        random = np.random.default_rng([seed, *language.encode()])
-        dev[random.permutation(train)[: _dev_size(len(train), test)]] = True
+    dev[(_draw_translations if parallel_ids else _draw_apart)(corpus, languages, seed)] = True
     train = np.flatnonzero(~corpus.is_test & ~dev)
     if not len(train):
         raise UserError("no sentence of the training files could be used: mere-ds inspect shows why")
@@ -133,6 +131,41 @@ def _split(corpus: Collected, languages: list[str], seed: int) -> dict[str, np.n
         "dev": np.flatnonzero(dev),
         "test": np.flatnonzero(corpus.is_test),
     }
+
+
+def _draw_apart(corpus: Collected, languages: list[str], seed: int) -> list[int]:
+    """Dev's rows; which ones of a language depends on the seed and on that language's files alone."""
+    dev: list[int] = []
+    for i, (language, wanted) in enumerate(zip(languages, _dev_sizes(corpus, languages), strict=True)):
+        train = np.flatnonzero((corpus.sentences.languages == i) & ~corpus.is_test)
+        dev += np.random.default_rng([seed, *language.encode()]).permutation(train)[:wanted].tolist()
+    return dev
+
+
+def _draw_translations(corpus: Collected, languages: list[str], seed: int) -> list[int]:
+    """Dev's rows: ids in random order, each with all its rows or, where a language would get too many, not at all."""
+    rows_of: dict[str, list[int]] = {}
+    for row in np.flatnonzero(~corpus.is_test).tolist():
+        record = json.loads(corpus.record(row))
+        rows_of.setdefault(shared_id(record["id"], record["lang"]), []).append(row)
+    room, ids = np.array(_dev_sizes(corpus, languages)), sorted(rows_of)
+    dev: list[int] = []
+    for place in np.random.default_rng(seed).permutation(len(ids)):
+        rows = rows_of[ids[place]]
+        left = room - np.bincount(corpus.sentences.languages[rows], minlength=len(room))
+        if (left >= 0).all():
+            room = left
+            dev += rows
+    return dev
+
+
+def _dev_sizes(corpus: Collected, languages: list[str]) -> list[int]:
+    """Sentences of dev that each language should have."""
+    sizes = (
+        np.bincount(corpus.sentences.languages[corpus.is_test == is_test], minlength=len(languages)).tolist()
+        for is_test in (False, True)
+    )
+    return [_dev_size(train, test) for train, test in zip(*sizes, strict=True)]
 
 
 def _dev_size(train: int, test: int) -> int:

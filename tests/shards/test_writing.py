@@ -102,6 +102,24 @@ def test_dev_of_a_language_depends_on_the_seed_and_on_that_language_alone(corpus
     assert dev_of(other, "de") != dev_of(manifest, "de")
 
 
+def test_translations_are_held_out_together(tmp_path):
+    counts = {"de": (40, 8), "fr": (60, 30), "uk": (20, 4)}
+    corpus = write_corpus(tmp_path / "corpus", counts)
+    for path in corpus.glob("*_train.tsv"):
+        language = path.name[:2]
+        header, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        numbered = [f"{language}-{i}\t{row.partition(chr(9))[2]}" for i, row in enumerate(rows)]
+        path.write_text(header + "".join(numbered), encoding="utf-8", newline="\n")
+    manifest = make_shards(corpus, tmp_path / "out", parallel_ids=True)
+    dev = Counter(record["id"].partition("-")[2] for record in records_of(manifest, "dev"))
+    having = {str(i): sum(i < train for train, _ in counts.values()) for i in range(60)}
+    assert dev and all(count == having[number] for number, count in dev.items())
+    sizes = manifest.splits["dev"].by_language
+    assert sizes["uk"] == 4 and sizes["de"] == 8 and sizes["fr"] == 12  # a fifth at most
+    again = make_shards(corpus, tmp_path / "again", parallel_ids=True)
+    assert records_of(again, "dev") == records_of(manifest, "dev")
+
+
 @pytest.mark.parametrize("sizes, dev", [((1, 0), 0), ((2, 0), 1), ((4, 3), 1), ((50, 30), 10), ((100, 0), 2)])
 def test_sizes_of_dev(tmp_path, sizes, dev):
     manifest = make_shards(write_corpus(tmp_path / "c", {"fr": (30, 3), "de": sizes}), tmp_path / "out")
