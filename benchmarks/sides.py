@@ -17,10 +17,10 @@ from benchmarks.material import Material, Sentence, Sizes, sentences_of
 from benchmarks.ours import OurTraining
 from benchmarks.rivals import hf, literal
 from benchmarks.work import encoder_flops, stage_flops
+from mere_ds.model.precision import DTYPES
 from mere_ds.shards.batch import Batch
 from mere_ds.shards.manifest import Manifest
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 K, EVALUATION_BATCH = 3, 64
 LITERAL_STEPS = 2  # of a round: all its batches take the same time
 

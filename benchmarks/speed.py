@@ -21,8 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.machine import Ceiling, precision_here
 from benchmarks.material import Material, Sizes, make_material
 from benchmarks.report import write_report
-from benchmarks.sides import DTYPES, Task
+from benchmarks.sides import Task
 from mere_ds import flags
+from mere_ds.model.precision import DTYPES
 
 SIDES = ("ours", "literal", "hf")
 TASKS = ("stage1", "stage2", "evaluate", "heads", "switcher")

@@ -213,6 +213,7 @@ def evaluate(
     split: Literal["dev", "test"] = "test",
     k: tuple[int, ...] | None = None,
     which: Literal["best", "latest"] = "best",
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32",
     shard_cache: str | None = None,
 ) -> None:
     """Score a run's model and print a table: F1 in percent, with bootstrap intervals of the triple's.
@@ -230,12 +231,14 @@ def evaluate(
         split: dev or test.
         k: Sub-modules that run (None: as trained, 3 by default); several, joined by commas, cost little more than one.
         which: The best model or the latest.
+        precision: What the model computes in; 16 bits are faster where the hardware has them, and round a little.
         shard_cache: Folder that shards from an address are cached in (None: as in training).
     """
     from mere_ds.evaluation.run import evaluate_run
     from mere_ds.evaluation.table import format_scores
 
-    for number, result in enumerate(evaluate_run(run, shards, split, (None,) if k is None else k, which, shard_cache)):
+    ks = (None,) if k is None else k
+    for number, result in enumerate(evaluate_run(run, shards, split, ks, which, shard_cache, precision)):
         title = f"k = {result['k']}\n" if k else ""
         print("\n" * bool(number) + title + format_scores(result))
 

@@ -90,6 +90,9 @@ class TrainConfig:
     bottleneck: int = knob("b of eq. 7, the inner width of a sub-module.", 1024)
     top_k: int = knob("k: sub-modules that run in use.", 3)
     renormalise_top_k: bool = knob("Make the k kept router weights sum to 1.", True)
+    pooler: Literal["auto", "encoder", "new", "mean"] = knob(
+        "h_p of eq. 3: the encoder's own pooler, a new one on [CLS], the tokens' mean; auto: its own, else new.", "auto"
+    )
     la_residual: bool = knob("LA inside residual and LayerNorm; --nola_residual is eq. 4 as printed.", True)
     ordered_spans: bool = knob("Decode spans with start <= end; --noordered_spans: independent argmax.", True)
 

@@ -14,6 +14,7 @@ from mere_ds.evaluation.scoring import EVALUATION_BATCH, batches
 from mere_ds.evaluation.summary import scores_of
 from mere_ds.inference import check_k
 from mere_ds.model.loading import load_model
+from mere_ds.model.precision import DTYPES, check_available
 from mere_ds.model.triple import MereOutput, TripleModel
 from mere_ds.shards.batch import Batch
 from mere_ds.shards.manifest import Manifest
@@ -28,16 +29,19 @@ def evaluate_run(
     ks: Sequence[int | None] = (None,),
     which: str = "best",
     shard_cache: str | None = None,
+    precision: str = "fp32",
 ) -> list[dict]:
     """Scores of a run's model with each k (None: as trained), also written to `RUN/evaluation/{NAME}.json`, NAME as in
     `evaluation_name`. What comes before the switcher runs once for all of them.
 
     Each is `{"split", "k", "which", "system", "seed", ..., "router"}` with all of `summary.scores_of`, which is made
-    from the predictions in `{NAME}.jsonl` beside it; k is null where there is no switcher. Raises UserError for a run,
-    shards or k that don't fit.
+    from the predictions in `{NAME}.jsonl` beside it; k is null where there is no switcher. `precision` is one
+    of `DTYPES`. Raises UserError for a run, shards, k or precision that don't fit.
     """
     if not ks:
         raise UserError("--k= names no number")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    check_available(precision, device)
     folder = RunFolder(run)
     model_folder = folder.trained_model(which)
     told = folder.told
@@ -52,14 +56,13 @@ def evaluate_run(
     for k in ks:
         if k is not None:
             check_k(model, k)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = model.to(device)
+    model = model.to(device, DTYPES[precision])
     recorders = {k: Recorder(manifest, split, tokenizer) for k in ks}
     total = -(-manifest.splits[split].sentences // EVALUATION_BATCH)
     for batch in tqdm(batches(manifest, split, device), desc=split, total=total, unit="batch", disable=None):
         for recorder, output in zip(recorders.values(), _outputs(model, batch, list(recorders)), strict=True):
             recorder.add(batch, output)
-    about = {"split": split, "which": which, "system": told.get("system"), "seed": told.get("seed")}
+    about = {"split": split, "which": which, "system": told.get("system"), "seed": told.get("seed"), "precision": precision}
     return [_write(folder, about, model, k, recorder) for k, recorder in recorders.items()]
 
 

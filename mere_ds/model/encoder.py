@@ -8,6 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from mere_ds.errors import UserError
+from mere_ds.model.precision import at_least_fp32
 
 
 class CrossLingualEncoder(nn.Module):
@@ -22,8 +23,8 @@ class CrossLingualEncoder(nn.Module):
         has_own = getattr(model, "pooler", None) is not None
         if pooler == "encoder" and not has_own:
             raise UserError(f"{type(model).__name__} has no pooler of its own: set pooler to new or auto")
-        self.pooler_kind = "encoder" if has_own and pooler != "new" else "new"
-        if has_own and self.pooler_kind == "new":
+        self.pooler_kind = ("encoder" if has_own else "new") if pooler == "auto" else pooler
+        if has_own and self.pooler_kind != "encoder":
             model.pooler = None  # its parameters would never get a gradient
         self.model = model
         self.hidden_size = D = model.config.hidden_size
@@ -34,6 +35,14 @@ class CrossLingualEncoder(nn.Module):
         # No token types are given: an encoder that has them takes the first type for every token.
         encoded = self.model(input_ids=token_ids_BM, attention_mask=mask_BM.long())
         h_BMD = encoded.last_hidden_state
-        if self.pooler is None:
+        if self.pooler_kind == "encoder":
             return h_BMD, encoded.pooler_output
+        if self.pooler_kind == "mean":
+            return h_BMD, _mean(h_BMD, mask_BM)
         return h_BMD, torch.tanh(self.pooler(h_BMD[:, 0]))
+
+
+def _mean(h_BMD: torch.Tensor, mask_BM: torch.Tensor) -> torch.Tensor:
+    """Of each sentence's real tokens, B x D; summed in fp32."""
+    mask_BM1 = mask_BM.unsqueeze(-1)
+    return ((at_least_fp32(h_BMD) * mask_BM1).sum(dim=1) / mask_BM1.sum(dim=1).clamp(min=1)).to(h_BMD.dtype)

@@ -1,6 +1,10 @@
-"""What is computed in fp32 whatever the compute dtype: masked logits, softmax and losses."""
+"""The precisions, and what is computed in fp32 in all of them: masked logits, softmax and losses."""
 
 import torch
+
+from mere_ds.errors import UserError
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 MASKED = -1e9
 """A masked logit: large and finite, so that a softmax over masked logits alone (a filler) is no NaN."""
@@ -9,3 +13,11 @@ MASKED = -1e9
 def at_least_fp32(x: torch.Tensor) -> torch.Tensor:
     """`x` in fp32, or in float64 where it is that already."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def check_available(precision: str, device: torch.device) -> None:
+    """Refuse one of `DTYPES` that `device` doesn't have; raises UserError."""
+    if precision == "fp16" and device.type == "cpu":
+        raise UserError("fp16 needs a GPU; on a CPU take fp32 or bf16")
+    if precision == "bf16" and device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+        raise UserError(f"{torch.cuda.get_device_name(device)} has no bf16 hardware; take fp16")

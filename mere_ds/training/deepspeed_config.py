@@ -11,7 +11,8 @@ import torch
 
 from mere_ds.config import TrainConfig
 from mere_ds.errors import UserError
-from mere_ds.training.resume import batch_multiple, fit_batch
+from mere_ds.model.precision import check_available
+from mere_ds.training.resume import batch_multiple, fit_batch, precision_of
 
 SAME_THING = {
     "train_micro_batch_size_per_gpu": "batch_size",
@@ -94,16 +95,13 @@ def merge(
 
 def check_precision(ds: dict, device: torch.device) -> None:
     """Refuse a precision that `device` doesn't have; raises UserError."""
-    enabled = [p for p in ("fp16", "bf16") if ds.get(p, {}).get("enabled", False)]
-    if len(enabled) == 2:
-        raise UserError("DeepSpeed's config enables both fp16 and bf16; choose one")
-    if enabled == ["fp16"] and device.type == "cpu":
-        raise UserError("fp16 needs a GPU; on a CPU take fp32 or bf16, as in ds_configs/cpu.json, cpu_bf16.json")
-    if enabled == ["bf16"] and device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
-        raise UserError(
-            f"{torch.cuda.get_device_name(device)} has no bf16 hardware; take fp16, as in "
-            "ds_configs/v100_fp16_zero2.json"
-        )
+    enabled = [p for p in ("fp16", "bf16", "torch_autocast") if ds.get(p, {}).get("enabled", False)]
+    if len(enabled) > 1:
+        raise UserError(f"DeepSpeed's config enables both {enabled[0]} and {enabled[1]}; choose one")
+    try:
+        check_available(precision_of(ds).split()[0], device)
+    except UserError as error:
+        raise UserError(f"--deepspeed_config: {error}; ds_configs/ has one for each") from None
 
 
 def check_compile(ds: dict, device: torch.device) -> None:

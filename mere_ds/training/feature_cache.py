@@ -25,6 +25,7 @@ import torch.distributed as dist
 from tqdm import tqdm
 
 from mere_ds.model.mere import MereModel
+from mere_ds.model.precision import DTYPES
 from mere_ds.shards.features import FeatureStore
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.reading import RowReader
@@ -36,7 +37,6 @@ log = logging.getLogger("mere_ds")
 SPLITS = ("train", "dev")
 # tokens of a batch, made up of sentences of like length; more fall out of a CPU's cache and take a fifth longer
 _TOKENS = {"cuda": 1 << 14, "cpu": 1 << 12}
-_COMPUTE = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 def why_not(session: Session, manifest: Manifest) -> str | None:
@@ -68,7 +68,8 @@ def features_of(
     removes them; with `keep_features` they lie where every run with the same key looks, and stay. Leaves with exit code
     85 after a stop signal. Not for a model that DeepSpeed has partitioned.
     """
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+    kind, _, autocast = precision.partition(" ")
+    dtype = torch.bfloat16 if kind == "bf16" else torch.float16
     keep = session.config.keep_features
     whose = [] if keep else [str(session.folder.root.resolve())]
     digest = hashlib.sha256(json.dumps([*key, precision, *whose]).encode()).hexdigest()
@@ -80,8 +81,9 @@ def features_of(
     stores = {s: FeatureStore(cache.folder, manifest, s, model.relation.in_features, dtype) for s in SPLITS}
     ready = cache.fits(stores)
     if ready:
-        frozen = copy.deepcopy(model).to(_COMPUTE[precision]).eval()
-        ready = all(cache.fill(store, frozen, manifest) for store in stores.values())
+        frozen = copy.deepcopy(model).to(torch.float32 if autocast else DTYPES[kind]).eval()
+        with torch.autocast(session.device.type, dtype, enabled=bool(autocast)):
+            ready = all(cache.fill(store, frozen, manifest) for store in stores.values())
         del frozen
     if not ready and not keep:
         cache.remove()

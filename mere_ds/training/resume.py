@@ -11,6 +11,14 @@ WEIGHTS = "--encoder_weights (sha256)"
 _ADVICE = "start it as before, or take another --run, or --overwrite it"
 
 
+def precision_of(ds: dict) -> str:
+    """fp32, bf16, fp16, or "bf16 autocast", "fp16 autocast": weights and optimizer in fp32, products in 16 bits."""
+    autocast = ds.get("torch_autocast", {})
+    if autocast.get("enabled"):
+        return f"{'bf16' if 'bf' in str(autocast.get('dtype')) else 'fp16'} autocast"
+    return next((p for p in ("fp16", "bf16") if ds.get(p, {}).get("enabled")), "fp32")
+
+
 def ingredients(
     config: TrainConfig, ds: dict, stage: int, data: str, stage_one: str | None, weights: str | None = None
 ) -> dict:
@@ -29,7 +37,7 @@ def ingredients(
         WEIGHTS: weights,
         "optimizer": optimizer["type"],
         **{f"optimizer's {name}": value for name, value in settings.items()},
-        "precision": next((p for p in ("fp16", "bf16") if ds.get(p, {}).get("enabled")), "fp32"),
+        "precision": precision_of(ds),
         "gradient_clipping": ds.get("gradient_clipping"),
     }
 

@@ -20,6 +20,7 @@ from mere_ds.config import TrainConfig
 from mere_ds.errors import MachineError, UserError
 from mere_ds.fused.choice import choose, set_choice
 from mere_ds.shards.remote import absolute
+from mere_ds.training.cpu import prepare_cpu
 from mere_ds.training.deepspeed_config import check_compile, check_precision, merge, read_config
 from mere_ds.training.lease import WriterLease
 from mere_ds.training.rendezvous import Place, join
@@ -120,6 +121,7 @@ def _prepare(device: torch.device, ranks: int) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)
         return
+    prepare_cpu()
     # DeepSpeed compiles a shared-memory all-reduce at its first start on a CPU (a minute, and needs a compiler).
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     if "OMP_NUM_THREADS" not in os.environ:  # ranks that each take all cores slow each other down

@@ -35,7 +35,7 @@ STAGE_TWO_KNOBS = ("submodule_layers", "bottleneck", "top_k", "renormalise_top_k
 """Of the model's knobs, those that stage two may choose anew."""
 OF_STAGE_TWO = ("use_ls", "routing", *STAGE_TWO_KNOBS)
 """Of the model's config, what stage two decides; mERE-LS is as good a start as stage one of mERE itself."""
-OF_STAGE_ONE = ("model_type", "use_la", "la_residual", "entity_heads")
+OF_STAGE_ONE = ("model_type", "use_la", "pooler", "la_residual", "entity_heads")
 """Of the model's config, what stage two takes over."""
 
 
@@ -136,14 +136,15 @@ def model_config(config: TrainConfig, manifest: Manifest) -> TripleConfig:
         "max_length": manifest.max_length,
     }
     if config.system != "HERBERTa":
-        return MereConfig(**data, **PRESETS[config.system], **_knobs(config, ("la_residual", *STAGE_TWO_KNOBS)))
+        knobs = _knobs(config, ("pooler", "la_residual", *STAGE_TWO_KNOBS))
+        return MereConfig(**data, **PRESETS[config.system], **knobs)
     most = manifest.encoder.max_length
     if manifest.max_length >= most:
         raise UserError(
             f"HERBERTa's relation is one more token than the encoder's {most}: make shards with mere-ds shard ... "
             f"--max_length={most - 1}"
         )
-    return HerbertaConfig(**data, **_knobs(config, OF_EVERY_MODEL))
+    return HerbertaConfig(**data, **_knobs(config, ("pooler", *OF_EVERY_MODEL)))
 
 
 def _knobs(config: TrainConfig, names: tuple[str, ...]) -> dict:
@@ -156,10 +157,10 @@ def _check_start(trained: TripleConfig, wanted: TripleConfig, run: RunFolder) ->
     """Raises UserError where the knobs describe another stage one than the one that was trained."""
     for name in OF_STAGE_ONE:
         then, now = getattr(trained, name, None), getattr(wanted, name, None)
-        if then != now:
+        if now not in (then, "auto"):
             raise UserError(
                 f"stage one of {run.root} was trained with {name} = {then}, now it is {now}: "
-                "pass the same --system and --la_residual"
+                "pass the same --system, --pooler and --la_residual"
             )
 
 

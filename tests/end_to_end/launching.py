@@ -57,13 +57,15 @@ def deepspeed_train(*flags, ranks: int = 2, timeout: int = 600) -> subprocess.Co
 
 
 def deepspeed_config(folder: Path, zero: int = 1, precision: str = "fp32") -> Path:
-    path = folder / f"ds_zero{zero}_{precision}.json"
+    path = folder / f"ds_zero{zero}_{precision.replace(' ', '_')}.json"
     config = {
         "optimizer": {"type": "AdamW", "params": {"torch_adam": True, "fused": True}},
         "gradient_clipping": 1.0,
         "zero_optimization": {"stage": zero},
     }
-    if precision != "fp32":
+    if precision == "bf16 autocast":
+        config["torch_autocast"] = {"enabled": True, "dtype": "bfloat16"}
+    elif precision != "fp32":
         config[precision] = {"enabled": True}
     path.write_text(json.dumps(config))
     return path

@@ -29,7 +29,7 @@ def test_defaults_are_the_paper_s():
         {"label_mask": [[0, 0, 0, 0]] * 3},
         {"language_token_ids": [5, 6]},
         {"language_token_ids": [5, 6, -1]},
-        {"pooler": "mean"},
+        {"pooler": "median"},
         {"max_length": 3},
         {"submodule_layers": []},
         {"submodule_layers": [1, 0]},

@@ -37,6 +37,17 @@ def test_a_new_pooler_replaces_the_encoder_s_own():
     assert model.encoder.pooler.weight.abs().mean() > 0
 
 
+@pytest.mark.parametrize("name", ["bert", "no_pooler"])
+def test_the_mean_of_the_real_tokens(name):
+    model, batch = tiny_model(ENCODERS[name], pooler="mean"), tiny_batch()
+    h_BMD, pooled_BD = model.encoder(batch["token_ids_BM"], batch["mask_BM"])
+    for h_MD, real_M, pooled_D in zip(*(x.detach().numpy() for x in (h_BMD, batch["mask_BM"], pooled_BD)), strict=True):
+        np.testing.assert_allclose(pooled_D, h_MD[real_M].mean(axis=0), atol=1e-12)
+    assert getattr(model.encoder.model, "pooler", None) is None and model.encoder.pooler is None  # no weights unused
+    empty_BD = model.encoder(batch["token_ids_BM"], torch.zeros_like(batch["mask_BM"]))[1]
+    assert torch.isfinite(empty_BD).all()
+
+
 def test_the_encoder_s_own_pooler_must_be_there():
     with pytest.raises(UserError, match="pooler"):
         CrossLingualEncoder(distilbert(), "encoder")

@@ -64,6 +64,12 @@ def test_precisions_that_the_device_lacks_are_refused():
         check_precision({"fp16": {"enabled": True}}, cpu)
     with pytest.raises(UserError, match="both"):
         check_precision({"fp16": {"enabled": True}, "bf16": {"enabled": True}}, cpu)
+    autocast = {"enabled": True, "dtype": "bfloat16"}
+    check_precision({"torch_autocast": autocast}, cpu)
+    with pytest.raises(UserError, match="both bf16 and torch_autocast"):
+        check_precision({"bf16": {"enabled": True}, "torch_autocast": autocast}, cpu)
+    with pytest.raises(UserError, match="fp16 needs a GPU"):
+        check_precision({"torch_autocast": autocast | {"dtype": "float16"}}, cpu)
 
 
 @pytest.mark.parametrize("content", ["[1]", "{", None])

@@ -153,9 +153,10 @@ def test_nodes_that_share_no_disk_compute_all_for_themselves(train, cached, tmp_
         assert here["loss"] == there["loss"]
 
 
-def test_bf16_and_zero_3(train, zero, tmp_path):
+@pytest.mark.parametrize(("zero_stage", "precision"), [(3, "bf16"), (0, "bf16 autocast")])
+def test_16_bits(train, zero, tmp_path, zero_stage, precision):
     """A 16-bit training rounds nothing: only the padded width of a sentence's neighbours differs."""
-    ds, losses = zero(3, "bf16"), []
+    ds, losses = zero(zero_stage, precision), []
     for gib in (64, 0):
         run = tmp_path / str(gib)
         train(run=run, deepspeed_config=ds, feature_cache_gib=gib, max_steps=12).ended(0)

@@ -52,9 +52,11 @@ def fp32_losses(train, tmp_path_factory) -> list[float]:
     return [r["loss"] for r in records(run)]
 
 
-@pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
-def test_bf16_trains_as_fp32_does_and_goes_on_exactly(train, fp32_losses, tmp_path, zero_stage):
-    run = train(tmp_path / "run", zero_stage, "bf16", save_steps=7, max_steps=BF16_STEPS)
+@pytest.mark.parametrize(
+    ("zero_stage", "precision"), [(0, "bf16"), (1, "bf16"), (2, "bf16"), (3, "bf16"), (0, "bf16 autocast")]
+)
+def test_bf16_trains_as_fp32_does_and_goes_on_exactly(train, fp32_losses, tmp_path, zero_stage, precision):
+    run = train(tmp_path / "run", zero_stage, precision, save_steps=7, max_steps=BF16_STEPS)
     assert [r["loss"] for r in records(run)] == pytest.approx(fp32_losses, rel=0.01)
     assert len(records(run, stage=2)) == BF16_STEPS
     assert all(math.isfinite(r["loss"]) and r["gradient_norm"] > 0 for r in records(run, stage=2))
@@ -64,7 +66,7 @@ def test_bf16_trains_as_fp32_does_and_goes_on_exactly(train, fp32_losses, tmp_pa
             assert torch.equal(before[name], after[name]), name
     assert not torch.equal(before["relation.weight"], after["relation.weight"])
     assert {w.dtype for w in after.values()} == {torch.float32}
-    goes_on_from_step_7(train, run, zero_stage, "bf16", max_steps=BF16_STEPS)
+    goes_on_from_step_7(train, run, zero_stage, precision, max_steps=BF16_STEPS)
 
 
 @pytest.mark.parametrize("zero_stage", [0, 2, 3])
