@@ -62,7 +62,7 @@ def evaluate_run(
     for batch in tqdm(batches(manifest, split, device), desc=split, total=total, unit="batch", disable=None):
         for recorder, output in zip(recorders.values(), _outputs(model, batch, list(recorders)), strict=True):
             recorder.add(batch, output)
-    about = {"split": split, "which": which, "system": told.get("system"), "seed": told.get("seed"), "precision": precision}
+    about = {"split": split, "which": which, "precision": precision, **{x: told.get(x) for x in ("system", "seed")}}
     return [_write(folder, about, model, k, recorder) for k, recorder in recorders.items()]
 
 

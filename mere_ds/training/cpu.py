@@ -23,8 +23,6 @@ def prepare_cpu() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that there was a kernel before
             _overrides[0].impl("bernoulli_.float", cheap_bernoulli_, "CPU", allow_override=True)
-    # compiled layers would draw with a generator of their own, which takes longer than either
-    torch._inductor.config.fallback_random = True
 
 
 def keep_freed_memory() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import deepspeed
 import torch
+import torch._inductor.config as inductor
 from deepspeed.runtime.engine import DeepSpeedEngine
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -36,6 +37,8 @@ class Trainee:
         }
         if session.config.compile:
             torch._dynamo.config.recompile_limit = 2 * COMPILED_WIDTHS  # each shape with gradients and without
+            # compiled layers would draw dropout by a generator of their own, which takes far longer on a CPU
+            inductor.fallback_random = session.device.type == "cpu"
             model.compile_encoder()
         groups = parameter_groups(model, rate, session.config)
         self.peak_rates = [group["lr"] for group in groups]

@@ -86,6 +86,7 @@ def test_stage_two_over_another_run_s_stage_one_is_the_same(train, both_stages, 
         ({"languages": "all"}, "--languages=all has other labels or languages than stage one of"),
         ({"languages": "ko,de,fr"}, "the shards hold no fr, but de, en, ko"),
         ({"la_residual": False}, "was trained with la_residual = True, now it is False"),
+        ({"pooler": "mean"}, "was trained with pooler = encoder, now it is mean"),
         ({"stage_one_run": "/nowhere"}, "train stage one first (--stage=1 --run=/nowhere)"),
     ],
 )

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from outcomes import assert_same_tensors, checkpoint, metrics, state, tensors
@@ -106,6 +107,17 @@ def test_several_k_in_one_pass_score_as_one_by_one(trained, monkeypatch):
         evaluate_run(run, None, "test", (1, 3))
     with pytest.raises(UserError, match="--k= names no number"):
         evaluate_run(run, None, "test", ())
+
+
+def test_evaluation_in_16_bits_rounds_a_little(trained):
+    run = str(trained("mERE"))
+    whole, half = (evaluate_run(run, None, "test", precision=precision)[0] for precision in ("fp32", "bf16"))
+    assert (whole["precision"], half["precision"]) == ("fp32", "bf16")
+    here, there = (np.array(x["router"]["probabilities"]) for x in (whole, half))
+    assert 0 < np.abs(here - there).max() < 0.02, "it did compute in bf16"
+    assert half["average"]["head"] == pytest.approx(whole["average"]["head"], abs=10)
+    with pytest.raises(UserError, match="fp16 needs a GPU"):
+        evaluate_run(run, None, "test", precision="fp16")
 
 
 def test_mere14_has_a_sub_module_a_language_and_no_k(trained):
