@@ -15,12 +15,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import Ceiling, precision_here, settle
-from benchmarks.sides import DTYPES
 from mere_ds import flags
 from mere_ds.errors import UserError
 from mere_ds.fused.choice import choose, set_choice
 from mere_ds.fused.mixing import mix
 from mere_ds.fused.position_logits import position_logits
+from mere_ds.model.precision import DTYPES
 
 D = 768
 

@@ -32,13 +32,9 @@ class OurTraining:
 
     def __init__(self, material: Material, folder: Path, stage: int, batch: int, precision: str, **knobs):
         device = "cuda" if torch.cuda.is_available() else "cpu"
+        usual = {"deepspeed_config": str(CONFIGS / CONFIG[device, precision]), "batch_size": batch}
         self.config = TrainConfig(
-            shards=str(material.shards),
-            run=str(folder / f"run{stage}"),
-            deepspeed_config=str(CONFIGS / CONFIG[device, precision]),
-            batch_size=batch,
-            seed=material.seed,
-            **knobs,
+            shards=str(material.shards), run=str(folder / f"run{stage}"), seed=material.seed, **(usual | knobs)
         )
         self.material, self.stage, self.precision = material, stage, precision
         self.seconds_of_features = 0.0

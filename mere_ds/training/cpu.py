@@ -1,6 +1,6 @@
 """What PyTorch's defaults cost a training on a CPU, and what to do about it.
 
-Measured at mBERT's size, batch 16, bf16 products, 2 cores (`benchmarks/RESULTS.md`, "What a step is made of").
+What each brings is measured by `benchmarks/cpu_step.py`.
 """
 
 import ctypes
