@@ -35,8 +35,8 @@ def evaluate_run(
     `evaluation_name`. What comes before the switcher runs once for all of them.
 
     Each is `{"split", "k", "which", "system", "seed", ..., "router"}` with all of `summary.scores_of`, which is made
-    from the predictions in `{NAME}.jsonl` beside it; k is null where there is no switcher. `precision` is one
-    of `DTYPES`. Raises UserError for a run, shards, k or precision that don't fit.
+    from the predictions in `{NAME}.jsonl` beside it; k is null where there is no switcher. `precision` is one of
+    `DTYPES`. Raises UserError for a run, shards, k or precision that don't fit.
     """
     if not ks:
         raise UserError("--k= names no number")

@@ -30,8 +30,8 @@ class TripleConfig(PreTrainedConfig):
     encoder_config: dict[str, Any] = field(default_factory=dict)
     """The encoder's own config with its `model_type`; `TripleModel.from_encoder` fills it in."""
     pooler: str = "auto"
-    """h_p of eq. 3: "encoder" (its own pooler), "new" (dense + tanh on the first token), "mean" (the mean
-    of the tokens, which sentence encoders such as E5 are trained for) or "auto" (its own if any, else new)."""
+    """h_p of eq. 3: "encoder" (its own pooler), "new" (dense + tanh on the first token), "mean" (the mean of the
+    tokens, which sentence encoders such as E5 are trained for) or "auto" (its own if any, else new)."""
     max_length: int = 256
     """Tokens of a sentence, the special ones included; kept for whoever tokenises, not enforced by the model."""
     top_k: int = 1

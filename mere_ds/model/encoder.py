@@ -22,7 +22,7 @@ class CrossLingualEncoder(nn.Module):
         super().__init__()
         has_own = getattr(model, "pooler", None) is not None
         if pooler == "encoder" and not has_own:
-            raise UserError(f"{type(model).__name__} has no pooler of its own: set pooler to new or auto")
+            raise UserError(f"{type(model).__name__} has no pooler of its own: set pooler to new, mean or auto")
         self.pooler_kind = ("encoder" if has_own else "new") if pooler == "auto" else pooler
         if has_own and self.pooler_kind != "encoder":
             model.pooler = None  # its parameters would never get a gradient

@@ -47,9 +47,9 @@ def shard_corpus(
     Dev is drawn from the training files language by language, as large as the language's test split (paper, section
     4.1: the same ratio), but at most a fifth of the training sentences; 2 % where there is no test file; at least one
     sentence of a language that has two. With `parallel_ids` the rows of one id (see `shared_id`) are translations: dev
-    takes all of them or none, so that it tells of sentences that training hasn't seen in another language, and may stay
-    a little smaller. A training sentence whose entity would be cut off is rejected; a test sentence
-    is kept with positions -1, a certain miss. Raises UserError for bad input, an `out` that exists, or a full disk.
+    takes all of them or none, so that training has seen none of its sentences in another language, and may stay a
+    little smaller. A training sentence whose entity would be cut off is rejected; a test sentence is kept with
+    positions -1, a certain miss. Raises UserError for bad input, an `out` that exists, or a full disk.
     """
     if min(sentences_per_shard, sentences_per_member) < 1 or seed < 0:
         raise UserError("sentences a shard and a member must be above 0, and the seed not below")

@@ -22,7 +22,7 @@ def prepare_cpu() -> None:
         _overrides.append(torch.library.Library("aten", "IMPL"))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that there was a kernel before
-            _overrides[0].impl("bernoulli_.float", cheap_bernoulli_, "CPU", allow_override=True)
+            _overrides[0].impl("bernoulli_.float", cheap_bernoulli_, "CPU")
 
 
 def keep_freed_memory() -> None:

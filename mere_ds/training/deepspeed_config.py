@@ -98,8 +98,11 @@ def check_precision(ds: dict, device: torch.device) -> None:
     enabled = [p for p in ("fp16", "bf16", "torch_autocast") if ds.get(p, {}).get("enabled", False)]
     if len(enabled) > 1:
         raise UserError(f"DeepSpeed's config enables both {enabled[0]} and {enabled[1]}; choose one")
+    precision = precision_of(ds)
+    if precision == "fp16 autocast":
+        raise UserError("torch_autocast in float16 doesn't scale the loss as this trainer wants: take fp16 instead")
     try:
-        check_available(precision_of(ds).split()[0], device)
+        check_available(precision.split()[0], device)
     except UserError as error:
         raise UserError(f"--deepspeed_config: {error}; ds_configs/ has one for each") from None
 

@@ -12,7 +12,7 @@ _ADVICE = "start it as before, or take another --run, or --overwrite it"
 
 
 def precision_of(ds: dict) -> str:
-    """fp32, bf16, fp16, or "bf16 autocast", "fp16 autocast": weights and optimizer in fp32, products in 16 bits."""
+    """fp32, bf16, fp16, or "bf16 autocast" and "fp16 autocast": fp32 weights and 16-bit products."""
     autocast = ds.get("torch_autocast", {})
     if autocast.get("enabled"):
         return f"{'bf16' if 'bf' in str(autocast.get('dtype')) else 'fp16'} autocast"
