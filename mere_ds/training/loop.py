@@ -199,6 +199,7 @@ class StageTrainer:
     def _plan(self, epoch: int) -> EpochPlan:
         c, m = self.session.config, self.manifest
         lengths = m.lengths("train")
+        compiled = c.compile and not self.features  # with features the encoder doesn't run
         return EpochPlan(
             lengths,
             m.language_ids("train"),
@@ -208,7 +209,7 @@ class StageTrainer:
             seed=c.seed,
             epoch=epoch,
             window=c.window,
-            widths=choose_widths(lengths, COMPILED_WIDTHS) if c.compile else None,
+            widths=choose_widths(lengths, COMPILED_WIDTHS) if compiled else None,
         )
 
     def _update(self, micro_batches: list[Batch], tally: Tally) -> float:
