@@ -86,6 +86,10 @@ class Material:
             model = MereModel.from_encoder(load_encoder(m.encoder_folder, m.encoder), config)
             if stage == 2:
                 model.begin_stage_two()
+                with torch.no_grad():  # as after some training: a fresh switcher is the identity
+                    for name, parameter in model.switcher.named_parameters():
+                        if name.endswith("down_GbD"):
+                            parameter.normal_(std=model.config.initializer_range)
         return model
 
     def batches(self, count: int, batch_size: int, concatenate: int = 1, split: str = "train") -> list[Batch]:

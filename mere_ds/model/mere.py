@@ -100,9 +100,19 @@ class MereModel(TripleModel):
         self._check_width()
         self.switcher = self._new_switcher()
         self._begin_with(self.switcher)
+        self._begin_as_identity()
         if self.config.routing == "learned":
             symbols_N = torch.tensor(self.config.language_token_ids, device=self.device)
             self.switcher.languages.weight.copy_(self.get_input_embeddings().weight[symbols_N])
+
+    def _begin_as_identity(self) -> None:
+        """LN of eq. 7 takes over LA's, which it follows: LS starts as what stage one's entity heads are used to."""
+        norm = self.aggregator and self.aggregator.norm
+        if norm:
+            for layer in self.switcher.modules():
+                if isinstance(layer, SubModuleLayer):
+                    layer.scale_G1D.copy_(norm.weight.expand_as(layer.scale_G1D))
+                    layer.shift_G1D.copy_(norm.bias.expand_as(layer.shift_G1D))
 
     def _new_switcher(self) -> Switcher | LanguageSwitcher:
         c, D = self.config, self.encoder.hidden_size
@@ -124,7 +134,7 @@ class MereModel(TripleModel):
         super()._init_weights(module)
         if isinstance(module, SubModuleLayer):
             init.normal_(module.up_GDb, std=self.config.initializer_range)
-            init.normal_(module.down_GbD, std=self.config.initializer_range)
+            init.zeros_(module.down_GbD)  # LS starts as LN alone
             init.ones_(module.scale_G1D)
             init.zeros_(module.shift_G1D)
         elif isinstance(module, EntityHeads):

@@ -57,7 +57,16 @@ def tiny_model(encoder=bert, stage=1, spread=0.3, **choices):
     model = MereModel.from_encoder(encoder(initializer_range=spread), config).double()
     if stage == 2:
         model.begin_stage_two()
+        train_switcher_a_little(model, spread)
     return model.eval()
+
+
+@torch.no_grad()
+def train_switcher_a_little(model, spread=0.3):
+    """A fresh switcher is hardly more than the identity, which would hide mistakes."""
+    for name, parameter in model.switcher.named_parameters():
+        if name.endswith("down_GbD"):
+            parameter.normal_(std=spread)
 
 
 def tiny_batch(lengths=(9, 6, 12, 5), seed=0, width=None):

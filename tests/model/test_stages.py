@@ -69,6 +69,17 @@ def test_the_language_table_starts_from_the_symbols_embeddings():
     assert model.config.stage == 2
 
 
+@pytest.mark.parametrize("choices", [{}, {"routing": "language"}], ids=["mERE", "mERE14"])
+def test_a_fresh_switcher_leaves_what_stage_one_s_heads_are_used_to(choices):
+    model, batch = tiny_model(), tiny_batch()
+    with torch.no_grad():
+        model.aggregator.norm.weight.fill_(1.5)
+        model.aggregator.norm.bias.fill_(-0.25)
+    before = model(**batch).terms_B5
+    model.begin_stage_two(**choices)
+    torch.testing.assert_close(model(**batch).terms_B5, before, rtol=1e-3, atol=1e-4)
+
+
 def test_the_switcher_can_be_chosen_anew_for_stage_two():
     model = tiny_model()
     model.begin_stage_two(submodule_layers=[3, 1, 1, 1], bottleneck=12, top_k=4)
