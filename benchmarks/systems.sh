@@ -13,8 +13,8 @@ half_epoch=$(python -c "
 from mere_ds.shards.manifest import Manifest
 print(Manifest.load('$shards').splits['train'].sentences // 32)")
 knobs=(
-  --shards="$shards" --deepspeed_config="ds_configs/$config.json" --epochs=1 --epochs_stage_two=2 --save_minutes=0
-  --learning_rate=2e-4 --new_parts_rate=5 --pooler=mean --beta=8 --feature_cache="$out/features" --keep_features
+  --shards="$shards" --deepspeed_config="ds_configs/$config.json" --epochs=1 --epochs_stage_two=1 --save_minutes=0
+  --learning_rate=2e-4 --learning_rate_stage_two=4e-5 --new_parts_rate=5 --pooler=mean --beta=8 --feature_cache="$out/features" --keep_features
 )
 
 train() { # RUN, KNOBS...
