@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -207,7 +208,7 @@ def pretrain_mtmb(
 
 
 def evaluate(
-    run: str,
+    runs: tuple[str, ...],
     *,
     shards: str | None = None,
     split: Literal["dev", "test"] = "test",
@@ -216,31 +217,34 @@ def evaluate(
     precision: Literal["fp32", "bf16", "fp16"] = "fp32",
     shard_cache: str | None = None,
 ) -> None:
-    """Score a run's model and print a table: F1 in percent, with bootstrap intervals of the triple's.
+    """Score runs' models and print a table each: F1 in percent, with bootstrap intervals of the triple's.
 
+    What several have in common is computed once: encoder and LA of all runs over one stage one, and for each k.
     Writes RUN/evaluation/test.json (all scores: by language, by label, without no_relation, confusion) and test.jsonl
     (every sentence with gold and predicted triple), or dev.json and so on; with --k=2 they are called test-k2.
 
     Examples:
         mere-ds evaluate runs/a
         mere-ds evaluate runs/a --split=dev --k=1,2,3,4,5,6
+        mere-ds evaluate runs/mERE-LS runs/mERE-0 runs/mERE-1 runs/mERE-2
 
     Args:
-        run: Run folder.
-        shards: Shards to score on (None: those it was trained on).
+        runs: Run folders, with blanks or commas between them.
+        shards: Shards to score on (None: those each was trained on).
         split: dev or test.
         k: Sub-modules that run (None: as trained, 3 by default); several, joined by commas, cost little more than one.
         which: The best model or the latest.
         precision: What the model computes in; 16 bits are faster where the hardware has them, and round a little.
         shard_cache: Folder that shards from an address are cached in (None: as in training).
     """
-    from mere_ds.evaluation.run import evaluate_run
+    from mere_ds.evaluation.run import evaluate_runs
     from mere_ds.evaluation.table import format_scores
 
     ks = (None,) if k is None else k
-    for number, result in enumerate(evaluate_run(run, shards, split, ks, which, shard_cache, precision)):
-        title = f"k = {result['k']}\n" if k else ""
-        print("\n" * bool(number) + title + format_scores(result))
+    results = evaluate_runs(runs, shards, split, ks, which, shard_cache, precision)
+    for number, ((run, each_k), result) in enumerate(zip(product(runs, ks), results, strict=True)):
+        titles = [run] * (len(runs) > 1) + [f"k = {each_k}"] * (each_k is not None)
+        print("\n" * bool(number) + "".join(f"{title}\n" for title in titles) + format_scores(result))
 
 
 def compare(

@@ -1,6 +1,7 @@
-"""Score a trained run on a split of its shards."""
+"""Score trained runs on a split of their shards."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -15,15 +16,36 @@ from mere_ds.evaluation.summary import scores_of
 from mere_ds.inference import check_k
 from mere_ds.model.loading import load_model
 from mere_ds.model.precision import DTYPES, check_available
-from mere_ds.model.triple import MereOutput, TripleModel
+from mere_ds.model.triple import TripleModel
 from mere_ds.shards.batch import Batch
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.remote import CACHE_GIB
 from mere_ds.training.run_folder import RunFolder, write_json
 
 
-def evaluate_run(
-    run: str,
+@dataclass
+class Candidate:
+    """A run's model and what it answers, with each k."""
+
+    folder: RunFolder
+    model: TripleModel
+    manifest: Manifest
+    recorders: dict[int | None, Recorder]
+    results: list[dict] = field(default_factory=list)
+
+    def joins(self, other: "Candidate") -> bool:
+        """Whether it can take the other's features; then it lets go of its own encoder and LA."""
+        return self.manifest == other.manifest and self.model.unifies_as(other.model)
+
+    @torch.no_grad()
+    def answer(self, batch: Batch, features: tuple[torch.Tensor, torch.Tensor] | None) -> None:
+        for k, recorder in self.recorders.items():
+            output = self.model(batch.token_ids_BM, batch.mask_BM, batch.languages_B, k=k, features=features)
+            recorder.add(batch, output)
+
+
+def evaluate_runs(
+    runs: Sequence[str],
     shards: str | None,
     split: str,
     ks: Sequence[int | None] = (None,),
@@ -31,17 +53,39 @@ def evaluate_run(
     shard_cache: str | None = None,
     precision: str = "fp32",
 ) -> list[dict]:
-    """Scores of a run's model with each k (None: as trained), also written to `RUN/evaluation/{NAME}.json`, NAME as in
-    `evaluation_name`. What comes before the switcher runs once for all of them.
+    """Scores of each run's model with each k (None: as trained), also written to `RUN/evaluation/{NAME}.json`, NAME as
+    in `evaluation_name`. What comes before the switcher runs once for every k and every run that has the same.
 
-    Each is `{"split", "k", "which", "system", "seed", ..., "router"}` with all of `summary.scores_of`, which is made
-    from the predictions in `{NAME}.jsonl` beside it; k is null where there is no switcher. `precision` is one of
-    `DTYPES`. Raises UserError for a run, shards, k or precision that don't fit.
+    In the order of runs, each with its k. Each is `{"split", "k", "which", "system", "seed", ..., "router"}` with all
+    of `summary.scores_of`, which is made from the predictions in `{NAME}.jsonl` beside it; k is null where there is no
+    switcher. `precision` is one of `DTYPES`. Raises UserError for a run, shards, k or precision that don't fit, before
+    anything is scored.
     """
+    if not runs:
+        raise UserError("name at least one run")
     if not ks:
         raise UserError("--k= names no number")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     check_available(precision, device)
+    passes: list[list[Candidate]] = []
+    candidates = [_open(run, shards, split, ks, which, shard_cache) for run in runs]
+    for one in candidates:
+        for others in passes:
+            if one.joins(others[0]):
+                others.append(one)
+                break
+        else:
+            passes.append([one])
+    about = {"split": split, "which": which, "precision": precision}
+    for group in passes:
+        _answer_all(group, split, device, DTYPES[precision])
+        for one in group:
+            one.results = [_write(one, about, k) for k in ks]
+    return [result for one in candidates for result in one.results]
+
+
+def _open(run, shards, split, ks, which, shard_cache) -> Candidate:
+    """What `evaluate_runs` was told, loaded and checked."""
     folder = RunFolder(run)
     model_folder = folder.trained_model(which)
     told = folder.told
@@ -56,34 +100,35 @@ def evaluate_run(
     for k in ks:
         if k is not None:
             check_k(model, k)
-    model = model.to(device, DTYPES[precision])
-    recorders = {k: Recorder(manifest, split, tokenizer) for k in ks}
-    total = -(-manifest.splits[split].sentences // EVALUATION_BATCH)
-    for batch in tqdm(batches(manifest, split, device), desc=split, total=total, unit="batch", disable=None):
-        for recorder, output in zip(recorders.values(), _outputs(model, batch, list(recorders)), strict=True):
-            recorder.add(batch, output)
-    about = {"split": split, "which": which, "precision": precision, **{x: told.get(x) for x in ("system", "seed")}}
-    return [_write(folder, about, model, k, recorder) for k, recorder in recorders.items()]
+    return Candidate(folder, model, manifest, {k: Recorder(manifest, split, tokenizer) for k in ks})
 
 
 @torch.no_grad()
-def _outputs(model: TripleModel, batch: Batch, ks: Sequence[int | None]) -> list[MereOutput]:
-    """With each k; several share the frozen part's features."""
-    sentences = batch.token_ids_BM, batch.mask_BM
-    features = model.unify(*sentences) if len(ks) > 1 else None
-    return [model(*sentences, batch.languages_B, k=k, features=features) for k in ks]
+def _answer_all(group: Sequence[Candidate], split: str, device: torch.device, dtype: torch.dtype) -> None:
+    """Let all models of a pass answer every sentence; the first one's encoder and LA serve them all."""
+    first = group[0]
+    for one in group:
+        one.model.to(device, dtype)
+    several = sum(len(one.recorders) for one in group) > 1
+    total = -(-first.manifest.splits[split].sentences // EVALUATION_BATCH)
+    for batch in tqdm(batches(first.manifest, split, device), desc=split, total=total, unit="batch", disable=None):
+        features = first.model.unify(batch.token_ids_BM, batch.mask_BM) if several else None
+        for one in group:
+            one.answer(batch, features)
 
 
-def _write(folder: RunFolder, about: dict, model: TripleModel, k: int | None, recorder: Recorder) -> dict:
+def _write(one: Candidate, about: dict, k: int | None) -> dict:
     """The predictions, and the scores made of them."""
-    path = folder.evaluation / f"{evaluation_name(about['split'], k)}.jsonl"
-    write_predictions(path, tqdm(recorder.records(), desc=f"writing {path.name}", unit="sentence", disable=None))
-    switcher = getattr(model, "switcher", None)  # HERBERTa has no place for one
+    path = one.folder.evaluation / f"{evaluation_name(about['split'], k)}.jsonl"
+    records = one.recorders[k].records()
+    write_predictions(path, tqdm(records, desc=f"writing {path.name}", unit="sentence", disable=None))
+    switcher = getattr(one.model, "switcher", None)  # HERBERTa has no place for one
     result = {
         **about,
-        "k": switcher and (k or model.config.top_k),
+        **{name: one.folder.told.get(name) for name in ("system", "seed")},
+        "k": switcher and (k or one.model.config.top_k),
         **scores_of(read_predictions(path)),
-        "router": switcher and _router(switcher, model.config.languages),
+        "router": switcher and _router(switcher, one.model.config.languages),
     }
     write_json(path.with_suffix(".json"), result)
     return result

@@ -6,6 +6,7 @@ Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size, N l
 
 import torch
 from torch import nn
+from torch.nn.functional import dropout
 from transformers import AutoModel, PreTrainedModel
 from transformers import initialization as init
 
@@ -60,6 +61,8 @@ class MereModel(TripleModel):
                 features = self.unify(token_ids_BM, mask_BM, concatenate)
         h_BMD, pooled_BD = (x.to(self.dtype) for x in features)
         if self.config.stage == 2:
+            drop = self.config.feature_dropout
+            h_BMD, pooled_BD = (dropout(x, drop, self.training) for x in (h_BMD, pooled_BD))
             default = self.config.top_k if labels_B is None else self.config.most_k
             h_BMD = self.switcher(h_BMD, languages_B, default if k is None else k)
         relation_BU = at_least_fp32(self.relation(pooled_BD))
@@ -76,6 +79,21 @@ class MereModel(TripleModel):
         if self.aggregator is not None:
             h_BMD = self.aggregator(h_BMD, mask_BM, concatenate)
         return h_BMD, pooled_BD
+
+    def unifies_as(self, other: TripleModel) -> bool:
+        """As in `TripleModel`; so it is with all that was tuned over the same stage one."""
+        if not isinstance(other, MereModel):
+            return False
+        (mine, my_weights), (theirs, their_weights) = self._what_unifies(), other._what_unifies()
+        if mine != theirs or not all(map(torch.equal, my_weights, their_weights)):
+            return False
+        self.encoder, self.aggregator = other.encoder, other.aggregator
+        return True
+
+    def _what_unifies(self) -> tuple[tuple, list[torch.Tensor]]:
+        """All that decides what `unify` gives: settings with the names of the weights, and these."""
+        parts = {n: w for n, w in self.state_dict().items() if n.startswith(("encoder.", "aggregator."))}
+        return (self.config.encoder_config, self.config.pooler, list(parts)), list(parts.values())
 
     def _predict(self, h_BMD, mask_BM, languages_B, relation_BU) -> MereOutput:
         """Eq. 1 in use: the likeliest relation that the language has, then the entities given it."""

@@ -144,6 +144,10 @@ class TripleModel(PreTrainedModel):
                     part.eval()
         return self
 
+    def unifies_as(self, other: "TripleModel") -> bool:
+        """Whether `other.unify` gives what this model's does; then the other's parts for it replace one's own."""
+        return False
+
     @property
     def trained_encoder(self) -> PreTrainedModel:
         """The encoder that this stage trains, or the only one there is."""

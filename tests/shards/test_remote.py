@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from mere_ds.encoders.sources import fingerprint, load_encoder, load_tokenizer
 from mere_ds.errors import MachineError, UserError
-from mere_ds.evaluation.run import evaluate_run
+from mere_ds.evaluation.run import evaluate_runs
 from mere_ds.shards import remote
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.plan import EpochPlan
@@ -359,7 +359,7 @@ def test_ranks_train_and_a_run_is_scored_from_a_server(server, cache, tmp_path):
     asked = dict(server.asked)
     assert asked.pop("manifest.json") == 2 and set(asked.values()) == {1}, "the ranks share what one has fetched"
     remote_scores, local_scores = (
-        evaluate_run(tmp_path / "run", place, "test") for place in (None, str(server.folder))
+        evaluate_runs([tmp_path / "run"], place, "test") for place in (None, str(server.folder))
     )
     assert remote_scores == local_scores
     assert server.asked["test-00000.tar"] == 1 and "train-00000.tar" in asked

@@ -11,7 +11,7 @@ from ranks import run_ranks
 
 from mere_ds.config import TrainConfig
 from mere_ds.errors import UserError
-from mere_ds.evaluation.run import evaluate_run
+from mere_ds.evaluation.run import evaluate_runs
 from mere_ds.shards.manifest import Manifest
 from mere_ds.training.stages import open_shards
 
@@ -51,7 +51,7 @@ def test_the_model_knows_its_languages_alone_and_is_scored_on_them(both_stages, 
         assert {language: n["sentences"] for language, n in row["languages"].items()} == {
             language: whole.splits["dev"].by_language[language] for language in CHOSEN
         }
-    (scores,) = evaluate_run(str(both_stages), None, "test")
+    (scores,) = evaluate_runs([str(both_stages)], None, "test")
     assert {language: n["sentences"] for language, n in scores["languages"].items()} == {
         language: whole.splits["test"].by_language[language] + whole.missed_test.get(language, 0) for language in CHOSEN
     }
@@ -76,7 +76,7 @@ def test_stage_two_over_another_run_s_stage_one_is_the_same(train, both_stages, 
     for which in ("latest", "best"):
         assert_same_tensors(tensors(two, 2, which), tensors(both_stages, 2, which))
     assert json.loads((two / "config.json").read_text()).keys() == {"stage2"}
-    assert evaluate_run(str(two), None, "test") == evaluate_run(str(both_stages), None, "test")
+    assert evaluate_runs([str(two)], None, "test") == evaluate_runs([str(both_stages)], None, "test")
     assert f"stage 2 of {two} is finished" in train(1, run=two, stage="2", stage_one_run=one).ended(0).stderr[0]
 
 

@@ -14,7 +14,7 @@ from transformers import AutoModel, BertForMaskedLM
 
 from mere_ds.config import PRESETS, TWO_STAGES, TrainConfig
 from mere_ds.errors import UserError
-from mere_ds.evaluation.run import evaluate_run
+from mere_ds.evaluation.run import evaluate_runs
 from mere_ds.evaluation.scoring import EVALUATION_BATCH
 from mere_ds.inference import Extractor
 from mere_ds.model.loading import load_model
@@ -81,7 +81,7 @@ def test_it_trains_is_evaluated_and_extracts(system, trained, small_shards):
         first, *_, last = [r["loss"] for r in metrics(run) if (r["kind"], r["stage"]) == ("train", stage)]
         assert last < first
     assert checkpoint(run, 2).exists() == (system in TWO_STAGES)
-    (result,) = evaluate_run(str(run), None, "test")
+    (result,) = evaluate_runs([str(run)], None, "test")
     manifest = json.loads((small_shards / "manifest.json").read_text())
     assert {x: row["sentences"] for x, row in result["languages"].items()} == {
         x: sum(manifest["splits"]["test"]["counts"][x].values()) + manifest["missed_test"].get(x, 0) for x in LANGUAGES
@@ -96,28 +96,44 @@ def test_it_trains_is_evaluated_and_extracts(system, trained, small_shards):
 
 def test_several_k_in_one_pass_score_as_one_by_one(trained, monkeypatch):
     run, passes = str(trained("mERE")), []
-    one_by_one = [evaluate_run(run, None, "test", (k,))[0] for k in (1, 2)]
+    one_by_one = [evaluate_runs([run], None, "test", (k,))[0] for k in (1, 2)]
     unify = MereModel.unify
     monkeypatch.setattr(MereModel, "unify", lambda self, *given: passes.append(given) or unify(self, *given))
-    assert evaluate_run(run, None, "test", (1, 2)) == one_by_one
+    assert evaluate_runs([run], None, "test", (1, 2)) == one_by_one
     assert [result["k"] for result in one_by_one] == [1, 2]
     sentences = sum(row["sentences"] for row in one_by_one[0]["languages"].values())
     assert len(passes) <= 1 + sentences // EVALUATION_BATCH, "the encoder runs once a batch"
     with pytest.raises(UserError, match="--k=3: .* has 2 sub-modules, so 1 to 2 is wanted"):
-        evaluate_run(run, None, "test", (1, 3))
+        evaluate_runs([run], None, "test", (1, 3))
     with pytest.raises(UserError, match="--k= names no number"):
-        evaluate_run(run, None, "test", ())
+        evaluate_runs([run], None, "test", ())
+
+
+def test_runs_over_one_stage_one_share_its_pass(trained, short, tmp_path, monkeypatch):
+    """mERE over mERE-LS, and mERE-LS itself; mERE-LS-LA and HERBERTa beside them have passes of their own."""
+    short(run=tmp_path / "run", stage="2", stage_one_run=trained("mERE-LS")).ended(0)
+    runs = [str(run) for run in (trained("HERBERTa"), trained("mERE-LS"), trained("mERE-LS-LA"), tmp_path / "run")]
+    one_by_one = [evaluate_runs([run], None, "test")[0] for run in runs]
+    unify, passes = MereModel.unify, []
+    monkeypatch.setattr(MereModel, "unify", lambda self, *given: passes.append(given) or unify(self, *given))
+    assert evaluate_runs(runs, None, "test") == one_by_one
+    sentences = sum(row["sentences"] for row in one_by_one[0]["languages"].values())
+    assert len(passes) == 2 * -(-sentences // EVALUATION_BATCH), "mERE-LS with mERE, mERE-LS-LA"
+    with pytest.raises(UserError, match="no Switcher"):
+        evaluate_runs(runs, None, "test", (2,))
+    with pytest.raises(UserError, match="name at least one run"):
+        evaluate_runs([], None, "test")
 
 
 def test_evaluation_in_16_bits_rounds_a_little(trained):
     run = str(trained("mERE"))
-    whole, half = (evaluate_run(run, None, "test", precision=precision)[0] for precision in ("fp32", "bf16"))
+    whole, half = (evaluate_runs([run], None, "test", precision=precision)[0] for precision in ("fp32", "bf16"))
     assert (whole["precision"], half["precision"]) == ("fp32", "bf16")
     here, there = (np.array(x["router"]["probabilities"]) for x in (whole, half))
     assert 0 < np.abs(here - there).max() < 0.02, "it did compute in bf16"
     assert half["average"]["head"] == pytest.approx(whole["average"]["head"], abs=10)
     with pytest.raises(UserError, match="fp16 needs a GPU"):
-        evaluate_run(run, None, "test", precision="fp16")
+        evaluate_runs([run], None, "test", precision="fp16")
 
 
 def test_mere14_has_a_sub_module_a_language_and_no_k(trained):
@@ -171,7 +187,7 @@ def test_herberta_s_encoders_are_trained_apart(trained, small_shards):
 def test_herberta_s_first_stage_alone_is_scored_by_its_relations(trained, tmp_path):
     run = shutil.copytree(trained("HERBERTa"), tmp_path / "run", symlinks=True)
     shutil.rmtree(run / "checkpoints" / "stage2")
-    scores = evaluate_run(str(run), None, "dev")[0]["average"]
+    scores = evaluate_runs([str(run)], None, "dev")[0]["average"]
     best = state(run, 1, "best")["dev"]["average"]
     assert scores["relation"] == pytest.approx(best["relation"]) == pytest.approx(state(run, 1)["best_score"])
     assert scores["triple"] == scores["pair"] == 0
