@@ -100,7 +100,7 @@ class TrainConfig:
     seed: int = knob("Seed of weights, batches and dropout.", 0)
     best_by: Literal["average", "pooled"] = knob("Which dev triple F1 names the best epoch.", "average")
     fused: Literal["auto", "triton", "torch"] = knob("What runs LS and entity heads: auto is Triton on GPUs.", "auto")
-    compile: bool = knob("Fuse the encoder's layers by torch.compile; batches then have few padded widths.", False)
+    compile: bool = knob("Fuse the encoder's layers by torch.compile.", False)
     window: int = knob("Sentences whose shards are held in memory and shuffled together.", 65536)
     shard_cache: str | None = knob("Folder for shards from a server (None: the user's cache folder).", None)
     shard_cache_gib: float = knob("Most GiB of shards that are kept there; the last used ones stay.", 32.0)

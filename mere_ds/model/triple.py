@@ -154,15 +154,16 @@ class TripleModel(PreTrainedModel):
         return self.encoder.model
 
     def compile_encoder(self) -> None:
-        """Let torch.compile fuse the encoder's layers, once a batch shape: they share their code, so one serves all.
+        """Let torch.compile fuse the encoder's layers: they share their code, so one compilation serves all.
 
-        Padded shapes must be few; UserError where the encoder has no stack of layers to compile.
+        The first padded width gets one of its own, the second one for all other widths. UserError where the encoder
+        has no stack of layers to compile.
         """
         stacks = [module for module in self.trained_encoder.modules() if isinstance(module, nn.ModuleList)]
         if not stacks:
             raise UserError(f"{type(self.trained_encoder).__name__} has no list of layers: leave --compile out")
         for layer in max(stacks, key=len):
-            layer.compile(dynamic=False)
+            layer.compile()
 
     def get_input_embeddings(self) -> nn.Module:
         """The encoder's word embeddings."""

@@ -55,8 +55,8 @@ class EpochPlan:
     counts the sentences of a step over all ranks and accumulation steps. `concatenate` is s of eq. 4: every s
     consecutive sentences of a batch are partners, of different languages wherever the batch allows it. `window` is
     how many sentences are shuffled together (at least a global batch). `widths` are the padded widths a micro-batch
-    may have; by default 32 that suit the lengths. Without `shuffle` (evaluation) batches come in the shards' order,
-    still sorted by length inside a window.
+    may have, 32 that suit the lengths. Without `shuffle` (evaluation) batches come in the shards' order, still sorted
+    by length inside a window.
 
     A split without sentences makes a plan of 0 steps. Raises UserError if `concatenate` does not divide `global_batch`.
     """
@@ -73,7 +73,6 @@ class EpochPlan:
         epoch: int = 0,
         window: int = 65536,
         shuffle: bool = True,
-        widths: Sequence[int] | None = None,
     ):
         if global_batch < 1 or concatenate < 1 or global_batch % concatenate:
             raise UserError(f"concatenate={concatenate} does not divide the global batch of {global_batch} sentences")
@@ -82,8 +81,7 @@ class EpochPlan:
         self.sentences, self.global_batch, self.concatenate = len(lengths), global_batch, concatenate
         self._kinds = int(languages.max(initial=0)) + 1
         self.steps = -(-self.sentences // global_batch)
-        self.widths = choose_widths(lengths) if widths is None else np.sort(np.asarray(widths))
-        assert self.widths[-1] >= lengths.max(initial=0), "the widest width must hold the longest sentence"
+        self.widths = choose_widths(lengths)
         self._seed, self._shuffle = (seed, epoch), shuffle
         self._shard_starts = np.concatenate([[0], np.cumsum(shard_sizes, dtype=np.int64)])
         order = np.arange(len(shard_sizes))

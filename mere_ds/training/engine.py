@@ -17,9 +17,6 @@ from mere_ds.training.full_state import FullState
 from mere_ds.training.optimization import parameter_groups
 from mere_ds.training.session import Session
 
-COMPILED_WIDTHS = 8
-"""Padded widths of a training with --compile: each costs a compilation of some seconds to a minute."""
-
 
 class Trainee:
     """A model under training: one DeepSpeed engine over its trainable parameters.
@@ -36,7 +33,6 @@ class Trainee:
             if session.leads and not parameter.requires_grad
         }
         if session.config.compile:
-            torch._dynamo.config.recompile_limit = 2 * COMPILED_WIDTHS  # each shape with gradients and without
             # compiled layers would draw dropout by a generator of their own, which takes far longer on a CPU
             inductor.fallback_random = session.device.type == "cpu"
             model.compile_encoder()

@@ -19,10 +19,10 @@ from mere_ds.evaluation.scoring import score_split
 from mere_ds.shards.batch import Batch
 from mere_ds.shards.features import FeatureStore
 from mere_ds.shards.manifest import Manifest
-from mere_ds.shards.plan import EpochPlan, choose_widths
+from mere_ds.shards.plan import EpochPlan
 from mere_ds.shards.reading import ShardReader
 from mere_ds.training.checkpoint import STATE, Checkpoints
-from mere_ds.training.engine import COMPILED_WIDTHS, Trainee, without_compiling, write_model
+from mere_ds.training.engine import Trainee, without_compiling, write_model
 from mere_ds.training.monitor import Monitor
 from mere_ds.training.nonfinite import NonfiniteGuard, poisoned
 from mere_ds.training.optimization import rate_factor
@@ -198,10 +198,8 @@ class StageTrainer:
 
     def _plan(self, epoch: int) -> EpochPlan:
         c, m = self.session.config, self.manifest
-        lengths = m.lengths("train")
-        compiled = c.compile and not self.features  # with features the encoder doesn't run
         return EpochPlan(
-            lengths,
+            m.lengths("train"),
             m.language_ids("train"),
             m.shard_sizes("train"),
             c.batch_size * self.session.ranks * c.accumulation,
@@ -209,7 +207,6 @@ class StageTrainer:
             seed=c.seed,
             epoch=epoch,
             window=c.window,
-            widths=choose_widths(lengths, COMPILED_WIDTHS) if compiled else None,
         )
 
     def _update(self, micro_batches: list[Batch], tally: Tally) -> float:

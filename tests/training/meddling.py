@@ -18,7 +18,7 @@ from deepspeed.accelerator import get_accelerator
 from mere_ds.model.encoder import CrossLingualEncoder
 from mere_ds.model.mere import MereModel
 from mere_ds.shards.features import FeatureStore
-from mere_ds.training import engine, loop, session
+from mere_ds.training import engine, session
 from mere_ds.training.feature_cache import FeatureCache
 from mere_ds.training.loop import StageTrainer
 
@@ -139,17 +139,14 @@ def record_filling(folder: Path) -> None:
     before(FeatureStore, "write", act)
 
 
-def one_width() -> None:
-    """With --compile all batches have one width, since each costs a compilation."""
-    loop.COMPILED_WIDTHS = 1
-
-
 def record_compilations(file: Path) -> None:
-    """After each epoch, how many graphs torch.compile has made so far."""
+    """After each epoch: all batches' widths so far, and how many graphs torch.compile has made for them."""
+    widths: list[int] = []
+    before(StageTrainer, "_update", lambda _, batches, __: widths.extend(b.mask_BM.shape[1] for b in batches))
 
     def act(*_) -> None:
-        stats = torch._dynamo.utils.counters["stats"]
-        file.write_text(json.dumps({"unique_graphs": stats["unique_graphs"]}))
+        graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+        file.write_text(json.dumps({"widths": widths, "unique_graphs": graphs}))
 
     before(StageTrainer, "_end_epoch", act)
 
