@@ -1,7 +1,7 @@
 #!/bin/bash
-# "Systems on real sentences" in RESULTS.md: bash benchmarks/systems.sh SHARDS OUT
-# All systems on a budget of one epoch of one encoder, LS's seeds, the sweeps of k and s, and what differs by more than
-# chance. Two trainings at a time, a core each. The same command goes on where it stopped.
+# "Systems on real sentences" in RESULTS.md: bash benchmarks/systems.sh SHARDS OUT [UPDATES]
+# All systems on a budget of UPDATES of one encoder (by default an epoch), LS's seeds, the sweeps of k and s, and what
+# differs by more than chance. Two trainings at a time, a core each. The same command goes on where it stopped.
 set -euo pipefail
 shards=$1 out=$2
 export DS_ACCELERATOR=cpu OMP_NUM_THREADS=1
@@ -9,62 +9,59 @@ case $(tr ' ' '\n' < /proc/cpuinfo | grep -xm1 -e avx512_bf16 -e amx_bf16) in
   '') config=cpu precision=fp32 ;;
   *) config=cpu_bf16 precision=bf16 ;;
 esac
-half_epoch=$(python -c "
+updates=${3:-$(python -c "
 from mere_ds.shards.manifest import Manifest
-print(Manifest.load('$shards').splits['train'].sentences // 32)")
+print(-(-Manifest.load('$shards').splits['train'].sentences // 16))")}
 knobs=(
-  --shards="$shards" --deepspeed_config="ds_configs/$config.json" --epochs=1 --epochs_stage_two=1 --save_minutes=0
-  --learning_rate=2e-4 --learning_rate_stage_two=4e-5 --new_parts_rate=5 --pooler=mean --beta=8 --feature_cache="$out/features" --keep_features
+  --shards="$shards" --deepspeed_config="ds_configs/$config.json" --epochs_stage_two=1 --save_minutes=0
+  --learning_rate=2e-4 --learning_rate_stage_two=4e-5 --new_parts_rate=5 --pooler=mean --beta=8 --bottleneck=512
+  --feature_cache="$out/features" --keep_features
 )
 
 train() { # RUN, KNOBS...
   python mere_ds/train.py --run="$out/runs/$1" "${knobs[@]}" "${@:2}"
 }
 
-score() { # RUN, KNOBS...
-  [ -f "$out/runs/$1/evaluation/${3-test}.json" ] || mere-ds evaluate "$out/runs/$1" --precision=$precision ${2+"$2"}
+score() { # RUNS...: those over one stage one share its pass
+  mere-ds evaluate "${@/#/$out/runs/}" --precision=$precision
 }
 
-switcher() { # NAME, SEED, KNOBS...: another stage two over mERE-LS
-  train "$1-seed$2" --stage=2 --stage_one_run="$out/runs/mERE-LS-seed0" --seed="$2" "${@:3}"
+encoder() { # RUN, KNOBS...: stage one on the whole budget
+  train "$1" --stage=1 --max_steps="$updates" "${@:2}"
+}
+
+switchers() { # stage twos over mERE-LS: an epoch over its features
+  for seed in 0 1 2; do
+    two="--stage=2 --stage_one_run=$out/runs/mERE-LS-seed0 --seed=$seed"
+    train mERE-seed$seed $two
+    train mERE14-seed$seed $two --system=mERE14
+    train one-for-all-seed$seed $two --submodule_layers=2 --top_k=1 # one sub-module for all languages
+  done
 }
 
 with_stage_one() {
-  train mERE-LS-seed0 --stage=1 --system=mERE-LS
-  score mERE-LS-seed0
-  for seed in 0 1 2; do
-    switcher mERE $seed
-    score mERE-seed$seed
-    switcher mERE14 $seed --system=mERE14
-    score mERE14-seed$seed
-    switcher one-for-all $seed --submodule_layers=2 --top_k=1 # one sub-module for all languages
-    score one-for-all-seed$seed
-  done
-  score mERE-seed0 --k=1,2,3,4,5,6 test-k1
+  encoder mERE-LS-seed0 --system=mERE-LS
+  switchers
+  score mERE-LS-seed0 {mERE,mERE14,one-for-all}-seed{0,1,2}
+  mere-ds evaluate "$out"/runs/mERE-seed{0,1,2} --split=dev --k=1,2,3,4,5,6 --precision=$precision
 }
 
 baselines() {
-  train HERBERTa-seed0 --system=HERBERTa --max_steps="$half_epoch" # each of its two encoders
-  score HERBERTa-seed0
-  for system in mERE-LS-LA mBERT; do
-    train $system-seed0 --stage=1 --system=$system
-    score $system-seed0
-  done
+  encoder mERE-LS-LA-seed0 --system=mERE-LS-LA
+  encoder mBERT-seed0 --system=mBERT
+  train HERBERTa-seed0 --system=HERBERTa --max_steps=$(((updates + 1) / 2)) # each of its two encoders
+  score mERE-LS-LA-seed0 mBERT-seed0 HERBERTa-seed0
 }
 
-sweep_of_s() { # stage one alone, dev scores
-  for s in 1 2 4; do
-    train s$s --stage=1 --system=mERE-LS --concatenate=$s --max_steps="$half_epoch"
-  done
-  for s in 3 5; do
-    train s$s --stage=1 --system=mERE-LS --concatenate=$s --batch_size=15 --max_steps="$half_epoch"
-  done
+sweep_of_s() { # dev scores; s = 2 is mERE-LS
+  for s in 1 4; do encoder s$s --system=mERE-LS --concatenate=$s; done
+  for s in 3 5; do encoder s$s --system=mERE-LS --concatenate=$s --batch_size=15; done
 }
 
 with_stage_one &
 baselines
-wait $!
 sweep_of_s
+wait $!
 for other in mERE14 mERE-LS mERE-LS-LA mBERT HERBERTa one-for-all; do
   mere-ds compare "$out/runs/mERE-seed0" "$out/runs/$other-seed0" --parallel_ids
 done
