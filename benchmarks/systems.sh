@@ -32,10 +32,10 @@ encoder() { # RUN, KNOBS...: stage one on the whole budget
 
 switchers() { # stage twos over mERE-LS: an epoch over its features
   for seed in 0 1 2; do
-    two="--stage=2 --stage_one_run=$out/runs/mERE-LS-seed0 --seed=$seed"
-    train mERE-seed$seed $two
-    train mERE14-seed$seed $two --system=mERE14
-    train one-for-all-seed$seed $two --submodule_layers=2 --top_k=1 # one sub-module for all languages
+    two=(--stage=2 --stage_one_run="$out/runs/mERE-LS-seed0" --seed="$seed")
+    train mERE-seed$seed "${two[@]}"
+    train mERE14-seed$seed "${two[@]}" --system=mERE14
+    train one-for-all-seed$seed "${two[@]}" --submodule_layers=2 --top_k=1 # one sub-module for all languages
   done
 }
 
