@@ -14,7 +14,7 @@ from mere_ds.shards.manifest import Manifest
 print(-(-Manifest.load('$shards').splits['train'].sentences // 16))")}
 knobs=(
   --shards="$shards" --deepspeed_config="ds_configs/$config.json" --epochs_stage_two=1 --save_minutes=0
-  --learning_rate=2e-4 --learning_rate_stage_two=4e-5 --new_parts_rate=5 --pooler=mean --beta=8 --bottleneck=512
+  --learning_rate=2e-4 --learning_rate_stage_two=1.5e-4 --new_parts_rate=5 --pooler=mean --beta=8 --bottleneck=512
   --feature_cache="$out/features" --keep_features
 )
 
@@ -30,9 +30,9 @@ encoder() { # RUN, KNOBS...: stage one on the whole budget
   train "$1" --stage=1 --max_steps="$updates" "${@:2}"
 }
 
-switchers() { # stage twos over mERE-LS: an epoch over its features
+switchers() { # stage twos over mERE-LS: cheap updates, for they read its features
   for seed in 0 1 2; do
-    two=(--stage=2 --stage_one_run="$out/runs/mERE-LS-seed0" --seed="$seed")
+    two=(--stage=2 --stage_one_run="$out/runs/mERE-LS-seed0" --seed="$seed" --max_steps=$((updates * 3 / 2)))
     train mERE-seed$seed "${two[@]}"
     train mERE14-seed$seed "${two[@]}" --system=mERE14
     train one-for-all-seed$seed "${two[@]}" --submodule_layers=2 --top_k=1 # one sub-module for all languages

@@ -36,7 +36,7 @@ POSITIVE = (
 ONLY_STAGE_ONE = ("concatenate", "epochs")
 ONLY_STAGE_TWO = (
     *("concatenate_stage_two", "epochs_stage_two", "patience", "learning_rate_stage_two"),
-    *("submodule_layers", "bottleneck", "top_k", "renormalise_top_k", "feature_dropout"),
+    *("submodule_layers", "bottleneck", "top_k", "renormalise_top_k"),
 )
 DECIDES_NOTHING = (
     *("shards", "run", "deepspeed_config", "stage", "encoder", "encoder_weights"),
@@ -90,7 +90,6 @@ class TrainConfig:
     bottleneck: int = knob("b of eq. 7, the inner width of a sub-module.", 1024)
     top_k: int = knob("k: sub-modules that run in use.", 3)
     renormalise_top_k: bool = knob("Make the k kept router weights sum to 1.", True)
-    feature_dropout: float = knob("Share of the frozen features that stage two drops in training.", 0.0)
     pooler: Literal["auto", "encoder", "new", "mean"] = knob(
         "h_p of eq. 3: the encoder's own pooler, a new one on [CLS], the tokens' mean; auto: its own, else new.", "auto"
     )
@@ -128,7 +127,7 @@ class TrainConfig:
             raise UserError("--keep_features wants a place that others can find: pass --feature_cache=DIR too")
         if self.save_minutes < 0 or (self.save_steps or 1) < 1:
             raise UserError("--save_minutes must not be negative, --save_steps must be more than 0 or None")
-        for name in ("warmup", "word_dropout", "feature_dropout"):
+        for name in ("warmup", "word_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"--{name}={getattr(self, name)}: a share from 0 to below 1 is wanted")
         for name in ("concatenate", "concatenate_stage_two"):

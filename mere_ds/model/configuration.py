@@ -112,8 +112,6 @@ class MereConfig(TripleConfig):
     """Sub-modules that a language uses in prediction; training uses all T."""
     renormalise_top_k: bool = True
     """Whether the k largest f_t are scaled to sum to 1."""
-    feature_dropout: float = 0.0
-    """Share of the frozen part's output, h_p included, that stage two drops in training; the paper names none."""
     entity_heads: str = "relation"
     """What tells where entities start and end: "relation" (eq. 9) or "states" (a linear map of each token alone)."""
     stage: int = 1
@@ -135,7 +133,6 @@ class MereConfig(TripleConfig):
         yield from super()._requirements()
         yield self.routing in ROUTINGS, f"routing must be one of {', '.join(ROUTINGS)}, not {self.routing!r}"
         yield self.bottleneck > 0, "bottleneck must be positive"
-        yield 0 <= self.feature_dropout < 1, "feature_dropout must be from 0 to below 1"
         yield (
             self.entity_heads in ENTITY_HEADS,
             f"entity_heads must be one of {', '.join(ENTITY_HEADS)}, not {self.entity_heads!r}",

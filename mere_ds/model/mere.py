@@ -6,7 +6,6 @@ Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size, N l
 
 import torch
 from torch import nn
-from torch.nn.functional import dropout
 from transformers import AutoModel, PreTrainedModel
 from transformers import initialization as init
 
@@ -61,8 +60,6 @@ class MereModel(TripleModel):
                 features = self.unify(token_ids_BM, mask_BM, concatenate)
         h_BMD, pooled_BD = (x.to(self.dtype) for x in features)
         if self.config.stage == 2:
-            drop = self.config.feature_dropout
-            h_BMD, pooled_BD = (dropout(x, drop, self.training) for x in (h_BMD, pooled_BD))
             default = self.config.top_k if labels_B is None else self.config.most_k
             h_BMD = self.switcher(h_BMD, languages_B, default if k is None else k)
         relation_BU = at_least_fp32(self.relation(pooled_BD))

@@ -10,16 +10,7 @@ from transformers import AlbertConfig, AlbertModel, AutoModel
 
 from mere_ds.errors import UserError
 from mere_ds.model.mere import MereModel
-from tests.model.samples import (
-    ENCODERS,
-    NO_DROPOUT,
-    VOCABULARY,
-    bert,
-    tiny_batch,
-    tiny_config,
-    tiny_model,
-    without_gold,
-)
+from tests.model.samples import ENCODERS, VOCABULARY, bert, tiny_batch, tiny_config, tiny_model, without_gold
 
 STAGE_TWO = (
     "switcher.languages.weight",  # E_l
@@ -87,19 +78,6 @@ def test_a_fresh_switcher_leaves_what_stage_one_s_heads_are_used_to(choices):
     before = model(**batch).terms_B5
     model.begin_stage_two(**choices)
     torch.testing.assert_close(model(**batch).terms_B5, before, rtol=1e-3, atol=1e-4)
-
-
-def test_feature_dropout_is_for_stage_two_s_training_alone():
-    model, batch = tiny_model(feature_dropout=0.5, encoder=partial(bert, **NO_DROPOUT)).train(), tiny_batch()
-    assert torch.equal(model(**batch).terms_B5, model(**batch).terms_B5), "stage one has the encoder's own"
-    model.begin_stage_two()
-    once, again = model(**batch).terms_B5, model(**batch).terms_B5
-    assert (once != again).all(), "entities and relation"
-    model.eval()
-    assert torch.equal(model(**batch).terms_B5, model(**batch).terms_B5)
-    undisturbed = tiny_model(encoder=partial(bert, **NO_DROPOUT))
-    undisturbed.begin_stage_two()
-    assert torch.equal(model(**batch).terms_B5, undisturbed(**batch).terms_B5)
 
 
 def test_the_switcher_can_be_chosen_anew_for_stage_two():
