@@ -14,7 +14,7 @@ from mere_ds.shards.manifest import Manifest
 print(-(-Manifest.load('$shards').splits['train'].sentences // 16))")}
 knobs=(
   --shards="$shards" --deepspeed_config="ds_configs/$config.json" --epochs_stage_two=1 --save_minutes=0
-  --learning_rate=2e-4 --learning_rate_stage_two=1.5e-4 --new_parts_rate=5 --pooler=mean --beta=8 --bottleneck=512
+  --learning_rate=2e-4 --learning_rate_stage_two=1.5e-4 --new_parts_rate=5 --pooler=mean --beta=8
   --feature_cache="$out/features" --keep_features
 )
 
@@ -30,19 +30,23 @@ encoder() { # RUN, KNOBS...: stage one on the whole budget
   train "$1" --stage=1 --max_steps="$updates" "${@:2}"
 }
 
-switchers() { # stage twos over mERE-LS: cheap updates, for they read its features
+switcher() { # RUN, KNOBS...: a stage two over mERE-LS; cheap updates, for they read its features
+  train "$1" --stage=2 --stage_one_run="$out/runs/mERE-LS-seed0" --max_steps=$((updates * 3 / 2)) "${@:2}"
+}
+
+switchers() {
   for seed in 0 1 2; do
-    two=(--stage=2 --stage_one_run="$out/runs/mERE-LS-seed0" --seed="$seed" --max_steps=$((updates * 3 / 2)))
-    train mERE-seed$seed "${two[@]}"
-    train mERE14-seed$seed "${two[@]}" --system=mERE14
-    train one-for-all-seed$seed "${two[@]}" --submodule_layers=2 --top_k=1 # one sub-module for all languages
+    switcher mERE-seed$seed --seed=$seed --bottleneck=512
+    switcher mERE14-seed$seed --seed=$seed --bottleneck=512 --system=mERE14
+    switcher one-for-all-seed$seed --seed=$seed --bottleneck=512 --submodule_layers=2 --top_k=1 # for all languages
   done
+  switcher heads-alone-seed0 --bottleneck=1 --submodule_layers=1 --top_k=1 # LS can't do anything
 }
 
 with_stage_one() {
   encoder mERE-LS-seed0 --system=mERE-LS
   switchers
-  score mERE-LS-seed0 {mERE,mERE14,one-for-all}-seed{0,1,2}
+  score {mERE-LS,heads-alone}-seed0 {mERE,mERE14,one-for-all}-seed{0,1,2}
   mere-ds evaluate "$out"/runs/mERE-seed{0,1,2} --split=dev --k=1,2,3,4,5,6 --precision=$precision
 }
 
@@ -54,8 +58,8 @@ baselines() {
 }
 
 sweep_of_s() { # dev scores; s = 2 is mERE-LS
-  for s in 1 4; do encoder s$s --system=mERE-LS --concatenate=$s; done
-  for s in 3 5; do encoder s$s --system=mERE-LS --concatenate=$s --batch_size=15; done
+  for s in 1 4; do encoder s$s --system=mERE-LS --concatenate="$s"; done
+  for s in 3 5; do encoder s$s --system=mERE-LS --concatenate="$s" --batch_size=15; done
 }
 
 with_stage_one &
