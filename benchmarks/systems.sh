@@ -66,7 +66,11 @@ with_stage_one &
 baselines
 sweep_of_s
 wait $!
-for other in mERE14 mERE-LS mERE-LS-LA mBERT HERBERTa one-for-all; do
-  mere-ds compare "$out/runs/mERE-seed0" "$out/runs/$other-seed0" --parallel_ids
-done
+differ() { # SYSTEM, SYSTEM, SEEDS
+  mere-ds compare "$(printf "$out/runs/$1-seed%s," $3)" "$(printf "$out/runs/$2-seed%s," $3)" --parallel_ids
+}
+for other in HERBERTa mBERT mERE-LS-LA mERE-LS heads-alone; do differ mERE $other 0; done
+for other in mERE14 one-for-all; do differ mERE $other "0 1 2"; done
+differ mERE-LS mERE-LS-LA 0
+differ mERE-LS-LA mBERT 0
 mere-ds report "$out"/runs/*-seed*/ --out="$out/report"

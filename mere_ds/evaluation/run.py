@@ -35,7 +35,7 @@ class Candidate:
 
     def joins(self, other: "Candidate") -> bool:
         """Whether it can take the other's features; then it lets go of its own encoder and LA."""
-        return self.manifest == other.manifest and self.model.unifies_as(other.model)
+        return self.manifest == other.manifest and self.model.share_unifying_parts(other.model)
 
     @torch.no_grad()
     def answer(self, batch: Batch, features: tuple[torch.Tensor, torch.Tensor] | None) -> None:

@@ -77,7 +77,7 @@ class MereModel(TripleModel):
             h_BMD = self.aggregator(h_BMD, mask_BM, concatenate)
         return h_BMD, pooled_BD
 
-    def unifies_as(self, other: TripleModel) -> bool:
+    def share_unifying_parts(self, other: TripleModel) -> bool:
         """As in `TripleModel`; so it is with all that was tuned over the same stage one."""
         if not isinstance(other, MereModel):
             return False

@@ -144,8 +144,8 @@ class TripleModel(PreTrainedModel):
                     part.eval()
         return self
 
-    def unifies_as(self, other: "TripleModel") -> bool:
-        """Whether `other.unify` gives what this model's does; then the other's parts for it replace one's own."""
+    def share_unifying_parts(self, other: "TripleModel") -> bool:
+        """Take `other`'s parts for `unify` in place of one's own if they are the same; returns whether they are."""
         return False
 
     @property
