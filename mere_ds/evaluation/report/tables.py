@@ -97,7 +97,7 @@ def table_k(rows: Iterable[Row]) -> Table:
     sweep = sweep_of(rows)
     if not sweep:
         return Table(title, LACKING_K, (), ())
-    best = max(value["mean"] for value in sweep.values())
+    best = _best(sweep.values())
     cells = [Cell(v["mean"], _deviation(v["deviation"]), v["mean"] == best) for v in sweep.values()]
     papers = [PAPER["top_k"].get(str(k)) for k in sweep]
     lines = [Line("mERE", cells), _paper_line(papers)]
@@ -132,11 +132,11 @@ def _by_language(rows: list[Row], papers: dict[str, dict | None], key: Callable[
     """Columns and lines: average and languages of each row, and `papers[key(row)]` below the last row of this key."""
     languages = languages_of(rows)
     values = [[row.triple(language) for language in (None, *languages)] for row in rows]
-    best = [max((v["mean"] for v in column if v), default=None) for column in zip(*values, strict=True)]
+    best = [_best(column) for column in zip(*values, strict=True)]
     lines = []
     for place, (row, found) in enumerate(zip(rows, values, strict=True)):
         cells = [
-            value and Cell(value["mean"], _beside(row, language, value), len(rows) > 1 and value["mean"] == top)
+            value and Cell(value["mean"], _beside(row, language, value), value["mean"] == top)
             for language, value, top in zip((None, *languages), found, best, strict=True)
         ]
         lines.append(Line(row.name + _seeds(row), cells))
@@ -144,6 +144,12 @@ def _by_language(rows: list[Row], papers: dict[str, dict | None], key: Callable[
         if paper and all(key(other) != key(row) for other in rows[place + 1 :]):
             lines.append(_paper_line([paper.get(column) for column in (AVERAGE, *languages)]))
     return [AVERAGE, *languages], lines
+
+
+def _best(values: Iterable[dict | None]) -> float | None:
+    """The highest mean; None where all are the same, so that none stands out."""
+    means = {value["mean"] for value in values if value}
+    return max(means) if len(means) > 1 else None
 
 
 def _paper_line(values: Iterable[float | None]) -> Line:

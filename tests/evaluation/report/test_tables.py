@@ -1,5 +1,7 @@
 """The runs' figures beside the paper's."""
 
+from dataclasses import replace
+
 import pytest
 
 from mere_ds.evaluation.metrics import METRICS
@@ -29,8 +31,14 @@ def test_table_2_has_a_line_a_row_and_the_papers_below(rows):
     low, high = rows[0].results[0].scores["intervals"]["languages"]["uk"]
     assert mbert.cells[-1].beside == f"{low:.1f}–{high:.1f}"
     for column in zip(*(line.cells for line in table.lines if not line.paper), strict=True):
-        best = [cell.value for cell in column if cell and cell.best]
-        assert best and set(best) == {max(cell.value for cell in column if cell)}
+        best = {cell.value for cell in column if cell and cell.best}
+        assert best == {max(cell.value for cell in column if cell)}
+
+
+def test_nothing_is_best_where_all_are_equal(rows):
+    assert not any(cell.best for line in table_2(rows[:1]).lines for cell in line.cells if cell)
+    twice = [rows[0], replace(rows[0], name="the same again")]
+    assert not any(cell.best for line in table_2(twice).lines for cell in line.cells if cell)
 
 
 def test_other_settings_stand_in_table_2_where_the_papers_is_not_there(rows):
