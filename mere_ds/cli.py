@@ -3,9 +3,10 @@
 import json
 import os
 import sys
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TextIO
 
 from mere_ds import flags
 from mere_ds.errors import UserError
@@ -340,31 +341,38 @@ def extract(
         k: Sub-modules that run (None: as trained, 3 by default).
         which: The best model or the latest.
     """
+    if text is not None and file is not None:
+        raise UserError("TEXT and --file are both given; give one")
+    if text is not None and not text.strip():
+        raise UserError("TEXT is empty")
+    texts = [text] if text is not None else _lines(_open(file))
     from tqdm import tqdm
 
     from mere_ds.inference import Extractor
     from mere_ds.training.run_folder import RunFolder
 
-    if text is not None and file is not None:
-        raise UserError("TEXT and --file are both given; give one")
-    if text is not None and not text.strip():
-        raise UserError("TEXT is empty")
     extractor = Extractor.load(RunFolder(run).trained_model(which), k)
     extractor.check_language(lang)
-    texts = [text] if text is not None else _lines(file)
     for answer in tqdm(extractor.extract(texts, lang), unit="text", disable=None if file else True):
         print(json.dumps(answer, ensure_ascii=False))
 
 
-def _lines(file: str | None):
+def _open(file: str | None) -> TextIO:
     try:
-        with open(file, encoding="utf-8") if file else sys.stdin as lines:
-            for line in lines:
-                yield line.rstrip("\r\n")
+        return open(file, encoding="utf-8") if file else sys.stdin
     except OSError as error:
         raise UserError(f"--file={file}: {error.strerror}") from None
+
+
+def _lines(texts: TextIO) -> Iterator[str]:
+    try:
+        with texts:
+            for line in texts:
+                yield line.rstrip("\r\n")
+    except OSError as error:
+        raise UserError(f"{texts.name}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{file or 'standard input'} is not UTF-8: {error.reason} at byte {error.start}") from None
+        raise UserError(f"{texts.name} is not UTF-8: {error.reason} at byte {error.start}") from None
 
 
 _FUNCTIONS = (inspect, download, synthesize, shard, pretrain_mtmb, train, evaluate, compare, report, reproduce, extract)

@@ -9,8 +9,8 @@ from pathlib import Path
 from cluster import Cluster, until
 from launching import REPOSITORY
 
-RANKS = ("--nodes=2", "--ntasks-per-node=2", "--gres=gpu:2", "--cpus-per-task=1", "--time=30")
-"""sbatch's flags: 4 ranks on 2 nodes."""
+RANKS = ("--nodes=2", "--ntasks-per-node=1", "--gres=gpu:1", "--cpus-per-task=1", "--time=30")
+"""sbatch's flags: 2 ranks on 2 nodes."""
 
 
 @dataclass

@@ -63,7 +63,8 @@ def test_preemption_and_then_the_loss_of_the_first_node(cluster, submit, knobs, 
 
 def test_fewer_nodes_after_a_requeue(cluster, submit, knobs, reference, lost):
     """4 ranks on 2 nodes, then 2 on one: the same sentences in the same global batches."""
-    job = submit(*knobs)
+    four = [knob.replace("--batch_size=8", "--batch_size=4") for knob in knobs]
+    job = submit(*four, flags=["--ntasks-per-node=2", "--gres=gpu:2"])
     since = job.reach(20)
     cluster.command("scancel", "--batch", "--signal=USR1", job.number)
     job.until(lambda: job.facts["JobState"] == "PENDING", "the requeue")

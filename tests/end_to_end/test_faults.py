@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 from launching import BIN, REPOSITORY, deepspeed_config, environment, free_port, records
+from ranks import Rank, places
 
 TRAIN = REPOSITORY / "mere_ds" / "train.py"
 STEPS, MISUSE, MACHINE, LEFT_EARLY = 36, 2, 1, 85
@@ -26,10 +27,12 @@ SOON = 30
 
 
 class Training:
-    """One command, started again and again: by DeepSpeed's launcher, or rank by rank as Slurm does it."""
+    """One command, started again and again: by DeepSpeed's launcher, or rank by rank."""
 
     def __init__(self, shards: Path, folder: Path) -> None:
-        self.run, self.shards, self.started = folder / "run", shards, []
+        self.run, self.shards = folder / "run", shards
+        self.programs: list[subprocess.Popen] = []
+        self.ranks: list[Rank] = []
         self.checkpoints = self.run / "checkpoints" / "stage1"
         self.flags = [
             "--stage=1", f"--shards={shards}", f"--run={self.run}", f"--deepspeed_config={deepspeed_config(folder)}",
@@ -39,13 +42,12 @@ class Training:
     def by_launcher(self) -> subprocess.Popen:
         return self._start([BIN / "deepspeed", "--num_gpus=2", f"--master_port={free_port()}", TRAIN, *self.flags])
 
-    def by_rank(self, *flags: str, ranks: int = 2) -> list[subprocess.Popen]:
-        port = free_port()
-        return [self.one_rank(*flags, RANK=r, WORLD_SIZE=ranks, LOCAL_RANK=r, MASTER_PORT=port) for r in range(ranks)]
+    def by_rank(self, *flags: str, ranks: int = 2) -> list[Rank]:
+        return [self.one_rank(place, *flags) for place in places(ranks)]
 
-    def one_rank(self, *flags: str, **place) -> subprocess.Popen:
-        place = {"MASTER_ADDR": "127.0.0.1"} | {name: str(value) for name, value in place.items()}
-        return self._start([sys.executable, TRAIN, *self.flags, *flags], place)
+    def one_rank(self, place: dict[str, object], *flags: str) -> Rank:
+        self.ranks.append(Rank([*self.flags, *flags], place))
+        return self.ranks[-1]
 
     def in_namespace(self, script: str) -> subprocess.Popen:
         """A shell script with mounts of its own in which `$TRAIN` is the command, on one rank."""
@@ -57,7 +59,7 @@ class Training:
             list(map(str, command)), env=environment() | (env or {}), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True,
         )  # fmt: skip
-        self.started.append(process)
+        self.programs.append(process)
         return process
 
     def wait_for_save(self) -> None:
@@ -77,7 +79,9 @@ class Training:
 def training(shards, tmp_path):
     training = Training(shards, tmp_path)
     yield training
-    for process in training.started:
+    for rank in training.ranks:
+        rank.end()
+    for process in training.programs:
         if process.poll() is None:
             for child in psutil.Process(process.pid).children(recursive=True):
                 child.kill()
@@ -98,7 +102,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 300) -> None:
         time.sleep(0.02)
 
 
-def outcome(*processes: subprocess.Popen, within: float = 300) -> tuple[list[int], str]:
+def outcome(*processes: subprocess.Popen | Rank, within: float = 300) -> tuple[list[int], str]:
     """Exit codes and what was said, once these have ended by themselves; `within` seconds, or the test fails."""
     started = time.monotonic()
     said = "".join(p.communicate(timeout=max(1, within + started - time.monotonic()))[0] for p in processes)
@@ -198,15 +202,16 @@ def test_a_read_only_run_folder_is_one_line(training):
 
 
 def test_ranks_that_cannot_meet_say_why(training):
-    """All at once: each spends its time on starting up."""
     with socket.create_server(("", 0)) as other:
         taken = other.getsockname()[1]
-        unreachable = training.one_rank("--timeout=2", RANK=1, WORLD_SIZE=2, MASTER_PORT=(free := free_port()))
-        port_taken = training.one_rank(RANK=0, WORLD_SIZE=2, MASTER_PORT=taken)
-        unknown = training.one_rank(RANK=1, WORLD_SIZE=2, MASTER_PORT=free, MASTER_ADDR="node7.invalid")
-        assert outcome(unreachable) == (
-            [MACHINE], f"train.py, rank 1: rank 1 can't reach rank 0 at 127.0.0.1:{free}: Connection refused\n"
-        )  # fmt: skip
+        zero, one = places(2)
+        unreachable = training.one_rank(one, "--timeout=2")
+        port_taken = training.one_rank(zero | {"MASTER_PORT": taken})
+        unknown = training.one_rank(one | {"MASTER_ADDR": "node7.invalid"})
+        codes, said = outcome(unreachable)
+        address = f"127.0.0.1:{one['MASTER_PORT']}"
+        assert codes == [MACHINE]
+        assert said == f"train.py, rank 1: rank 1 can't reach rank 0 at {address}: Connection refused\n"
         codes, said = outcome(port_taken)
         assert codes == [MACHINE] and f"port {taken}" in said and "--master_port" in said and said.count("\n") == 1
         codes, said = outcome(unknown)
@@ -223,6 +228,6 @@ def test_a_second_writer_is_refused_and_the_first_goes_on(training):
     assert f"process {first.pid} on {socket.gethostname()} is writing here" in said and str(training.run) in said
     last = (training.checkpoints / "latest").readlink()
     wait_until(lambda: (training.checkpoints / "latest").readlink() != last)
-    first.terminate()
+    first.send_signal(signal.SIGTERM)
     assert outcome(first)[0] == [LEFT_EARLY]
     assert not training.run.joinpath("writer.json").exists()

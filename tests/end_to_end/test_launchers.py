@@ -1,16 +1,17 @@
 """Several nodes by hand: a launcher a node, with DeepSpeed's hostfile and with torchrun (Slurm: tests/cluster)."""
 
 import pytest
-from launching import REPOSITORY, deepspeed_config, deepspeed_train, free_port, start_program, succeeded, weights
+from launching import REPOSITORY, deepspeed_config, free_port, start_program, weights
+from ranks import run_ranks
 
 TRAIN = REPOSITORY / "mere_ds" / "train.py"
 
 
-def flags(shards, run) -> list[str]:
-    return [
-        "--stage=1", f"--shards={shards}", f"--run={run}", f"--deepspeed_config={deepspeed_config(run.parent)}",
-        "--max_steps=4", "--bottleneck=64",
-    ]  # fmt: skip
+def knobs(shards, run) -> dict[str, object]:
+    return {
+        "stage": 1, "shards": shards, "run": run, "deepspeed_config": deepspeed_config(run.parent),
+        "max_steps": 4, "bottleneck": 64,
+    }  # fmt: skip
 
 
 def hostfile_node(folder, node: int, port: int) -> list:
@@ -30,16 +31,17 @@ def torchrun_node(folder, node: int, port: int) -> list:
 
 @pytest.fixture(scope="module")
 def on_one_node(shards, tmp_path_factory):
-    """Weights of 2 ranks that DeepSpeed's launcher started on one node."""
+    """Weights of 2 ranks on one node."""
     run = tmp_path_factory.mktemp("launchers") / "run"
-    succeeded(deepspeed_train(*flags(shards, run)))
+    run_ranks(2, **knobs(shards, run)).ended(0)
     return weights(run, 1)
 
 
 @pytest.mark.parametrize("node_command", [hostfile_node, torchrun_node])
 def test_two_nodes_train_what_one_node_with_two_ranks_does(shards, tmp_path, on_one_node, node_command):
     run, port = tmp_path / "run", free_port()
-    nodes = [start_program(*node_command(tmp_path, node, port), *flags(shards, run)) for node in (0, 1)]
+    flags = [f"--{name}={value}" for name, value in knobs(shards, run).items()]
+    nodes = [start_program(*node_command(tmp_path, node, port), *flags) for node in (0, 1)]
     try:
         for node in nodes:
             said, _ = node.communicate(timeout=300)

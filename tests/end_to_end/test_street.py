@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from launching import deepspeed_config, deepspeed_train, mere_ds, records, succeeded, weights
+from ranks import run_ranks
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 MAY_CHANGE_IN_STAGE_TWO = ("switcher.", "relation.", "heads.")
@@ -14,12 +15,13 @@ FROZEN_ALL_THE_SAME = "heads.relations."
 @pytest.fixture(scope="module")
 def run(shards, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
-    common = [
-        f"--shards={shards}", f"--run={folder}", f"--deepspeed_config={deepspeed_config(folder.parent)}",
-        "--epochs=2", "--epochs_stage_two=2", "--learning_rate=1e-3", "--bottleneck=192", "--log_every=5",
-    ]  # fmt: skip
-    succeeded(deepspeed_train("--stage=1", *common))
-    succeeded(deepspeed_train("--stage=2", *common))
+    succeeded(
+        deepspeed_train(
+            "--stage=all", f"--shards={shards}", f"--run={folder}",
+            f"--deepspeed_config={deepspeed_config(folder.parent)}", "--epochs=2", "--epochs_stage_two=2",
+            "--learning_rate=1e-3", "--bottleneck=192", "--log_every=5",
+        )
+    )  # fmt: skip
     return folder
 
 
@@ -135,7 +137,5 @@ def test_extract_refuses_misuse(run, argv, says):
 
 
 def test_a_stage_is_not_trained_over_by_accident(run, shards):
-    again = deepspeed_train(
-        "--stage=2", f"--shards={shards}", f"--run={run}", f"--deepspeed_config={deepspeed_config(run.parent)}", ranks=1
-    )
-    assert again.returncode != 0 and "--overwrite" in again.stderr
+    again = run_ranks(1, stage=2, shards=shards, run=run, deepspeed_config=deepspeed_config(run.parent)).ended(2)
+    assert "--overwrite" in again.stderr[0]

@@ -6,10 +6,11 @@ launcher: `train.py`'s own main with a command line, a TCP rendezvous, gloo, rea
 
 import multiprocessing
 import os
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.forkserver import ensure_running
 from pathlib import Path
@@ -23,6 +24,7 @@ ENVIRONMENT = {
     "DS_ACCELERATOR": "cpu",
     "OMP_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",  # train.py sets it before it imports torch, which is too late here
 }
 HEAVY = [
     "mere_ds.training.stages",
@@ -36,13 +38,51 @@ HEAVY = [
 _context = multiprocessing.get_context("forkserver")
 
 
+class Rank:
+    """One rank, running from now on, with as much of `subprocess.Popen` as the tests want."""
+
+    def __init__(self, flags: Sequence[str], place: dict[str, object], meddle: Callable[[], None] | None = None):
+        """`place`: what a launcher would put into the environment. `meddle` is run before training."""
+        self._folder = TemporaryDirectory(prefix="rank")
+        self._log = Path(self._folder.name, "log")
+        env = {name: str(value) for name, value in place.items()}
+        with pytest.MonkeyPatch.context() as patch:  # the server's environment, which its forks inherit
+            for name, value in ENVIRONMENT.items():
+                patch.setenv(name, value)
+            _context.set_forkserver_preload(HEAVY)
+            ensure_running()
+        self._process = _context.Process(target=_rank, args=(list(flags), env, meddle, self._log), daemon=True)
+        self._process.start()
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs; negative: the signal that killed it."""
+        return self._process.exitcode
+
+    def communicate(self, timeout: float) -> tuple[str, None]:
+        """What it has said, stdout and stderr, once it has ended. Raises subprocess.TimeoutExpired."""
+        self._process.join(timeout)
+        said = self._log.read_text(errors="replace") if self._log.exists() else ""
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(f"rank, pid {self.pid}", timeout, said)
+        return said, None
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def end(self) -> None:
+        """Kill it if it still runs."""
+        self._process.kill()
+        self._process.join()
+
+
 @dataclass(frozen=True)
 class Result:
-    """How the ranks of one run ended: exit codes (negative: the signal that killed it), stderr, seconds in all."""
+    """How the ranks of one run ended: exit codes (negative: the signal that killed it) and what they said."""
 
     codes: list[int]
     stderr: list[str]
-    seconds: float
 
     def ended(self, code: int) -> "Result":
         """This result, if every rank ended with `code`; else the test fails and shows what they said."""
@@ -53,6 +93,12 @@ class Result:
         return "\n".join(f"--- rank {rank}\n{text[-4000:]}" for rank, text in enumerate(self.stderr))
 
 
+def places(ranks: int) -> list[dict[str, object]]:
+    """What a launcher tells each of so many ranks on this machine."""
+    everyone = {"WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    return [everyone | {"RANK": rank, "LOCAL_RANK": rank} for rank in range(ranks)]
+
+
 def run_ranks(ranks: int, *, meddle: Callable[[], None] | None = None, deadline: float = 90, **knobs) -> Result:
     """`train.py --knob=value ...` on `ranks` ranks; `meddle` runs in each before training (RANK tells which it is).
 
@@ -61,37 +107,27 @@ def run_ranks(ranks: int, *, meddle: Callable[[], None] | None = None, deadline:
     """
     flags = [f"--{name}={value}" for name, value in knobs.items()]
     started = time.monotonic()
-    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory(prefix="ranks") as folder:
-        for name, value in ENVIRONMENT.items():
-            patch.setenv(name, value)
-        _context.set_forkserver_preload(HEAVY)
-        ensure_running()
-        port, logs = free_port(), [Path(folder, str(rank)) for rank in range(ranks)]
-        processes = [
-            _context.Process(target=_rank, args=(rank, ranks, port, flags, meddle, log), daemon=True)
-            for rank, log in enumerate(logs)
-        ]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join(max(0, started + deadline - time.monotonic()))
-        late = [rank for rank, process in enumerate(processes) if process.is_alive()]
-        for process in processes:
-            process.kill()
-            process.join()
-        stderr = [log.read_text(errors="replace") if log.exists() else "" for log in logs]
-        result = Result([p.exitcode for p in processes], stderr, time.monotonic() - started)
-    assert not late, f"after {deadline} s ranks {late} were still there\n{result}"
+    running = [Rank(flags, place, meddle) for place in places(ranks)]
+    said = []
+    for rank in running:
+        try:
+            said.append(rank.communicate(max(0, started + deadline - time.monotonic()))[0])
+        except subprocess.TimeoutExpired as late:
+            said.append(late.output)
+    codes = [rank.returncode for rank in running]
+    for rank in running:
+        rank.end()
+    result = Result(codes, said)
+    assert None not in codes, f"after {deadline} s ranks were still there, of {codes} those without a code\n{result}"
     return result
 
 
-def _rank(rank: int, ranks: int, port: int, flags: list[str], meddle: Callable | None, log: Path) -> None:
+def _rank(flags: list[str], env: dict[str, str], meddle: Callable | None, log: Path) -> None:
     """One rank, in its own process."""
     with log.open("w") as out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(ranks)}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= env
     sys.argv = ["train.py", *flags]
     from tqdm import tqdm
 
