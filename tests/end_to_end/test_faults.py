@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 from launching import BIN, REPOSITORY, deepspeed_config, environment, free_port, records
-from ranks import Rank, places
+from ranks import Forked, places, rank
 
 TRAIN = REPOSITORY / "mere_ds" / "train.py"
 STEPS, MISUSE, MACHINE, LEFT_EARLY = 36, 2, 1, 85
@@ -32,7 +32,7 @@ class Training:
     def __init__(self, shards: Path, folder: Path) -> None:
         self.run, self.shards = folder / "run", shards
         self.programs: list[subprocess.Popen] = []
-        self.ranks: list[Rank] = []
+        self.ranks: list[Forked] = []
         self.checkpoints = self.run / "checkpoints" / "stage1"
         self.flags = [
             "--stage=1", f"--shards={shards}", f"--run={self.run}", f"--deepspeed_config={deepspeed_config(folder)}",
@@ -42,11 +42,11 @@ class Training:
     def by_launcher(self) -> subprocess.Popen:
         return self._start([BIN / "deepspeed", "--num_gpus=2", f"--master_port={free_port()}", TRAIN, *self.flags])
 
-    def by_rank(self, *flags: str, ranks: int = 2) -> list[Rank]:
+    def by_rank(self, *flags: str, ranks: int = 2) -> list[Forked]:
         return [self.one_rank(place, *flags) for place in places(ranks)]
 
-    def one_rank(self, place: dict[str, object], *flags: str) -> Rank:
-        self.ranks.append(Rank([*self.flags, *flags], place))
+    def one_rank(self, place: dict[str, object], *flags: str) -> Forked:
+        self.ranks.append(rank([*self.flags, *flags], place))
         return self.ranks[-1]
 
     def in_namespace(self, script: str) -> subprocess.Popen:
@@ -79,8 +79,8 @@ class Training:
 def training(shards, tmp_path):
     training = Training(shards, tmp_path)
     yield training
-    for rank in training.ranks:
-        rank.end()
+    for process in training.ranks:
+        process.end()
     for process in training.programs:
         if process.poll() is None:
             for child in psutil.Process(process.pid).children(recursive=True):
@@ -102,7 +102,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 300) -> None:
         time.sleep(0.02)
 
 
-def outcome(*processes: subprocess.Popen | Rank, within: float = 300) -> tuple[list[int], str]:
+def outcome(*processes: subprocess.Popen | Forked, within: float = 300) -> tuple[list[int], str]:
     """Exit codes and what was said, once these have ended by themselves; `within` seconds, or the test fails."""
     started = time.monotonic()
     said = "".join(p.communicate(timeout=max(1, within + started - time.monotonic()))[0] for p in processes)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,20 +39,20 @@ HEAVY = [
 _context = multiprocessing.get_context("forkserver")
 
 
-class Rank:
-    """One rank, running from now on, with as much of `subprocess.Popen` as the tests want."""
+class Forked:
+    """A process that runs from now on, with as much of `subprocess.Popen` as the tests want."""
 
-    def __init__(self, flags: Sequence[str], place: dict[str, object], meddle: Callable[[], None] | None = None):
-        """`place`: what a launcher would put into the environment. `meddle` is run before training."""
-        self._folder = TemporaryDirectory(prefix="rank")
+    def __init__(self, work: Callable[[], None], environment: dict[str, object]) -> None:
+        """`work` is pickled, so it must be importable from tests/training."""
+        self._folder = TemporaryDirectory(prefix="forked")
         self._log = Path(self._folder.name, "log")
-        env = {name: str(value) for name, value in place.items()}
+        env = {name: str(value) for name, value in environment.items()}
         with pytest.MonkeyPatch.context() as patch:  # the server's environment, which its forks inherit
             for name, value in ENVIRONMENT.items():
                 patch.setenv(name, value)
             _context.set_forkserver_preload(HEAVY)
             ensure_running()
-        self._process = _context.Process(target=_rank, args=(list(flags), env, meddle, self._log), daemon=True)
+        self._process = _context.Process(target=_work, args=(work, env, self._log), daemon=True)
         self._process.start()
         self.pid = self._process.pid
 
@@ -65,7 +66,7 @@ class Rank:
         self._process.join(timeout)
         said = self._log.read_text(errors="replace") if self._log.exists() else ""
         if self.returncode is None:
-            raise subprocess.TimeoutExpired(f"rank, pid {self.pid}", timeout, said)
+            raise subprocess.TimeoutExpired(f"pid {self.pid}", timeout, said)
         return said, None
 
     def send_signal(self, number: int) -> None:
@@ -93,6 +94,11 @@ class Result:
         return "\n".join(f"--- rank {rank}\n{text[-4000:]}" for rank, text in enumerate(self.stderr))
 
 
+def rank(flags: Sequence[str], place: dict[str, object], meddle: Callable[[], None] | None = None) -> Forked:
+    """One rank; `place`: what a launcher would put into its environment. `meddle` is run before training."""
+    return Forked(partial(_train, list(flags), meddle), place)
+
+
 def places(ranks: int) -> list[dict[str, object]]:
     """What a launcher tells each of so many ranks on this machine."""
     everyone = {"WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
@@ -107,27 +113,30 @@ def run_ranks(ranks: int, *, meddle: Callable[[], None] | None = None, deadline:
     """
     flags = [f"--{name}={value}" for name, value in knobs.items()]
     started = time.monotonic()
-    running = [Rank(flags, place, meddle) for place in places(ranks)]
+    running = [rank(flags, place, meddle) for place in places(ranks)]
     said = []
-    for rank in running:
+    for process in running:
         try:
-            said.append(rank.communicate(max(0, started + deadline - time.monotonic()))[0])
+            said.append(process.communicate(max(0, started + deadline - time.monotonic()))[0])
         except subprocess.TimeoutExpired as late:
             said.append(late.output)
-    codes = [rank.returncode for rank in running]
-    for rank in running:
-        rank.end()
+    codes = [process.returncode for process in running]
+    for process in running:
+        process.end()
     result = Result(codes, said)
     assert None not in codes, f"after {deadline} s ranks were still there, of {codes} those without a code\n{result}"
     return result
 
 
-def _rank(flags: list[str], env: dict[str, str], meddle: Callable | None, log: Path) -> None:
-    """One rank, in its own process."""
+def _work(work: Callable[[], None], env: dict[str, str], log: Path) -> None:
     with log.open("w") as out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)
     os.environ |= env
+    work()
+
+
+def _train(flags: list[str], meddle: Callable[[], None] | None) -> None:
     sys.argv = ["train.py", *flags]
     from tqdm import tqdm
 

@@ -1,138 +1,93 @@
 """Ranks that meet, and what one line says when they can't. Each rank is a process."""
 
-import os
 import socket
-import subprocess
-import sys
 import time
+from functools import partial
 
 import pytest
+from joining import join_and_share
 from launching import free_port
+from ranks import Forked
 
 from mere_ds.errors import UserError
 from mere_ds.training.rendezvous import Place
 
-JOIN = """
-import sys
-import deepspeed, torch
-from mere_ds.errors import MachineError, UserError
-from mere_ds.training.rendezvous import Place, join
-deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-print("up", flush=True)
-input()
-try:
-    store = join("gloo", float(sys.argv[1]))
-    total = torch.tensor([Place.from_environment().rank + 1.0])
-    deepspeed.comm.all_reduce(total)
-    store.set(f"key{total.item():.0f}", "value")
-    print("joined", total.item(), store.get(f"key{total.item():.0f}"), flush=True)
-    torch.distributed.destroy_process_group()
-except (MachineError, UserError) as error:
-    print(type(error).__name__, error, file=sys.stderr, flush=True)
-"""
 
+@pytest.fixture
+def start():
+    """start(timeout, NAME=...): a process that joins."""
+    started = []
 
-class Ranks:
-    """Processes that join on `go`, together: how long each took to import torch doesn't matter."""
+    def start(timeout: float = 60, **environment) -> Forked:
+        started.append(Forked(partial(join_and_share, timeout), environment))
+        return started[-1]
 
-    def __init__(self) -> None:
-        self.processes = []
-
-    def start(self, timeout: float = 60, **environment) -> subprocess.Popen:
-        env = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")}
-        env |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
-        env |= {k: str(v) for k, v in environment.items()}
-        command = [sys.executable, "-c", JOIN, str(timeout)]
-        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        process = subprocess.Popen(command, env=env, text=True, **pipes)
-        self.processes.append(process)
-        return process
-
-    def place(self, rank: int, ranks: int, port: int, timeout: float = 60) -> subprocess.Popen:
-        return self.start(timeout, RANK=rank, WORLD_SIZE=ranks, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-
-    def go(self) -> list[subprocess.Popen]:
-        for process in self.processes:
-            assert process.stdout.readline() == "up\n"
-        for process in self.processes:
-            process.stdin.write("\n")
-            process.stdin.flush()
-        return self.processes
+    yield start
+    for process in started:
+        process.end()
 
 
 @pytest.fixture
-def ranks():
-    started = Ranks()
-    yield started
-    for process in started.processes:
-        with process:
-            process.kill()
+def place(start):
+    """place(rank, of how many, port, timeout): such a process at its place on this machine."""
+
+    def place(rank: int, ranks: int, port: int, timeout: float = 60) -> Forked:
+        return start(timeout, RANK=rank, WORLD_SIZE=ranks, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+
+    return place
 
 
-def complaint(process: subprocess.Popen) -> str:
-    """The one line on stderr."""
-    out, err = process.communicate(timeout=60)
-    assert out == "" and err.count("\n") == 1, out + err
-    return err
+def said(process: Forked) -> str:
+    """Its one line."""
+    text, _ = process.communicate(timeout=60)
+    assert text.count("\n") == 1, text
+    return text
 
 
-def test_two_ranks_and_deepspeed_meet_and_share_a_store(ranks):
+def test_two_ranks_and_deepspeed_meet_and_share_a_store(place):
     port = free_port()
-    for rank in (1, 0):
-        ranks.place(rank, 2, port)
-    assert [process.communicate(timeout=60)[0] for process in ranks.go()] == ["joined 3.0 b'value'\n"] * 2
+    assert [said(process) for process in [place(1, 2, port), place(0, 2, port)]] == ["joined 3.0 b'value'\n"] * 2
 
 
-def test_a_process_without_a_launcher_is_a_group_of_its_own(ranks):
-    ranks.start()
-    ranks.start()
-    assert [process.communicate(timeout=60)[0] for process in ranks.go()] == ["joined 1.0 b'value'\n"] * 2
+def test_a_process_without_a_launcher_is_a_group_of_its_own(start):
+    assert [said(process) for process in [start(), start()]] == ["joined 1.0 b'value'\n"] * 2
 
 
-def test_missing_ranks_are_named(ranks):
+def test_missing_ranks_are_named(place):
     port = free_port()
-    ranks.place(0, 4, port, timeout=4)
-    ranks.place(2, 4, port, timeout=60)
-    first, other = (complaint(process) for process in ranks.go())
-    assert first == f"MachineError rank 1, rank 3 of 4 didn't come to 127.0.0.1:{port}\n"
-    assert other.startswith("MachineError the ranks lost each other")
+    first, other = place(0, 4, port, timeout=4), place(2, 4, port, timeout=60)
+    assert said(first) == f"MachineError rank 1, rank 3 of 4 didn't come to 127.0.0.1:{port}\n"
+    assert said(other).startswith("MachineError the ranks lost each other")
 
 
-def test_an_unreachable_master_is_one_line(ranks):
+def test_an_unreachable_master_is_one_line(place):
     port = free_port()
-    ranks.place(1, 2, port, timeout=1)
-    (process,) = ranks.go()
-    assert complaint(process) == f"MachineError rank 1 can't reach rank 0 at 127.0.0.1:{port}: Connection refused\n"
+    process = place(1, 2, port, timeout=1)
+    assert said(process) == f"MachineError rank 1 can't reach rank 0 at 127.0.0.1:{port}: Connection refused\n"
 
 
-def test_an_unknown_master_is_told_at_once(ranks):
-    ranks.start(600, RANK=1, WORLD_SIZE=2, MASTER_ADDR="no.such.host.invalid", MASTER_PORT=29500)
-    (process,) = ranks.go()
-    said = complaint(process)  # waits no 600 seconds
-    assert "MASTER_ADDR=no.such.host.invalid" in said and "knows no such host" in said
+def test_an_unknown_master_is_told_at_once(start):
+    line = said(start(600, RANK=1, WORLD_SIZE=2, MASTER_ADDR="no.such.host.invalid", MASTER_PORT=29500))
+    assert "MASTER_ADDR=no.such.host.invalid" in line and "knows no such host" in line, "it waits no 600 seconds"
 
 
-def test_a_taken_port_is_one_line(ranks):
+def test_a_taken_port_is_one_line(place):
     with socket.create_server(("", 0)) as other:
         port = other.getsockname()[1]
-        ranks.place(0, 2, port)
-        (process,) = ranks.go()
-        said = complaint(process)
-    assert said.startswith(f"MachineError port {port} of {socket.gethostname()} is taken by another process")
+        line = said(place(0, 2, port))
+    assert line.startswith(f"MachineError port {port} of {socket.gethostname()} is taken by another process")
 
 
-def test_a_rank_that_is_there_twice_is_refused(ranks):
+def test_a_rank_that_is_there_twice_is_refused(place):
     """As when two runs have chosen the same port: the second must not meddle with the first."""
     port = free_port()
-    for rank in (0, 1, 1):
-        ranks.place(rank, 3, port)
-    _, one, other = ranks.go()
+    _, one, other = (place(rank, 3, port) for rank in (0, 1, 1))
     deadline = time.monotonic() + 60
-    while one.poll() is None and other.poll() is None and time.monotonic() < deadline:
+    while one.returncode is None and other.returncode is None and time.monotonic() < deadline:
         time.sleep(0.05)
-    refused, seated = (one, other) if one.poll() is not None else (other, one)
-    assert f"rank 1 is at 127.0.0.1:{port} already ({socket.gethostname()}, pid {seated.pid})" in complaint(refused)
-    assert seated.poll() is None
+    refused, seated = (one, other) if one.returncode is not None else (other, one)
+    assert f"rank 1 is at 127.0.0.1:{port} already ({socket.gethostname()}, pid {seated.pid})" in said(refused)
+    assert seated.returncode is None
 
 
 @pytest.mark.parametrize(

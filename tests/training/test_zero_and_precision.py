@@ -33,16 +33,20 @@ def loss_fell(rows: list[dict]) -> bool:
     return sum(losses[-5:]) < sum(losses[:5])
 
 
-def test_zero_stages_agree_on_the_loss_over_20_steps(train, tmp_path):
-    """fp32 on 2 ranks: relative difference of each step's loss below 1e-4."""
-    losses = {}
-    for zero_stage in range(4):
-        run = train(tmp_path / str(zero_stage), zero_stage, stage="1")
-        losses[zero_stage] = [r["loss"] for r in records(run)]
-        assert len(losses[zero_stage]) == STEPS
-        assert all(r["gradient_norm"] > 0 for r in records(run))
-    for zero_stage in (1, 2, 3):
-        assert losses[zero_stage] == pytest.approx(losses[0], rel=1e-4)
+@pytest.fixture(scope="module")
+def stage_one(train, tmp_path_factory) -> list[Path]:
+    """Runs of stage one by ZeRO stage, fp32 on 2 ranks."""
+    folder = tmp_path_factory.mktemp("stage_one")
+    return [train(folder / str(zero_stage) / "run", zero_stage, stage="1", save_steps=7) for zero_stage in range(4)]
+
+
+def test_zero_stages_agree_on_the_loss_over_20_steps(stage_one):
+    """Relative difference of each step's loss below 1e-4."""
+    losses = [[r["loss"] for r in records(run)] for run in stage_one]
+    assert len(losses[0]) == STEPS
+    assert all(r["gradient_norm"] > 0 for run in stage_one for r in records(run))
+    for others in losses[1:]:
+        assert others == pytest.approx(losses[0], rel=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +74,8 @@ def test_bf16_trains_as_fp32_does_and_goes_on_exactly(train, fp32_losses, tmp_pa
 
 
 @pytest.mark.parametrize("zero_stage", [0, 2, 3])
-def test_fp32_goes_on_exactly(train, tmp_path, zero_stage):
-    run = train(tmp_path / "run", zero_stage, stage="1", save_steps=7)
-    goes_on_from_step_7(train, run, zero_stage, "fp32")
+def test_fp32_goes_on_exactly(train, stage_one, zero_stage):
+    goes_on_from_step_7(train, stage_one[zero_stage], zero_stage, "fp32")
 
 
 def goes_on_from_step_7(train, run: Path, zero_stage: int, precision: str, **knobs) -> None:
@@ -88,11 +91,10 @@ def goes_on_from_step_7(train, run: Path, zero_stage: int, precision: str, **kno
     assert state(other, 1) == state(run, 1)
 
 
-def test_one_rank_and_accumulation_see_the_same_global_batches(train, tmp_path):
+def test_one_rank_and_accumulation_see_the_same_global_batches(train, stage_one, tmp_path):
     """1 rank x 2 accumulation steps of 8 = 2 ranks of 8."""
-    two = train(tmp_path / "two", stage="1")
     one = train(tmp_path / "one", ranks=1, accumulation=2, stage="1")
-    losses = [[r["loss"] for r in records(run)] for run in (one, two)]
+    losses = [[r["loss"] for r in records(run)] for run in (one, stage_one[1])]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 

@@ -1,0 +1,21 @@
+"""What a process does that only joins its group: importable, for it runs in processes of its own."""
+
+import deepspeed
+import torch
+
+from mere_ds.errors import MachineError, UserError
+from mere_ds.training.rendezvous import Place, join
+
+
+def join_and_share(timeout: float) -> None:
+    """Join, add up all ranks by DeepSpeed and share a value in the store; or say in one line why not."""
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    try:
+        store = join("gloo", timeout)
+        total = torch.tensor([Place.from_environment().rank + 1.0])
+        deepspeed.comm.all_reduce(total)
+        store.set(f"key{total.item():.0f}", "value")
+        print("joined", total.item(), store.get(f"key{total.item():.0f}"))
+        torch.distributed.destroy_process_group()
+    except (MachineError, UserError) as error:
+        print(type(error).__name__, error)
