@@ -19,9 +19,8 @@ def test_the_reference_is_what_these_tests_need(reference):
         assert trained == list(range(1, state(reference, stage)["step"] + 1))
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_killed_at_ten_random_steps_it_ends_with_the_same_bits(train, reference, tmp_path, seed):
-    draw = random.Random(seed)
+def test_killed_at_ten_random_steps_it_ends_with_the_same_bits(train, reference, tmp_path):
+    draw = random.Random(1)
     steps = [(stage, step) for stage in (1, 2) for step in range(1, state(reference, stage)["step"] + 1)]
     kills = [(*where, draw.randrange(2)) for where in sorted(draw.sample(steps, 10))]
     print("killed at (stage, step, rank):", kills)
