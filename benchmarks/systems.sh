@@ -1,7 +1,7 @@
 #!/bin/bash
 # "Systems on real sentences" in RESULTS.md: bash benchmarks/systems.sh SHARDS OUT [UPDATES]
-# All systems on a budget of UPDATES of one encoder (by default an epoch), LS's seeds, the sweeps of k and s, and what
-# differs by more than chance. Two trainings at a time, a core each. The same command goes on where it stopped.
+# All systems on a budget of UPDATES of one encoder (by default an epoch), seeds of both stages, the sweeps of k and s,
+# and what differs by more than chance. Two trainings at a time, a core each. The same command goes on where it stopped.
 set -euo pipefail
 shards=$1 out=$2
 export DS_ACCELERATOR=cpu OMP_NUM_THREADS=1
@@ -13,7 +13,7 @@ updates=${3:-$(python -c "
 from mere_ds.shards.manifest import Manifest
 print(-(-Manifest.load('$shards').splits['train'].sentences // 16))")}
 knobs=(
-  --shards="$shards" --deepspeed_config="ds_configs/$config.json" --epochs_stage_two=1 --save_minutes=0
+  --shards="$shards" --deepspeed_config="ds_configs/$config.json" --save_minutes=0
   --learning_rate=2e-4 --learning_rate_stage_two=1.5e-4 --new_parts_rate=5 --pooler=mean --beta=8
   --feature_cache="$out/features" --keep_features
 )
@@ -57,20 +57,29 @@ baselines() {
   score mERE-LS-LA-seed0 mBERT-seed0 HERBERTa-seed0
 }
 
+seeds_of_stage_one() { # dev scores
+  for seed in 1 2; do
+    for system in mERE-LS mERE-LS-LA; do encoder $system-seed$seed --system=$system --seed=$seed; done
+  done
+}
+
 sweep_of_s() { # dev scores; s = 2 is mERE-LS
   for s in 1 4; do encoder s$s --system=mERE-LS --concatenate="$s"; done
   for s in 3 5; do encoder s$s --system=mERE-LS --concatenate="$s" --batch_size=15; done
+  encoder eq4-as-printed --system=mERE-LS --nola_residual
 }
 
 with_stage_one &
 baselines
 sweep_of_s
+seeds_of_stage_one
 wait $!
-differ() { # SYSTEM, SYSTEM, SEEDS
-  mere-ds compare "$(printf "$out/runs/$1-seed%s," $3)" "$(printf "$out/runs/$2-seed%s," $3)" --parallel_ids
+differ() { # SYSTEM, SYSTEM, SEEDS...
+  mere-ds compare "$(printf "$out/runs/$1-seed%s," "${@:3}")" "$(printf "$out/runs/$2-seed%s," "${@:3}")" --parallel_ids
 }
 for other in HERBERTa mBERT mERE-LS-LA mERE-LS heads-alone; do differ mERE $other 0; done
-for other in mERE14 one-for-all; do differ mERE $other "0 1 2"; done
+for other in mERE14 one-for-all; do differ mERE $other 0 1 2; done
 differ mERE-LS mERE-LS-LA 0
 differ mERE-LS-LA mBERT 0
-mere-ds report "$out"/runs/*-seed*/ --out="$out/report"
+scored=("$out"/runs/*-seed*/evaluation/test.json)
+mere-ds report "${scored[@]%/evaluation/test.json}" --out="$out/report"
