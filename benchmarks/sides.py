@@ -78,7 +78,7 @@ class Task:
         flops = stage_flops(self.material.model(self.stage), batches, self.stage, self.s)
         knobs = {"compile": self.compile}
         with OurTraining(self.material, Path(self.folder), self.stage, self.batch, self.precision, **knobs) as ours:
-            ours.steps(self.steps if self.compile else min(3, self.steps))  # every width compiles before it counts
+            ours.steps(self.steps if self.compile else min(3, self.steps))  # all compiling is over before it counts
             while True:
                 seconds = self._timed(lambda: ours.steps(self.steps))
                 features = {"seconds of features": ours.seconds_of_features} if self.stage == 2 else {}
