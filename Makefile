@@ -38,7 +38,8 @@ demo: $(VENV)/use
 	@echo "Look at the run: $(BIN)/tensorboard --logdir=$(DEMO)/run/tensorboard"
 
 # many tests wait for processes that start or must be found hanging, so three at a time; in the order of folders, for
-# cluster/ takes longest and must not come last; a thread each, for with more they wait for one another's
+# cluster/ takes longest and must not come last; one thread each, for on two cores the threads of three processes wait
+# for one another: those that compute took twice as long
 test: $(VENV)/test
 	OMP_NUM_THREADS=1 pytest tests --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 

@@ -66,12 +66,12 @@ seeds_of_stage_one() { # dev scores
 sweep_of_s() { # dev scores; s = 2 is mERE-LS
   for s in 1 4; do encoder s$s --system=mERE-LS --concatenate="$s"; done
   for s in 3 5; do encoder s$s --system=mERE-LS --concatenate="$s" --batch_size=15; done
-  encoder eq4-as-printed --system=mERE-LS --nola_residual
 }
 
 with_stage_one &
 baselines
 sweep_of_s
+encoder eq4-as-printed --system=mERE-LS --nola_residual # dev score
 seeds_of_stage_one
 wait $!
 differ() { # SYSTEM, SYSTEM, SEEDS...

@@ -55,7 +55,7 @@ def test_a_process_without_a_launcher_is_a_group_of_its_own(start):
 
 def test_missing_ranks_are_named(place):
     port = free_port()
-    first, other = place(0, 4, port, timeout=4), place(2, 4, port, timeout=60)
+    other, first = place(2, 4, port, timeout=60), place(0, 4, port, timeout=4)
     assert said(first) == f"MachineError rank 1, rank 3 of 4 didn't come to 127.0.0.1:{port}\n"
     assert said(other).startswith("MachineError the ranks lost each other")
 
