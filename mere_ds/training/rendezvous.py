@@ -70,6 +70,9 @@ def join(backend: str, timeout: float) -> dist.Store:
 
 def _meet(place: Place, timeout: float) -> dist.Store:
     """A store that all ranks have reached."""
+    if place.port == 0:  # alone: nobody is to be met, so nothing listens, and no stranger can join
+        os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}  # what DeepSpeed reads
+        return dist.HashStore()
     deadline = time.monotonic() + timeout
     _resolve(place.address)
     agent_has_it = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun
@@ -80,10 +83,9 @@ def _meet(place: Place, timeout: float) -> dist.Store:
         store = dist.TCPStore(
             place.address, place.port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=timeout)
         )
-    if place.port == 0:  # what a launcher would have said
-        alone = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "MASTER_ADDR": place.address}
-        os.environ |= alone | {"MASTER_PORT": str(store.port)}
-    store = dist.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    # a run of another size at the same port is another run
+    start = f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)} of {place.ranks} ranks"
+    store = dist.PrefixStore(start, store)
     _assemble(store, place, deadline)
     return store
 

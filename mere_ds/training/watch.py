@@ -120,7 +120,11 @@ class Watch:
         store.set("watch", json.dumps([port, self._token, _name(0, self._host, self._pid)]))
 
     def _connect(self, store, address: str, timeout: float) -> None:
-        port, token, name = json.loads(store.get("watch"))
+        try:
+            port, token, name = json.loads(store.get("watch"))
+        except RuntimeError as error:  # torch's DistError
+            first_line = str(error).partition("\n")[0]
+            raise MachineError(f"rank 0 at {address} ended before the run began: {first_line}") from None
         try:
             connection = socket.create_connection((address, port), timeout)
         except OSError as error:

@@ -1,5 +1,7 @@
 """The installed programs and DeepSpeed's launcher, started as a user would."""
 
+import contextlib
+import itertools
 import json
 import os
 import socket
@@ -42,10 +44,18 @@ def mere_ds(*argv, **kwargs) -> subprocess.CompletedProcess:
     return run_program("mere-ds", *argv, **kwargs)
 
 
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+# below those that the kernel gives away by itself, which may be taken before they are used; each worker has its own
+_ports = itertools.cycle(range(10000 + 1000 * _WORKER, 11000 + 1000 * _WORKER))
+
+
 def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port where nobody listens, and that no other test will use."""
+    for port in _ports:
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as torch's store does
+            s.bind(("", port))
+            return port
 
 
 def deepspeed_train(*flags, ranks: int = 2, timeout: int = 600) -> subprocess.CompletedProcess:

@@ -4,7 +4,7 @@ import deepspeed
 import torch
 
 from mere_ds.errors import MachineError, UserError
-from mere_ds.training.rendezvous import Place, join
+from mere_ds.training.rendezvous import join
 
 
 def join_and_share(timeout: float) -> None:
@@ -12,7 +12,7 @@ def join_and_share(timeout: float) -> None:
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     try:
         store = join("gloo", timeout)
-        total = torch.tensor([Place.from_environment().rank + 1.0])
+        total = torch.tensor([torch.distributed.get_rank() + 1.0])
         deepspeed.comm.all_reduce(total)
         store.set(f"key{total.item():.0f}", "value")
         print("joined", total.item(), store.get(f"key{total.item():.0f}"))

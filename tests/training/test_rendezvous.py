@@ -60,6 +60,13 @@ def test_missing_ranks_are_named(place):
     assert said(other).startswith("MachineError the ranks lost each other")
 
 
+def test_a_rank_of_a_group_of_another_size_takes_nobodys_place(place):
+    port = free_port()
+    zero, stranger = place(0, 3, port), place(1, 2, port, timeout=5)
+    assert said(stranger) == f"MachineError rank 1 has waited in vain for all 2 ranks to come to 127.0.0.1:{port}\n"
+    assert [said(process) for process in (place(1, 3, port), place(2, 3, port), zero)] == ["joined 6.0 b'value'\n"] * 3
+
+
 def test_an_unreachable_master_is_one_line(place):
     port = free_port()
     process = place(1, 2, port, timeout=1)

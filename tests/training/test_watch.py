@@ -10,6 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
+
+from mere_ds.errors import MachineError
+from mere_ds.training.watch import Watch
 
 SOON = 20  # seconds in which everything here must be over
 
@@ -60,6 +64,14 @@ def group(tmp_path):
     for process in groups[0].processes:
         with process:
             process.kill()
+
+
+def test_a_rank_0_that_ends_before_it_tells_where_it_listens_is_one_line():
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    client = dist.TCPStore("127.0.0.1", store.port, is_master=False)
+    del store
+    with pytest.raises(MachineError, match="^rank 0 at node1 ended before the run began: .+$"):
+        Watch(client, 1, 2, "node1", timeout=5)
 
 
 @pytest.mark.parametrize("victim", [0, 1, 2])
