@@ -381,4 +381,4 @@ COMMANDS = {f.__name__.replace("_", "-"): f for f in _FUNCTIONS}
 
 def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    flags.run(COMMANDS, sys.argv[1:], "mere-ds")
+    flags.program(COMMANDS, sys.argv[1:], "mere-ds")

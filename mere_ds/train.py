@@ -56,7 +56,7 @@ def _choose_accelerator() -> None:
 def main() -> None:
     rank = os.environ.get("RANK", "0")
     argv = [a for a in sys.argv[1:] if not a.startswith("--local_rank")]  # DeepSpeed's launcher adds it
-    flags.run(train, argv, "train.py" if rank == "0" else f"train.py, rank {rank}")
+    flags.program(train, argv, "train.py" if rank == "0" else f"train.py, rank {rank}")
 
 
 if __name__ == "__main__":

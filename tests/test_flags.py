@@ -1,5 +1,8 @@
 """The guard in front of fire: nothing runs on a command line that isn't right."""
 
+import signal
+import subprocess
+import sys
 from typing import Literal
 
 import pytest
@@ -142,3 +145,46 @@ def test_parse_gives_typed_values_of_what_was_typed():
     assert given == {"tsv_dir": "a", "out": "b=c", "layers": (3, 4), "quirks": False, "length": None}
     with pytest.raises(UserError, match="did you mean layers"):
         flags.parse(command, ["a", "b", "--layer=3"], "shard")
+
+
+def ended(body: str) -> subprocess.CompletedProcess:
+    """A process that does nothing but a program whose command has this body."""
+    script = f"""
+import atexit, os, signal, sys
+from mere_ds import flags
+def act():
+    atexit.register(print, "the end")
+    print("a line without a reader's hurry", end="")
+    {body}
+flags.program(act, [], "act")
+"""
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("pass", 0),
+        ("sys.exit(85)", 85),
+        ("sys.exit()", 0),
+        ("raise flags.UserError('why')", 2),
+        ("raise flags.MachineError('why')", 1),
+        ("raise ValueError('why')", 1),
+        ("os.kill(os.getpid(), signal.SIGINT)", -signal.SIGINT),
+    ],
+)
+def test_a_program_ends_with_its_code_and_all_is_said(body, code):
+    result = ended(body)
+    assert result.returncode == code
+    assert result.stdout == "a line without a reader's hurrythe end\n"
+    assert ("why" in result.stderr) == ("why" in body) and result.stderr.count("Traceback") == (
+        "ValueError" in body or "kill" in body
+    )
+
+
+def test_a_program_whose_reader_has_left_ends_with_141_and_no_traceback():
+    reader = subprocess.Popen(["true"], stdin=subprocess.PIPE)
+    reader.wait()
+    script = "from mere_ds import flags; flags.program(lambda: print('x' * 100_000), [], 'act')"
+    result = subprocess.run([sys.executable, "-c", script], stdout=reader.stdin, stderr=subprocess.PIPE, text=True)
+    assert (result.returncode, result.stderr) == (141, "")
