@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "corpus": {"errors"},
     "encoders": {"errors"},
     "shards": {"errors", "corpus", "encoders"},
-    "model": {"errors", "fused"},
+    "model": {"errors", "encoders.weights", "fused"},
     "fused": set(),
     "evaluation": {
         *("errors", "config", "corpus.languages", "encoders", "shards", "model", "inference", "training.run_folder")

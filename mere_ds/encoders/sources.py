@@ -34,7 +34,7 @@ from mere_ds.encoders.tokens import (
     save_tokenizer,
     wrap,
 )
-from mere_ds.encoders.weights import new_rows
+from mere_ds.encoders.weights import new_rows, own_memory
 from mere_ds.errors import UserError
 
 __all__ = [
@@ -219,6 +219,7 @@ def _load(path: Path, dtype: torch.dtype) -> PreTrainedModel:
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     if missing:
         raise UserError(f"the weights in {path} lack {len(missing)} tensors, such as {missing[0]}: get them anew")
+    own_memory(model)
     return model
 
 

@@ -1,13 +1,15 @@
-"""Weights files, and embedding rows for tokens that a pretrained encoder has never seen.
+"""Weights in files and out of them, and embedding rows for tokens that a pretrained encoder has never seen.
 
 Shapes: V old rows, A added rows, D the hidden size.
 """
 
+import itertools
 import os
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch import nn
 from transformers import PretrainedConfig
 
 WEIGHTS = "model.safetensors"
@@ -26,6 +28,16 @@ def save_model(folder: Path, config: PretrainedConfig, state: dict[str, torch.Te
     config.save_pretrained(folder)
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
     share(folder / WEIGHTS)
+
+
+def own_memory(model: nn.Module) -> None:
+    """Copy a loaded model's weights out of the mapped file that they are views of.
+
+    They lie in it at addresses off every vector's boundary, where a CPU's matrix products round in other ways; and on a
+    network file system they are lost when somebody removes the file.
+    """
+    for tensor in itertools.chain(model.parameters(), model.buffers()):
+        tensor.data = tensor.data.clone()
 
 
 def share(file: Path) -> None:

@@ -17,6 +17,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 from transformers.utils import logging as transformers_logging
 
+from mere_ds.encoders.weights import own_memory
 from mere_ds.errors import UserError
 from mere_ds.model.configuration import TripleConfig
 from mere_ds.model.encoder import CrossLingualEncoder
@@ -127,6 +128,7 @@ class TripleModel(PreTrainedModel):
             if info[kind]:
                 names = ", ".join(sorted(map(str, info[kind])))
                 raise UserError(f"{folder}: weights and config.json are not of one model; {kind}: {names}")
+        own_memory(model)
         model._mark_trainable()  # loading puts fresh parameters in
         return (model, info) if output_loading_info else model
 

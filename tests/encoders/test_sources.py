@@ -48,6 +48,7 @@ def test_a_folder_s_encoder_is_the_same_model_with_more_rows(foreign, tmp_path, 
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
     assert load_encoder(tmp_path / "out", info, torch.bfloat16).dtype == torch.bfloat16
+    assert all(tensor.data_ptr() % 64 == 0 for tensor in model.parameters()), "torch's own memory, no mapped file"
 
 
 def test_new_rows_differ_and_lie_near_the_mean_of_the_old(foreign, tmp_path):

@@ -152,6 +152,7 @@ def test_a_saved_model_is_the_same_when_loaded(name, stage, tmp_path):
     assert bits(again) == bits(model)
     assert again.config.to_diff_dict() == model.config.to_diff_dict()
     assert [p.requires_grad for p in again.parameters()] == [p.requires_grad for p in model.parameters()]
+    assert all(tensor.data_ptr() % 64 == 0 for tensor in again.parameters()), "torch's own memory, no mapped file"
     assert torch.equal(again(**batch).loss_B, model(**batch).loss_B)
     ours, theirs = model(**without_gold(batch)), again(**without_gold(batch))
     for field in ("relation_B", "positions_B4", "score_B"):
