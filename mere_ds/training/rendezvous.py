@@ -64,6 +64,9 @@ def join(backend: str, timeout: float) -> dist.Store:
     except dist.DistError as error:
         first_line = str(error).partition("\n")[0]
         raise MachineError(f"the ranks lost each other at {place.address}:{place.port}: {first_line}") from None
+    # On a CPU DeepSpeed would compile a shared-memory all-reduce (a minute) if it may, and would ask a compiler whether
+    # it may (a second). Nothing else reads what it may.
+    deepspeed.ops.__compatible_ops__ = {}
     deepspeed.init_distributed(dist_backend=backend, timeout=limit, verbose=False)
     return dist.PrefixStore("run", store)
 

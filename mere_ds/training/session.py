@@ -10,7 +10,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import deepspeed
 import torch
 import torch.distributed as dist
 from deepspeed.utils import logger as deepspeed_logger
@@ -122,8 +121,6 @@ def _prepare(device: torch.device, ranks: int) -> None:
         torch.cuda.set_device(device)
         return
     prepare_cpu()
-    # DeepSpeed compiles a shared-memory all-reduce at its first start on a CPU (a minute, and needs a compiler).
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     if "OMP_NUM_THREADS" not in os.environ:  # ranks that each take all cores slow each other down
         here = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // here))

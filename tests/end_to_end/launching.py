@@ -44,9 +44,8 @@ def mere_ds(*argv, **kwargs) -> subprocess.CompletedProcess:
     return run_program("mere-ds", *argv, **kwargs)
 
 
-_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-# below those that the kernel gives away by itself, which may be taken before they are used; each worker has its own
-_ports = itertools.cycle(range(10000 + 1000 * _WORKER, 11000 + 1000 * _WORKER))
+# Each process that runs tests has its own. Higher ones the kernel gives away by itself, maybe before they are used.
+_ports = itertools.cycle(range(first := 10_000 + os.getpid() % 220 * 100, first + 100))
 
 
 def free_port() -> int:

@@ -62,9 +62,11 @@ class Training:
         self.programs.append(process)
         return process
 
-    def wait_for_save(self) -> None:
-        """Wait until the processes have saved for the first time: they are in the middle of epoch one then."""
-        wait_until((self.checkpoints / "latest").exists)
+    def wait_for_save(self, after: str | None = None) -> str:
+        """Wait until the latest checkpoint is another one than `after`; its name. The first is made in epoch one."""
+        latest = self.checkpoints / "latest"
+        wait_until(lambda: latest.exists() and latest.readlink().name != after)
+        return latest.readlink().name
 
     def goes_on_to_the_end(self) -> None:
         """The same command again: it begins with the last checkpoint, and all steps are on record once."""
@@ -121,16 +123,16 @@ def lines_about(rank: int, pid: int, said: str) -> list[str]:
     return re.findall(rf"rank {rank} \({re.escape(socket.gethostname())}, pid {pid}\):? (.+)", said)
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_rank_is_named_and_the_run_goes_on(training, victim):
-    launcher = training.by_launcher()
-    training.wait_for_save()
-    lost = ranks_under(launcher)[victim]
-    survivor = ranks_under(launcher)[1 - victim]
-    lost.kill()
-    (code,), said = outcome(launcher, within=SOON)
-    assert code != 0 and lines_about(victim, lost.pid, said) == ["died"], said
-    assert not survivor.is_running() and "Traceback" not in said, said
+def test_a_killed_rank_is_named_and_the_run_goes_on(training):
+    saved = None
+    for victim in (0, 1):
+        launcher = training.by_launcher()
+        saved = training.wait_for_save(after=saved)
+        lost, survivor = ranks_under(launcher)[victim], ranks_under(launcher)[1 - victim]
+        lost.kill()
+        (code,), said = outcome(launcher, within=SOON)
+        assert code != 0 and lines_about(victim, lost.pid, said) == ["died"], said
+        assert not survivor.is_running() and "Traceback" not in said, said
     training.goes_on_to_the_end()
 
 
@@ -222,12 +224,11 @@ def test_ranks_that_cannot_meet_say_why(training):
 def test_a_second_writer_is_refused_and_the_first_goes_on(training):
     training.flags[4:5] = ["--max_steps=30000", "--epochs=1000"]
     (first,) = training.by_rank(ranks=1)
-    training.wait_for_save()
+    last = training.wait_for_save()
     codes, said = outcome(*training.by_rank(ranks=1))
     assert codes == [MACHINE] and said.count("\n") == 1, said
     assert f"process {first.pid} on {socket.gethostname()} is writing here" in said and str(training.run) in said
-    last = (training.checkpoints / "latest").readlink()
-    wait_until(lambda: (training.checkpoints / "latest").readlink() != last)
+    training.wait_for_save(after=last)
     first.send_signal(signal.SIGTERM)
     assert outcome(first)[0] == [LEFT_EARLY]
     assert not training.run.joinpath("writer.json").exists()

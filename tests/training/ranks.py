@@ -1,7 +1,7 @@
 """Training on several real ranks, each a process, without paying for the imports each time.
 
-The processes are forked from a server that has imported the heavy modules once; from there on all is as with a
-launcher: `train.py`'s own main with a command line, a TCP rendezvous, gloo, real exit codes and signals.
+The processes are forked from a server that has imported `warm`; from there on all is as with a launcher: `train.py`'s
+own main with a command line, a TCP rendezvous, gloo, real exit codes and signals.
 """
 
 import multiprocessing
@@ -26,15 +26,8 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "TORCH_CPP_LOG_LEVEL": "ERROR",  # train.py sets it before it imports torch, which is too late here
+    "PYTHONPATH": str(Path(__file__).parent),  # the server finds warm.py
 }
-HEAVY = [
-    "mere_ds.training.stages",
-    # what these import only when they are used
-    "deepspeed.runtime.zero.muon.original_muon",
-    "transformers.conversion_mapping",
-    "transformers.models.bert.modeling_bert",
-    "matplotlib.pyplot",
-]
 
 _context = multiprocessing.get_context("forkserver")
 
@@ -50,7 +43,7 @@ class Forked:
         with pytest.MonkeyPatch.context() as patch:  # the server's environment, which its forks inherit
             for name, value in ENVIRONMENT.items():
                 patch.setenv(name, value)
-            _context.set_forkserver_preload(HEAVY)
+            _context.set_forkserver_preload(["warm"])
             ensure_running()
         self._process = _context.Process(target=_work, args=(work, env, self._log), daemon=True)
         self._process.start()

@@ -73,7 +73,7 @@ def test_an_epoch_holds_each_sentence_once(uninterrupted, small_shards):
     assert FIRST_STOP + 20 <= STEPS <= 3 * epoch and epoch < FIRST_STOP + 20
 
 
-@pytest.mark.parametrize("zero_stages", [(3, 3, 3, 3), (3, 0, 2, 1), (0, 1, 3, 2)], ids=str)
+@pytest.mark.parametrize("zero_stages", [(3, 0, 2, 1), (0, 3, 1, 2)], ids=str)
 def test_four_ranks_two_one_and_four_again(start, uninterrupted, tmp_path, zero_stages):
     """Left by a stop signal at updates 5, 12 and 19; no update is lost or made twice."""
     run = tmp_path / "run"

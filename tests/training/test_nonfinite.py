@@ -40,7 +40,7 @@ def test_no_rank_updates_and_the_batch_is_named(train, zero, tmp_path, zero_stag
     meddle = partial(every, partial(spoil, spoiled), partial(record_rows, notes), partial(record_weights, notes))
     result = train(
         2, run=run, deepspeed_config=zero(zero_stage, precision), meddle=meddle, nonfinite_limit=2,
-        accumulation=accumulation, **SHORT,
+        batch_size=2, accumulation=accumulation, **SHORT,
     ).ended(0)  # fmt: skip
     for rank in (0, 1):
         weights = lines(notes / f"weights-{rank}.jsonl")
@@ -76,7 +76,7 @@ def test_too_many_in_a_row_end_the_training(train, tmp_path):
 @pytest.mark.parametrize(("zero_stage", "precision"), [(0, "fp32"), (1, "bf16"), (3, "fp32")])
 def test_skipped_updates_are_remembered_over_an_interruption(train, zero, tmp_path, zero_stage, precision):
     bad = partial(spoil, {2: ("loss", 0), 7: ("gradient", 1)})
-    knobs = {"deepspeed_config": zero(zero_stage, precision), "stage": "1", "epochs": 1}
+    knobs = {"deepspeed_config": zero(zero_stage, precision), "stage": "1", "max_steps": 8, "batch_size": 2}
     train(2, run=tmp_path / "whole", meddle=bad, **knobs).ended(0)
     kill = partial(every, bad, partial(signal_before_update, signal.SIGKILL, 1, 6, 0))
     assert train(2, run=tmp_path / "run", meddle=kill, **knobs).codes == [-signal.SIGKILL, 1]
@@ -88,7 +88,8 @@ def test_skipped_updates_are_remembered_over_an_interruption(train, zero, tmp_pa
 @pytest.mark.parametrize("zero_stage", [0, 2, 3])
 def test_fp16_whose_scale_is_at_its_floor_ends_with_advice(train, fp16, tmp_path, zero_stage):
     meddle = partial(every, fp16_on_cpu, partial(spoil, dict.fromkeys(range(3, 40), ("gradient", 0))))
-    ended = train(2, run=tmp_path, deepspeed_config=fp16(zero_stage), meddle=meddle, stage="1").ended(MISUSE)
+    knobs = {"deepspeed_config": fp16(zero_stage), "stage": "1", "batch_size": 2}
+    ended = train(2, run=tmp_path, meddle=meddle, **knobs).ended(MISUSE)
     (told,) = [line for line in "".join(ended.stderr).splitlines() if "floor" in line]
     assert "step 7: fp16's loss scale has fallen to its floor of 1" in told and "bf16" in told, "16, 8, 4, 2 failed too"
     assert [row["loss_scale"] for row in metrics(tmp_path)] == [16, 16]
@@ -97,7 +98,7 @@ def test_fp16_whose_scale_is_at_its_floor_ends_with_advice(train, fp16, tmp_path
 @pytest.mark.parametrize("zero_stage", [0, 2, 3])
 def test_fp16_s_loss_scale_goes_on_where_it_was(train, fp16, tmp_path, zero_stage):
     bad = partial(every, fp16_on_cpu, partial(spoil, {2: ("gradient", 1)}))
-    knobs = {"deepspeed_config": fp16(zero_stage), "stage": "1", "epochs": 1}
+    knobs = {"deepspeed_config": fp16(zero_stage), "stage": "1", "max_steps": 8, "batch_size": 2}
     train(2, run=tmp_path / "whole", meddle=bad, **knobs).ended(0)
     scales = [row["loss_scale"] for row in metrics(tmp_path / "whole") if row["kind"] == "train"]
     assert scales[:5] == [16, 8, 8, 8, 8] and scales[-1] == 16, "it falls, and rises after 5 good updates"
