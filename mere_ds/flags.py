@@ -30,8 +30,8 @@ TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
 def program(component: Callable | dict[str, Callable], argv: list[str], name: str) -> None:
     """`run` as all that a process does; the process starts and ends seconds sooner than it would otherwise.
 
-    Importing torch and transformers makes a million objects and no garbage, for which Python would look again and
-    again; at its end it would take all of them down one by one.
+    Importing torch and transformers makes 700,000 objects and no garbage, for which Python would look again and again;
+    at its end it would take all of them down one by one.
     """
     gc.set_threshold(10_000)
     code: int | None = None
