@@ -279,7 +279,7 @@ def compare(
     """
     from mere_ds.evaluation.comparison import compare_runs
     from mere_ds.evaluation.table import format_comparison
-    from mere_ds.training.run_folder import write_json
+    from mere_ds.files import write_json
 
     ks = (None,) if k is None else k
     if len(ks) not in (1, 2):

@@ -20,7 +20,7 @@ from collections.abc import Callable
 import fire
 from fire import decorators
 
-from mere_ds.errors import MachineError, UserError
+from mere_ds.errors import MachineError, UserError, from_os_error
 
 HELP_FLAGS = ("-h", "--help")
 FIRE_HELP = ["--", "--help"]
@@ -68,6 +68,10 @@ def run(component: Callable | dict[str, Callable], argv: list[str], name: str) -
     except BrokenPipeError:  # the reader of our output (head, less) has left
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:  # no caller knew more of it than its path and reason
+        told = from_os_error(error)
+        sys.stderr.write(f"{name}: {told}\n")
+        sys.exit(2 if isinstance(told, UserError) else 1)
 
 
 def parse(function: Callable, argv: list[str], name: str) -> dict[str, object]:

@@ -9,22 +9,34 @@ ROOT = Path(mere_ds.__file__).parent
 
 MAY_IMPORT = {
     "errors": set(),
-    "config": {"errors"},
-    "flags": {"errors"},
-    "corpus": {"errors"},
-    "encoders": {"errors"},
-    "shards": {"errors", "corpus", "encoders"},
-    "model": {"errors", "encoders.weights", "fused"},
+    "files": {"errors"},
+    "config": {"errors", "files"},
+    "flags": {"errors", "files"},
+    "corpus": {"errors", "files"},
+    "encoders": {"errors", "files"},
+    "shards": {"errors", "files", "corpus", "encoders"},
+    "model": {"errors", "files", "encoders.weights", "fused"},
     "fused": set(),
     "evaluation": {
-        *("errors", "config", "corpus.languages", "encoders", "shards", "model", "inference", "training.run_folder")
+        *(
+            "errors",
+            "files",
+            "config",
+            "corpus.languages",
+            "encoders",
+            "shards",
+            "model",
+            "inference",
+            "training.run_folder",
+        )
     },
-    "inference": {"errors", "encoders", "shards", "model"},
-    "training": {"errors", "config", "corpus.languages", "encoders", "shards", "fused", "model", "evaluation"},
-    "pretraining": {"errors", "corpus", "encoders", "model.precision", "training.run_folder"},
+    "inference": {"errors", "files", "encoders", "shards", "model"},
+    "training": {"errors", "files", "config", "corpus.languages", "encoders", "shards", "fused", "model", "evaluation"},
+    "pretraining": {"errors", "files", "corpus", "encoders", "model.precision", "training.run_folder"},
     "train": {"flags", "config", "training"},
     "reproduction": {
         "errors",
+        "files",
         "config",
         "flags",
         "corpus.languages",
@@ -36,6 +48,7 @@ MAY_IMPORT = {
     },
     "cli": {
         "errors",
+        "files",
         "flags",
         "train",
         "corpus",

@@ -17,6 +17,7 @@ from py7zr.exceptions import ArchiveError
 from tqdm import tqdm
 
 from mere_ds.errors import UserError
+from mere_ds.files import digest_file, write_json
 
 BASE_URL = "https://github.com/samsungnlp/smiler/raw/583ce512662e5673b7bada9c9b2ca60333ec51b8/"
 """SMiLER v1.0 (Seganti et al., EACL 2021; CC-BY-SA-3.0), pinned to the commit that published it."""
@@ -67,7 +68,7 @@ def download(
         "files": [_describe(path) for path in unpacked],
         "not_unpacked": others,
     }
-    _write_whole(out / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    write_json(out / RECORD, record)
     if not keep_archives:
         for name in archives:
             (out / name).unlink()
@@ -96,33 +97,20 @@ def _intact_record(out: Path) -> dict | None:
 
 
 def _describe(path: Path) -> dict:
-    digest = hashlib.sha256()
-    _hash_into(digest, path)
-    return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": digest_file(path)}
 
 
 def _check_published(path: Path, blob_id: str) -> None:
     digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size)  # git's own format; not for security on its own
-    _hash_into(digest, path)
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
     if digest.hexdigest() != blob_id:
         raise UserError(f"{path}: is not the published archive (damaged, or changed); delete it and run again")
 
 
-def _hash_into(digest, path: Path) -> None:
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-
-
 def _date(path: Path) -> str:
     return datetime.fromtimestamp(path.stat().st_mtime, timezone.utc).isoformat(timespec="seconds")
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """A reader sees the old file or the new one, never a half."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
 
 
 # Fetching

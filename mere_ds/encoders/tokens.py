@@ -1,6 +1,5 @@
 """Tokenizers as this package uses them: with a symbol a language, and no text can spell a special token."""
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable
@@ -10,6 +9,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from mere_ds.errors import UserError
+from mere_ds.files import digest_of
 
 ROLES = ("cls_token", "sep_token", "pad_token", "unk_token", "mask_token", "bos_token", "eos_token")
 
@@ -119,7 +119,7 @@ def fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
         state.pop(passing, None)
     state["roles"] = roles_of(tokenizer)
     canonical = json.dumps(state, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+    return digest_of(canonical.encode("ascii"))
 
 
 def batches(texts: Iterable[str], size: int) -> Iterable[list[str]]:

@@ -7,8 +7,7 @@ the model gave none. "right" names the `METRICS` that are right, by tokens. A te
 """
 
 import json
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from mere_ds.errors import UserError
@@ -17,15 +16,6 @@ from mere_ds.errors import UserError
 def evaluation_name(split: str, k: int | None) -> str:
     """What an evaluation's files are called: `test`, or `test-k2` with k given."""
     return split if k is None else f"{split}-k{k}"
-
-
-def write_predictions(path: Path, records: Iterable[dict]) -> None:
-    """Write the lines so that `path` holds either the old ones or the new, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    os.replace(part, path)
 
 
 def read_predictions(path: Path) -> Iterator[dict]:

@@ -9,10 +9,11 @@ from tqdm import tqdm
 
 from mere_ds.encoders.sources import fingerprint, load_tokenizer
 from mere_ds.errors import UserError
-from mere_ds.evaluation.predictions import evaluation_name, read_predictions, write_predictions
+from mere_ds.evaluation.predictions import evaluation_name, read_predictions
 from mere_ds.evaluation.recording import Recorder
 from mere_ds.evaluation.scoring import EVALUATION_BATCH, batches
 from mere_ds.evaluation.summary import scores_of
+from mere_ds.files import write_json, write_json_lines
 from mere_ds.inference import check_k
 from mere_ds.model.loading import load_model
 from mere_ds.model.precision import DTYPES, check_available
@@ -20,7 +21,7 @@ from mere_ds.model.triple import TripleModel
 from mere_ds.shards.batch import Batch
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.remote import CACHE_GIB
-from mere_ds.training.run_folder import RunFolder, write_json
+from mere_ds.training.run_folder import RunFolder
 
 
 @dataclass
@@ -121,7 +122,7 @@ def _write(one: Candidate, about: dict, k: int | None) -> dict:
     """The predictions, and the scores made of them."""
     path = one.folder.evaluation / f"{evaluation_name(about['split'], k)}.jsonl"
     records = one.recorders[k].records()
-    write_predictions(path, tqdm(records, desc=f"writing {path.name}", unit="sentence", disable=None))
+    write_json_lines(path, tqdm(records, desc=f"writing {path.name}", unit="sentence", disable=None))
     switcher = getattr(one.model, "switcher", None)  # HERBERTa has no place for one
     result = {
         **about,

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from mere_ds.encoders.tokens import save_tokenizer
 from mere_ds.encoders.weights import save_model
 from mere_ds.errors import MachineError, UserError
-from mere_ds.training.run_folder import write_json
+from mere_ds.files import write_json
 
 MODEL = "model.safetensors"
 

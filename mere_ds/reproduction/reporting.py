@@ -3,9 +3,9 @@
 from mere_ds.evaluation.report.making import report_on
 from mere_ds.evaluation.report.runs import Row, load_rows
 from mere_ds.evaluation.report.tables import all_scores, format_table, table_2, table_3, table_k
+from mere_ds.files import write_whole
 from mere_ds.reproduction.place import Place
 from mere_ds.reproduction.plan import EVERYTHING, Plan
-from mere_ds.training.run_folder import write_whole
 
 
 def write_report(target: str, plan: Plan, place: Place) -> str:

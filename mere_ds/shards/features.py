@@ -9,12 +9,12 @@ Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size, V v
 import os
 from functools import lru_cache
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import torch
 
 from mere_ds.errors import MachineError
+from mere_ds.files import writing
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.plan import FILLER
 
@@ -54,15 +54,8 @@ class FeatureStore:
         """Put a block on disk: of each of its rows the pooled vector and the tokens' (V x D). Raises OSError."""
         vectors_VD = torch.cat(sentences).to(self.dtype)
         assert vectors_VD.shape == self._shape(block)
-        part = self._path(block).with_suffix(f".{uuid4().hex}.part")
-        try:
-            with part.open("wb") as file:
-                file.write(vectors_VD.view(torch.int16).numpy().data)
-                file.flush()
-                os.fsync(file.fileno())  # the name must not outlive a power cut that loses the content
-            os.replace(part, self._path(block))
-        finally:
-            part.unlink(missing_ok=True)
+        with writing(self._path(block)) as file:
+            file.write(vectors_VD.view(torch.int16).numpy().data)
 
     def read(self, rows_B: np.ndarray, width: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Unified representation (B x `width` x D, 0 on padding) and pooled vectors (B x D); fillers are 0.

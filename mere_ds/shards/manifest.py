@@ -4,7 +4,6 @@
 from which the batch plan is made.
 """
 
-import hashlib
 import io
 import json
 import re
@@ -18,6 +17,7 @@ import numpy as np
 
 from mere_ds.encoders.sources import EncoderInfo
 from mere_ds.errors import UserError
+from mere_ds.files import digest_of
 from mere_ds.shards.packing import ADVICE, Sentences, Shard, ShardSource, StoredFile, save_arrays
 from mere_ds.shards.remote import CACHE_GIB, open_source
 
@@ -128,7 +128,7 @@ class Manifest:
         except (TypeError, KeyError, AttributeError):
             raise strange from None
         plain["encoder"] = EncoderInfo.from_dict(plain["encoder"])
-        manifest = cls(**plain, source=source, sha256=hashlib.sha256(content).hexdigest())
+        manifest = cls(**plain, source=source, sha256=digest_of(content))
         shards = [shard for split in manifest.splits.values() for shard in split.shards]
         for file in (manifest.index, *manifest.encoder_files, *shards):
             _check_entry(path, file)

@@ -1,7 +1,6 @@
 """How sentences lie in a shard: a tar of members, each an `.npz` of plain arrays of some hundred sentences, and for
 dev and test a `.json` with their texts beside it. Any webdataset pipeline with `.decode()` reads them."""
 
-import hashlib
 import io
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ import webdataset as wds
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from mere_ds.errors import UserError
+from mere_ds.files import digest_file, digest_of
 
 ADVICE = "copy the folder anew or run mere-ds shard again"
 _FILE_ADVICE = "copy it anew or run mere-ds shard again"
@@ -126,7 +126,7 @@ def write_shard(
             tar.write(sample)
     packed = buffer.getvalue()
     path.write_bytes(packed)
-    return Shard(path.name, len(packed), hashlib.sha256(packed).hexdigest(), len(sentences))
+    return Shard(path.name, len(packed), digest_of(packed), len(sentences))
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> StoredFile:
@@ -137,11 +137,7 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> StoredFile:
 
 def describe(path: Path) -> StoredFile:
     """A file as a manifest lists it. Raises OSError."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):  # an encoder's weights needn't fit into memory
-            digest.update(chunk)
-        return StoredFile(path.name, stream.tell(), digest.hexdigest())
+    return StoredFile(path.name, path.stat().st_size, digest_file(path))
 
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:
@@ -178,7 +174,7 @@ class LocalSource:
             content = path.read_bytes()
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}): {_FILE_ADVICE}") from None
-        if hashlib.sha256(content).hexdigest() != file.sha256:
+        if digest_of(content) != file.sha256:
             raise UserError(f"{path}: damaged, its sha256 is not the manifest's: {_FILE_ADVICE}")
         return content
 

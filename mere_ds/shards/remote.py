@@ -6,7 +6,6 @@ shards are kept once, and processes on one machine share what any of them has fe
 
 import contextlib
 import fcntl
-import hashlib
 import io
 import logging
 import os
@@ -22,6 +21,7 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from mere_ds.errors import MachineError, UserError
+from mere_ds.files import digest_of
 from mere_ds.shards.packing import LocalSource, ShardSource, StoredFile, describe
 
 log = logging.getLogger("mere_ds")
@@ -129,7 +129,7 @@ class ShardCache:
     def folder_of(self, files: dict[str, StoredFile], name: str) -> Path:
         """A folder of its own with these files by address."""
         listed = "".join(f"{file.sha256}  {file.file}\n" for file in files.values())
-        folder = self.folder / f"{name}-{hashlib.sha256(listed.encode()).hexdigest()[:16]}"
+        folder = self.folder / f"{name}-{digest_of(listed.encode())[:16]}"
         for url, file in files.items():
             path = folder / file.file
             if not _is_intact(path, file):
@@ -197,7 +197,7 @@ def _content(path: Path, file: StoredFile) -> bytes | None:
     """What is at `path`, if it is there and is the file."""
     with contextlib.suppress(OSError):
         content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() == file.sha256:
+        if digest_of(content) == file.sha256:
             return content
     return None
 

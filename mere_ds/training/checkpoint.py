@@ -6,7 +6,6 @@ it). The links `latest` and `best` name two of them.
 """
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -17,11 +16,11 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from mere_ds.errors import MachineError, UserError
+from mere_ds.files import PART, digest_file, sync
 
 log = logging.getLogger("mere_ds")
 
 STATE, OPTIMIZER, SUMS = "training.json", "optimizer.safetensors", "SHA256SUMS"
-_PART = ".part"
 
 
 class Checkpoints:
@@ -36,7 +35,7 @@ class Checkpoints:
         Newer ones that are damaged are set aside as `damaged-...`, with a warning. Raises UserError if there are
         checkpoints and every one is damaged.
         """
-        for part in self.folder.glob(f"*{_PART}"):  # a save or a removal that was cut off
+        for part in self.folder.glob(f"*{PART}"):  # a save or a removal that was cut off
             shutil.rmtree(part, ignore_errors=True)
         damaged = {}
         for path in checkpoints_in(self.folder):
@@ -61,16 +60,16 @@ class Checkpoints:
 
         Raises MachineError if that fails; what was there before stays whole.
         """
-        part, target = self.folder / (name + _PART), self.folder / name
+        part, target = self.folder / (name + PART), self.folder / name
         shutil.rmtree(part, ignore_errors=True)
         try:
             part.mkdir(parents=True)
             fill(part)
-            sums = "".join(f"{_digest(path)}  {path.name}\n" for path in sorted(part.iterdir()))
+            sums = "".join(f"{digest_file(path)}  {path.name}\n" for path in sorted(part.iterdir()))
             (part / SUMS).write_text(sums, encoding="ascii")
             for path in part.iterdir():
-                _to_disk(path)
-            _to_disk(part)
+                sync(path)
+            sync(part)
             os.replace(part, target)
             self._link("latest", name)
             self.settle(best)
@@ -92,22 +91,22 @@ class Checkpoints:
         wanted = {path.name for path in newest} | {_best_to(path) for path in newest}
         for path in checkpoints_in(self.folder):
             if path.name not in wanted:
-                part = path.with_name(path.name + _PART)  # half removed, it must not look like a checkpoint
+                part = path.with_name(path.name + PART)  # half removed, it must not look like a checkpoint
                 os.replace(path, part)
                 shutil.rmtree(part)
 
     def _link(self, link: str, name: str) -> None:
         """Point the link `link` to the checkpoint `name` in one step."""
-        part = self.folder / (link + _PART)
+        part = self.folder / (link + PART)
         part.unlink(missing_ok=True)
         part.symlink_to(name)
         os.replace(part, self.folder / link)
-        _to_disk(self.folder)
+        sync(self.folder)
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
     """A stage's checkpoints, the newest first."""
-    found = [path for path in folder.glob("step-*") if path.suffix != _PART]
+    found = [path for path in folder.glob("step-*") if path.suffix != PART]
     return sorted(found, key=lambda path: path.name, reverse=True)
 
 
@@ -136,7 +135,7 @@ def damage(checkpoint: Path) -> str | None:
         return f"{SUMS} is cut"
     for digest, name in listed:
         try:
-            if _digest(checkpoint / name) != digest:
+            if digest_file(checkpoint / name) != digest:
                 return f"{name} has another digest"
         except OSError as error:
             return f"{name}: {error.strerror}"
@@ -146,20 +145,3 @@ def damage(checkpoint: Path) -> str | None:
 def _sums(checkpoint: Path) -> list[tuple[str, str]]:
     lines = (checkpoint / SUMS).read_text(encoding="ascii").splitlines()
     return [(digest, name) for digest, name in (line.split("  ") for line in lines)]
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _to_disk(path: Path) -> None:
-    """Wait until the disk has it: a rename must not be kept through a power cut that loses what was renamed."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

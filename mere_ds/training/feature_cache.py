@@ -7,7 +7,6 @@ Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size.
 """
 
 import copy
-import hashlib
 import json
 import logging
 import os
@@ -24,6 +23,7 @@ import torch
 import torch.distributed as dist
 from tqdm import tqdm
 
+from mere_ds.files import digest_of
 from mere_ds.model.mere import MereModel
 from mere_ds.model.precision import DTYPES
 from mere_ds.shards.features import FeatureStore
@@ -72,7 +72,7 @@ def features_of(
     dtype = torch.bfloat16 if kind == "bf16" else torch.float16
     keep = session.config.keep_features
     whose = [] if keep else [str(session.folder.root.resolve())]
-    digest = hashlib.sha256(json.dumps([*key, precision, *whose]).encode()).hexdigest()
+    digest = digest_of(json.dumps([*key, precision, *whose]).encode())
     name, own = f"mere-ds-{digest[:16]}", session.folder.features
     if session.leads:
         for outdated in set(own.glob("mere-ds-*")) - {own / name}:

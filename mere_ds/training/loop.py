@@ -16,6 +16,7 @@ import torch.distributed as dist
 from mere_ds.config import knobs_of_stage
 from mere_ds.encoders.sources import load_tokenizer
 from mere_ds.evaluation.scoring import score_split
+from mere_ds.files import write_json
 from mere_ds.shards.batch import Batch
 from mere_ds.shards.features import FeatureStore
 from mere_ds.shards.manifest import Manifest
@@ -26,7 +27,6 @@ from mere_ds.training.engine import Trainee, without_compiling, write_model
 from mere_ds.training.monitor import Monitor
 from mere_ds.training.nonfinite import NonfiniteGuard, poisoned
 from mere_ds.training.optimization import rate_factor
-from mere_ds.training.run_folder import write_json
 from mere_ds.training.session import Session
 from mere_ds.training.stop import LEFT_EARLY
 from mere_ds.training.word_dropout import WordDropout

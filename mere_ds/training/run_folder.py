@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mere_ds.errors import UserError
+from mere_ds.files import read_json, write_json, write_whole
 from mere_ds.training.checkpoint import STATE, checkpoints_in
 
 
@@ -108,17 +109,4 @@ class RunFolder:
         write_whole(self.metrics, "".join(kept).encode())
 
     def _recorded(self) -> dict:
-        return json.loads(self.config.read_text(encoding="utf-8")) if self.config.exists() else {}
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Write JSON as `write_whole` does."""
-    write_whole(path, (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write so that `path` holds either the old content or the new, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    os.replace(part, path)
+        return read_json(self.config, "restore it, or start another --run") if self.config.exists() else {}

@@ -14,8 +14,8 @@ from mere_ds.cli import COMMANDS
 from mere_ds.errors import UserError
 from mere_ds.evaluation.comparison import compare_runs
 from mere_ds.evaluation.intervals import ROUNDS
-from mere_ds.evaluation.predictions import write_predictions
 from mere_ds.evaluation.summary import scores_of
+from mere_ds.files import write_json_lines
 from tests.evaluation.records import answers, record
 
 
@@ -26,7 +26,7 @@ def run(tmp_path_factory):
     def make(*predictions: list[dict], name: str = "test") -> list[str]:
         folders = [tmp_path_factory.mktemp("run") for _ in predictions]
         for folder, records in zip(folders, predictions, strict=True):
-            write_predictions(folder / "evaluation" / f"{name}.jsonl", records)
+            write_json_lines(folder / "evaluation" / f"{name}.jsonl", records)
         return [str(folder) for folder in folders]
 
     return make
@@ -179,7 +179,7 @@ def test_a_language_that_a_resample_leaves_out(run):
 
 def test_one_run_with_two_k(run, capsys):
     (a,) = run(answers("10"), name="test-k1")
-    write_predictions(Path(a) / "evaluation" / "test-k6.jsonl", answers("11"))
+    write_json_lines(Path(a) / "evaluation" / "test-k6.jsonl", answers("11"))
     assert compare_runs([a], [a], ks=(6, 1))["average"]["difference"] == 50
     flags.run(COMMANDS, ["compare", a, a, "--k=6,1"], "mere-ds")
     assert f"A = {a} with k = 6" in capsys.readouterr().out

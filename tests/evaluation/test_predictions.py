@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from mere_ds.errors import UserError
-from mere_ds.evaluation.predictions import evaluation_name, read_predictions, write_predictions
+from mere_ds.evaluation.predictions import evaluation_name, read_predictions
+from mere_ds.files import write_json_lines
 from tests.evaluation.records import records
 
 
@@ -19,21 +20,21 @@ def test_names():
 def test_what_is_written_is_read(tmp_path, given_records):
     given_records[0]["text"] = "one\u2028line\n أهلا"
     path = tmp_path / "evaluation" / "test.jsonl"
-    write_predictions(path, given_records)
+    write_json_lines(path, given_records)
     assert list(read_predictions(path)) == given_records
     assert len(path.read_bytes().splitlines()) == len(given_records)
 
 
 def test_an_interrupted_writer_leaves_the_old_lines(tmp_path: Path):
     path = tmp_path / "test.jsonl"
-    write_predictions(path, [])
+    write_json_lines(path, [])
 
     def broken():
         yield {"lang": "de"}
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_predictions(path, broken())
+        write_json_lines(path, broken())
     assert path.read_text() == ""
 
 

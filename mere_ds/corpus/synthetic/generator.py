@@ -26,6 +26,7 @@ from mere_ds.corpus.synthetic.shares import (
     split_sizes,
 )
 from mere_ds.errors import UserError
+from mere_ds.files import writing
 
 CHUNK = 10_000
 FEWEST_OF_LANGUAGE = 10
@@ -148,15 +149,13 @@ def _in_order(pool: ProcessPoolExecutor, chunks: Iterator[Chunk], ahead: int) ->
 
 def _write(path: Path, chunks: list[Chunk], written: Iterator[tuple[bytes, Counter]], counts: Counter, bar) -> None:
     """One file, under a temporary name until it is whole."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+    with writing(path) as file:
         file.write(("\t".join(COLUMNS) + "\n").encode())
         for chunk in chunks:
             text, quirks = next(written)
             file.write(text)
             counts.update(quirks)
             bar.update(len(chunk.labels))
-    os.replace(part, path)
 
 
 def write_chunk(chunk: Chunk) -> tuple[bytes, Counter]:

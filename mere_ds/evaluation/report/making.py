@@ -8,13 +8,13 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from mere_ds.errors import MachineError
+from mere_ds.errors import from_os_error
 from mere_ds.evaluation.report.figures import Drawing, draw_all
 from mere_ds.evaluation.report.page import make_page
 from mere_ds.evaluation.report.plots import png
 from mere_ds.evaluation.report.runs import Row, load_rows
 from mere_ds.evaluation.report.tables import all_scores, format_table, table_2, table_3, table_k
-from mere_ds.training.run_folder import write_whole
+from mere_ds.files import write_whole
 
 log = logging.getLogger("mere_ds")
 
@@ -39,7 +39,7 @@ def report_on(rows: Sequence[Row], out: str) -> Path:
         write_whole(page.with_name("tables.txt"), f"{text}\n".encode())
         write_whole(page, make_page(rows, tables, drawings).encode())
     except OSError as error:
-        raise MachineError(f"{error.filename}: {error.strerror}") from None
+        raise from_os_error(error) from None
     return page
 
 

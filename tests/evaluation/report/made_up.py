@@ -3,9 +3,9 @@
 import random
 from pathlib import Path
 
-from mere_ds.evaluation.predictions import evaluation_name, read_predictions, write_predictions
+from mere_ds.evaluation.predictions import evaluation_name, read_predictions
 from mere_ds.evaluation.summary import scores_of
-from mere_ds.training.run_folder import write_json
+from mere_ds.files import write_json, write_json_lines
 
 TEXTS = {
     "de": ("Anna Berg wurde in Köln geboren.", "Anna Berg", "Köln"),
@@ -61,7 +61,7 @@ def make_run(
     router = {"languages": list(languages), "probabilities": [[0.1, 0.2, 0.3, 0.2, 0.1, 0.1]] * len(languages)}
     for k in (None, *ks):
         name = evaluation_name("test", k)
-        write_predictions(folder / "evaluation" / f"{name}.jsonl", records)
+        write_json_lines(folder / "evaluation" / f"{name}.jsonl", records)
         about = {"split": "test", "k": k or 3, "system": stage["system"], "seed": stage["seed"]}
         scores = scores_of(read_predictions(folder / "evaluation" / f"{name}.jsonl"))
         routed = router if stage["system"] == "mERE" else None

@@ -10,7 +10,7 @@ import pytest
 
 from mere_ds import flags
 from mere_ds.cli import COMMANDS
-from mere_ds.errors import MachineError
+from mere_ds.errors import UserError
 from mere_ds.evaluation.predictions import read_predictions
 from mere_ds.evaluation.report.making import make_report
 from tests.evaluation.report.made_up import LABELS, TEXTS, config, make_run
@@ -73,7 +73,7 @@ def test_a_run_that_can_not_be_written_to_is_reported_all_the_same(tmp_path, cap
 def test_a_report_that_can_not_be_written(tmp_path):
     run = make_run(tmp_path / "run", config("mBERT"))
     (tmp_path / "report").write_text("no folder")
-    with pytest.raises(MachineError, match="report"):
+    with pytest.raises(UserError, match="report"):
         make_report([str(run)], str(tmp_path / "report"))
 
 
