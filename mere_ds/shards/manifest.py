@@ -5,11 +5,10 @@ from which the batch plan is made.
 """
 
 import io
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,11 +16,11 @@ import numpy as np
 
 from mere_ds.encoders.sources import EncoderInfo
 from mere_ds.errors import UserError
-from mere_ds.files import digest_of
+from mere_ds.files import digest_of, write_whole
 from mere_ds.shards.packing import ADVICE, Sentences, Shard, ShardSource, StoredFile, save_arrays
 from mere_ds.shards.remote import CACHE_GIB, open_source
+from mere_ds.shards.sealing import seal, unseal
 
-VERSION = 2
 MANIFEST, INDEX, ENCODER, REJECTS = "manifest.json", "index.npz", "encoder", "rejects.jsonl"
 SPLITS = ("train", "dev", "test")
 
@@ -57,7 +56,10 @@ class Split:
 
 @dataclass
 class Manifest:
-    """What `mere-ds shard` made. Loaded with `Manifest.load`; then `source` is where the files come from."""
+    """What `mere-ds shard` made. Loaded with `Manifest.load`; then `source` is where the files come from.
+
+    Entries with a default may be missing in the file: older shards have none of them.
+    """
 
     languages: list[str]
     labels: list[str]
@@ -83,7 +85,6 @@ class Manifest:
     index_bytes: int
     encoder_files: list[StoredFile]
     """The files of `encoder/`, which a server can't list."""
-    version: int = VERSION
     source: ShardSource | None = field(default=None, compare=False)
     """Not stored."""
     sha256: str = field(default="", compare=False)
@@ -99,8 +100,7 @@ class Manifest:
         plain = {**asdict(self), "encoder": self.encoder.as_dict()}
         for name in _NOT_STORED:
             del plain[name]
-        text = json.dumps(plain, ensure_ascii=False, indent=1)
-        (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        write_whole(folder / MANIFEST, seal(plain))
 
     @classmethod
     def load(cls, place: str | Path, cache: str | Path | None = None, cache_gib: float = CACHE_GIB) -> "Manifest":
@@ -112,14 +112,11 @@ class Manifest:
         """
         source = open_source(place, cache, cache_gib)
         content, path = source.read_manifest(MANIFEST), source.path(MANIFEST)
-        try:
-            plain = json.loads(content)
-        except ValueError:
-            raise UserError(f"{path}: is not JSON: {ADVICE}") from None
-        if not isinstance(plain, dict) or plain.get("version") != VERSION:
-            raise UserError(f"{path}: not of version {VERSION}, which this mere-ds reads: run mere-ds shard again")
+        plain = unseal(content, path)
         strange = UserError(f"{path}: its entries are not a manifest's: {ADVICE}")
-        if set(plain) != {f.name for f in fields(cls)} - set(_NOT_STORED):
+        stored = {f.name: f for f in fields(cls) if f.name not in _NOT_STORED}
+        required = {name for name, f in stored.items() if f.default is MISSING and f.default_factory is MISSING}
+        if not required <= set(plain) <= set(stored):
             raise strange
         try:
             plain["encoder_files"] = [StoredFile(**file) for file in plain["encoder_files"]]

@@ -20,6 +20,7 @@ from mere_ds.errors import MachineError, UserError
 from mere_ds.evaluation.run import evaluate_runs
 from mere_ds.shards import remote
 from mere_ds.shards.manifest import Manifest
+from mere_ds.shards.sealing import seal
 from mere_ds.shards.plan import EpochPlan
 from mere_ds.shards.reading import ShardReader, TextReader
 from mere_ds.shards.remote import ShardCache, absolute, open_source
@@ -278,7 +279,7 @@ def test_a_manifest_that_leads_out_of_folder_or_cache_is_refused_before_anything
     path = server.folder / "manifest.json"
     plain = json.loads(path.read_text(encoding="utf-8"))
     change(plain)
-    path.write_text(json.dumps(plain), encoding="utf-8")
+    path.write_bytes(seal(plain))
     with pytest.raises(UserError, match=r"manifest\.json: "):
         Manifest.load(server.address, cache)
     assert server.asked == {"manifest.json": 1} and not cache.exists()

@@ -10,6 +10,8 @@ import pytest
 from meddling import signal_before_update
 from outcomes import assert_same_tensors, checkpoint, tensors
 
+from mere_ds.shards.sealing import seal
+
 MISUSE = 2
 ONE_RANK = {"stage": "1", "batch_size": 16}
 
@@ -45,7 +47,7 @@ def test_other_data_is_refused(train, stopped, dropout_shards, tmp_path):
     shards = shutil.copytree(dropout_shards, tmp_path / "shards")
     manifest = json.loads((shards / "manifest.json").read_text())
     manifest["splits"]["train"]["shards"][0]["sha256"] = "0" * 64
-    (shards / "manifest.json").write_text(json.dumps(manifest))
+    (shards / "manifest.json").write_bytes(seal(manifest))
     refused = train(1, run=stopped, shards=shards, **ONE_RANK).ended(MISUSE)
     assert "manifest.json" in refused.stderr[0], refused
 
