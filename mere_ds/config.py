@@ -2,10 +2,11 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Literal, get_type_hints
 
 from mere_ds.errors import UserError
+from mere_ds.knobs import check_bounds, knob
 
 System = Literal["mERE", "mERE14", "mERE-LS", "mERE-LS-LA", "HERBERTa", "mBERT", "MTMB"]
 
@@ -26,13 +27,6 @@ TWO_STAGES = ("mERE", "mERE14", "HERBERTa")
 PUBLISHED_MTMB = "akoksal/MTMB"
 """MTMB's encoder on the hub."""
 
-POSITIVE = (
-    *("batch_size", "accumulation", "concatenate", "concatenate_stage_two", "epochs", "epochs_stage_two", "patience"),
-    *("learning_rate", "new_parts_rate", "bottleneck", "top_k", "window", "shard_cache_gib", "log_every"),
-    *("keep", "timeout", "nonfinite_limit"),
-)
-"""Knobs that must be above 0."""
-
 ONLY_STAGE_ONE = ("concatenate", "epochs")
 ONLY_STAGE_TWO = (
     *("concatenate_stage_two", "epochs_stage_two", "patience", "learning_rate_stage_two"),
@@ -49,10 +43,6 @@ DECIDES_NOTHING = (
 """Knobs that may change between an interruption and going on: on what else results depend is compared by itself."""
 
 
-def knob(help: str, default=MISSING):
-    return field(default=default, metadata={"help": help})
-
-
 @dataclass(frozen=True)
 class TrainConfig:
     """What `mere_ds/train.py` is told."""
@@ -67,28 +57,34 @@ class TrainConfig:
     encoder: str | None = knob("Encoder the shards must have been made with; checked, None takes theirs.", None)
     encoder_weights: str | None = knob("Folder or hub model with weights to start from (None: the encoder's).", None)
 
-    batch_size: int = knob("Sentences a rank and micro-step (paper: 16).", 16)
-    accumulation: int = knob("Micro-steps a weight update; global batch = batch_size x ranks x accumulation.", 1)
-    concatenate: int = knob("s of eq. 4: sentences that LA sees together in stage one; must divide batch_size.", 2)
-    concatenate_stage_two: int = knob("The same in stage two.", 1)
-    epochs: int = knob("Epochs of stage one, and of HERBERTa's second stage.", 5)
-    epochs_stage_two: int = knob("Most epochs of stage two.", 8)
-    patience: int = knob("Stage two stops after so many epochs without a better dev score.", 2)
-    max_steps: int | None = knob("Stop each stage after so many updates (None: no limit).", None)
+    batch_size: int = knob("Sentences a rank and micro-step (paper: 16).", 16, least=1)
+    accumulation: int = knob(
+        "Micro-steps a weight update; global batch = batch_size x ranks x accumulation.", 1, least=1
+    )
+    concatenate: int = knob(
+        "s of eq. 4: sentences that LA sees together in stage one; must divide batch_size.", 2, least=1
+    )
+    concatenate_stage_two: int = knob("The same in stage two.", 1, least=1)
+    epochs: int = knob("Epochs of stage one, and of HERBERTa's second stage.", 5, least=1)
+    epochs_stage_two: int = knob("Most epochs of stage two.", 8, least=1)
+    patience: int = knob("Stage two stops after so many epochs without a better dev score.", 2, least=1)
+    max_steps: int | None = knob("Stop each stage after so many updates (None: no limit).", None, least=1)
 
-    learning_rate: float = knob("Peak learning rate of AdamW.", 3e-5)
-    learning_rate_stage_two: float | None = knob("The same for stage two (None: learning_rate).", None)
-    new_parts_rate: float = knob("Factor on the rate of new parts: all but the encoder, its pooler too.", 1.0)
-    weight_decay: float = knob("AdamW's weight decay, on matrices only.", 0.1)
+    learning_rate: float = knob("Peak learning rate of AdamW.", 3e-5, above=0)
+    learning_rate_stage_two: float | None = knob("The same for stage two (None: learning_rate).", None, above=0)
+    new_parts_rate: float = knob("Factor on the rate of new parts: all but the encoder, its pooler too.", 1.0, above=0)
+    weight_decay: float = knob("AdamW's weight decay, on matrices only.", 0.1, least=0)
     schedule: Literal["linear", "constant"] = knob("Rate after the warm-up: down to 0, or constant.", "linear")
-    warmup: float = knob("Share of the steps in which the rate rises from 0.", 0.06)
-    word_dropout: float = knob("Share of word tokens that training replaces by random ones.", 0.0)
-    alpha: float = knob("Weight of the four entity losses together, halved (eq. 12).", 2.0)
-    beta: float = knob("Weight of the relation loss (eq. 12).", 1.0)
+    warmup: float = knob("Share of the steps in which the rate rises from 0.", 0.06, least=0, below=1)
+    word_dropout: float = knob("Share of word tokens that training replaces by random ones.", 0.0, least=0, below=1)
+    alpha: float = knob("Weight of the four entity losses together, halved (eq. 12).", 2.0, least=0)
+    beta: float = knob("Weight of the relation loss (eq. 12).", 1.0, least=0)
 
-    submodule_layers: tuple[int, ...] = knob("Layers of each LS sub-module; as many numbers as T.", (1, 1, 1, 2, 2, 2))
-    bottleneck: int = knob("b of eq. 7, the inner width of a sub-module.", 1024)
-    top_k: int = knob("k: sub-modules that run in use.", 3)
+    submodule_layers: tuple[int, ...] = knob(
+        "Layers of each LS sub-module; as many numbers as T.", (1, 1, 1, 2, 2, 2), least=1
+    )
+    bottleneck: int = knob("b of eq. 7, the inner width of a sub-module.", 1024, least=1)
+    top_k: int = knob("k: sub-modules that run in use.", 3, least=1)
     renormalise_top_k: bool = knob("Make the k kept router weights sum to 1.", True)
     pooler: Literal["auto", "encoder", "new", "mean"] = knob(
         "h_p of eq. 3: the encoder's own pooler, a new one on [CLS], the tokens' mean; auto: its own, else new.", "auto"
@@ -96,45 +92,38 @@ class TrainConfig:
     la_residual: bool = knob("LA inside residual and LayerNorm; --nola_residual is eq. 4 as printed.", True)
     ordered_spans: bool = knob("Decode spans with start <= end; --noordered_spans: independent argmax.", True)
 
-    seed: int = knob("Seed of weights, batches and dropout.", 0)
+    seed: int = knob("Seed of weights, batches and dropout.", 0, least=0, most=2**63 - 3)
     best_by: Literal["average", "pooled"] = knob("Which dev triple F1 names the best epoch.", "average")
     fused: Literal["auto", "triton", "torch"] = knob("What runs LS and entity heads: auto is Triton on GPUs.", "auto")
     compile: bool = knob("Fuse the encoder's layers by torch.compile.", False)
-    window: int = knob("Sentences whose shards are held in memory and shuffled together.", 65536)
+    window: int = knob("Sentences whose shards are held in memory and shuffled together.", 65536, least=1)
     shard_cache: str | None = knob("Folder for shards from a server (None: the user's cache folder).", None)
-    shard_cache_gib: float = knob("Most GiB of shards that are kept there; the last used ones stay.", 32.0)
-    log_every: int = knob("Steps between two records in metrics.jsonl and TensorBoard.", 10)
+    shard_cache_gib: float = knob("Most GiB of shards that are kept there; the last used ones stay.", 32.0, above=0)
+    log_every: int = knob("Steps between two records in metrics.jsonl and TensorBoard.", 10, least=1)
     feature_cache: str | None = knob("Folder for stage two's features, best a local disk (None: RUN/features).", None)
-    feature_cache_gib: float = knob("Most space for them; 0, or too little: computed anew each epoch.", 64.0)
+    feature_cache_gib: float = knob("Most space for them; 0, or too little: computed anew each epoch.", 64.0, least=0)
     keep_features: bool = knob("Leave them in --feature_cache for other stage twos over the same stage one.", False)
     prefetch: bool = knob("Read shards ahead in the background.", True)
 
-    save_minutes: float = knob("Minutes between two checkpoints (0: only at an epoch's end).", 15.0)
-    save_steps: int | None = knob("Updates between two checkpoints (None: by time).", None)
-    keep: int = knob("Newest checkpoints that are kept, the best besides.", 2)
-    timeout: int = knob("Seconds that a rank may hang or keep the others waiting before all end.", 600)
+    save_minutes: float = knob("Minutes between two checkpoints (0: only at an epoch's end).", 15.0, least=0)
+    save_steps: int | None = knob("Updates between two checkpoints (None: by time).", None, least=1)
+    keep: int = knob("Newest checkpoints that are kept, the best besides.", 2, least=1)
+    timeout: int = knob("Seconds that a rank may hang or keep the others waiting before all end.", 600, least=1)
     on_nonfinite: Literal["skip", "stop"] = knob("After a loss or gradient that isn't finite.", "skip")
-    nonfinite_limit: int = knob("Stop after so many of these in a row.", 5)
+    nonfinite_limit: int = knob("Stop after so many of these in a row.", 5, least=1)
     overwrite: bool = knob("Replace what an earlier training left of this stage in the run folder.", False)
 
     def __post_init__(self) -> None:
-        for name in POSITIVE:
-            if getattr(self, name) <= 0:
-                raise UserError(f"--{name}={getattr(self, name)}: more than 0 is wanted")
-        if self.feature_cache_gib < 0:
-            raise UserError("--feature_cache_gib must not be negative; 0 computes features anew each epoch")
+        check_bounds(self)
+        if self.alpha == self.beta == 0:
+            raise UserError("--alpha=0 --beta=0 leaves no loss to train with: one of them must be greater than 0")
         if self.keep_features and not self.feature_cache:
-            raise UserError("--keep_features wants a place that others can find: pass --feature_cache=DIR too")
-        if self.save_minutes < 0 or (self.save_steps or 1) < 1:
-            raise UserError("--save_minutes must not be negative, --save_steps must be more than 0 or None")
-        for name in ("warmup", "word_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"--{name}={getattr(self, name)}: a share from 0 to below 1 is wanted")
+            raise UserError("--keep_features needs a place that others can find: pass --feature_cache=DIR too")
         for name in ("concatenate", "concatenate_stage_two"):
             if self.batch_size % getattr(self, name):
                 raise UserError(f"--{name}={getattr(self, name)} doesn't divide --batch_size={self.batch_size}")
-        if not self.submodule_layers or min(self.submodule_layers) < 1:
-            raise UserError("--submodule_layers wants one number above 0 for each sub-module, such as 1,1,1,2,2,2")
+        if not self.submodule_layers:
+            raise UserError("--submodule_layers needs one number for each sub-module, such as 1,1,1,2,2,2")
         if self.top_k > len(self.submodule_layers):
             raise UserError(f"--top_k={self.top_k} is more than the {len(self.submodule_layers)} sub-modules")
         if self.stage_one_run and self.stage != "2":

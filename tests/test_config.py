@@ -1,5 +1,8 @@
 """Knobs: the paper's defaults, and refusals."""
 
+import math
+from typing import get_args, get_type_hints
+
 import pytest
 
 from mere_ds.config import PRESETS, TrainConfig, knobs_of_stage, takes_knobs
@@ -20,10 +23,21 @@ def test_defaults_are_those_of_section_4_2():
     ("knobs", "says"),
     [
         ({"concatenate": 3}, "doesn't divide"),
-        ({"batch_size": 0}, "more than 0"),
+        ({"batch_size": 0}, "--batch_size=0: must be at least 1"),
+        ({"learning_rate": 0.0}, "--learning_rate=0.0: must be greater than 0"),
+        ({"learning_rate_stage_two": -0.01}, "--learning_rate_stage_two=-0.01: must be greater than 0"),
+        ({"learning_rate_stage_two": 0.0}, "--learning_rate_stage_two=0.0: must be greater than 0"),
+        ({"max_steps": -1}, "--max_steps=-1: must be at least 1"),
+        ({"max_steps": 0}, "--max_steps=0: must be at least 1"),
+        ({"save_steps": 0}, "--save_steps=0: must be at least 1"),
+        ({"weight_decay": -0.1}, "--weight_decay=-0.1: must be at least 0"),
+        ({"seed": -1}, "--seed=-1: must be at least 0"),
+        ({"warmup": -0.1}, "--warmup=-0.1: must be at least 0 and less than 1"),
+        ({"submodule_layers": ()}, "submodule_layers"),
+        ({"alpha": 0.0, "beta": 0.0}, "leaves no loss"),
         ({"top_k": 7}, "more than the 6 sub-modules"),
-        ({"submodule_layers": (1, 0)}, "submodule_layers"),
-        ({"warmup": 1.0}, "share"),
+        ({"submodule_layers": (1, 0)}, "--submodule_layers=1,0: must be at least 1"),
+        ({"warmup": 1.0}, "--warmup=1.0: must be at least 0 and less than 1"),
         ({"stage": "2", "system": "mERE-LS"}, "no Language-specific Switcher"),
         ({"stage": "2", "system": "mBERT"}, "mBERT has no Language-specific Switcher"),
         ({"stage": "1", "stage_one_run": "other"}, "for stage two alone, not --stage=1"),
@@ -33,6 +47,21 @@ def test_defaults_are_those_of_section_4_2():
 def test_impossible_knobs_are_refused(knobs, says):
     with pytest.raises(UserError, match=says):
         TrainConfig(**NEEDED, **knobs)
+
+
+NUMBERS = [name for name, hint in get_type_hints(TrainConfig).items() if {int, float} & {hint, *get_args(hint)}]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1, 10**30])
+def test_no_number_is_without_bounds(name, value):
+    """10^30 is far beyond 64 bits; a rate or a time may be any finite number, a count or a share may not."""
+    if name == "submodule_layers":
+        value = (1, value)
+    if value == 10**30 and float in {get_type_hints(TrainConfig)[name], *get_args(get_type_hints(TrainConfig)[name])}:
+        value = -0.5
+    with pytest.raises(UserError, match=f"^--{name}=.*: must be [^\n]*$"):
+        TrainConfig(**NEEDED, **{name: value})
 
 
 def test_mtmb_alone_starts_from_published_weights_and_may_start_from_others():

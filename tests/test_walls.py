@@ -10,7 +10,8 @@ ROOT = Path(mere_ds.__file__).parent
 MAY_IMPORT = {
     "errors": set(),
     "files": {"errors"},
-    "config": {"errors", "files"},
+    "knobs": {"errors"},
+    "config": {"errors", "files", "knobs"},
     "flags": {"errors", "files"},
     "corpus": {"errors", "files"},
     "encoders": {"errors", "files"},
@@ -31,8 +32,19 @@ MAY_IMPORT = {
         )
     },
     "inference": {"errors", "files", "encoders", "shards", "model"},
-    "training": {"errors", "files", "config", "corpus.languages", "encoders", "shards", "fused", "model", "evaluation"},
-    "pretraining": {"errors", "files", "corpus", "encoders", "model.precision", "training.run_folder"},
+    "training": {
+        "errors",
+        "files",
+        "knobs",
+        "config",
+        "corpus.languages",
+        "encoders",
+        "shards",
+        "fused",
+        "model",
+        "evaluation",
+    },
+    "pretraining": {"errors", "files", "knobs", "corpus", "encoders", "model.precision", "training.run_folder"},
     "train": {"flags", "config", "training"},
     "reproduction": {
         "errors",

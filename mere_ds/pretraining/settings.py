@@ -3,54 +3,41 @@
 from dataclasses import asdict, dataclass
 
 from mere_ds.errors import UserError
+from mere_ds.knobs import check_bounds, knob
 
-POSITIVE = ("epochs", "learning_rate", "save_steps", "log_every")
 DECIDES_NOTHING = ("tsv_dir", "out", "save_steps", "log_every", "overwrite")
 """May change between an interruption and going on; the corpus' content is compared by itself."""
 
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """Every knob; UserError for a value out of range. Meanings and defaults stand with the command."""
+    """Every knob with its bounds; UserError for a value beyond them. Meanings and defaults stand with the command."""
 
-    tsv_dir: str
-    out: str
-    encoder: str
-    languages: str
-    english: str
-    cut_marks: str
-    parallel_ids: bool
-    epochs: int
-    steps: int | None
-    batch_size: int
-    learning_rate: float
-    warmup: float
-    weight_decay: float
-    max_length: int
-    blank: float
-    mask: float
-    seed: int
-    save_steps: int
-    log_every: int
-    overwrite: bool
+    tsv_dir: str = knob()
+    out: str = knob()
+    encoder: str = knob()
+    languages: str = knob()
+    english: str = knob()
+    cut_marks: str = knob()
+    parallel_ids: bool = knob()
+    epochs: int = knob(least=1)
+    steps: int | None = knob(least=1)
+    batch_size: int = knob(least=4)
+    learning_rate: float = knob(above=0)
+    warmup: float = knob(least=0, below=1)
+    weight_decay: float = knob(least=0)
+    max_length: int = knob(least=1)
+    blank: float = knob(least=0, most=1)
+    mask: float = knob(least=0, most=1)
+    seed: int = knob(least=0, most=2**63 - 1)
+    save_steps: int = knob(least=1)
+    log_every: int = knob(least=1)
+    overwrite: bool = knob()
 
     def __post_init__(self) -> None:
-        for name in POSITIVE:
-            if getattr(self, name) <= 0:
-                raise UserError(f"--{name}={getattr(self, name)}: more than 0 is wanted")
-        if self.steps is not None and self.steps < 1:
-            raise UserError(f"--steps={self.steps}: more than 0 is wanted, or None for whole epochs")
-        if self.batch_size < 4 or self.batch_size % 2:
-            raise UserError(
-                f"--batch_size={self.batch_size}: an even number from 4 on is wanted, for pairs of sentences"
-            )
-        for name in ("blank", "mask"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"--{name}={getattr(self, name)}: a share from 0 to 1 is wanted")
-        if not 0 <= self.warmup < 1:
-            raise UserError(f"--warmup={self.warmup}: a share from 0 to below 1 is wanted")
-        if min(self.seed, self.weight_decay) < 0:
-            raise UserError("--seed and --weight_decay must not be negative")
+        check_bounds(self)
+        if self.batch_size % 2:
+            raise UserError(f"--batch_size={self.batch_size}: must be even, for sentences are read in pairs")
 
     def deciding(self) -> dict:
         """The knobs that decide the result, with their values."""

@@ -103,8 +103,8 @@ def train_stage_two(session: Session, manifest: Manifest) -> dict:
         return model
 
     rate = session.config.learning_rate
-    if session.config.tunes_switcher(2):
-        rate = session.config.learning_rate_stage_two or rate
+    if session.config.tunes_switcher(2) and session.config.learning_rate_stage_two is not None:
+        rate = session.config.learning_rate_stage_two
     return _train(session, 2, fresh, manifest, rate, digest_of(start, "model.safetensors"))
 
 

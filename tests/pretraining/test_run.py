@@ -187,6 +187,9 @@ def test_translations_are_matched_by_their_ids(pretrain, tmp_path, capsys):
         ({"warmup": 1}, "--warmup=1"),
         ({"seed": -1}, "--seed"),
         ({"learning_rate": 0}, "--learning_rate=0"),
+        ({"learning_rate": "nan"}, "--learning_rate=nan: must be a finite number"),
+        ({"weight_decay": "inf"}, "--weight_decay=inf: must be a finite number"),
+        ({"save_steps": -1}, "--save_steps=-1: must be at least 1"),
     ],
 )
 def test_a_value_out_of_range_is_refused(pretrain, tmp_path, capsys, knobs, part):
