@@ -2,7 +2,7 @@
 
 fire calls a function first and complains about left-over flags afterwards. `run` reads the whole command line
 against the function's signature before fire sees it: an unknown flag, a missing value, a value of the wrong type or
-an argument too many stops with one line and exit code 2.
+an argument too many stops with one line and exit code 2. `--` ends the flags: what follows are arguments.
 """
 
 import atexit
@@ -12,17 +12,23 @@ import gc
 import inspect
 import logging
 import os
+import platform
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from itertools import takewhile
 
 import fire
 from fire import decorators
 
+import mere_ds
 from mere_ds.errors import MachineError, UserError, from_os_error
+from mere_ds.streams import use_utf8
 
-HELP_FLAGS = ("-h", "--help")
+HELP_FLAGS, VERSION_FLAG = ("-h", "--help"), "--version"
+END_OF_FLAGS = "--"
 FIRE_HELP = ["--", "--help"]
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
@@ -33,6 +39,7 @@ def program(component: Callable | dict[str, Callable], argv: list[str], name: st
     Importing torch and transformers makes 700,000 objects and no garbage, for which Python would look again and again;
     at its end it would take all of them down one by one.
     """
+    use_utf8()
     gc.set_threshold(10_000)
     code: int | None = None
 
@@ -60,6 +67,8 @@ def run(component: Callable | dict[str, Callable], argv: list[str], name: str) -
     what the machine did (`MachineError`).
     """
     try:
+        if VERSION_FLAG in _flags_of(argv):
+            return print(_versions())
         fire.Fire(component, command=_checked(component, argv, name), name=name)
         sys.stdout.flush()
     except (UserError, MachineError) as error:
@@ -77,14 +86,39 @@ def run(component: Callable | dict[str, Callable], argv: list[str], name: str) -
 def parse(function: Callable, argv: list[str], name: str) -> dict[str, object]:
     """The values that a command line gives the parameters of `function`; raises UserError as `run` does for misuse."""
     parameters = inspect.signature(function).parameters
-    pairs = (word.removeprefix("--").partition("=") for word in _canonical(function, argv, name))
-    return {key: _parser(parameters[key])(text) for key, _, text in pairs}
+    given: dict[str, str | list[str]] = {}
+    positional = [p.name for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    gathers = positional[0] if len(positional) == 1 and _is_list(parameters[positional[0]]) else None
+    rest, flags_end = list(argv), False
+    while rest:
+        word = rest.pop(0)
+        if word == END_OF_FLAGS and not flags_end:
+            flags_end = True
+            continue
+        free = [p for p in positional if p not in given]
+        if len(word) > 1 and word[0] == "-" and not flags_end and not _is_number(word):
+            key, value = _flag(word, rest, parameters, free, name)
+        elif gathers:  # a list that is a command's only argument: RUN RUN is RUN,RUN
+            given.setdefault(gathers, []).append(word)
+            continue
+        elif free:
+            key, value = free[0], word
+        else:
+            raise UserError(f"one argument too many: {word!r}; see {name} --help")
+        if key in given and key != gathers:
+            raise UserError(f"--{key} is given twice")
+        given[key] = [*given.get(key, []), value] if key == gathers else value
+    for p in parameters.values():
+        if p.default is p.empty and p.name not in given:
+            how = p.name.upper() if p.name in positional else f"--{p.name}=..."
+            raise UserError(f"{how} is missing; see {name} --help")
+    return {key: _value(parameters[key], text) for key, text in given.items()}
 
 
 def _checked(component: Callable | dict[str, Callable], argv: list[str], name: str) -> list[str]:
-    """The command line in one canonical form: `[command] --flag=value ...`, every value already known to parse."""
+    """The command line in one form that fire reads: `[command] --flag= ...`, every value parsed already."""
     if not isinstance(component, dict):
-        return FIRE_HELP if _asks_help(argv) else _canonical(component, argv, name)
+        return FIRE_HELP if _asks_help(argv) else _for_fire(component, argv, name)
     if not argv or argv[0] in HELP_FLAGS:
         return FIRE_HELP
     command, rest = argv[0], argv[1:]
@@ -92,47 +126,40 @@ def _checked(component: Callable | dict[str, Callable], argv: list[str], name: s
         raise UserError(f"unknown command {command!r}{_did_you_mean(command, component)}; see {name} --help")
     if _asks_help(rest):
         return [command, *FIRE_HELP]
-    return [command, *_canonical(component[command], rest, f"{name} {command}")]
+    return [command, *_for_fire(component[command], rest, f"{name} {command}")]
 
 
 def _asks_help(argv: list[str]) -> bool:
-    return any(a in HELP_FLAGS for a in argv)
+    return any(word in HELP_FLAGS for word in _flags_of(argv))
 
 
-def _canonical(function: Callable, argv: list[str], name: str) -> list[str]:
-    parameters = inspect.signature(function).parameters
-    decorators.SetParseFns(**{p.name: _parser(p) for p in parameters.values()})(function)
-    given: dict[str, str] = {}
-    positional = [p.name for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]
-    gathers = len(positional) == 1 and typing.get_origin(parameters[positional[0]].annotation) is tuple
-    rest = list(argv)
-    while rest:
-        word = rest.pop(0)
-        if len(word) > 1 and word[0] == "-" and not _is_number(word):
-            key, value = _flag(word, rest, parameters, name)
-        elif gathers:  # a list that is a command's only argument: RUN RUN is RUN,RUN
-            key, value = positional[0], ",".join(filter(None, (given.pop(positional[0], None), word)))
-        else:
-            free = [p for p in positional if p not in given]
-            if not free:
-                raise UserError(f"one argument too many: {word!r}; see {name} --help")
-            key, value = free[0], word
-        if key in given:
-            raise UserError(f"--{key} is given twice")
+def _flags_of(argv: list[str]) -> Iterator[str]:
+    return takewhile(lambda word: word != END_OF_FLAGS, argv)
+
+
+def _versions() -> str:
+    """This program's version and that of what its results depend on, a line each; nothing of it is imported."""
+    lines = [f"mere_ds {mere_ds.__version__}", f"python {platform.python_version()}"]
+    for name in ("torch", "deepspeed", "transformers"):
         try:
-            _parser(parameters[key])(value)
-        except ValueError as error:
-            raise UserError(f"--{key}={value}: {error}") from None
-        given[key] = value
-    for p in parameters.values():
-        if p.default is p.empty and p.name not in given:
-            how = p.name.upper() if p.name in positional else f"--{p.name}=..."
-            raise UserError(f"{how} is missing; see {name} --help")
-    return [f"--{key}={value}" for key, value in given.items()]
+            lines.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            lines.append(f"{name} is not installed")
+    return "\n".join(lines)
 
 
-def _flag(word: str, rest: list[str], parameters: typing.Mapping, name: str) -> tuple[str, str]:
-    """One flag and its value: `--x=v`, `--x v`, for switches `--x`, `--nox`; `-x` where one flag alone begins so."""
+def _for_fire(function: Callable, argv: list[str], name: str) -> list[str]:
+    """Flags whose texts mean nothing: what fire asks for each flag's value has it already."""
+    values = parse(function, argv, name)
+    decorators.SetParseFns(**{key: lambda _, value=value: value for key, value in values.items()})(function)
+    return [f"--{key}=" for key in values]
+
+
+def _flag(word: str, rest: list[str], parameters: typing.Mapping, free: list[str], name: str) -> tuple[str, str]:
+    """One flag and its value: `--x=v`, `--x v`, for switches `--x`, `--nox`; `-x` where one flag alone begins so.
+
+    `free` are the arguments that are still to be given.
+    """
     key, equals, value = word.lstrip("-").partition("=")
     key = key.replace("-", "_")
     if not word.startswith("--"):
@@ -141,13 +168,14 @@ def _flag(word: str, rest: list[str], parameters: typing.Mapping, name: str) -> 
     if key.startswith("no") and key[2:] in parameters and _is_switch(parameters[key[2:]]) and not equals:
         return key[2:], "False"
     if key not in parameters:
-        raise UserError(f"unknown flag --{key}{_did_you_mean(key, parameters)}; see {name} --help")
+        hint = f"; if this is the {free[0].upper()}, write --{free[0]}={word!r}" if free else ""
+        raise UserError(f"unknown flag --{key}{_did_you_mean(key, parameters)}{hint}; see {name} --help")
     if equals:
         return key, value
     if _is_switch(parameters[key]):
         return key, rest.pop(0) if rest and rest[0].lower() in TRUE + FALSE else "True"
-    if not rest or (rest[0].startswith("--") and len(rest[0]) > 2):
-        raise UserError(f"--{key} wants a value: --{key}=...")
+    if not rest or rest[0].startswith("--"):
+        raise UserError(f"--{key} needs a value: --{key}=...")
     return key, rest.pop(0)
 
 
@@ -177,35 +205,61 @@ def _is_switch(parameter: inspect.Parameter) -> bool:
     return _kinds(parameter)[0] == [bool]
 
 
-def _parser(parameter: inspect.Parameter) -> Callable[[str], object]:
-    """How to turn a flag's text into the annotated type; raises ValueError that says what is wanted."""
+def _is_list(parameter: inspect.Parameter) -> bool:
+    return typing.get_origin(_kinds(parameter)[0][0]) is tuple
+
+
+def _value(parameter: inspect.Parameter, given: str | list[str]) -> object:
+    """Text, or the words of a list, as the annotated type. Raises UserError that names the flag."""
     (kind,), optional = _kinds(parameter)
-
-    def parse(text: str) -> object:
-        if optional and text in ("None", "none"):
+    words = given if isinstance(given, list) else [given]
+    try:
+        if any("\udc80" <= character <= "\udcff" for word in words for character in word):
+            raise ValueError("is not UTF-8")  # Python's way to keep such bytes in an argument
+        # An argument says what it says; only a flag can go back to a default of None.
+        if optional and parameter.kind is parameter.KEYWORD_ONLY and words[-1] in ("None", "none"):
             return None
-        return _convert(text, kind)
+        if _is_list(parameter):
+            (element, _) = typing.get_args(kind)
+            split = _paths if element is str else _numbers
+            return tuple(_convert(part, element) for word in words for part in split(word))
+        return _convert(words[-1], kind)
+    except ValueError as error:
+        shown = ",".join(words).encode(errors="backslashreplace").decode()
+        raise UserError(f"--{parameter.name}={shown}: {error}") from None
 
-    return parse
+
+def _paths(text: str) -> Iterator[str]:
+    """Paths with commas between them; as many pieces as make a path that is there belong together."""
+    pieces = text.split(",")
+    while pieces:
+        ends = (end for end in range(len(pieces), 1, -1) if os.path.exists(",".join(pieces[:end])))
+        end = next(ends, 1)
+        path, pieces = ",".join(pieces[:end]), pieces[end:]
+        if path := path if os.path.exists(path) else path.strip():
+            yield path
+
+
+def _numbers(text: str) -> list[str]:
+    return [part.strip() for part in text.strip("()[]").split(",") if part.strip()]
 
 
 def _convert(text: str, kind: type) -> object:
+    """Raises ValueError that says what the text must be."""
     if kind is bool:
         if text.lower() not in TRUE + FALSE:
-            raise ValueError("true or false is wanted")
+            raise ValueError("must be true or false")
         return text.lower() in TRUE
     if typing.get_origin(kind) is typing.Literal:
         if text not in typing.get_args(kind):
-            raise ValueError(f"one of {', '.join(typing.get_args(kind))} is wanted")
+            raise ValueError(f"must be one of {', '.join(typing.get_args(kind))}")
         return text
-    if typing.get_origin(kind) is tuple:  # tuple[int, ...]: a list with commas
-        return tuple(_convert(part.strip(), typing.get_args(kind)[0]) for part in text.strip("()[]").split(",") if part)
     if kind is str:
         if not text:
-            raise ValueError("a value is wanted")
+            raise ValueError("must not be empty")
         return text
     names = {int: "a whole number", float: "a number"}
     try:
         return kind(text)
     except ValueError:
-        raise ValueError(f"{names[kind]} is wanted") from None
+        raise ValueError(f"must be {names[kind]}") from None

@@ -1,12 +1,16 @@
 """The guard in front of fire: nothing runs on a command line that isn't right."""
 
+import os
+import platform
 import signal
 import subprocess
 import sys
+from importlib import metadata
 from typing import Literal
 
 import pytest
 
+import mere_ds
 from mere_ds import flags
 from mere_ds.errors import UserError
 
@@ -78,15 +82,15 @@ def test_values_arrive_as_their_types(recorder, argv, want):
         (["shard", "a", "b", "--encodr=x"], "unknown flag --encodr (did you mean encoder?)"),
         (["shard", "a", "b", "--zzz"], "unknown flag --zzz"),
         (["shard", "a", "b", "-z"], "unknown flag --z"),
-        (["shard", "a", "b", "--encoder"], "--encoder wants a value"),
-        (["shard", "a", "b", "--encoder", "--length=3"], "--encoder wants a value"),
-        (["shard", "a", "b", "--encoder="], "a value is wanted"),
-        (["shard", "a", "b", "--length=x"], "a whole number is wanted"),
-        (["shard", "a", "b", "--length=1.5"], "a whole number is wanted"),
-        (["shard", "a", "b", "--rate=fast"], "a number is wanted"),
-        (["shard", "a", "b", "--layers=1,x"], "a whole number is wanted"),
-        (["shard", "a", "b", "--mode=drop"], "one of repair, reject is wanted"),
-        (["shard", "a", "b", "--quirks=perhaps"], "true or false is wanted"),
+        (["shard", "a", "b", "--encoder"], "--encoder needs a value"),
+        (["shard", "a", "b", "--encoder", "--length=3"], "--encoder needs a value"),
+        (["shard", "a", "b", "--encoder="], "must not be empty"),
+        (["shard", "a", "b", "--length=x"], "must be a whole number"),
+        (["shard", "a", "b", "--length=1.5"], "must be a whole number"),
+        (["shard", "a", "b", "--rate=fast"], "must be a number"),
+        (["shard", "a", "b", "--layers=1,x"], "must be a whole number"),
+        (["shard", "a", "b", "--mode=drop"], "must be one of repair, reject"),
+        (["shard", "a", "b", "--quirks=perhaps"], "must be true or false"),
         (["shard", "a", "b", "--length=1", "--length=2"], "given twice"),
         (["shrad"], "unknown command 'shrad' (did you mean shard?)"),
     ],
@@ -137,6 +141,86 @@ def test_a_list_that_is_the_only_argument_takes_all_words(capsys):
     with pytest.raises(SystemExit) as ended:
         flags.run({"report": report}, ["report", "--out=x"], "mere-ds")
     assert ended.value.code == 2 and "RUNS is missing" in capsys.readouterr().err
+
+
+def test_arguments_after_two_dashes_and_the_text_none_are_taken_as_they_stand():
+    def extract(run: str, text: str | None = None, *, lang: str, file: str | None = None) -> None:
+        pass
+
+    def given(*argv):
+        return flags.parse(extract, ["a", *argv], "extract")
+
+    for text in ("-5 Grad in Kiel.", "--help", "--lang=fr", "- Anna", "--", "-h"):
+        assert given("--lang=no", "--", text) == {"run": "a", "lang": "no", "text": text}
+        assert given("--lang=no", f"--text={text}") == {"run": "a", "lang": "no", "text": text}
+    for text in ("None", "none", "no", "True", "[1, 2]", "(a)", "{'x': 1}", "1e3", "-7", "-"):
+        assert given(text, "--lang=None") == {"run": "a", "text": text, "lang": "None"}
+    assert given("--lang=de", "--file=None") == {"run": "a", "lang": "de", "file": None}
+
+
+def test_a_text_that_looks_like_a_flag_is_refused_with_the_way_to_write_it(capsys):
+    def extract(run: str, text: str | None = None, *, lang: str) -> None:
+        raise AssertionError
+
+    for argv in (["--Anna wohnt in Kiel."], ["-Anna wohnt in Kiel."]):
+        with pytest.raises(SystemExit) as ended:
+            flags.run({"extract": extract}, ["extract", "a", "--lang=de", *argv], "mere-ds")
+        error = capsys.readouterr().err
+        assert ended.value.code == 2 and "--text=" in error and error.count("\n") == 1
+
+
+def test_a_path_is_one_path_and_a_list_of_paths_keeps_those_that_are_there(tmp_path, monkeypatch):
+    def compare(run_a: tuple[str, ...], run_b: tuple[str, ...], *, out: str | None = None) -> None:
+        pass
+
+    def report(runs: tuple[str, ...]) -> None:
+        pass
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("[a]", "(b)", "c,1", " d", "c,1,e,2", "x", "y"):
+        (tmp_path / name).mkdir()
+    seen = [
+        flags.parse(compare, argv, "")["run_a"] for argv in (["[a],(b)", "x"], ["c,1, d", "x"], ["x,c,1,e,2,y", "x"])
+    ]
+    assert seen == [("[a]", "(b)"), ("c,1", " d"), ("x", "c,1,e,2", "y")]
+    assert flags.parse(report, ["c", "1", "[a]", "x, y,"], "") == {"runs": ("c", "1", "[a]", "x", "y")}
+    assert flags.parse(compare, ["x", "y", "--out=[c, d]"], "")["out"] == "[c, d]"
+
+
+def test_bytes_that_are_not_utf8_are_refused_before_work(recorder, capsys):
+    with pytest.raises(SystemExit) as ended:
+        recorder.run("shard", "a\udcff", "b")
+    assert ended.value.code == 2 and not recorder.calls
+    assert "is not UTF-8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["--version"], ["shard", "--version"]])
+def test_version_names_all_that_results_depend_on(recorder, capsys, argv):
+    recorder.run(*argv)
+    shown = dict(line.split() for line in capsys.readouterr().out.splitlines())
+    assert shown == {
+        "mere_ds": mere_ds.__version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in ("torch", "deepspeed", "transformers")},
+    }
+    assert recorder.calls == []
+
+
+def test_everything_is_utf8_whatever_the_locale(tmp_path):
+    script = """
+import sys
+from mere_ds import flags
+def act(text: str, *, out: str) -> None:
+    open(out, "a").write(text)
+    print(text, open(out).read())
+    print(text, file=sys.stderr)
+flags.program(act, sys.argv[1:], "act")
+"""
+    env = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "latin-1"}
+    path = tmp_path / "größer"
+    result = subprocess.run([sys.executable, "-c", script, "Köln 서울", f"--out={path}"], capture_output=True, env=env)
+    assert result.stdout.decode("utf-8") == "Köln 서울 Köln 서울\n" and result.stderr.decode("utf-8") == "Köln 서울\n"
+    assert path.read_text(encoding="utf-8") == "Köln 서울"
 
 
 def test_parse_gives_typed_values_of_what_was_typed():

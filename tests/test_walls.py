@@ -12,7 +12,8 @@ MAY_IMPORT = {
     "files": {"errors"},
     "knobs": {"errors"},
     "config": {"errors", "files", "knobs"},
-    "flags": {"errors", "files"},
+    "streams": set(),
+    "flags": {"errors", "files", "streams"},
     "corpus": {"errors", "files"},
     "encoders": {"errors", "files"},
     "shards": {"errors", "files", "corpus", "encoders"},
@@ -61,6 +62,7 @@ MAY_IMPORT = {
     "cli": {
         "errors",
         "files",
+        "streams",
         "flags",
         "train",
         "corpus",

@@ -22,8 +22,8 @@ def direct(*flags) -> subprocess.CompletedProcess:
     ("flags", "says"),
     [
         (["--sede=1"], "unknown flag --sede (did you mean seed?)"),
-        (["--epochs=many"], "a whole number is wanted"),
-        (["--epochs"], "--epochs wants a value"),
+        (["--epochs=many"], "must be a whole number"),
+        (["--epochs"], "--epochs needs a value"),
         ([], "--shards=... is missing"),
     ],
 )
