@@ -10,19 +10,21 @@ ROOT = Path(mere_ds.__file__).parent
 MAY_IMPORT = {
     "errors": set(),
     "files": {"errors"},
+    "sums": {"errors", "files"},
     "knobs": {"errors"},
     "config": {"errors", "files", "knobs"},
     "streams": set(),
     "flags": {"errors", "files", "streams"},
     "corpus": {"errors", "files"},
     "encoders": {"errors", "files"},
-    "shards": {"errors", "files", "corpus", "encoders"},
-    "model": {"errors", "files", "encoders.weights", "fused"},
+    "shards": {"errors", "files", "sums", "corpus", "encoders"},
+    "model": {"errors", "files", "sums", "encoders.weights", "fused"},
     "fused": set(),
     "evaluation": {
         *(
             "errors",
             "files",
+            "sums",
             "config",
             "corpus.languages",
             "encoders",
@@ -36,6 +38,7 @@ MAY_IMPORT = {
     "training": {
         "errors",
         "files",
+        "sums",
         "knobs",
         "config",
         "corpus.languages",
@@ -50,6 +53,7 @@ MAY_IMPORT = {
     "reproduction": {
         "errors",
         "files",
+        "sums",
         "config",
         "flags",
         "corpus.languages",

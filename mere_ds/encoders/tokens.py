@@ -9,9 +9,12 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from mere_ds.errors import UserError
-from mere_ds.files import digest_of
+from mere_ds.files import digest_of, read_json
 
-ROLES = ("cls_token", "sep_token", "pad_token", "unk_token", "mask_token", "bos_token", "eos_token")
+NEEDED_ROLES = ("cls_token", "sep_token", "pad_token")
+ROLES = (*NEEDED_ROLES, "unk_token", "mask_token", "bos_token", "eos_token")
+
+_TOKENIZER_ADVICE = "copy the folder anew, or make it anew with mere-ds shard"
 
 
 def language_symbol(language: str) -> str:
@@ -47,7 +50,7 @@ def add_languages(tokenizer: PreTrainedTokenizerFast, languages: list[str]) -> l
     sentence or for padding, if a language code can't be a symbol, or if a text could still spell a special token.
     """
     roles = roles_of(tokenizer)
-    missing = [role for role in ("cls_token", "sep_token", "pad_token") if role not in roles]
+    missing = [role for role in NEEDED_ROLES if role not in roles]
     if missing:
         raise UserError(f"this encoder's tokenizer has no {' and no '.join(missing)}: choose a BERT-like encoder")
     symbols = [language_symbol(language) for language in languages]
@@ -94,22 +97,30 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
     """The tokenizer of a folder that `build_encoder` wrote; "[SEP]" or "[de]" in a text stays text, offsets hold.
 
-    UserError if the folder has no such files or they are damaged. Never asks the network.
+    UserError if the folder has no such files, they are damaged or lack a setting. Never asks the network.
     """
     folder = Path(folder)
+    settings = read_json(folder / "tokenizer_config.json", _TOKENIZER_ADVICE)
     try:
         backend = Tokenizer.from_str((folder / "tokenizer.json").read_text(encoding="utf-8"))
-        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(
             f"{folder} is no encoder folder of this package: {Path(error.filename).name} is missing"
         ) from error
     except Exception as error:  # tokenizers raises bare Exception for a file that it can't parse
         raise UserError(
-            f"the tokenizer in {folder} can't be read ({first_line(error)}): make the folder anew"
+            f"the tokenizer in {folder} can't be read ({first_line(error)}): {_TOKENIZER_ADVICE}"
         ) from error
     roles = {role: settings[role] for role in ROLES if settings.get(role)}
-    return wrap(backend, roles, settings["model_max_length"])
+    unknown = [role for role, token in roles.items() if type(token) is not str or backend.token_to_id(token) is None]
+    lacking = [*(role for role in NEEDED_ROLES if role not in roles), *unknown]
+    longest = settings.get("model_max_length")
+    if type(longest) is not int or longest < 1:
+        lacking.append("model_max_length")
+    if lacking:
+        names = ", ".join(lacking)
+        raise UserError(f"{folder / 'tokenizer_config.json'} has no usable {names}: {_TOKENIZER_ADVICE}")
+    return wrap(backend, roles, longest)
 
 
 def fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:

@@ -92,9 +92,9 @@ def _open(run, shards, split, ks, which, shard_cache) -> Candidate:
     told = folder.told
     shards = told["shards"] if shards is None else shards
     manifest = Manifest.load(shards, shard_cache or told.get("shard_cache"), told.get("shard_cache_gib", CACHE_GIB))
+    model = load_model(model_folder).eval()
     tokenizer = load_tokenizer(model_folder)
     manifest.check_tokenizer(fingerprint(tokenizer))
-    model = load_model(model_folder).eval()
     if manifest.labels != model.config.labels or not set(model.config.languages) <= set(manifest.languages):
         raise UserError(f"{shards} has other labels or languages than the model in {model_folder}")
     manifest = manifest.only(model.config.languages)

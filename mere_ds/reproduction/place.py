@@ -8,7 +8,8 @@ from mere_ds.errors import UserError
 from mere_ds.evaluation.predictions import evaluation_name
 from mere_ds.reproduction.plan import Job, Plan
 from mere_ds.shards.manifest import Manifest
-from mere_ds.training.checkpoint import STATE, digest_of, state_of
+from mere_ds.sums import STATE, recorded_digest
+from mere_ds.training.checkpoint import state_of
 from mere_ds.training.resume import DATA, STAGE_ONE, check_same
 from mere_ds.training.run_folder import RunFolder
 
@@ -71,7 +72,7 @@ class Place:
         now[DATA] = self.manifest.sha256
         best = job.needs and self.run(job.needs).model(1, "best")
         if best and (best / STATE).is_file():
-            now[STAGE_ONE] = digest_of(best, "model.safetensors")
+            now[STAGE_ONE] = recorded_digest(best, "model.safetensors")
         then = {name: state["ingredients"].get(name) for name in now}
         check_same(then, now, stage, str(run.root), "train it as before, take another --out, or remove that folder")
         return state["finished"]

@@ -14,6 +14,7 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from mere_ds.errors import UserError
 from mere_ds.files import digest_file, digest_of
+from mere_ds.sums import is_intact
 
 ADVICE = "copy the folder anew or run mere-ds shard again"
 _FILE_ADVICE = "copy it anew or run mere-ds shard again"
@@ -109,7 +110,10 @@ class ShardSource(Protocol):
         """Raises UserError for a file that is missing or of another size, where that is known without reading it."""
 
     def folder_of(self, name: str, files: Sequence[StoredFile]) -> Path:
-        """The folder `name` with these files of it, on this machine."""
+        """The folder `name` with these files of it, on this machine; their digests are checked, once a process.
+
+        Raises UserError for one that is missing or damaged.
+        """
 
 
 def write_shard(
@@ -187,7 +191,15 @@ class LocalSource:
             raise UserError(f"{path}: has {size} bytes instead of {file.bytes}: {ADVICE}")
 
     def folder_of(self, name: str, files: Sequence[StoredFile]) -> Path:
-        return self.folder / name  # its tokenizer has a fingerprint of its own
+        for file in files:
+            path = self.folder / name / file.file
+            try:
+                intact = is_intact(path, file.sha256)
+            except OSError as error:
+                raise UserError(f"{path}: cannot be read ({error.strerror}): {_FILE_ADVICE}") from None
+            if not intact:
+                raise UserError(f"{path}: damaged, its sha256 is not the manifest's: {_FILE_ADVICE}")
+        return self.folder / name
 
 
 def read_shard(source: ShardSource, shard: Shard, extension: str = "npz") -> Iterator[dict]:

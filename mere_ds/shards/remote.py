@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from mere_ds.errors import MachineError, UserError
 from mere_ds.files import digest_of
 from mere_ds.shards.packing import LocalSource, ShardSource, StoredFile, describe
+from mere_ds.sums import is_intact
 
 log = logging.getLogger("mere_ds")
 
@@ -204,7 +205,7 @@ def _content(path: Path, file: StoredFile) -> bytes | None:
 
 def _is_intact(path: Path, file: StoredFile) -> bool:
     with contextlib.suppress(OSError):
-        return describe(path) == file
+        return is_intact(path, file.sha256)
     return False
 
 

@@ -16,11 +16,10 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from mere_ds.errors import MachineError, UserError
-from mere_ds.files import PART, digest_file, sync
+from mere_ds.files import PART, sync
+from mere_ds.sums import STATE, damage, write_sums
 
 log = logging.getLogger("mere_ds")
-
-STATE, OPTIMIZER, SUMS = "training.json", "optimizer.safetensors", "SHA256SUMS"
 
 
 class Checkpoints:
@@ -65,8 +64,7 @@ class Checkpoints:
         try:
             part.mkdir(parents=True)
             fill(part)
-            sums = "".join(f"{digest_file(path)}  {path.name}\n" for path in sorted(part.iterdir()))
-            (part / SUMS).write_text(sums, encoding="ascii")
+            write_sums(part)
             for path in part.iterdir():
                 sync(path)
             sync(part)
@@ -118,30 +116,3 @@ def state_of(checkpoint: Path) -> dict:
 def _best_to(checkpoint: Path) -> str | None:
     with contextlib.suppress(OSError, ValueError, KeyError):  # an older one may be damaged; nobody has looked
         return state_of(checkpoint)["best"]
-
-
-def digest_of(checkpoint: Path, file: str) -> str:
-    """The sha256 that a checkpoint recorded for one of its files."""
-    return {name: digest for digest, name in _sums(checkpoint)}[file]
-
-
-def damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint's files; None if all are as they were written."""
-    try:
-        listed = _sums(checkpoint)
-    except (OSError, ValueError):
-        return f"{SUMS} is missing or unreadable"
-    if STATE not in [name for _, name in listed]:
-        return f"{SUMS} is cut"
-    for digest, name in listed:
-        try:
-            if digest_file(checkpoint / name) != digest:
-                return f"{name} has another digest"
-        except OSError as error:
-            return f"{name}: {error.strerror}"
-    return None
-
-
-def _sums(checkpoint: Path) -> list[tuple[str, str]]:
-    lines = (checkpoint / SUMS).read_text(encoding="ascii").splitlines()
-    return [(digest, name) for digest, name in (line.split("  ") for line in lines)]

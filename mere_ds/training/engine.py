@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from mere_ds.encoders.weights import share
 from mere_ds.model.triple import TripleModel
-from mere_ds.training.checkpoint import OPTIMIZER
+from mere_ds.sums import OPTIMIZER
 from mere_ds.training.full_state import FullState
 from mere_ds.training.optimization import parameter_groups
 from mere_ds.training.session import Session

@@ -22,7 +22,8 @@ from mere_ds.shards.features import FeatureStore
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.plan import EpochPlan
 from mere_ds.shards.reading import ShardReader
-from mere_ds.training.checkpoint import STATE, Checkpoints
+from mere_ds.sums import STATE
+from mere_ds.training.checkpoint import Checkpoints
 from mere_ds.training.engine import Trainee, without_compiling, write_model
 from mere_ds.training.monitor import Monitor
 from mere_ds.training.nonfinite import NonfiniteGuard, poisoned

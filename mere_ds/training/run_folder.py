@@ -10,7 +10,8 @@ from pathlib import Path
 
 from mere_ds.errors import UserError
 from mere_ds.files import read_json, write_json, write_whole
-from mere_ds.training.checkpoint import STATE, checkpoints_in
+from mere_ds.sums import STATE
+from mere_ds.training.checkpoint import checkpoints_in
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from mere_ds.model.loading import load_model
 from mere_ds.model.mere import MereModel
 from mere_ds.model.triple import TripleModel
 from mere_ds.shards.manifest import Manifest
-from mere_ds.training.checkpoint import STATE, Checkpoints, damage, digest_of, state_of
+from mere_ds.sums import OPTIMIZER, STATE, damage, recorded_digest
+from mere_ds.training.checkpoint import Checkpoints, state_of
 from mere_ds.training.engine import Trainee
 from mere_ds.training.feature_cache import features_of, why_not
 from mere_ds.training.loop import Progress, StageTrainer
@@ -105,7 +106,7 @@ def train_stage_two(session: Session, manifest: Manifest) -> dict:
     rate = session.config.learning_rate
     if session.config.tunes_switcher(2) and session.config.learning_rate_stage_two is not None:
         rate = session.config.learning_rate_stage_two
-    return _train(session, 2, fresh, manifest, rate, digest_of(start, "model.safetensors"))
+    return _train(session, 2, fresh, manifest, rate, recorded_digest(start, "model.safetensors"))
 
 
 def _best_of_stage_one(run: RunFolder) -> Path:
@@ -113,7 +114,7 @@ def _best_of_stage_one(run: RunFolder) -> Path:
     best = run.model(1, "best")
     if not (best / STATE).is_file():
         raise UserError(f"{best} is missing: train stage one first (--stage=1 --run={run.root})")
-    if what := damage(best):
+    if what := damage(best, unused=(OPTIMIZER,)):
         raise UserError(f"{best.resolve()} is damaged ({what}): train stage one anew (--stage=1 --overwrite)")
     if not state_of(run.model(1, "latest"))["finished"]:
         log.warning("stage one of %s is not finished; stage two starts from its best epoch so far", run.root)

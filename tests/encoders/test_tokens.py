@@ -197,8 +197,31 @@ def test_a_missing_or_damaged_file_is_named(built, name):
     folder, _, _ = built("bert")
     content = (folder / name).read_text(encoding="utf-8")
     (folder / name).write_text(content[: len(content) // 2], encoding="utf-8")
-    with pytest.raises(UserError, match="can't be read"):
+    with pytest.raises(UserError, match="can't be read|not readable as JSON"):
         load_tokenizer(folder)
     (folder / name).unlink()
-    with pytest.raises(UserError, match=f"{name} is missing"):
+    with pytest.raises(UserError, match=f"{name}(: No such file| is missing)"):
         load_tokenizer(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda values: values.clear(), "cls_token, sep_token, pad_token, model_max_length"),
+        (lambda values: values.update(pad_token=""), "pad_token"),
+        (lambda values: values.update(cls_token=["[CLS]"]), "cls_token"),
+        (lambda values: values.update(sep_token="[NONE]"), "sep_token"),
+        (lambda values: values.update(mask_token="[NONE]"), "mask_token"),
+        (lambda values: values.update(model_max_length="64"), "model_max_length"),
+        (lambda values: values.update(model_max_length=-1), "model_max_length"),
+    ],
+)
+def test_settings_that_are_lacking_or_odd_are_one_line(built, change, named):
+    folder = built("bert")[0]
+    path = folder / "tokenizer_config.json"
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+    with pytest.raises(UserError, match=f"no usable {named}: ") as refused:
+        load_tokenizer(folder)
+    assert "\n" not in str(refused.value)

@@ -176,5 +176,5 @@ def test_loading_takes_the_class_from_the_folder(tmp_path):
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / "config.json").write_text('{"model_type": "me')
     for folder in ("bert", "cut", "nowhere"):
-        with pytest.raises(UserError, match="no readable model"):
+        with pytest.raises(UserError, match="name a folder saved by mere-ds"):
             load_model(tmp_path / folder)

@@ -13,6 +13,7 @@ from mere_ds.shards.manifest import Manifest
 from mere_ds.training.resume import DATA, STAGE_ONE
 
 SETTING = Setting(("de", "en"))
+ONE = "1" * 64
 
 
 @pytest.fixture
@@ -25,14 +26,14 @@ def plan():
     return make_plan("sweep k", SETTING, 1)
 
 
-def trained(place: Place, job, digest: str = "", finished: bool = True, **other) -> None:
+def trained(place: Place, job, digest: str = ONE, finished: bool = True, **other) -> None:
     """As if `job` had been trained; `digest` is that of its model, `other` ingredients differ from today's."""
     for stage in job.stages:
         run = place.run(job.name)
         folder = run.model(stage, "latest")
         folder.mkdir(parents=True, exist_ok=True)
         ingredients = {f"--{name}": value for name, value in knobs_of_stage(place.config(job), stage).items()}
-        ingredients |= {DATA: place.manifest.sha256, STAGE_ONE: "one" if job.needs else None} | other
+        ingredients |= {DATA: place.manifest.sha256, STAGE_ONE: ONE if job.needs else None} | other
         (folder / "training.json").write_text(json.dumps({"finished": finished, "ingredients": ingredients}))
         (folder / "SHA256SUMS").write_text(f"{digest}  model.safetensors\n")
         if not run.model(stage, "best").exists():
@@ -49,7 +50,7 @@ def scored(place: Place, job, *names: str) -> None:
 def test_trained_and_scored_is_done(place, plan):
     one, two = plan.jobs
     assert missing(plan, place) == [one, two] and not place.is_trained(one)
-    trained(place, one, "one")
+    trained(place, one)
     assert place.is_trained(one) and missing(plan, place) == [one, two]
     scored(place, one, "test")
     assert missing(plan, place) == [two]
@@ -67,7 +68,7 @@ def test_an_unfinished_training_goes_on(place, plan):
 
 def test_scores_older_than_the_model_are_made_again(place, plan):
     one, _ = plan.jobs
-    trained(place, one, "one")
+    trained(place, one)
     scored(place, one, "test")
     os.utime(place.run(one.name).evaluation / "test.json", (0, 0))
     assert place.open_evaluations(one) == [()]
@@ -86,7 +87,7 @@ def test_what_was_trained_otherwise_is_refused(place, plan, other, says):
 
 def test_a_stage_two_over_another_stage_one_is_refused(place, plan):
     one, two = plan.jobs
-    trained(place, one, "another")
+    trained(place, one, "2" * 64)
     trained(place, two)
     with pytest.raises(UserError, match="stage one's model"):
         place.is_trained(two)

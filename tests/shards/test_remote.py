@@ -20,10 +20,10 @@ from mere_ds.errors import MachineError, UserError
 from mere_ds.evaluation.run import evaluate_runs
 from mere_ds.shards import remote
 from mere_ds.shards.manifest import Manifest
-from mere_ds.shards.sealing import seal
 from mere_ds.shards.plan import EpochPlan
 from mere_ds.shards.reading import ShardReader, TextReader
 from mere_ds.shards.remote import ShardCache, absolute, open_source
+from mere_ds.shards.sealing import seal
 from tests.shards.file_server import Server, answer, drop, fail, redirect
 
 GIB = 2**30

@@ -3,12 +3,16 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 from launching import deepspeed_config, mere_ds, succeeded
 from ranks import run_ranks
+
+from mere_ds.shards.manifest import Manifest
+from mere_ds.shards.packing import describe
 
 SENTENCES = 200
 SHORT = {
@@ -33,6 +37,8 @@ def dropout_shards(small_shards) -> Path:
     path = shards / "encoder" / "config.json"
     chances = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
     path.write_text(json.dumps(json.loads(path.read_text()) | chances))
+    manifest = Manifest.load(shards)
+    replace(manifest, encoder_files=[describe(path) for path in sorted(path.parent.iterdir())]).save(shards)
     return shards
 
 

@@ -1,0 +1,92 @@
+"""Digests beside files: whether a file still is what was written, and a checkpoint's list `SHA256SUMS`.
+
+`sha256sum -c SHA256SUMS` reads that list too.
+"""
+
+import logging
+import re
+from collections.abc import Container
+from pathlib import Path
+
+from mere_ds.errors import UserError
+from mere_ds.files import digest_file
+
+SUMS = "SHA256SUMS"
+STATE, OPTIMIZER = "training.json", "optimizer.safetensors"
+"""A checkpoint's files that only training reads."""
+
+_LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]*)\n")
+_intact: set[tuple] = set()
+
+log = logging.getLogger("mere_ds")
+
+
+def is_intact(path: Path, sha256: str) -> bool:
+    """Whether the file has this digest; a file that has not changed since is read once a process. Raises OSError."""
+    stat = path.stat()
+    seen = (str(path.resolve()), sha256, stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    if seen not in _intact:
+        if digest_file(path) != sha256:
+            return False
+        _intact.add(seen)
+    return True
+
+
+def write_sums(folder: Path) -> None:
+    """List all files of a folder in its `SHA256SUMS`. Raises OSError."""
+    sums = "".join(f"{digest_file(path)}  {path.name}\n" for path in sorted(folder.iterdir()))
+    (folder / SUMS).write_text(sums, encoding="ascii")
+
+
+def damage(folder: Path, unused: Container[str] = ()) -> str | None:
+    """What is wrong with a checkpoint's files, those that are `unused` aside; None if all are as they were written."""
+    try:
+        listed = _listed(folder)
+    except (OSError, ValueError):
+        return f"{SUMS} is missing or unreadable"
+    if STATE not in listed:
+        return f"{SUMS} is cut"
+    for name, digest in listed.items():
+        try:
+            if name not in unused and not is_intact(folder / name, digest):
+                return f"{name} has another digest"
+        except OSError as error:
+            return f"{name}: {error.strerror}"
+    return None
+
+
+def check_for_use(folder: Path) -> None:
+    """Raises UserError unless what is read of a checkpoint in order to use it is as it was written.
+
+    A model that somebody saved without `SHA256SUMS` and without a training's state is let through with a warning.
+    """
+    if not any((folder / name).exists() for name in (SUMS, STATE)):
+        log.warning("%s: has no %s, so damage to this model would go unseen", folder, SUMS)
+    elif what := damage(folder, unused=(OPTIMIZER,)):
+        raise UserError(f"{folder} is damaged ({what}): copy it anew, or train this stage anew (--overwrite)")
+
+
+def recorded_digest(folder: Path, file: str) -> str:
+    """The sha256 that a checkpoint recorded for one of its files. Raises UserError where it has none."""
+    try:
+        return _listed(folder)[file]
+    except (OSError, ValueError, KeyError):
+        raise UserError(f"{folder / SUMS}: lists no {file}: copy the checkpoint anew, or train it anew") from None
+
+
+def identity_of(folder: Path) -> str:
+    """The sha256 of a checkpoint's `SHA256SUMS`, which stands for all its files. Raises UserError where it has none."""
+    try:
+        return digest_file(folder / SUMS)
+    except OSError as error:
+        raise UserError(f"{folder / SUMS}: {error.strerror}: copy the checkpoint anew, or train it anew") from None
+
+
+def _listed(folder: Path) -> dict[str, str]:
+    """{file: sha256}. Raises OSError and ValueError."""
+    text = (folder / SUMS).read_bytes().decode("ascii")
+    lines = list(_LINE.finditer(text))
+    listed = {line[2]: line[1] for line in lines}
+    if sum(len(line[0]) for line in lines) != len(text) or len(listed) != len(lines):
+        raise ValueError("not a list of digests")
+    return listed
