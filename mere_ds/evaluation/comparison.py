@@ -47,10 +47,12 @@ def compare_runs(
 ) -> dict:
     """Triple F1 of side A against side B in the languages that both have; `ks` says which evaluation of either.
 
+    Spans are compared by tokens; `"characters"` holds the same by characters.
+
     A side is a run, or its runs of several seeds in the same order; runs of unlike languages (a model a language)
     together make one. `{"a": [runs], "b": [runs], "split", "k": {"a", "b"}, "left_out": [languages of one side],
-    "seeds": {"a": {"mean", "deviation"} of the runs' average, "b"}, ...}` and what `compare` gives. Raises UserError
-    for sides of unlike size, a run that isn't evaluated and unlike sentences.
+    "seeds": {"a": {"mean", "deviation"} of the runs' average, "b"}, ..., "characters": {"seeds", ...}}`, the dots for
+    what `compare` gives. Raises UserError for sides of unlike size, a run that isn't evaluated and unlike sentences.
 
     With `parallel_ids` the sentences of one id (see `shared_id`) are translations: they are resampled and exchanged
     together, for what is hard in one language is hard in the others.
@@ -59,18 +61,25 @@ def compare_runs(
         _read([RunFolder(run).evaluation / f"{evaluation_name(split, k)}.jsonl" for run in side])
         for side, k in zip((a, b), ks, strict=True)
     ]
-    answers, seeds = _side_by_side(*sides)
+    by_tokens, by_characters = (_compared(*sides, metric, parallel_ids) for metric in ("triple", "triple_characters"))
+    return {
+        **{"a": list(a), "b": list(b), "split": split, "k": dict(zip("ab", ks, strict=True))},
+        "left_out": sorted(sides[0].keys() ^ sides[1].keys()),
+        **by_tokens,
+        "characters": by_characters,
+    }
+
+
+def _compared(a: dict[str, list["_Answers"]], b: dict[str, list["_Answers"]], metric: str, parallel_ids: bool) -> dict:
+    """`{"seeds", ...}` with what `compare` gives, for one of the metrics."""
+    answers, seeds = _side_by_side(a, b, metric)
     groups = [_grouped({language: rows}) for language, rows in answers.items()]
     if parallel_ids:
         groups = [_grouped(answers)]
     observed = _of_languages(groups, _observed)
     averages = [_by_side(observed, slice(q, q + 1))["average"].item() for q in range(2 * seeds)]
-    return {
-        **{"a": list(a), "b": list(b), "split": split, "k": dict(zip("ab", ks, strict=True))},
-        "left_out": sorted(sides[0].keys() ^ sides[1].keys()),
-        "seeds": {"a": intervals.spread(averages[:seeds]), "b": intervals.spread(averages[seeds:])},
-        **compare(groups, seeds),
-    }
+    spreads = {"a": intervals.spread(averages[:seeds]), "b": intervals.spread(averages[seeds:])}
+    return {"seeds": spreads, **compare(groups, seeds)}
 
 
 def compare(groups: list[Group], seeds: int) -> dict:
@@ -118,8 +127,10 @@ class _Answers:
     ids: list[str] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
     """What is the same of a sentence in every run."""
-    outcomes: list[tuple[int, int]] = field(default_factory=list)
-    """Whether it gave an answer, and whether its triple is right."""
+    outcomes: dict[str, list[tuple[int, int]]] = field(
+        default_factory=lambda: {metric: [] for metric in ("triple", "triple_characters")}
+    )
+    """By metric: whether it gave an answer, and whether that is right."""
 
 
 def _read(paths: list[Path]) -> dict[str, list[_Answers]]:
@@ -132,7 +143,8 @@ def _read(paths: list[Path]) -> dict[str, list[_Answers]]:
             answers = own.setdefault(language, _Answers(path))
             answers.ids.append(shared_id(id, language) if id is not None else f"unread in {language}")
             answers.sentences.append(json.dumps([id, record["text"], record["gold"]], sort_keys=True))
-            answers.outcomes.append((int(record["predicted"] is not None), int("triple" in record["right"])))
+            for metric, outcomes in answers.outcomes.items():
+                outcomes.append((int(record["predicted"] is not None), int(metric in record["right"])))
         for language, answers in own.items():
             found.setdefault(language, []).append(answers)
     return found
@@ -142,7 +154,9 @@ Rows = list[tuple[str, tuple[int, ...]]]
 """Of a language's sentences: the id and the outcome, which is 1 and then the two numbers of each run."""
 
 
-def _side_by_side(a: dict[str, list[_Answers]], b: dict[str, list[_Answers]]) -> tuple[dict[str, Rows], int]:
+def _side_by_side(
+    a: dict[str, list[_Answers]], b: dict[str, list[_Answers]], metric: str
+) -> tuple[dict[str, Rows], int]:
     """The languages that both have, and how many runs a side has. Raises UserError unless that is one number and all
     answered the same sentences."""
     found: dict[str, Rows] = {}
@@ -152,7 +166,7 @@ def _side_by_side(a: dict[str, list[_Answers]], b: dict[str, list[_Answers]]) ->
         sizes |= {len(a[language]), len(b[language])}
         for other in others:
             _check_same(language, first, other)
-        outcomes = zip(*(run.outcomes for run in runs), strict=True)
+        outcomes = zip(*(run.outcomes[metric] for run in runs), strict=True)
         found[language] = [(id, (1, *chain(*outcome))) for id, outcome in zip(first.ids, outcomes, strict=True)]
     if not found:
         raise UserError("the two sides have no language in common, so there is nothing to compare")

@@ -1,15 +1,32 @@
 """Scores of section 4.2: strict micro-F1 of relation, entity pair, head, tail and triple, by language.
 
+What has entities in it is scored twice: by tokens and by characters.
+
 Shape suffixes: N languages, C columns of a count table (`COLUMNS`).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
-METRICS = ("relation", "pair", "head", "tail", "triple", "triple_characters")
-"""What is scored. Spans are strict: the first and the last token must both be right. `triple_characters` also wants
-the tokens to cover exactly the gold characters, which a mark inside a token makes impossible."""
+BY_TOKENS = ("pair", "head", "tail", "triple")
+"""Strict by tokens: an entity is right if its first and its last token are. Depends on the tokenizer, which decides how
+fine a span can be told."""
+BY_CHARACTERS = tuple(f"{metric}_characters" for metric in BY_TOKENS)
+"""Strict by characters, in the same order: an entity is right if it is the same stretch of the text as the gold one,
+white space around both aside. The same test for every tokenizer."""
+METRICS = ("relation", *BY_TOKENS, *BY_CHARACTERS)
+"""What is scored."""
 
 COLUMNS = ("sentences", "predicted", *METRICS)
+
+
+def right_metrics(relation: bool, tokens: Sequence[bool], characters: Sequence[bool]) -> list[str]:
+    """The `METRICS` that an answer gets right, from its parts: `tokens` and `characters` are of head and tail."""
+    answers = [relation]
+    for head, tail in (tokens, characters):
+        answers += [head and tail, head, tail, head and tail and relation]
+    return [metric for metric, right in zip(METRICS, answers, strict=True) if right]
 
 
 def f1(right, gold, predicted):

@@ -2,7 +2,7 @@
 
 A line: `{"id", "lang", "text", "gold": {"relation", "head", "tail"}, "predicted": {"relation", "probability", "head",
 "tail", "score"}, "right": [...]}`. Spans are half-open character offsets into the text; a predicted one is null where
-the model gave none. "right" names the `METRICS` that are right, by tokens. A test sentence that could not be read has
+the model gave none. "right" names the `METRICS` that are right. A test sentence that could not be read has
 `{"lang", "text": null, "gold": null, "predicted": null, "right": [], "reason"}`.
 """
 

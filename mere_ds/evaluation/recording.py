@@ -1,6 +1,6 @@
 """Batches with their predictions -> the records that `predictions` writes, in row order.
 
-Shape suffixes: B sentences, 4 positions, Q metrics (`METRICS`).
+Shape suffixes: B sentences, 4 positions, 2 entities.
 """
 
 from collections.abc import Iterator
@@ -8,11 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from mere_ds.evaluation.metrics import METRICS
-from mere_ds.evaluation.scoring import right_answers
+from mere_ds.evaluation.metrics import right_metrics
 from mere_ds.model.triple import MereOutput
 from mere_ds.shards.batch import Batch
-from mere_ds.shards.encoding import Encoded, SentenceEncoder
+from mere_ds.shards.encoding import Encoded, SentenceEncoder, trimmed
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.reading import TextReader
 
@@ -32,33 +31,40 @@ class Recorder:
     def add(self, batch: Batch, output: MereOutput) -> None:
         """Take a batch's answers; fillers are left out."""
         real_B = batch.weights_B > 0
+        # a gold span that was cut off (-1) is never right
+        same_B4 = (output.positions_B4 == batch.positions_B4) & (batch.positions_B4 >= 0)
         columns = (
             batch.rows_B,
             output.relation_B,
             output.positions_B4,
             output.relation_probability_B,
             output.score_B,
-            right_answers(batch, output.relation_B, output.positions_B4),
+            same_B4.unflatten(1, (2, 2)).all(2),
         )
         self._parts.append(tuple(column[real_B].cpu().numpy() for column in columns))
 
     def records(self) -> Iterator[dict]:
-        """A record a sentence in row order, then one for each test sentence that the shards' maker had to reject."""
-        if self._parts:
-            rows, *columns = (np.concatenate(column) for column in zip(*self._parts, strict=True))
-            order = np.argsort(rows)
-            texts = TextReader(self._manifest, self._split, keep=1)
-            for start in range(0, len(order), _CHUNK):
-                chosen = order[start : start + _CHUNK]
-                sentences = texts.texts_of(rows[chosen])
-                encoded = self._encoder.encode_texts([s["text"] for s in sentences], [s["lang"] for s in sentences])
-                answers = zip(*(column[chosen].tolist() for column in columns), strict=True)
-                for sentence, tokens, answer in zip(sentences, encoded, answers, strict=True):
-                    yield self._record(sentence, tokens, *answer)
+        """`answers`, then a record for each test sentence that the shards' maker had to reject."""
+        yield from self.answers()
         for language, times in (self._manifest.missed_test if self._split == "test" else {}).items():
             for _ in range(times):
                 nothing = {"text": None, "gold": None, "predicted": None, "right": []}
                 yield {"lang": language, **nothing, "reason": NOT_READ}
+
+    def answers(self) -> Iterator[dict]:
+        """A record for each sentence that was added, in row order."""
+        if not self._parts:
+            return
+        rows, *columns = (np.concatenate(column) for column in zip(*self._parts, strict=True))
+        order = np.argsort(rows)
+        texts = TextReader(self._manifest, self._split, keep=1)
+        for start in range(0, len(order), _CHUNK):
+            chosen = order[start : start + _CHUNK]
+            sentences = texts.texts_of(rows[chosen])
+            encoded = self._encoder.encode_texts([s["text"] for s in sentences], [s["lang"] for s in sentences])
+            answers = zip(*(column[chosen].tolist() for column in columns), strict=True)
+            for sentence, tokens, answer in zip(sentences, encoded, answers, strict=True):
+                yield self._record(sentence, tokens, *answer)
 
     def _record(
         self,
@@ -68,21 +74,23 @@ class Recorder:
         positions: list[int],
         probability: float,
         score: float,
-        right: list[bool],
+        right_tokens: list[bool],
     ) -> dict:
+        text, label = sentence["text"], self._manifest.labels[relation]
         head, tail = (
-            list(tokens.characters(sentence["text"], *span)) if min(span) >= 0 else None
-            for span in (positions[:2], positions[2:])
+            tokens.characters(text, *span) if min(span) >= 0 else None for span in (positions[:2], positions[2:])
         )
+        gold = {"relation": sentence["label"], "head": sentence["head"], "tail": sentence["tail"]}
+        right_characters = [span == trimmed(text, tuple(gold[side])) for side, span in (("head", head), ("tail", tail))]
         return {
             **{name: sentence[name] for name in ("id", "lang", "text")},
-            "gold": {"relation": sentence["label"], "head": sentence["head"], "tail": sentence["tail"]},
+            "gold": gold,
             "predicted": {
-                "relation": self._manifest.labels[relation],
+                "relation": label,
                 "probability": round(probability, 6),
-                "head": head,
-                "tail": tail,
+                "head": head and list(head),
+                "tail": tail and list(tail),
                 "score": round(score, 6),
             },
-            "right": [metric for metric, is_right in zip(METRICS, right, strict=True) if is_right],
+            "right": right_metrics(label == gold["relation"], right_tokens, right_characters),
         }

@@ -39,13 +39,16 @@ def scores_of(records: Iterable[dict]) -> dict:
     """Every score of the predictions (as `predictions.read_predictions` gives them); F1 in percent.
 
     `languages`, `average`, `pooled` as in `metrics.scores`, with: `intervals` (see `triple_intervals`), `labels`
-    (`relation_by_label`), `confusion` and `without_no_relation`.
+    (`relation_by_label`), `confusion` and `without_no_relation`. What is of triples is there by characters too:
+    `intervals_characters`, `without_no_relation_characters`.
     """
     outcomes = outcomes_of(records)
     return {
         **_scores(outcomes),
         "intervals": triple_intervals(outcomes),
+        "intervals_characters": triple_intervals(outcomes, "triple_characters"),
         "without_no_relation": without_no_relation(outcomes),
+        "without_no_relation_characters": without_no_relation(outcomes, "triple_characters"),
         "labels": relation_by_label(outcomes),
         "confusion": confusion(outcomes),
     }
@@ -73,28 +76,34 @@ def _scores(outcomes: Outcomes) -> dict:
     return scores(counts_NC, list(outcomes), missed)
 
 
-def triple_intervals(outcomes: Outcomes) -> dict:
-    """Bootstrap intervals of triple F1: `{"level", "resamples", "languages": {"de": [low, high]}, "average",
-    "pooled"}`. Sentences are resampled within each language. Training's own chance (the seed) is not in it, and a score
-    of 0 or 100 gets no width, for there every resample is like the sample."""
-    sums = {language: resampled(_triples(counter), generator(language)) for language, counter in outcomes.items()}
+def triple_intervals(outcomes: Outcomes, metric: str = "triple") -> dict:
+    """Bootstrap intervals of triple F1, by tokens or (`triple_characters`) by characters.
+
+    `{"level", "resamples", "languages": {"de": [low, high]}, "average", "pooled"}`. Sentences are resampled within each
+    language. Training's own chance (the seed) is not in it, and a score of 0 or 100 gets no width, for there every
+    resample is like the sample.
+    """
+    sums = {
+        language: resampled(_triples(counter, metric), generator(language)) for language, counter in outcomes.items()
+    }
     if not sums:
         return {}
     values = by_language(sums, lambda sums_RC: f1(sums_RC[:, 2], sums_RC[:, 0], sums_RC[:, 1]))
     return {"level": LEVEL, "resamples": RESAMPLES, **nested({name: interval(v) for name, v in values.items()})}
 
 
-def _triples(counter: Counter[Outcome]) -> Counter:
+def _triples(counter: Counter[Outcome], metric: str) -> Counter:
     """How often (sentence, predicted, triple right) come."""
     triples = Counter()
     for outcome, times in counter.items():
         sentence, predicted, *_ = outcome.counts()
-        triples[sentence, predicted, int("triple" in outcome.right)] += times
+        triples[sentence, predicted, int(metric in outcome.right)] += times
     return triples
 
 
-def without_no_relation(outcomes: Outcomes) -> dict:
-    """Triples as in relation extraction, where `no_relation` is no answer: micro-averaged over the others.
+def without_no_relation(outcomes: Outcomes, metric: str = "triple") -> dict:
+    """Triples as in relation extraction, where `no_relation` is no answer: micro-averaged over the others; by tokens or
+    (`triple_characters`) by characters.
 
     `{"languages": {"de": {"gold", "predicted", "right", "precision", "recall", "f1"}}, "average": {"precision",
     "recall", "f1"}, "pooled": {...}}` in percent. A sentence that could not be read counts as gold, for nobody knows
@@ -104,7 +113,7 @@ def without_no_relation(outcomes: Outcomes) -> dict:
     for language, counter in outcomes.items():
         gold = sum(n for o, n in counter.items() if o.gold != NO_RELATION)
         predicted = sum(n for o, n in counter.items() if o.predicted not in (None, NO_RELATION))
-        right = sum(n for o, n in counter.items() if o.gold != NO_RELATION and "triple" in o.right)
+        right = sum(n for o, n in counter.items() if o.gold != NO_RELATION and metric in o.right)
         if gold + predicted:
             counts[language] = np.array([gold, predicted, right])
     if not counts:

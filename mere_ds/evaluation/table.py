@@ -1,43 +1,53 @@
 """Scores and comparisons as the tables that a person reads."""
 
 from mere_ds.evaluation.intervals import LEVEL
-from mere_ds.evaluation.metrics import METRICS
+from mere_ds.evaluation.metrics import BY_CHARACTERS, BY_TOKENS
+
+_KINDS = {"tokens": (BY_TOKENS, ""), "characters": (BY_CHARACTERS, "_characters")}
+"""How spans are compared: the metrics, and how the names of what is made of their triples end."""
 
 ALPHA = 0.05
 """A difference whose p is not below this is told to be no more than chance may make."""
 
 
 def format_scores(result: dict) -> str:
-    """A row a language, then average and pooled, each with its interval of triple F1; last what the triples score
-    without `no_relation`. `result` as from `summary.scores_of`."""
-    widths = {m: max(10, len(m) + 2) for m in METRICS}
-    titles = "".join(f"{m.replace('_', ' '):>{width}}" for m, width in widths.items())
-    lines = [f"{'':10}{'sentences':>10}{titles}{f'triple {LEVEL} %':>15}"]
+    """A row a language, then average and pooled: the entities by tokens and by characters, each with the interval of
+    triple F1; last what the triples score without `no_relation`. `result` as from `summary.scores_of`."""
+    titles = "".join(f"{metric:>8}" for metric in BY_TOKENS) + f"{f'triple {LEVEL} %':>15}"
+    kinds = "".join(f"{f'by {kind}':>{len(titles)}}" for kind in _KINDS)
+    lines = [f"{'':30}{kinds}", f"{'':10}{'sentences':>10}{'relation':>10}{titles * len(_KINDS)}"]
     total = sum(row["sentences"] for row in result["languages"].values())
-    bounds = _flat(result["intervals"])
     for name, row in _flat(result).items():
-        cells = "".join(f"{row[m]:>{width}.1f}" for m, width in widths.items())
-        lines.append(f"{name:10}{row.get('sentences', total):>10}{cells}{_range(bounds[name]):>15}")
-    average, pooled = (result["without_no_relation"][name] for name in ("average", "pooled"))
-    if pooled:
-        lines.append(
-            f"triple without no_relation: F1 {average['f1']:.1f} average, {pooled['f1']:.1f} pooled "
-            f"(precision {pooled['precision']:.1f}, recall {pooled['recall']:.1f})"
-        )
+        line = f"{name:10}{row.get('sentences', total):>10}{row['relation']:>10.1f}"
+        for metrics, suffix in _KINDS.values():
+            bounds = _flat(result[f"intervals{suffix}"])[name]
+            line += "".join(f"{row[metric]:>8.1f}" for metric in metrics) + f"{_range(bounds):>15}"
+        lines.append(line)
+    for kind, (_, suffix) in _KINDS.items():
+        average, pooled = (result[f"without_no_relation{suffix}"][name] for name in ("average", "pooled"))
+        if pooled:
+            lines.append(
+                f"triple by {kind} without no_relation: F1 {average['f1']:.1f} average, {pooled['f1']:.1f} pooled "
+                f"(precision {pooled['precision']:.1f}, recall {pooled['recall']:.1f})"
+            )
     return "\n".join(lines)
 
 
 def format_comparison(result: dict) -> str:
-    """A row a language, then average and pooled; last the difference of the average in words."""
-    interval_title = f"{LEVEL} %"
-    lines = [f"{'triple F1':10}{'A':>8}{'B':>8}{'A - B':>8}{interval_title:>15}{'p':>9}"]
-    for name, row in _flat(result).items():
-        numbers = f"{row['a']:>8.1f}{row['b']:>8.1f}{row['difference']:>+8.1f}"
-        lines.append(f"{name:10}{numbers}{_range(row['interval']):>15}{row['p']:>9.4f}")
-    lines += [_side(side.upper(), result[side], result["k"][side], result["seeds"][side]) for side in "ab"]
+    """A row a language, then average and pooled, for triples by tokens and by characters; then the two sides; last the
+    difference of either average in words."""
+    lines, verdicts = [], []
+    for kind, compared in (("tokens", result), ("characters", result["characters"])):
+        title = f"triple F1 by {kind}"
+        lines.append(f"{title:24}{'A':>8}{'B':>8}{'A - B':>8}{f'{LEVEL} %':>15}{'p':>9}")
+        for name, row in _flat(compared).items():
+            numbers = f"{row['a']:>8.1f}{row['b']:>8.1f}{row['difference']:>+8.1f}"
+            lines.append(f"{name:24}{numbers}{_range(row['interval']):>15}{row['p']:>9.4f}")
+        verdicts.append(f"A - B on average by {kind}: {sentence(compared['average'])}")
+    lines += [_side(side.upper(), result, side) for side in "ab"]
     if result["left_out"]:
         lines.append(f"not compared, as one side alone has them: {', '.join(result['left_out'])}")
-    return "\n".join([*lines, f"A - B on average: {sentence(result['average'])}"])
+    return "\n".join([*lines, *verdicts])
 
 
 def sentence(row: dict) -> str:
@@ -46,10 +56,16 @@ def sentence(row: dict) -> str:
     return f"difference {row['difference']:.1f}, {LEVEL} % {_range(row['interval'])}, p = {row['p']:.4f}{verdict}"
 
 
-def _side(name: str, runs: list[str], k: int | None, seeds: dict) -> str:
+def _side(name: str, result: dict, side: str) -> str:
+    k = result["k"][side]
     with_k = "" if k is None else f" with k = {k}"
-    spread = "" if seeds["deviation"] is None else f": {seeds['mean']:.1f} +- {seeds['deviation']:.1f} over seeds"
-    return f"{name} = {', '.join(runs)}{with_k}{spread}"
+    spreads = [
+        f"{seeds['mean']:.1f} +- {seeds['deviation']:.1f}"
+        for seeds in (compared["seeds"][side] for compared in (result, result["characters"]))
+        if seeds["deviation"] is not None
+    ]
+    spread = f": {' and '.join(spreads)} over seeds" if spreads else ""
+    return f"{name} = {', '.join(result[side])}{with_k}{spread}"
 
 
 def _flat(result: dict) -> dict:

@@ -23,8 +23,6 @@ class Batch:
     """int64; index into the manifest's labels."""
     positions_B4: torch.Tensor
     """int64; token positions of the gold spans; -1 where truncation cut the span off (test only) and in fillers."""
-    exact_B2: torch.Tensor
-    """bool; whether head's and tail's tokens cover exactly the gold characters."""
     weights_B: torch.Tensor
     """float32; 1 for a sentence, 0 for a filler."""
     rows_B: torch.Tensor

@@ -40,7 +40,7 @@ class Encoded:
 
     def characters(self, text: str, first: int, last: int) -> Span:
         """What the tokens at positions `first` to `last` cover of the text, without the white space around it."""
-        return _trim(text, (self.offsets[first - _BEFORE][0], self.offsets[last - _BEFORE][1]))
+        return trimmed(text, (self.offsets[first - _BEFORE][0], self.offsets[last - _BEFORE][1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +136,10 @@ def _tokens_of(words: Encoding, span: Span) -> tuple[int, int] | None:
 
 def _covers(words: Encoding, tokens: tuple[int, int], text: str, span: Span) -> bool:
     covered = words.token_to_chars(tokens[0])[0], words.token_to_chars(tokens[1])[1]
-    return covered == span or _trim(text, covered) == _trim(text, span)
+    return covered == span or trimmed(text, covered) == trimmed(text, span)
 
 
-def _trim(text: str, span: Span) -> Span:
+def trimmed(text: str, span: Span) -> Span:
     """The span without the white space at its ends, which SentencePiece counts to a token."""
     inner = text[slice(*span)]
     start = span[0] + len(inner) - len(inner.lstrip())

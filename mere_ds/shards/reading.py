@@ -179,7 +179,6 @@ class _Held:
             "languages_B": s.languages[places_NB].astype(np.int64),
             "labels_B": s.labels[places_NB].astype(np.int64),
             "positions_B4": s.positions[places_NB].astype(np.int64),
-            "exact_B2": s.exact[places_NB],
             "weights_B": real_NB.astype(np.float32),
             "rows_B": rows_NB.astype(np.int64),
         }

@@ -297,6 +297,7 @@ class StageTrainer:
                 self.trainee.engine,
                 self.manifest,
                 "dev",
+                self.tokenizer,
                 s.device,
                 s.rank,
                 s.ranks,
@@ -304,12 +305,13 @@ class StageTrainer:
             )
         self.monitor.record("dev", self.at.step, self.at.epoch, dev)
         log.info(
-            "stage %d epoch %d: dev %s F1 %.1f average, %.1f pooled",
+            "stage %d epoch %d: dev %s F1 %.1f average, %.1f pooled; triple by characters %.1f average",
             self.stage,
             self.at.epoch + 1,
             self.judged_by,
             dev["average"].get(self.judged_by, 0.0),
             dev["pooled"].get(self.judged_by, 0.0),
+            dev["average"].get("triple_characters", 0.0),
         )
         return dev
 

@@ -6,10 +6,14 @@ LABELS = ("no_relation", "born-in", "wrote")
 
 
 def record(language: str, gold: str | None, predicted: str | None, spans: str = "", id: str = "0") -> dict:
-    """A sentence; `spans` names the entities that are right: "", "h", "t" or "ht". None: not read, no answer."""
-    head, tail = ("h" in spans and predicted is not None), ("t" in spans and predicted is not None)
-    same = gold == predicted
-    right = {"relation": same, "pair": head and tail, "head": head, "tail": tail, "triple": same and head and tail}
+    """A sentence; `spans` names the entities that are right: "", "h", "t" or "ht", in capitals those that are right by
+    tokens alone. None: not read, no answer."""
+    same, answered = gold == predicted, predicted is not None
+    right = {"relation": same}
+    for ending, found in (("", spans.lower()), ("_characters", spans)):
+        head, tail = answered and "h" in found, answered and "t" in found
+        right |= {f"head{ending}": head, f"tail{ending}": tail, f"pair{ending}": head and tail}
+        right[f"triple{ending}"] = same and head and tail
     answer = {"relation": predicted, "probability": 0.5, "head": [0, 1], "tail": [2, 3], "score": 0.1}
     return {
         "id": id,
@@ -29,13 +33,13 @@ def records(draw, languages=("de", "ko"), most: int = 25) -> list[dict]:
         st.sampled_from(languages),
         st.sampled_from(LABELS),
         st.sampled_from((*LABELS, None)),
-        st.sampled_from(("", "h", "t", "ht")),
+        st.sampled_from(("", "h", "t", "ht", "H", "Ht", "HT")),
     )
     missed = st.builds(record, st.sampled_from(languages), st.none(), st.none())
     return draw(st.lists(sentence, min_size=1, max_size=most)) + draw(st.lists(missed, max_size=3))
 
 
 def answers(triples: str, language: str = "de", label: str = "wrote") -> list[dict]:
-    """Sentences whose triples are right ("1"), wrong ("0") or not there ("-")."""
-    spans = {"1": (label, "ht"), "0": (label, ""), "-": (None, "")}
+    """Sentences whose triples are right ("1"), by tokens alone ("t"), wrong ("0") or not there ("-")."""
+    spans = {"1": (label, "ht"), "t": (label, "hT"), "0": (label, ""), "-": (None, "")}
     return [record(language, label, *spans[mark], id=str(i)) for i, mark in enumerate(triples)]

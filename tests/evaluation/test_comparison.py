@@ -33,10 +33,18 @@ def run(tmp_path_factory):
 
 
 def test_a_run_doesnt_differ_from_itself(run):
-    (a,) = run(answers("110-0", "de") + answers("01", "ko"))
+    (a,) = run(answers("1t0-0", "de") + answers("01", "ko"))
     result = compare_runs([a], [a])
-    for row in (result["average"], result["pooled"], *result["languages"].values()):
-        assert (row["difference"], row["interval"], row["p"]) == (0, [0, 0], 1)
+    for kind in (result, result["characters"]):
+        for row in (kind["average"], kind["pooled"], *kind["languages"].values()):
+            assert (row["difference"], row["interval"], row["p"]) == (0, [0, 0], 1)
+
+
+def test_tokens_and_characters_side_by_side(run):
+    a, b = run(answers("1ttt"), answers("1100"))
+    result = compare_runs([a], [b])
+    assert result["average"]["difference"] == 50 and result["characters"]["average"]["difference"] == -25
+    assert [result["characters"]["seeds"][side]["mean"] for side in "ab"] == [25, 50]
 
 
 @pytest.mark.parametrize("sentences", [1, 5, 1000])
@@ -207,6 +215,6 @@ def test_the_command(run, tmp_path, capsys):
     flags.run(
         COMMANDS, ["compare", f"{a},{a}", f"{b},{b}", "--split=dev", "--k=2", f"--out={tmp_path}/x.json"], "mere-ds"
     )
-    assert capsys.readouterr().out.splitlines()[-1].startswith("A - B on average: difference 50.0, 95 %")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("A - B on average by characters: difference 50.0, 95 %")
     written = json.loads((tmp_path / "x.json").read_text())
     assert written == compare_runs([a, a], [b, b], "dev", (2, 2))

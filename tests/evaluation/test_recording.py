@@ -5,14 +5,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import XLMRobertaConfig, XLMRobertaModel
 
 from mere_ds.encoders.sources import load_tokenizer
 from mere_ds.evaluation import scoring
+from mere_ds.evaluation.metrics import BY_CHARACTERS
 from mere_ds.evaluation.recording import NOT_READ, Recorder
 from mere_ds.evaluation.summary import scores_of
 from mere_ds.model.triple import MereOutput
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.reading import TextReader
+from tests.encoders.conftest import unigram_files
 from tests.shards.toy_corpus import HEADER, make_shards, row, write_corpus
 
 LONG = 80  # words, more tokens than max_length
@@ -64,10 +67,41 @@ def test_gold_predictions_give_gold_characters(manifest, tokenizer):
         if "triple_characters" in record["right"]:
             assert [_stripped(record, s) for s in ("head", "tail")] == [predicted["head"], predicted["tail"]]
     cut, inside = by_id["998"], by_id["1000"]
-    assert cut["predicted"]["tail"] is None and cut["right"] == ["relation", "head"], "no token, no answer"
-    assert inside["right"] == ["relation", "pair", "head", "tail", "triple"] and inside["predicted"]["head"] == [0, 6]
+    assert cut["predicted"]["tail"] is None, "no token, no answer"
+    assert cut["right"] == ["relation", "head", "head_characters"]
+    assert inside["right"] == ["relation", "pair", "head", "tail", "triple", "head_characters"]
+    assert inside["predicted"]["head"] == [0, 6]
     assert inside["text"][slice(*inside["predicted"]["tail"])] == "stein"
     assert missed == {"lang": "de", "text": None, "gold": None, "predicted": None, "right": [], "reason": NOT_READ}
+
+
+def test_a_half_right_span_is_wrong(manifest, tokenizer):
+    recorder = Recorder(manifest, "test", tokenizer)
+    for batch in batches(manifest):
+        further = torch.tensor([0, 1, -1, 0])  # the head's end, the tail's start
+        recorder.add(batch, output(batch.labels_B, batch.positions_B4 + further))
+    assert all(record["right"] == ["relation"] for record in recorder.answers())
+
+
+def test_characters_can_be_right_where_tokens_are_not(tmp_path):
+    """A character may be two tokens, as a word's first letter and the mark before it that XLM-R's tokenizer makes: a
+    span that begins with the second has the same characters."""
+    letters = unigram_files(tmp_path)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = XLMRobertaModel(XLMRobertaConfig(vocab_size=letters, **sizes, max_position_embeddings=130, pad_token_id=1))
+    model.save_pretrained(tmp_path)
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for split in ("train", "test"):
+        sentence = row(1, "de", "wrote", "hier <e1>berlin</e1> gau <e2>stein</e2>")
+        (corpus / f"de_corpora_{split}.tsv").write_text(HEADER + sentence, encoding="utf-8")
+    shards = make_shards(corpus, tmp_path / "shards", encoder=str(tmp_path), max_length=60)
+    recorder = Recorder(shards, "test", load_tokenizer(shards.encoder_folder))
+    for batch in batches(shards):
+        recorder.add(batch, output(batch.labels_B, batch.positions_B4 + torch.tensor([1, 0, 0, 0])))
+    (record,) = recorder.records()
+    assert record["predicted"]["head"] == record["gold"]["head"]
+    assert record["right"] == ["relation", "tail", *BY_CHARACTERS]
 
 
 def _stripped(record: dict, side: str) -> list[int]:
@@ -95,7 +129,9 @@ def test_scores_of_records_are_those_of_trainings_counts(manifest, tokenizer, se
         answers.append(answer(batch))
         recorder.add(batch, answers[-1])
     given_answers = iter(answers)
-    counted = scoring.score_split(lambda *_, **__: next(given_answers), manifest, "test", torch.device("cpu"))
+    counted = scoring.score_split(
+        lambda *_, **__: next(given_answers), manifest, "test", tokenizer, torch.device("cpu")
+    )
     recorded = scores_of(recorder.records())
     assert counted == {name: recorded[name] for name in counted}
     assert recorded["languages"]["de"]["missed"] == 1

@@ -9,7 +9,7 @@ from mere_ds.evaluation.summary import scores_of
 from tests.evaluation.records import LABELS, record, records
 
 HAND = [
-    record("de", "wrote", "wrote", "ht"),
+    record("de", "wrote", "wrote", "hT"),
     record("de", "wrote", "born-in", "ht"),
     record("de", "no_relation", "no_relation", "ht"),
     record("de", "born-in", "no_relation", "h"),
@@ -22,6 +22,7 @@ HAND = [
 def test_hand_example():
     result = scores_of(HAND)
     assert result["languages"]["de"]["triple"] == 50 and result["languages"]["de"]["pair"] == 75
+    assert result["languages"]["de"]["triple_characters"] == 25 and result["languages"]["de"]["tail_characters"] == 50
     assert result["languages"]["ko"]["relation"] == 200 * 1 / (3 + 1)
     assert result["languages"]["ko"]["missed"] == 1 and result["languages"]["ko"]["sentences"] == 3
     assert result["average"]["relation"] == 50 and result["pooled"]["tail"] == pytest.approx(200 * 4 / (7 + 5))
@@ -40,6 +41,10 @@ def test_hand_example():
         "gold": 3, "predicted": 2, "right": 1, "precision": 50, "recall": pytest.approx(100 / 3), "f1": 40,
     }  # fmt: skip
     assert without["languages"]["ko"]["gold"] == 3 and without["languages"]["ko"]["f1"] == 0
+    by_characters = result["without_no_relation_characters"]
+    assert by_characters["languages"]["de"] == without["languages"]["de"] | {
+        "right": 0, "precision": 0, "recall": 0, "f1": 0,
+    }  # fmt: skip
     assert without["average"]["f1"] == 20 and without["pooled"]["f1"] == 200 * 1 / (6 + 3)
 
 
@@ -78,9 +83,10 @@ def test_against_a_slow_count(given_records):
             assert row["f1"] == pytest.approx(slow_f1(gold, predicted, right))
         gold = [r for r in of_language if not r["gold"] or r["gold"]["relation"] != "no_relation"]
         predicted = [r for r in answered if r["predicted"]["relation"] != "no_relation"]
-        right = [r for r in predicted if "triple" in r["right"]]
-        row = result["without_no_relation"]["languages"].get(language, {"f1": 0})
-        assert row["f1"] == pytest.approx(slow_f1(gold, predicted, right))
+        for ending in ("", "_characters"):
+            right = [r for r in predicted if f"triple{ending}" in r["right"]]
+            row = result[f"without_no_relation{ending}"]["languages"].get(language, {"f1": 0})
+            assert row["f1"] == pytest.approx(slow_f1(gold, predicted, right))
     both = [r for r in given_records if r["gold"] and r["predicted"]]
     assert sum(map(sum, result["confusion"]["counts"])) == len(both)
     named = {r[side]["relation"] for r in both for side in ("gold", "predicted")}
@@ -91,13 +97,14 @@ def test_against_a_slow_count(given_records):
 @given(records())
 def test_intervals_hold_their_scores(given_records):
     result = scores_of(given_records)
-    intervals = result["intervals"]
-    assert (intervals["level"], intervals["resamples"]) == (LEVEL, RESAMPLES) == (95, 1000)
     assert scores_of(given_records) == result, "the same predictions, the same intervals"
-    pairs = [(intervals[name], result[name]["triple"]) for name in ("average", "pooled")]
-    pairs += [(intervals["languages"][name], row["triple"]) for name, row in result["languages"].items()]
-    for (low, high), score in pairs:
-        assert -1e-9 <= low <= score + 1e-9 and score - 1e-9 <= high <= 100 + 1e-9
+    for ending in ("", "_characters"):
+        intervals, metric = result[f"intervals{ending}"], f"triple{ending}"
+        assert (intervals["level"], intervals["resamples"]) == (LEVEL, RESAMPLES) == (95, 1000)
+        pairs = [(intervals[name], result[name][metric]) for name in ("average", "pooled")]
+        pairs += [(intervals["languages"][name], row[metric]) for name, row in result["languages"].items()]
+        for (low, high), score in pairs:
+            assert -1e-9 <= low <= score + 1e-9 and score - 1e-9 <= high <= 100 + 1e-9
 
 
 def test_an_interval_is_as_wide_as_the_binomials():

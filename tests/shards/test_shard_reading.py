@@ -65,7 +65,7 @@ def check_sentence(manifest, whole, batch, b, row):
     if row < 0:
         assert batch.weights_B[b] == 0 and batch.mask_BM[b].tolist() == [True] + [False] * (batch.mask_BM.shape[1] - 1)
         assert (batch.token_ids_BM[b] == manifest.pad_id).all() and (batch.positions_B4[b] == -1).all()
-        assert not batch.exact_B2[b].any() and batch.labels_B[b] == batch.languages_B[b] == 0
+        assert batch.labels_B[b] == batch.languages_B[b] == 0
         return
     length, start = int(whole.lengths[row]), whole.starts[row]
     assert batch.weights_B[b] == 1
@@ -73,15 +73,14 @@ def check_sentence(manifest, whole, batch, b, row):
     assert (batch.token_ids_BM[b, length:] == manifest.pad_id).all()
     assert batch.mask_BM[b].sum() == length and batch.mask_BM[b, :length].all()
     assert batch.positions_B4[b].tolist() == whole.positions[row].tolist()
-    assert batch.exact_B2[b].tolist() == whole.exact[row].tolist()
     assert (batch.languages_B[b], batch.labels_B[b]) == (whole.languages[row], whole.labels[row])
 
 
 def test_the_tensors_have_the_promised_types(manifest):
     batch = read(manifest, make_plan(manifest), micro=32)[0]
     types = {name: getattr(batch, name).dtype for name in batch.__slots__ if torch.is_tensor(getattr(batch, name))}
-    floats, bools = types.pop("weights_B"), {types.pop("mask_BM"), types.pop("exact_B2")}
-    assert floats == torch.float32 and bools == {torch.bool} and set(types.values()) == {torch.int64}
+    assert types.pop("weights_B") == torch.float32 and types.pop("mask_BM") == torch.bool
+    assert set(types.values()) == {torch.int64}
     assert all(tensor.is_contiguous() for tensor in (batch.token_ids_BM, batch.mask_BM, batch.positions_B4))
 
 

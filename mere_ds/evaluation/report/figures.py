@@ -41,7 +41,9 @@ def figure_3(rows: list[Row]) -> Drawing:
     title = "Figure 3: relation and entity pair"
     shown = _wanted(rows, "mERE", "mERE-LS-LA") or main_rows(rows)[:1]
     series = {f"{row.name}, {metric}": _by_language(row, metric) for row in shown for metric in ("relation", "pair")}
-    return Drawing("figure3", title, _shown("F1 by language", shown), plots.bars(series, "F1"), tuple(shown))
+    return Drawing(
+        "figure3", title, _shown("F1 by language, spans by tokens", shown), plots.bars(series, "F1"), tuple(shown)
+    )
 
 
 def figure_4(rows: list[Row]) -> Drawing:
@@ -62,7 +64,7 @@ def figure_4(rows: list[Row]) -> Drawing:
 def figure_5(rows: list[Row]) -> Drawing:
     row = (_wanted(rows, "mERE") or main_rows(rows))[0]
     series = {metric: _by_language(row, metric) for metric in ("head", "tail")}
-    note = _shown("F1 by language", [row])
+    note = _shown("F1 by language, spans by tokens", [row])
     return Drawing("figure5", "Figure 5: head and tail entities", note, plots.bars(series, "F1"), (row,))
 
 
@@ -85,7 +87,7 @@ def figure_7(rows: list[Row]) -> Drawing:
     if len(shown) < 2:
         return Drawing("figure7", title, "Lacking: runs of two or more of mERE14, mERE and mERE-LS-LA.")
     series = {row.name: _by_language(row, "triple") for row in shown}
-    note = _shown("Triple F1 by language", shown)
+    note = _shown("Triple F1 by language, spans by tokens", shown)
     return Drawing("figure7", title, note, plots.bars(series, "triple F1"), tuple(shown))
 
 
@@ -120,6 +122,7 @@ def _wanted(rows: list[Row], *names: str) -> list[Row]:
 
 
 def _shown(what: str, rows: list[Row]) -> str:
+    """A figure's note; its spans are compared by tokens, as the paper's."""
     names = (f"{row.name} (mean of {len(row.results)} seeds)" if len(row.results) > 1 else row.name for row in rows)
     return f"{what}: {', '.join(names)}."
 

@@ -11,6 +11,7 @@ const ANSWERS = [
   ["relation", "relation wrong", (a) => !isRight(a, "relation")],
   ["head", "head wrong", (a) => !isRight(a, "head")],
   ["tail", "tail wrong", (a) => !isRight(a, "tail")],
+  ["characters", "triple right by tokens, wrong by characters", (a) => isRight(a, "triple") && !isRight(a, "triple_characters")],
   ["unread", "not read", (a) => sentenceOf(a).text === null],
 ];
 const at = (id) => document.getElementById(id);

@@ -26,12 +26,12 @@ class Run:
     evaluation: dict
     """RUN/evaluation/test.json."""
 
-    def sweep(self) -> dict[int, float]:
-        """Average triple F1 by k: of the evaluations that were given a k, and of the one as trained."""
-        found = {self.evaluation["k"]: self.evaluation["average"]["triple"]}
+    def sweep(self, metric: str) -> dict[int, float]:
+        """Average F1 by k: of the evaluations that were given a k, and of the one as trained."""
+        found = {self.evaluation["k"]: self.evaluation["average"][metric]}
         for path in self.folder.evaluation.glob(evaluation_name(SPLIT, None) + "-k*.json"):
             content = _json(path)
-            found[content["k"]] = content["average"]["triple"]
+            found[content["k"]] = content["average"][metric]
         return found
 
 
@@ -68,9 +68,10 @@ class Row:
         values = [figure(result.scores) for result in self.results]
         return None if None in values else spread(values)
 
-    def triple(self, language: str | None) -> dict | None:
-        """The same of triple F1 in a language, None: of the average over languages."""
-        return self.mean(lambda s: (s["languages"].get(language, {}) if language else s["average"]).get("triple"))
+    def triple(self, language: str | None, metric: str = "triple") -> dict | None:
+        """The same of triple F1 in a language, None: of the average over languages; by tokens, or by characters
+        (`triple_characters`)."""
+        return self.mean(lambda s: (s["languages"].get(language, {}) if language else s["average"]).get(metric))
 
 
 def load_rows(folders: Iterable[str]) -> list[Row]:

@@ -38,8 +38,12 @@ class Table:
     """Empty where the runs don't give the table; `note` then says which are lacking."""
 
 
+KINDS = {"": "triple", "by characters": "triple_characters"}
+"""The lines of a row: triple F1 by tokens, under the row's own name, and by characters."""
+
 BESIDE = (
-    f"Triple F1 in percent. Beside it: with one seed its {LEVEL} % bootstrap interval over sentences, with several the "
+    "Triple F1 in percent, spans by tokens, which is comparable with the paper's figures, and below it by characters. "
+    f"Beside it: with one seed its {LEVEL} % bootstrap interval over sentences, with several the "
     "standard deviation over seeds (±), the figure then being their mean. Bold: the best of these runs."
 )
 
@@ -81,11 +85,11 @@ def _layers(row: Row) -> str:
     return layers_label(row.knobs["submodule_layers"])
 
 
-def sweep_of(rows: Iterable[Row]) -> dict[int, dict]:
+def sweep_of(rows: Iterable[Row], metric: str = "triple") -> dict[int, dict]:
     """`{"mean", "deviation"}` over seeds of average triple F1 by k of the first mERE row evaluated with several k's;
     {} where there is none."""
     for row in (row for row in main_rows(rows) if row.paper == "mERE"):
-        sweeps = [run.sweep() for result in row.results for run in result.runs]
+        sweeps = [run.sweep(metric) for result in row.results for run in result.runs]
         shared = set.intersection(*map(set, sweeps))
         if len(shared) > 1:
             return {k: spread([sweep[k] for sweep in sweeps]) for k in sorted(shared)}
@@ -97,26 +101,32 @@ def table_k(rows: Iterable[Row]) -> Table:
     sweep = sweep_of(rows)
     if not sweep:
         return Table(title, LACKING_K, (), ())
-    best = _best(sweep.values())
-    cells = [Cell(v["mean"], _deviation(v["deviation"]), v["mean"] == best) for v in sweep.values()]
-    papers = [PAPER["top_k"].get(str(k)) for k in sweep]
-    lines = [Line("mERE", cells), _paper_line(papers)]
-    note = "Average triple F1 in percent, ± the standard deviation over seeds."
+    lines = []
+    for name, metric in KINDS.items():
+        values = sweep_of(rows, metric).values()
+        best = _best(values)
+        lines.append(
+            Line(name or "mERE", [Cell(v["mean"], _deviation(v["deviation"]), v["mean"] == best) for v in values])
+        )
+    lines.append(_paper_line([PAPER["top_k"].get(str(k)) for k in sweep]))
+    note = "Average triple F1 in percent, spans by tokens and by characters; ± the standard deviation over seeds."
     return Table(title, note, [f"k = {k}" for k in sweep], lines)
 
 
 SCORES: dict[str, Callable[[dict], float | None]] = {
     **{metric.replace("_", " "): lambda s, metric=metric: s["average"].get(metric) for metric in METRICS},
     "no NA": lambda s: s["without_no_relation"]["average"].get("f1"),
+    "no NA characters": lambda s: s["without_no_relation_characters"]["average"].get("f1"),
     "pooled": lambda s: s["pooled"].get("triple"),
+    "pooled characters": lambda s: s["pooled"].get("triple_characters"),
 }
 
 
 def all_scores(rows: Iterable[Row]) -> Table:
     """Every row with every score, whatever the rows vary."""
     note = (
-        "F1 in percent, averaged over languages; triple characters: spans by characters; no NA: triples without "
-        "no_relation; pooled: the triples of all sentences together. ± is the standard deviation over seeds."
+        "F1 in percent, averaged over languages; characters: spans by characters, else by tokens; no NA: triples "
+        "without no_relation; pooled: the triples of all sentences together. ± is the standard deviation over seeds."
     )
     lines = [
         Line(
@@ -131,15 +141,19 @@ def all_scores(rows: Iterable[Row]) -> Table:
 def _by_language(rows: list[Row], papers: dict[str, dict | None], key: Callable[[Row], str]):
     """Columns and lines: average and languages of each row, and `papers[key(row)]` below the last row of this key."""
     languages = languages_of(rows)
-    values = [[row.triple(language) for language in (None, *languages)] for row in rows]
-    best = [_best(column) for column in zip(*values, strict=True)]
+    best = {
+        metric: [_best(row.triple(language, metric) for row in rows) for language in (None, *languages)]
+        for metric in KINDS.values()
+    }
     lines = []
-    for place, (row, found) in enumerate(zip(rows, values, strict=True)):
-        cells = [
-            value and Cell(value["mean"], _beside(row, language, value), value["mean"] == top)
-            for language, value, top in zip((None, *languages), found, best, strict=True)
-        ]
-        lines.append(Line(row.name + _seeds(row), cells))
+    for place, row in enumerate(rows):
+        for name, metric in KINDS.items():
+            cells = [
+                value and Cell(value["mean"], _beside(row, language, value, metric), value["mean"] == top)
+                for language, top in zip((None, *languages), best[metric], strict=True)
+                for value in [row.triple(language, metric)]
+            ]
+            lines.append(Line(name or row.name + _seeds(row), cells))
         paper = papers.get(key(row))
         if paper and all(key(other) != key(row) for other in rows[place + 1 :]):
             lines.append(_paper_line([paper.get(column) for column in (AVERAGE, *languages)]))
@@ -160,10 +174,10 @@ def _seeds(row: Row) -> str:
     return f" ({len(row.results)} seeds)" if len(row.results) > 1 else ""
 
 
-def _beside(row: Row, language: str | None, value: dict) -> str:
+def _beside(row: Row, language: str | None, value: dict, metric: str) -> str:
     if len(row.results) > 1:
         return _deviation(value["deviation"])
-    intervals = row.results[0].scores["intervals"]
+    intervals = row.results[0].scores[f"intervals{metric.removeprefix('triple')}"]
     low, high = intervals["languages"][language] if language else intervals["average"]
     return f"{low:.1f}–{high:.1f}"
 

@@ -3,6 +3,7 @@
 import random
 from pathlib import Path
 
+from mere_ds.evaluation.metrics import METRICS
 from mere_ds.evaluation.predictions import evaluation_name, read_predictions
 from mere_ds.evaluation.summary import scores_of
 from mere_ds.files import write_json, write_json_lines
@@ -32,18 +33,21 @@ def record(language: str, number: int, right: float, chance: random.Random) -> d
     spans = {side: [text.index(name), text.index(name) + len(name)] for side, name in (("head", head), ("tail", tail))}
     gold = {"relation": LABELS[number % 3], **spans}
     predicted = {**gold, "probability": 0.9, "score": 0.8}
-    correct = ["relation", "head", "tail", "pair", "triple", "triple_characters"]
+    correct = list(METRICS)
     if chance.random() > right:
         kind = ("relation", "head", "none")[number % 3]
         if kind == "relation":
             predicted["relation"] = LABELS[(number + 1) % 3]
-            correct = ["head", "tail", "pair"]
+            correct = [m for m in METRICS if m != "relation" and not m.startswith("triple")]
         elif kind == "head":
             predicted["head"] = [gold["head"][0], gold["tail"][1]]  # it covers the tail too
-            correct = ["relation", "tail"]
+            correct = ["relation", "tail", "tail_characters"]
         else:
             predicted |= {"head": None, "tail": None}
             correct = ["relation"]
+    elif number % 5 == 4:
+        predicted["tail"] = [gold["tail"][0], gold["tail"][1] + 1]  # a token that is more than the entity
+        correct = ["relation", "pair", "head", "tail", "triple", "head_characters"]
     return {"id": f"{language}-{number}", "lang": language, "text": text, "gold": gold, "predicted": predicted,
             "right": correct}  # fmt: skip
 

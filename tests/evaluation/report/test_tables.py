@@ -19,20 +19,25 @@ def test_table_2_has_a_line_a_row_and_the_papers_below(rows):
     table = table_2(rows)
     assert table.columns == ["AVG", "de", "en", "ar", "fa", "uk"], "languages stand in the paper's order"
     names = [line.name for line in table.lines]
-    assert names == [
-        *("mBERT", "paper", "mERE (2 seeds)", "paper", "mERE (EURO)", "paper", "mERE-LS", "paper"),
-        *("mERE-LS-LA (MONO)", "paper", "mERE-LS-LA", "paper"),
-    ], "the sweeps' other runs are in Table 3 and Figure 6"
-    euro = table.lines[names.index("mERE (EURO)") + 1]
+    systems = ("mBERT", "mERE (2 seeds)", "mERE (EURO)", "mERE-LS", "mERE-LS-LA (MONO)", "mERE-LS-LA")
+    assert names == [name for system in systems for name in (system, "by characters", "paper")], (
+        "the sweeps' other runs are in Table 3 and Figure 6"
+    )
+    euro = table.lines[names.index("mERE (EURO)") + 2]
     assert [cell and cell.value for cell in euro.cells] == [70.9, 72.1, 62.2, None, None, None]
-    mere, mbert = table.lines[2], table.lines[0]
+    mbert, mbert_characters, _, mere = table.lines[:4]
     assert mere.cells[0].value == rows[1].triple(None)["mean"]
     assert mere.cells[0].beside == f"±{rows[1].triple(None)['deviation']:.1f}"
     low, high = rows[0].results[0].scores["intervals"]["languages"]["uk"]
     assert mbert.cells[-1].beside == f"{low:.1f}–{high:.1f}"
-    for column in zip(*(line.cells for line in table.lines if not line.paper), strict=True):
-        best = {cell.value for cell in column if cell and cell.best}
-        assert best == {max(cell.value for cell in column if cell)}
+    scores = rows[0].results[0].scores
+    assert mbert_characters.cells[0].value == scores["average"]["triple_characters"] < mbert.cells[0].value
+    low, high = scores["intervals_characters"]["average"]
+    assert mbert_characters.cells[0].beside == f"{low:.1f}–{high:.1f}"
+    for kind in (0, 1):
+        for column in zip(*(line.cells for line in table.lines[kind::3]), strict=True):
+            best = {cell.value for cell in column if cell and cell.best}
+            assert best == {max(cell.value for cell in column if cell)}
 
 
 def test_nothing_is_best_where_all_are_equal(rows):
@@ -48,11 +53,15 @@ def test_other_settings_stand_in_table_2_where_the_papers_is_not_there(rows):
 
 def test_table_3_and_the_sweep_of_k(rows):
     table = table_3(rows)
-    assert [line.name for line in table.lines] == ["mERE (2 seeds)", "paper", "mERE, layers 1-3", "paper"]
+    assert [line.name for line in table.lines] == [
+        *("mERE (2 seeds)", "by characters", "paper", "mERE, layers 1-3", "by characters", "paper")
+    ]
     assert [line.cells[0].value for line in table.lines if line.paper] == [77.9, 77.5]
     sweep = table_k(rows)
     assert list(sweep.columns) == ["k = 1", "k = 3", "k = 6"]
-    assert [cell.value for cell in sweep.lines[1].cells] == [77.6, 77.87, 77.74]
+    assert [line.name for line in sweep.lines] == ["mERE", "by characters", "paper"]
+    assert [cell.value for cell in sweep.lines[2].cells] == [77.6, 77.87, 77.74]
+    assert all(a.value > b.value for a, b in zip(sweep.lines[0].cells, sweep.lines[1].cells, strict=True))
 
 
 def test_all_scores_are_those_of_the_evaluations(rows):
@@ -60,11 +69,12 @@ def test_all_scores_are_those_of_the_evaluations(rows):
     assert [line.name for line in table.lines][:2] == ["mBERT", "mERE (2 seeds)"] and len(table.lines) == len(rows)
     scores = rows[0].results[0].scores
     wanted = [scores["average"][metric] for metric in METRICS]
-    wanted += [scores["without_no_relation"]["average"]["f1"], scores["pooled"]["triple"]]
+    wanted += [scores[f"without_no_relation{ending}"]["average"]["f1"] for ending in ("", "_characters")]
+    wanted += [scores["pooled"][metric] for metric in ("triple", "triple_characters")]
     assert [cell.value for cell in table.lines[0].cells] == wanted and len(SCORES) == len(wanted)
     assert all(cell.beside.startswith("±") for cell in table.lines[1].cells)
     title, *_ = format_table(table).splitlines()[1:]
-    assert "  triple characters  " in title
+    assert "  triple  " in title and "  triple characters  " in title and "  head characters  " in title
 
 
 def test_what_is_lacking_is_said(rows):
