@@ -3,18 +3,20 @@
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mere_ds.errors import UserError
+from mere_ds.errors import MachineError, UserError
 
 PART = ".part"
 """Ends the name of a file that is still being written."""
 
 _BLOCK = 1 << 20
+_OF_RUST = re.compile(r"\(os error (\d+)\)")
 
 
 def digest_of(content: bytes) -> str:
@@ -40,19 +42,16 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())  # the name must not outlive a power cut that loses the content
-        os.replace(part, path)
-        sync(path.parent)
-    except OSError as error:
-        error.filename = error.filename if error.filename not in (None, str(part)) else str(path)
-        raise
-    finally:
-        part.unlink(missing_ok=True)
+    with naming(path, part), parents_of(path):
+        try:
+            with part.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())  # the name must not outlive a power cut that loses the content
+            os.replace(part, path)
+            sync(path.parent)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -95,6 +94,54 @@ def read_json(path: Path, advice: str) -> dict:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}: {advice}") from None
     return parse_json(content, str(path), advice)
+
+
+@contextmanager
+def naming(path: Path, part: Path | None = None) -> Iterator[None]:
+    """Every OSError of the block names a path: `path` where it names none, or `part` or something in it.
+
+    Also where tokenizers or safetensors, written in Rust, raise something else that only quotes the system's error.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or part and Path(os.fsdecode(error.filename)).is_relative_to(part):
+            error.filename = str(path)
+        raise
+    except (UserError, MachineError):
+        raise
+    except Exception as error:
+        if found := _OF_RUST.search(str(error)):
+            number = int(found[1])
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise
+
+
+@contextmanager
+def parents_of(path: Path) -> Iterator[None]:
+    """Make the folder that `path` lies in; where the block fails, what was made goes if it is empty."""
+    made = [folder for folder in path.absolute().parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in made:  # the innermost first
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def check_apart(name: str, made: str | Path, **others: str | Path | None) -> None:
+    """Raises UserError where the folder `made`, called `name`, is, holds or lies in one of `others` (None: no folder).
+
+    Links are followed. What is written into the one would mix with the other, and replacing it would remove it.
+    """
+    ours = Path(made).resolve()
+    for other, place in others.items():
+        theirs = Path(place).expanduser().resolve() if place is not None else None
+        if theirs and (ours.is_relative_to(theirs) or theirs.is_relative_to(ours)):
+            how = "are the same folder" if ours == theirs else "lie one in the other"
+            raise UserError(f"{name} ({made}) and {other} ({place}) {how}: choose another place for {name}")
 
 
 def sync(path: Path) -> None:

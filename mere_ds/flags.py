@@ -13,6 +13,7 @@ import inspect
 import logging
 import os
 import platform
+import signal
 import sys
 import types
 import typing
@@ -52,6 +53,7 @@ def program(component: Callable | dict[str, Callable], argv: list[str], name: st
             os._exit(code)
 
     atexit.register(end)  # the first to be registered is the last to be called
+    signal.signal(signal.SIGTERM, _terminated)  # so that what a command has begun is removed, as after Ctrl-C
     try:
         run(component, argv, name)
         code = 0
@@ -64,7 +66,7 @@ def run(component: Callable | dict[str, Callable], argv: list[str], name: str) -
     """Check `argv` against `component` (a function, or a dict of commands) and let fire call it.
 
     Exits with one line on stderr and code 2 for misuse (`UserError`, from here or from the command itself), code 1 for
-    what the machine did (`MachineError`).
+    what the machine did (`MachineError`), code 130 after Ctrl-C.
     """
     try:
         if VERSION_FLAG in _flags_of(argv):
@@ -74,6 +76,10 @@ def run(component: Callable | dict[str, Callable], argv: list[str], name: str) -
     except (UserError, MachineError) as error:
         sys.stderr.write(f"{name}: {error}\n")  # one write: ranks share the stream
         sys.exit(2 if isinstance(error, UserError) else 1)
+    except KeyboardInterrupt as stopped:
+        number = signal.SIGTERM if isinstance(stopped, _Terminated) else signal.SIGINT
+        sys.stderr.write(f"\n{name}: stopped by {number.name}\n")  # a progress bar may be open
+        sys.exit(128 + number)
     except BrokenPipeError:  # the reader of our output (head, less) has left
         sys.stderr.close()
         sys.exit(141)
@@ -81,6 +87,14 @@ def run(component: Callable | dict[str, Callable], argv: list[str], name: str) -
         told = from_os_error(error)
         sys.stderr.write(f"{name}: {told}\n")
         sys.exit(2 if isinstance(told, UserError) else 1)
+
+
+class _Terminated(KeyboardInterrupt):
+    """Another process told this one to stop."""
+
+
+def _terminated(number: int, frame: types.FrameType | None) -> None:
+    raise _Terminated
 
 
 def parse(function: Callable, argv: list[str], name: str) -> dict[str, object]:

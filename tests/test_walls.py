@@ -15,9 +15,10 @@ MAY_IMPORT = {
     "config": {"errors", "files", "knobs"},
     "streams": set(),
     "flags": {"errors", "files", "streams"},
+    "lease": {"errors"},
     "corpus": {"errors", "files"},
     "encoders": {"errors", "files"},
-    "shards": {"errors", "files", "sums", "corpus", "encoders"},
+    "shards": {"errors", "files", "sums", "lease", "corpus", "encoders"},
     "model": {"errors", "files", "sums", "encoders.weights", "fused"},
     "fused": set(),
     "evaluation": {
@@ -39,6 +40,7 @@ MAY_IMPORT = {
         "errors",
         "files",
         "sums",
+        "lease",
         "knobs",
         "config",
         "corpus.languages",
@@ -48,7 +50,9 @@ MAY_IMPORT = {
         "model",
         "evaluation",
     },
-    "pretraining": {"errors", "files", "knobs", "corpus", "encoders", "model.precision", "training.run_folder"},
+    "pretraining": {
+        *("errors", "files", "lease", "knobs", "corpus", "encoders", "model.precision", "training.run_folder")
+    },
     "train": {"flags", "config", "training"},
     "reproduction": {
         "errors",

@@ -15,6 +15,7 @@ from typing import BinaryIO, NamedTuple
 from mere_ds.corpus.example import Example, Span
 from mere_ds.corpus.languages import LANGUAGE, parse_languages, sort_languages
 from mere_ds.errors import UserError
+from mere_ds.files import writing
 
 COLUMNS = ("id", "entity_1", "entity_2", "label", "text", "lang")
 SPLITS = ("train", "test")
@@ -127,21 +128,24 @@ class FileCounts:
 
 
 class RejectsFile:
-    """Context manager that writes repaired and rejected rows to a JSON lines file: file, line, reason, kept, raw."""
+    """Context manager that writes repaired and rejected rows to a JSON lines file: file, line, reason, kept, raw.
+
+    The file appears when the block ends without an error. Raises OSError that names it.
+    """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
 
     def __enter__(self) -> "RejectsFile":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._stream = self.path.open("w", encoding="utf-8", newline="\n")
+        self._writing = writing(self.path)
+        self._stream = self._writing.__enter__()
         return self
 
-    def __exit__(self, *_) -> None:
-        self._stream.close()
+    def __exit__(self, *error) -> None:
+        self._writing.__exit__(*error)
 
     def write(self, reject: Reject) -> None:
-        self._stream.write(json.dumps(asdict(reject), ensure_ascii=False) + "\n")
+        self._stream.write((json.dumps(asdict(reject), ensure_ascii=False) + "\n").encode())
 
 
 class _Rejected(Exception):

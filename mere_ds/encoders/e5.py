@@ -28,6 +28,8 @@ from mere_ds.errors import UserError
 MAGIC, VERSION, BLOCK = b"E5S1", 1, 32
 Q4_0 = np.dtype([("scale", "<f2"), ("nibbles", "u1", BLOCK // 2)])
 FLOAT32, QUANTISED = 0, 1
+EXPANDS = 8
+"""How many times larger than the file the model is in float32: 32 weights are 128 bytes instead of 18."""
 FIRST_PIECES, LAST_PIECE, UNKNOWN = ["<s>", "<pad>", "</s>", "<unk>"], "<mask>", 3
 ROLES = {
     "bos_token": "<s>",

@@ -49,6 +49,7 @@ __all__ = [
     "weights_digest",
 ]
 
+_TOKENIZER_BYTES = 20 << 20  # XLM-R's takes 17 MB
 _ADVICE = (
     "give a folder with config.json and model.safetensors, or a model that the hub has; for MTMB, make one with "
     "`mere-ds pretrain-mtmb` and pass its folder"
@@ -148,6 +149,14 @@ def build_encoder(
         seed=seed,
         fingerprint=fingerprint(tokenizer),
     )
+
+
+def most_bytes(source: str, tiny: TinySize) -> int:
+    """How much `build_encoder` writes at most, about. UserError where e5-small isn't installed."""
+    if source == "tiny":
+        return 4 * tiny_bert.most_weights(tiny) + 100 * tiny.vocabulary
+    weights = e5.EXPANDS * e5.find_file().stat().st_size if source == "e5-small" else 0
+    return weights + _TOKENIZER_BYTES
 
 
 def load_encoder(

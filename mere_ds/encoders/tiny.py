@@ -47,6 +47,11 @@ class TinySize:
             raise UserError(f"tiny's vocabulary must have at least {4 * len(SPECIAL)} entries, not {self.vocabulary}")
 
 
+def most_weights(size: TinySize) -> int:
+    """How many numbers the model has, biases, LayerNorms and language symbols left out."""
+    return size.hidden * (size.vocabulary + size.positions + (12 * size.layers + 1) * size.hidden)
+
+
 def train_tokenizer(texts: Iterable[str], size: TinySize, seed: int) -> PreTrainedTokenizerFast:
     """A cased WordPiece tokenizer trained on at most `SENTENCES` of the texts, drawn evenly.
 

@@ -1,8 +1,6 @@
 """TSV files -> shards: read and tokenise once, shuffle everything, write."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,16 +9,18 @@ from tqdm import tqdm
 
 from mere_ds.corpus.languages import shared_id
 from mere_ds.corpus.reading import RejectsFile, TsvFile, read_file, split_files
-from mere_ds.encoders.sources import TinySize, build_encoder, load_tokenizer
+from mere_ds.encoders.sources import TinySize, build_encoder, load_tokenizer, most_bytes
 from mere_ds.errors import UserError
+from mere_ds.files import check_apart
 from mere_ds.shards.collecting import Collected, collect
 from mere_ds.shards.encoding import SentenceEncoder
-from mere_ds.shards.manifest import ENCODER, MANIFEST, REJECTS, SPLITS, Manifest, Split, length_percentiles, save_index
+from mere_ds.shards.manifest import ENCODER, REJECTS, SPLITS, Manifest, Split, length_percentiles, save_index
 from mere_ds.shards.packing import Shard, describe, write_shard
+from mere_ds.shards.target import making
 
 _NO_DEV_RATIO = 0.02  # dev's share of a language that has no test file
 _MOST_DEV = 0.2  # of a language's training sentences
-_DISK_FACTOR = 4  # what is written, spill included, in sizes of the TSV files
+_DISK_FACTOR = 4  # what is written for sentences, spill included, in sizes of the TSV files
 
 
 def shard_corpus(
@@ -49,7 +49,8 @@ def shard_corpus(
     sentence of a language that has two. With `parallel_ids` the rows of one id (see `shared_id`) are translations: dev
     takes all of them or none, so that training has seen none of its sentences in another language, and may stay a
     little smaller. A training sentence whose entity would be cut off is rejected; a test sentence is kept with
-    positions -1, a certain miss. Raises UserError for bad input, an `out` that exists, or a full disk.
+    positions -1, a certain miss. Raises UserError for bad input, an `out` that exists or lies in the
+    corpus, or too little room on the disk; MachineError while another process makes `out`; OSError that names `out`.
     """
     if min(sentences_per_shard, sentences_per_member) < 1 or seed < 0:
         raise UserError("sentences a shard and a member must be above 0, and the seed not below")
@@ -57,10 +58,11 @@ def shard_corpus(
     if not any(file.split == "train" for file in files):
         raise UserError(f"{tsv_dir}: holds no training file (*_corpora_train.tsv), which labels are learnt from")
     out = Path(out)
-    _check_target(out, overwrite, sum(file.path.stat().st_size for file in files))
+    check_apart("OUT", out, **{"TSV_DIR": tsv_dir, "--encoder": encoder if Path(encoder).is_dir() else None})
+    needed = _DISK_FACTOR * sum(file.path.stat().st_size for file in files) + most_bytes(encoder, tiny)
     codes = list(dict.fromkeys(file.language for file in files))
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
-        spill, part = Path(temporary), Path(temporary) / "part"
+    with making(out, overwrite, needed) as work:
+        part = work / "part"
         # `tiny` learns its word pieces from training alone; a pruned vocabulary must hold all that is to be tokenised.
         shown = files if prune_vocabulary else [file for file in files if file.split == "train"]
         info = build_encoder(
@@ -71,7 +73,7 @@ def shard_corpus(
         tokenizer = load_tokenizer(part / ENCODER)
         with RejectsFile(part / REJECTS) as rejects:
             sentence_encoder = SentenceEncoder(tokenizer, codes, max_length)
-            corpus = collect(files, codes, sentence_encoder, cut_marks, rejects.write, spill)
+            corpus = collect(files, codes, sentence_encoder, cut_marks, rejects.write, work)
         rows = _split(corpus, codes, seed, parallel_ids)
         shards = {
             name: _write_split(part, name, corpus, rows[name], sentences_per_shard, sentences_per_member)
@@ -96,21 +98,7 @@ def shard_corpus(
             index_bytes=index.bytes,
             encoder_files=[describe(path) for path in sorted((part / ENCODER).iterdir())],
         ).save(part)
-        if out.exists():
-            out.replace(spill / "replaced")  # goes with the temporary folder
-        part.replace(out)
     return Manifest.load(out)
-
-
-def _check_target(out: Path, overwrite: bool, tsv_bytes: int) -> None:
-    if out.exists() and not overwrite:
-        raise UserError(f"{out}: exists already: choose another folder or pass --overwrite")
-    if out.exists() and not (out / MANIFEST).is_file():
-        raise UserError(f"{out}: is no shards folder, so it is not overwritten: choose another folder or remove it")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    needed, free = _DISK_FACTOR * tsv_bytes, shutil.disk_usage(out.parent).free
-    if free < needed:
-        raise UserError(f"{out.parent}: {free >> 20} MiB are free but {needed >> 20} MiB may be needed: make room")
 
 
 def _texts(files: list[TsvFile], cut_marks: str) -> Iterator[str]:

@@ -18,10 +18,10 @@ from transformers.utils import logging as transformers_logging
 from mere_ds.config import TrainConfig
 from mere_ds.errors import MachineError, UserError
 from mere_ds.fused.choice import choose, set_choice
+from mere_ds.lease import WriterLease
 from mere_ds.shards.remote import absolute
 from mere_ds.training.cpu import prepare_cpu
 from mere_ds.training.deepspeed_config import check_compile, check_precision, merge, read_config
-from mere_ds.training.lease import WriterLease
 from mere_ds.training.rendezvous import Place, join
 from mere_ds.training.run_folder import RunFolder
 from mere_ds.training.stop import StopSignals

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mere_ds.corpus.inspection import format_table, inspect_corpus, percentiles
+from tests.full_disk import files_of_at_most
 
 HEADER = "id\tentity_1\tentity_2\tlabel\ttext\tlang\n"
 
@@ -86,3 +87,13 @@ def test_percentiles_are_nearest_ranks(lengths):
     for p in (50, 90, 99):
         assert found[f"p{p}"] == ranked[math.ceil(len(ranked) * p / 100) - 1]
     assert found["max"] == ranked[-1]
+
+
+def test_a_full_disk_leaves_no_half_of_the_rejects(corpus):
+    for index in range(100):
+        with (corpus / "de_corpora_train.tsv").open("a", encoding="utf-8") as file:
+            file.write(row(f"{index} without a mark", "x", "de"))
+    rejects = corpus / "folder" / "rejects.jsonl"
+    with files_of_at_most(1000), pytest.raises(OSError, match="File too large") as full:
+        inspect_corpus(corpus, rejects=rejects)
+    assert full.value.filename == str(rejects) and not rejects.parent.exists()

@@ -12,6 +12,7 @@ from mere_ds.corpus.synthetic.parts import is_test_name
 from mere_ds.corpus.synthetic.quirks import RATES
 from mere_ds.corpus.synthetic.shares import ENGLISH_SENTENCES, LABELS, SENTENCES
 from mere_ds.errors import UserError
+from tests.full_disk import files_of_at_most
 
 TOTAL = 42_000
 MARKED = re.compile(r"<(e[12])>(.*?)</\1>")
@@ -245,3 +246,19 @@ def test_long_files_go_on_over_chunks(tmp_path):
 def test_bad_arguments_are_named(tmp_path, arguments):
     with pytest.raises(UserError, match="--"):
         synthesize(tmp_path, **arguments)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_full_disk_leaves_no_part_of_a_corpus(tmp_path, there):
+    """Of several files the first ones fit."""
+    folder = tmp_path / "corpus"
+    if there:
+        synthesize(folder, 100, seed=1, languages="de,en", processes=1)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.tsv")}
+    with files_of_at_most(8000), pytest.raises(OSError, match="File too large") as full:
+        synthesize(folder, 200, seed=2, languages="de,en", processes=1)
+    assert full.value.filename.endswith("_corpora_train.tsv")
+    assert (
+        folder.exists() == there
+        and {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    )

@@ -1,15 +1,17 @@
 """Writes a synthetic corpus in SMiLER's form: its languages, shares, labels, file names and quirks, other sentences."""
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
+from typing import BinaryIO
 
 from tqdm import tqdm
 
@@ -65,7 +67,8 @@ def synthesize(
     on `processes` (all processors if None). Memory is bounded by some chunks of 10,000 sentences.
 
     Returns {"sentences", "train", "test", "quirks": {quirk: rows}, "files": {name: {"sentences", "labels"}}}.
-    Raises UserError for too few sentences, an unknown language or an unknown size of English.
+    Raises UserError for too few sentences, an unknown language or an unknown size of English, OSError that names a file
+    that can't be written; then no file of `out` has changed.
     """
     codes = _codes(languages)
     if english not in ENGLISH_SIZES:
@@ -78,17 +81,18 @@ def synthesize(
         raise UserError(f"--at_least={at_least}: pass 0 or more")
     if processes is not None and processes < 1:
         raise UserError(f"--processes={processes}: pass 1 or more")
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
     files = _files(codes, sentences, english, at_least)
     chunks = [list(_chunks(name, *file, seed, quirks)) for name, file in files.items()]
     counts: Counter = Counter()
     with (
         tqdm(total=sentences, unit=" sentences", unit_scale=True, disable=None) as bar,
         _ordered(list(chain(*chunks)), processes or os.cpu_count() or 1) as written,
+        ExitStack() as whole,
     ):
         for name, of_file in zip(files, chunks, strict=True):
-            _write(folder / name, of_file, written, counts, bar)
+            file = whole.enter_context(writing(Path(out) / name))  # all files appear at the end, or none
+            _write(file, of_file, written, counts, bar)
+            file.flush()
     sizes = {name: {"sentences": sum(labels.values()), "labels": labels} for name, (_, _, labels) in files.items()}
     test = sum(size["sentences"] for name, size in sizes.items() if name.endswith("_test.tsv"))
     return {
@@ -136,26 +140,30 @@ def _ordered(chunks: list[Chunk], processes: int) -> Iterator[Iterator[tuple[byt
         yield map(write_chunk, chunks)
         return
     with ProcessPoolExecutor(min(processes, len(chunks)), mp_context=get_context("spawn")) as pool:
-        yield _in_order(pool, iter(chunks), 2 * processes)
+        try:
+            yield _in_order(pool, iter(chunks), 2 * processes)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _in_order(pool: ProcessPoolExecutor, chunks: Iterator[Chunk], ahead: int) -> Iterator[tuple[bytes, Counter]]:
+    # Ctrl-C goes to all processes of a terminal; those that are started now must leave it to this one
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     waiting = [pool.submit(write_chunk, chunk) for chunk in islice(chunks, ahead)]
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     while waiting:
         result = waiting.pop(0).result()
         waiting += [pool.submit(write_chunk, chunk) for chunk in islice(chunks, 1)]
         yield result
 
 
-def _write(path: Path, chunks: list[Chunk], written: Iterator[tuple[bytes, Counter]], counts: Counter, bar) -> None:
-    """One file, under a temporary name until it is whole."""
-    with writing(path) as file:
-        file.write(("\t".join(COLUMNS) + "\n").encode())
-        for chunk in chunks:
-            text, quirks = next(written)
-            file.write(text)
-            counts.update(quirks)
-            bar.update(len(chunk.labels))
+def _write(file: BinaryIO, chunks: list[Chunk], written: Iterator[tuple[bytes, Counter]], counts: Counter, bar) -> None:
+    file.write(("\t".join(COLUMNS) + "\n").encode())
+    for chunk in chunks:
+        text, quirks = next(written)
+        file.write(text)
+        counts.update(quirks)
+        bar.update(len(chunk.labels))
 
 
 def write_chunk(chunk: Chunk) -> tuple[bytes, Counter]:

@@ -9,16 +9,16 @@ import time
 
 import pytest
 
+from mere_ds import lease as leasing
 from mere_ds.errors import MachineError
-from mere_ds.training import lease as leasing
-from mere_ds.training.lease import WriterLease
+from mere_ds.lease import WriterLease
 
 BEAT = 0.2
 PATIENCE = 1.0
 OTHER = """
 import sys
 from mere_ds.errors import MachineError
-from mere_ds.training import lease as leasing
+from mere_ds import lease as leasing
 leasing.BEAT = float(sys.argv[2])
 for line in sys.stdin:
     try:

@@ -1,4 +1,4 @@
-"""One writer per run folder: a lease in a small file that its holder keeps changing.
+"""One writer per folder: a lease in a small file that its holder keeps changing.
 
 Neither locks (NFS may have none) nor clocks (machines differ) decide who holds it, only whether the file still
 changes. A process that was given up may come back to life: it finds that its lease was taken over.
@@ -21,21 +21,26 @@ _LENGTH = 512  # bytes of the file, always: no reader finds it cut off
 
 
 class WriterLease:
-    """The right to write in the folder of a lease file: `take` it, `check` it before every write, `release` it."""
+    """The right to write into a folder: `take` it, `check` it before every write, `release` it."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, folder: Path, flag: str) -> None:
+        self._path, self._folder, self._flag = path, folder, flag
         self._record = {"token": secrets.token_hex(8), **_this_process(), "beats": 0}
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
     @classmethod
-    def take(cls, path: Path, patience: float = 15.0) -> "WriterLease":
-        """The lease: at once where nobody holds it or its holder is surely dead, else after `patience` s of silence.
+    def take(
+        cls, path: Path, patience: float = 15.0, *, folder: Path | None = None, flag: str = "--run"
+    ) -> "WriterLease":
+        """The lease in the file `path`: at once where nobody holds it or its holder is surely dead, else after
+        `patience` s of silence.
 
-        Raises MachineError if another process keeps it, or where the file can't be written.
+        `folder` (None: the one `path` lies in) is what it guards, and `flag` what names another one; both are only for
+        messages. Raises MachineError if another process keeps it, or where the file can't be written.
         """
-        lease = cls(Path(path))
+        path = Path(path)
+        lease = cls(path, folder or path.parent, flag)
         try:
             lease._acquire(patience)
         except OSError as error:
@@ -51,7 +56,7 @@ class WriterLease:
             raise MachineError(f"{self._path}: {error.strerror}") from None
         if not self._is_mine(found):
             raise MachineError(
-                f"{self._path.parent}: {_name(found)} took over the writing while this process stood still; "
+                f"{self._folder}: {_name(found)} took over the writing while this process stood still; "
                 "this one writes nothing more"
             )
 
@@ -118,7 +123,7 @@ class WriterLease:
         job = _parse(found).get("job")
         end = f"scancel {job}" if job else "kill it there"
         return MachineError(
-            f"{self._path.parent}: {_name(found)} is writing here; wait for it, end it ({end}) or take another --run"
+            f"{self._folder}: {_name(found)} is writing here; wait for it, end it ({end}) or take another {self._flag}"
         )
 
 

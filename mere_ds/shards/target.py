@@ -1,0 +1,65 @@
+"""The folder that `mere-ds shard` makes: by one writer at a time, whole or not at all, and nothing is left of a stopped
+one.
+"""
+
+import logging
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mere_ds.errors import UserError
+from mere_ds.files import PART, naming, parents_of
+from mere_ds.lease import WriterLease
+from mere_ds.shards.manifest import MANIFEST
+
+log = logging.getLogger("mere_ds")
+
+
+@contextmanager
+def making(out: Path, overwrite: bool, needed: int) -> Iterator[Path]:
+    """A new, empty folder beside `out`, whose `part` becomes `out` when the block ends without an error.
+
+    `needed` is how many bytes it may take. Raises UserError if `out` exists (with `overwrite`: and holds no shards)
+    or the disk has not enough room, MachineError while another process makes `out`, OSError that names `out`.
+    """
+    _check(out, overwrite, needed)
+    lease_file = out.parent / f".{out.name}.writer.json"
+    with parents_of(out):
+        lease = WriterLease.take(lease_file, folder=out, flag="OUT")
+        try:
+            _check(out, overwrite, needed)  # another process may just have made it
+            _remove_leftovers(out)
+            with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=PART, dir=out.parent) as temporary:
+                work = Path(temporary)
+                with naming(out, work):
+                    yield work
+                    lease.check()
+                    if out.exists():
+                        os.replace(out, work / "replaced")  # goes with the temporary folder
+                    os.replace(work / "part", out)
+        finally:
+            lease.release()
+
+
+def _check(out: Path, overwrite: bool, needed: int) -> None:
+    if out.exists() and not overwrite:
+        raise UserError(f"{out}: exists already: choose another folder or pass --overwrite")
+    if out.exists() and not (out / MANIFEST).is_file():
+        raise UserError(f"{out}: is no shards folder, so it is not overwritten: choose another folder or remove it")
+    there = next(folder for folder in out.absolute().parents if folder.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise UserError(f"{there}: {free >> 20} MiB are free but {needed >> 20} MiB may be needed: make room")
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Of processes that were killed: whoever works on `out` has its lease, and that is us."""
+    name = re.compile(rf"\.{re.escape(out.name)}\.[a-z0-9_]{{8}}{re.escape(PART)}")
+    for path in out.parent.iterdir():
+        if name.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+            log.warning("%s is what an interrupted mere-ds shard left: removed", path)
+            shutil.rmtree(path)
