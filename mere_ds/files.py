@@ -72,13 +72,15 @@ def write_json_lines(path: Path, records: Iterable[dict]) -> None:
             file.write((json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
-def parse_json(content: bytes, name: str, advice: str) -> dict:
+def parse_json(content: bytes, name: str, advice: str, distinct: bool = False) -> dict:
     """The JSON object in `content`. Raises UserError with `name` and `advice` for anything else.
 
-    Also for NaN and infinity, for text that is not UTF-8, and for nesting beyond what Python reads.
+    Also for NaN and infinity, for text that is not UTF-8, and for nesting beyond what Python reads; with `distinct`
+    for an object that has a key twice (Python would take the last one).
     """
+    pairs = _distinct if distinct else None
     try:
-        found: Any = json.loads(content.decode("utf-8"), parse_constant=_no_constant)
+        found: Any = json.loads(content.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=pairs)
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | _NoJson) else "too deep"
         raise UserError(f"{name}: not readable as JSON ({reason}): {advice}") from None
@@ -87,13 +89,13 @@ def parse_json(content: bytes, name: str, advice: str) -> dict:
     return found
 
 
-def read_json(path: Path, advice: str) -> dict:
-    """The JSON object in a file. Raises UserError with `advice`, also for a missing or unreadable file."""
+def read_json(path: Path, advice: str, distinct: bool = False) -> dict:
+    """The JSON object in a file, as `parse_json` reads it. Raises UserError for a missing or unreadable file too."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}: {advice}") from None
-    return parse_json(content, str(path), advice)
+    return parse_json(content, str(path), advice, distinct)
 
 
 @contextmanager
@@ -159,3 +161,11 @@ class _NoJson(ValueError):
 
 def _no_constant(name: str) -> None:
     raise _NoJson(f"{name} is not JSON")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _NoJson(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+    return found

@@ -1,7 +1,5 @@
 """DeepSpeed's JSON beside our knobs: it decides precision, ZeRO stage and optimizer; a contradiction is refused."""
 
-import copy
-import json
 import os
 import shutil
 from dataclasses import replace
@@ -11,8 +9,17 @@ import torch
 
 from mere_ds.config import TrainConfig
 from mere_ds.errors import UserError
+from mere_ds.files import read_json
 from mere_ds.model.precision import check_available
-from mere_ds.training.resume import batch_multiple, fit_batch, precision_of
+from mere_ds.training.deepspeed_keys import checked
+from mere_ds.training.resume import (
+    CLIPPING,
+    DEFAULT_CLIPPING,
+    batch_multiple,
+    fit_batch,
+    precision_of,
+    unrecorded_clipping,
+)
 
 SAME_THING = {
     "train_micro_batch_size_per_gpu": "batch_size",
@@ -24,26 +31,10 @@ SAME_THING = {
 
 BATCH = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
 
-OURS = {
-    "scheduler": "--schedule and --warmup",
-    "tensorboard": "the run folder's tensorboard/",
-    "data_efficiency": "the batch plan",
-    "curriculum_learning": "the batch plan",
-}
-"""Blocks of DeepSpeed's config whose job this trainer does itself."""
-
 
 def read_config(path: str | Path) -> dict:
     """The JSON object in `path`; raises UserError if there is none."""
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"--deepspeed_config={path}: {error.strerror}; see ds_configs/ for ready ones") from None
-    except ValueError as error:
-        raise UserError(f"--deepspeed_config={path}: not JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise UserError(f"--deepspeed_config={path}: a JSON object is wanted")
-    return content
+    return read_json(Path(path), "see ds_configs/ for ready ones", distinct=True)
 
 
 def merge(
@@ -55,18 +46,15 @@ def merge(
     from it is refused. `started` is what a stage that goes on was told at its first start: with another number of
     `ranks` its global batch is shared anew. Raises UserError.
     """
-    ds = copy.deepcopy(ds)
+    ds = checked(ds, config.deepspeed_config)
     if started and started["ranks"] != ranks:
         ds = {key: value for key, value in ds.items() if key not in BATCH}
         given -= {"batch_size", "accumulation"}
         size, accumulation = fit_batch(started["global_batch"], ranks, started["batch_size"], batch_multiple(config))
         config = replace(config, batch_size=size, accumulation=accumulation)
-    for key, instead in OURS.items():
-        if key in ds:
-            raise UserError(f"DeepSpeed's config has {key!r}, which {instead} decides here; remove it")
     for key, name in SAME_THING.items():
         value = _find(ds, key)
-        if value is None or value == "auto":
+        if value is None:
             continue
         if name in given and value != getattr(config, name):
             raise UserError(f"--{name}={getattr(config, name)} contradicts {key} = {value} in DeepSpeed's config")
@@ -87,14 +75,20 @@ def merge(
         "train_batch_size": whole,
         "optimizer": optimizer | {"params": params},
     }
-    if ds.get("zero_optimization", {}).get("offload_optimizer", {}).get("device") == "nvme":
+    if _find(ds, "zero_optimization.offload_optimizer.device") == "nvme":
         raise UserError("offload_optimizer to nvme is not supported: checkpoints read Adam's moments; take cpu")
+    before = started and not started.get(CLIPPING)
+    ds.setdefault(CLIPPING, unrecorded_clipping(ds) if before else DEFAULT_CLIPPING)
     ds.setdefault("steps_per_print", 10**9)  # our own monitor reports
     return ds, config
 
 
-def check_precision(ds: dict, device: torch.device) -> None:
-    """Refuse a precision that `device` doesn't have; raises UserError."""
+def check_device(ds: dict, device: torch.device) -> None:
+    """Refuse a precision that `device` doesn't have, and a config for other devices; raises UserError."""
+    if ds.get("device", device.type) != device.type:
+        advice = "take ds_configs/cpu.json" if device.type == "cpu" else "take one of ds_configs/ that is for GPUs"
+        found = "torch finds no GPU here" if device.type == "cpu" else "this machine has a GPU"
+        raise UserError(f'--deepspeed_config is for "device": "{ds["device"]}", but {found}: {advice}')
     enabled = [p for p in ("fp16", "bf16", "torch_autocast") if ds.get(p, {}).get("enabled", False)]
     if len(enabled) > 1:
         raise UserError(f"DeepSpeed's config enables both {enabled[0]} and {enabled[1]}; choose one")

@@ -15,6 +15,7 @@ from mere_ds.model.triple import TripleModel
 from mere_ds.sums import OPTIMIZER
 from mere_ds.training.full_state import FullState
 from mere_ds.training.optimization import parameter_groups
+from mere_ds.training.resume import is_plain
 from mere_ds.training.session import Session
 
 
@@ -39,7 +40,7 @@ class Trainee:
         groups = parameter_groups(model, rate, session.config)
         self.peak_rates = [group["lr"] for group in groups]
         self.plain = is_plain(session.deepspeed_config)
-        self.clipping = session.deepspeed_config.get("gradient_clipping", 0.0)
+        self.clipping = session.deepspeed_config["gradient_clipping"]
         own = {"gradient_clipping": 0.0} if self.plain else {}  # we know the norm, DeepSpeed would compute it again
         self.engine: DeepSpeedEngine
         self.engine, *_ = deepspeed.initialize(
@@ -123,12 +124,6 @@ class Trainee:
             safe_open(checkpoint / OPTIMIZER, "pt") as moments,
         ):
             self.full_state.restore(weights.get_tensor, moments.get_tensor, counters)
-
-
-def is_plain(ds: dict) -> bool:
-    """Whether DeepSpeed lets torch's optimizer work on the model's own weights: ZeRO 0 in fp32."""
-    halves = any(ds.get(precision, {}).get("enabled") for precision in ("fp16", "bf16"))
-    return not halves and ds.get("zero_optimization", {}).get("stage", 0) == 0
 
 
 def without_compiling():

@@ -8,6 +8,10 @@ from mere_ds.errors import UserError
 DATA, STAGE_ONE = "data (sha256 of manifest.json)", "stage one's model (sha256)"
 WEIGHTS = "--encoder_weights (sha256)"
 
+CLIPPING = "gradient_clipping"
+DEFAULT_CLIPPING = 1.0
+"""Where the JSON doesn't say, in all ZeRO stages: DeepSpeed's own default."""
+
 _ADVICE = "start it as before, or take another --run, or --overwrite it"
 
 
@@ -17,6 +21,12 @@ def precision_of(ds: dict) -> str:
     if autocast.get("enabled"):
         return f"{'bf16' if 'bf' in str(autocast.get('dtype')) else 'fp16'} autocast"
     return next((p for p in ("fp16", "bf16") if ds.get(p, {}).get("enabled")), "fp32")
+
+
+def is_plain(ds: dict) -> bool:
+    """Whether DeepSpeed lets torch's optimizer work on the model's own weights: ZeRO 0 in fp32."""
+    halves = any(ds.get(precision, {}).get("enabled") for precision in ("fp16", "bf16"))
+    return not halves and ds.get("zero_optimization", {}).get("stage", 0) == 0
 
 
 def ingredients(
@@ -38,8 +48,16 @@ def ingredients(
         "optimizer": optimizer["type"],
         **{f"optimizer's {name}": value for name, value in settings.items()},
         "precision": precision_of(ds),
-        "gradient_clipping": ds.get("gradient_clipping"),
+        CLIPPING: ds["gradient_clipping"],
     }
+
+
+def unrecorded_clipping(ds: dict) -> float:
+    """What clipped the gradients of a stage that began with no `gradient_clipping` in its JSON, before it was recorded.
+
+    DeepSpeed did, at its default; torch's optimizer didn't.
+    """
+    return 0.0 if is_plain(ds) else DEFAULT_CLIPPING
 
 
 def check_same(then: dict, now: dict, stage: int, run: str, advice: str = _ADVICE) -> None:

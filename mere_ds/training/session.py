@@ -21,7 +21,8 @@ from mere_ds.fused.choice import choose, set_choice
 from mere_ds.lease import WriterLease
 from mere_ds.shards.remote import absolute
 from mere_ds.training.cpu import prepare_cpu
-from mere_ds.training.deepspeed_config import check_compile, check_precision, merge, read_config
+from mere_ds.training.deepspeed_config import check_compile, check_device, merge, read_config
+from mere_ds.training.own_adam import check_own_adam
 from mere_ds.training.rendezvous import Place, join
 from mere_ds.training.run_folder import RunFolder
 from mere_ds.training.stop import StopSignals
@@ -70,7 +71,8 @@ def open_session(config: TrainConfig, given: frozenset[str], stop: StopSignals) 
     cache = config.shard_cache and str(Path(config.shard_cache).resolve())
     config = replace(config, shards=absolute(config.shards), shard_cache=cache)  # evaluation may start elsewhere
     device = torch.device("cuda", place.local_rank) if torch.cuda.is_available() else torch.device("cpu")
-    check_precision(ds, device)
+    check_device(ds, device)
+    check_own_adam(ds, device, config.timeout)
     try:
         set_choice(config.fused)
         choose(config.fused, device)

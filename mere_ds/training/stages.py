@@ -25,7 +25,7 @@ from mere_ds.training.checkpoint import Checkpoints, state_of
 from mere_ds.training.engine import Trainee
 from mere_ds.training.feature_cache import features_of, why_not
 from mere_ds.training.loop import Progress, StageTrainer
-from mere_ds.training.resume import DATA, STAGE_ONE, check_same, ingredients
+from mere_ds.training.resume import CLIPPING, DATA, STAGE_ONE, check_same, ingredients, unrecorded_clipping
 from mere_ds.training.run_folder import RunFolder
 from mere_ds.training.session import Session
 
@@ -181,7 +181,10 @@ def _train(
     torch.manual_seed(session.config.seed + stage)  # new parts don't depend on what ran before
     if checkpoint:
         state = state_of(checkpoint)
-        check_same(state["ingredients"], now, stage, session.config.run)
+        then = state["ingredients"]
+        if then[CLIPPING] is None:
+            then[CLIPPING] = unrecorded_clipping(session.deepspeed_config)
+        check_same(then, now, stage, session.config.run)
         progress = Progress(**{f.name: state[f.name] for f in fields(Progress)})
         if progress.finished:
             log.info("stage %d of %s is finished (--overwrite trains it anew)", stage, session.config.run)
@@ -191,7 +194,8 @@ def _train(
     else:
         progress, model = Progress(), fresh()
         if session.leads:
-            told = {"ranks": session.ranks, "global_batch": session.deepspeed_config["train_batch_size"]}
+            ds = session.deepspeed_config
+            told = {"ranks": session.ranks, "global_batch": ds["train_batch_size"], CLIPPING: ds[CLIPPING]}
             session.folder.start_stage(stage, session.config.as_dict() | told)
         dist.barrier()
     trained, frozen = (sum(p.numel() for p in model.parameters() if p.requires_grad is r) for r in (True, False))

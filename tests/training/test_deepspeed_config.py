@@ -7,7 +7,7 @@ import torch
 
 from mere_ds.config import TrainConfig
 from mere_ds.errors import UserError
-from mere_ds.training.deepspeed_config import check_precision, merge, read_config
+from mere_ds.training.deepspeed_config import check_device, merge, read_config
 
 
 def config(**knobs):
@@ -59,17 +59,17 @@ def test_the_same_value_twice_is_no_contradiction():
 
 def test_precisions_that_the_device_lacks_are_refused():
     cpu = torch.device("cpu")
-    check_precision({"bf16": {"enabled": True}}, cpu)
+    check_device({"bf16": {"enabled": True}}, cpu)
     with pytest.raises(UserError, match="fp16 needs a GPU"):
-        check_precision({"fp16": {"enabled": True}}, cpu)
+        check_device({"fp16": {"enabled": True}}, cpu)
     with pytest.raises(UserError, match="both"):
-        check_precision({"fp16": {"enabled": True}, "bf16": {"enabled": True}}, cpu)
+        check_device({"fp16": {"enabled": True}, "bf16": {"enabled": True}}, cpu)
     autocast = {"enabled": True, "dtype": "bfloat16"}
-    check_precision({"torch_autocast": autocast}, cpu)
+    check_device({"torch_autocast": autocast}, cpu)
     with pytest.raises(UserError, match="both bf16 and torch_autocast"):
-        check_precision({"bf16": {"enabled": True}, "torch_autocast": autocast}, cpu)
+        check_device({"bf16": {"enabled": True}, "torch_autocast": autocast}, cpu)
     with pytest.raises(UserError, match="take fp16 instead"):
-        check_precision({"torch_autocast": autocast | {"dtype": "float16"}}, cpu)
+        check_device({"torch_autocast": autocast | {"dtype": "float16"}}, cpu)
 
 
 @pytest.mark.parametrize("content", ["[1]", "{", None])

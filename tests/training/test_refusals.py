@@ -1,5 +1,6 @@
 """A training goes on only with what decides its result unchanged; the difference is shown. The rest may change."""
 
+import hashlib
 import json
 import shutil
 import signal
@@ -64,6 +65,27 @@ def test_another_deepspeed_config_is_refused(train, stopped, zero, tmp_path, cha
     (tmp_path / "ds.json").write_text(json.dumps(json.loads(zero(1).read_text()) | change))
     refused = train(1, run=stopped, deepspeed_config=tmp_path / "ds.json", **ONE_RANK).ended(MISUSE)
     assert shown in refused.stderr[0], refused
+
+
+def test_a_stage_that_began_before_clipping_was_recorded_goes_on_to_the_same_bits(train, stopped, zero, tmp_path):
+    """DeepSpeed clipped at 1 then too, in ZeRO 1."""
+    same, old = (shutil.copytree(stopped, tmp_path / name, symlinks=True) for name in ("same", "old"))
+    told = json.loads((old / "config.json").read_text())
+    del told["stage1"]["gradient_clipping"]
+    (old / "config.json").write_text(json.dumps(told))
+    state = (old / "checkpoints/stage1/latest").resolve() / "training.json"
+    then = json.loads(state.read_text())
+    then["ingredients"]["gradient_clipping"] = None
+    state.write_text(json.dumps(then))
+    sums = [line.split("  ")[1] for line in (state.parent / "SHA256SUMS").read_text().splitlines()]
+    digests = {name: hashlib.sha256((state.parent / name).read_bytes()).hexdigest() for name in sums}
+    (state.parent / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in digests.items()))
+    silent = {key: value for key, value in json.loads(zero(1).read_text()).items() if key != "gradient_clipping"}
+    (tmp_path / "ds.json").write_text(json.dumps(silent))
+    train(1, run=same, **ONE_RANK).ended(0)
+    went_on = train(1, run=old, deepspeed_config=tmp_path / "ds.json", **ONE_RANK).ended(0)
+    assert "goes on from step-00000006" in went_on.stderr[0]
+    assert_same_tensors(tensors(same, 1), tensors(old, 1))
 
 
 def test_what_decides_nothing_may_change(train, stopped, dropout_shards, tmp_path):
