@@ -7,7 +7,6 @@ import lzma
 import shutil
 import ssl
 import urllib.error
-import urllib.request
 from datetime import datetime, timezone
 from pathlib import Path, PureWindowsPath
 from urllib.parse import urlsplit
@@ -16,8 +15,10 @@ import py7zr
 from py7zr.exceptions import ArchiveError
 from tqdm import tqdm
 
+from mere_ds import network
 from mere_ds.errors import UserError
 from mere_ds.files import digest_file, write_json
+from mere_ds.network import BadAddress, open_address
 
 BASE_URL = "https://github.com/samsungnlp/smiler/raw/583ce512662e5673b7bada9c9b2ca60333ec51b8/"
 """SMiLER v1.0 (Seganti et al., EACL 2021; CC-BY-SA-3.0), pinned to the commit that published it."""
@@ -30,7 +31,6 @@ ARCHIVES = {
 
 RECORD = "download.json"
 _CHUNK = 1 << 20
-_TIMEOUT_SECONDS = 60
 
 
 def download(
@@ -116,17 +116,18 @@ def _date(path: Path) -> str:
 # Fetching
 
 
-def _check_url(url: str) -> None:
+def _is_safe(url: str) -> bool:
     parts = urlsplit(url)
-    local = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1")
-    if parts.scheme != "https" and not local:
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1"))
+
+
+def _check_url(url: str) -> None:
+    try:
+        safe = _is_safe(url)
+    except ValueError:
+        safe = False
+    if not safe:
         raise UserError(f"{url}: only https addresses are used (http on localhost alone); pass another --base_url")
-
-
-class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
-        _check_url(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _fetch(url: str, path: Path) -> None:
@@ -159,21 +160,28 @@ def _fetch_rest(url: str, part: Path, have: int) -> bool:
                 while chunk := response.read1(_CHUNK):
                     stream.write(chunk)
                     bar.update(len(chunk))
-            except (ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException):
+            except TimeoutError as error:
+                if stream.tell() - start < network.LEAST_BYTES:  # else connecting again might go on for ever
+                    raise UserError(f"{url}: {error}; run the same command again to go on from there") from error
+                return False
+            except (ConnectionError, ssl.SSLError, http.client.HTTPException):
                 return False
             return total in (None, stream.tell())
 
 
 def _open_at(url: str, part: Path, have: int) -> http.client.HTTPResponse:
     """Asks for the file from byte `have` on; a server may answer with the whole file instead."""
-    headers = {"User-Agent": "mere-ds"}
+    headers = {}
     if have:
         headers["Range"] = f"bytes={have}-"
         if _etag_file(part).exists():
             headers["If-Range"] = _etag_file(part).read_text(encoding="ascii")
-    opener = urllib.request.build_opener(_SafeRedirects)
     try:
-        return opener.open(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_SECONDS)
+        return open_address(url, lambda _, target: _is_safe(target), headers)
+    except BadAddress as error:
+        raise UserError(
+            f"{url}: {error}; only https addresses are used (http on localhost alone); check --base_url"
+        ) from None
     except urllib.error.HTTPError as error:
         if error.code == 416 and have:  # the file ends before `have`: what is here is no beginning of it
             return _open_at(url, part, 0)

@@ -13,15 +13,15 @@ import re
 import shutil
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
-from http.client import HTTPException, HTTPMessage
+from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from mere_ds.errors import MachineError, UserError
 from mere_ds.files import digest_of
+from mere_ds.network import BadAddress, open_address
 from mere_ds.shards.packing import LocalSource, ShardSource, StoredFile, describe
 from mere_ds.sums import is_intact
 
@@ -32,7 +32,6 @@ CACHE_GIB = 32.0
 
 _SCHEMES = ("http", "https")
 _PAUSES = (1, 2, 4, 8)  # seconds between two tries
-_TIMEOUT_SECONDS = 60
 _CHUNK = 1 << 20
 _MOST_MANIFEST = 256 << 20  # bytes; nothing tells its size
 _CACHED = re.compile(r"[0-9a-f]{64}(\.part)?")  # whatever else lies in the cache's folder is never removed
@@ -227,8 +226,8 @@ def _fetch(url: str, most: int, stream: BinaryIO) -> None:
         except _Broken as error:
             if pause is None:
                 raise MachineError(
-                    f"{url}: not to be had in {len(_PAUSES) + 1} tries ({error}): look after server and network, then "
-                    "run the same command again"
+                    f"{url}: failed after {len(_PAUSES) + 1} attempts ({error}): check server and network, then run "
+                    "the same command again"
                 ) from error
             log.warning("%s: %s; trying again in %g s", url, error, pause)
         stream.seek(0)
@@ -239,10 +238,8 @@ def _fetch(url: str, most: int, stream: BinaryIO) -> None:
 def _body(url: str, most: int) -> Iterator[bytes]:
     """What one request to `url` brings. Raises _Broken for what may pass, UserError for what won't."""
     too_long = UserError(f"{url}: is longer than the {most} bytes that it may have: {_ADVICE}")
-    opener = urllib.request.build_opener(_SafeRedirects)
-    request = urllib.request.Request(url, headers={"User-Agent": "mere-ds"})
     try:
-        with opener.open(request, timeout=_TIMEOUT_SECONDS) as response:
+        with open_address(url, _may_follow) as response:
             promised, got = response.length, 0
             if (promised or 0) > most:
                 raise too_long
@@ -253,6 +250,8 @@ def _body(url: str, most: int) -> Iterator[bytes]:
                 yield chunk
             if promised is not None and got < promised:
                 raise _Broken(f"the connection broke after {got} of {promised} bytes")
+    except BadAddress as error:
+        raise UserError(f"{url}: {error}: only http and https are followed, and not from https to http") from None
     except urllib.error.HTTPError as error:
         error.close()
         raise _refusal(url, error.code) from None  # its own text may show an address that a redirect made
@@ -265,21 +264,13 @@ def _refusal(url: str, code: int) -> UserError | _Broken:
         return _Broken(f"the server answers {code}")
     if code in (404, 410):
         return UserError(
-            f"{url}: the server has no such file ({code}): the address of a folder made by mere-ds shard is wanted, "
-            "copied there whole"
+            f"{url}: the server has no such file ({code}): give the address of a folder made by mere-ds shard, copied "
+            "there whole"
         )
     if 300 <= code < 400:
-        return UserError(
-            f"{url}: the server's redirect ({code}) is not followed: only http and https are, not in a circle and not "
-            "from https to http"
-        )
+        return UserError(f"{url}: the server's redirects ({code}) lead nowhere or in a circle")
     return UserError(f"{url}: the server answers {code}: look whether everyone may read it")
 
 
-class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(
-        self, req: urllib.request.Request, fp: BinaryIO, code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> urllib.request.Request | None:
-        if urlsplit(newurl).scheme not in (("https",) if req.type == "https" else _SCHEMES):
-            raise urllib.error.HTTPError(newurl, code, msg, headers, fp)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+def _may_follow(url: str, target: str) -> bool:
+    return urlsplit(target).scheme in (("https",) if urlsplit(url).scheme == "https" else _SCHEMES)

@@ -1,8 +1,10 @@
+import contextlib
 import hashlib
 import io
 import json
 import re
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
@@ -59,7 +61,12 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         cut = self.server.plan.cuts.pop(0) if self.server.plan.cuts and status < 300 else len(body)
-        self.wfile.write(body[:cut])
+        if not self.server.plan.drip:
+            return self.wfile.write(body[:cut])
+        with contextlib.suppress(OSError):  # whoever asked has left
+            for i in range(cut):
+                self.wfile.write(body[i : i + 1])
+                time.sleep(self.server.plan.drip)
 
     def log_message(self, *_):
         pass
@@ -67,14 +74,17 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    """`files` by name; `plan`: cuts (bytes sent before the connection is closed, one an answer), ranges, etags."""
+    """`files` by name; `plan`: cuts (bytes sent before the connection is closed, one an answer), ranges, etags, drip
+    (seconds a byte)."""
     monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
         http.files = {
             "one.7z": packed({"de_corpora_train.tsv": TSV, "de_corpora_test.tsv": TSV + b"1\n", "info.txt": b"hello"}),
             "two.7z": packed({"sub/folder/fr_corpora_train.tsv": TSV * 1000}),
         }
-        http.plan = SimpleNamespace(cuts=[], ranges=True, etags=True, redirects={}, content_range=None, requests=[])
+        http.plan = SimpleNamespace(
+            cuts=[], drip=0, ranges=True, etags=True, redirects={}, content_range=None, requests=[]
+        )
         http.url = f"http://127.0.0.1:{http.server_address[1]}"
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -270,8 +280,25 @@ def test_redirects_are_followed_but_not_to_plain_http(server, tmp_path):
     archives = {"one.7z": blob_id(server.files["two.7z"])}
     assert download(tmp_path / "out", server.url, archives=archives)["files"]
     server.plan.redirects = {"/one.7z": "http://example.org/one.7z"}
-    with pytest.raises(UserError, match="http://example.org/one.7z: only https"):
+    with pytest.raises(UserError, match="one.7z: the server redirects .302. .*only https"):
         fetch(server, tmp_path / "other")
+
+
+@pytest.mark.parametrize("target", ["http://[::1", "https://h:x/", "https://h:99999999/", "https://a..b/"])
+def test_a_redirect_to_a_broken_address_is_one_line(server, tmp_path, target):
+    server.plan.redirects = {"/one.7z": target}
+    with pytest.raises(UserError, match="one.7z: the server redirects .302. to (no address|an address)"):
+        fetch(server, tmp_path)
+
+
+def test_a_server_that_drips_is_given_up_and_gone_on_from(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download_module.network, "WINDOW_SECONDS", 0.05)
+    content = server.files["one.7z"]
+    server.files["one.7z"] = content[:1] + b"x" * 100_000
+    server.plan.drip = 0.01
+    with pytest.raises(UserError, match="one.7z: the server sends too slowly, .*run the same command again"):
+        fetch(server, tmp_path)
+    assert (tmp_path / "one.7z.part").stat().st_size > 0
 
 
 def test_unreachable_and_missing(server, tmp_path):

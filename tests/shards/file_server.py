@@ -1,6 +1,8 @@
 """A web server for a shards folder that can be told to misbehave."""
 
+import contextlib
 import threading
+import time
 from collections import Counter
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -50,6 +52,25 @@ def answer(content: bytes, length: int | None, handler: _Handler) -> None:
 
 def drop(handler: _Handler) -> None:
     handler.close_connection = True
+
+
+def drip(handler: _Handler) -> None:
+    """A proper answer, a byte at a time and without end."""
+    handler.send_response(200)
+    handler.end_headers()
+    with contextlib.suppress(OSError):  # whoever asked has left
+        while True:
+            handler.wfile.write(b"x")
+            time.sleep(0.01)
+
+
+def drip_headers(handler: _Handler) -> None:
+    """The same, but the headers never end."""
+    handler.wfile.write(b"HTTP/1.0 200 OK\r\nX: ")
+    with contextlib.suppress(OSError):
+        while True:
+            handler.wfile.write(b"x")
+            time.sleep(0.01)
 
 
 def fail(code: int, handler: _Handler) -> None:

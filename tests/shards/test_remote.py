@@ -4,8 +4,6 @@ import hashlib
 import json
 import shutil
 import threading
-import urllib.error
-import urllib.request
 from functools import partial
 from types import SimpleNamespace
 
@@ -15,6 +13,7 @@ from launching import deepspeed_config
 from ranks import run_ranks
 from safetensors.torch import load_file
 
+from mere_ds import network
 from mere_ds.encoders.sources import fingerprint, load_encoder, load_tokenizer
 from mere_ds.errors import MachineError, UserError
 from mere_ds.evaluation.run import evaluate_runs
@@ -24,7 +23,7 @@ from mere_ds.shards.plan import EpochPlan
 from mere_ds.shards.reading import ShardReader, TextReader
 from mere_ds.shards.remote import ShardCache, absolute, open_source
 from mere_ds.shards.sealing import seal
-from tests.shards.file_server import Server, answer, drop, fail, redirect
+from tests.shards.file_server import Server, answer, drip, drip_headers, drop, fail, redirect
 
 GIB = 2**30
 
@@ -215,11 +214,11 @@ def test_broken_connections_and_a_busy_server_are_tried_again(manifest, server, 
 def test_a_server_that_stays_away_is_the_machine_s_fault(manifest, server, cache):
     shard, source = manifest.splits["train"].shards[0], open_source(server.address, cache)
     server.faults[shard.file] = [partial(fail, 500)] * 9
-    with pytest.raises(MachineError, match=f"{shard.file}: not to be had in 4 tries .*the server answers 500"):
+    with pytest.raises(MachineError, match=f"{shard.file}: failed after 4 attempts .*the server answers 500"):
         source.read(shard)
     assert server.asked[shard.file] == 4
     server.close()
-    with pytest.raises(MachineError, match="not to be had in 4 tries .*[Rr]efused") as told:
+    with pytest.raises(MachineError, match="failed after 4 attempts .*[Rr]efused") as told:
         source.read(shard)
     assert server.address in str(told.value) and "\n" not in str(told.value)
     assert not cached(cache)
@@ -245,19 +244,36 @@ def test_redirects_lead_to_http_alone(manifest, server, cache):
             source.read(shard)
         assert "secret" not in str(told.value) and not cached(cache)
     server.faults[shard.file] = [partial(redirect, shard.file)] * 20
-    with pytest.raises(UserError, match=r"redirect \(302\) is not followed: .* not in a circle"):
+    with pytest.raises(UserError, match=r"redirects \(302\) lead nowhere or in a circle"):
         source.read(shard)
 
 
-def test_a_redirect_never_leads_from_https_to_http():
-    follow = remote._SafeRedirects().redirect_request
-    for scheme, target, allowed in (("https", "http", False), ("https", "https", True), ("http", "https", True)):
-        request = urllib.request.Request(f"{scheme}://host/a")
-        if allowed:
-            assert follow(request, None, 302, "", {}, f"{target}://other/a").full_url == f"{target}://other/a"
-        else:
-            with pytest.raises(urllib.error.HTTPError):
-                follow(request, None, 302, "", {}, f"{target}://other/a")
+@pytest.mark.parametrize("target", ["http://[::1", "http://h:99999999/x", "http://a..b/", "http://h:x/", "http://h:0/"])
+def test_a_redirect_to_a_broken_address_is_one_line(manifest, server, cache, target):
+    shard = manifest.splits["train"].shards[0]
+    server.faults[shard.file] = [partial(redirect, target)] * 20
+    with pytest.raises(UserError, match=f"{shard.file}: the server redirects .302.") as told:
+        open_source(server.address, cache).read(shard)
+    assert target not in str(told.value) and not cached(cache) and server.asked[shard.file] == 1
+
+
+@pytest.mark.parametrize("fault", [drip, drip_headers])
+def test_a_server_that_drips_is_given_up(manifest, server, cache, monkeypatch, fault):
+    monkeypatch.setattr(network, "WINDOW_SECONDS", 0.1)
+    monkeypatch.setattr(remote, "_PAUSES", (0,))
+    shard = manifest.splits["train"].shards[0]
+    server.faults[shard.file] = [fault] * 2
+    with pytest.raises(MachineError, match=r"failed after 2 attempts \(the server sends too slowly, \d+ bytes in"):
+        open_source(server.address, cache).read(shard)
+    assert not cached(cache) and server.asked[shard.file] == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "target", "allowed"),
+    [("https", "http", False), ("https", "https", True), ("http", "https", True), ("https", "file", False)],
+)
+def test_a_redirect_never_leads_from_https_to_http(first, target, allowed):
+    assert remote._may_follow(f"{first}://host/a", f"{target}://other/a") == allowed
 
 
 @pytest.mark.parametrize(
