@@ -36,6 +36,8 @@ class FullState:
         self._make_moments()
         whole = not any(map(_partitioned, self.parameters.values()))
         self._whole = self._whole_views() if whole else None
+        if self._whole and self.wrapper is not self.base:
+            self._undo_first_update()
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Every trained parameter in fp32."""
@@ -56,9 +58,7 @@ class FullState:
             self._set(name, parameter, weight(name), MASTER)
             for key in MOMENTS:
                 self._set(name, parameter, moment(f"{key}/{name}"), key)
-        for state in self._states():
-            step = state["step"]
-            state["step"] = torch.full_like(step, counters["updates"]) if torch.is_tensor(step) else counters["updates"]
+        self._count_updates(counters["updates"])
         for key, value in counters["loss_scaler"].items():
             if hasattr(self.scaler, key):
                 setattr(self.scaler, key, value)
@@ -92,6 +92,20 @@ class FullState:
         link = getattr(self.wrapper, "_lazy_init_hp_params_optimizer_state", None)
         if link:
             link()
+
+    def _undo_first_update(self) -> None:
+        """In ZeRO 0 with 16 bits DeepSpeed makes its optimizer's state by an update on gradients of zero.
+
+        The moments stay zero, but weight decay shrinks the fp32 weights, and Adam has counted it.
+        """
+        for name, parameter in self.parameters.items():
+            self._whole[name][MASTER].copy_(parameter.detach())
+        self._count_updates(0)
+
+    def _count_updates(self, updates: int) -> None:
+        for state in self._states():
+            step = state["step"]
+            state["step"] = torch.full_like(step, updates) if torch.is_tensor(step) else updates
 
     def _each(self, key: str) -> Iterator[tuple[str, torch.Tensor]]:
         for name, parameter in self.parameters.items():

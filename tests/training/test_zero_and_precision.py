@@ -73,6 +73,16 @@ def test_bf16_trains_as_fp32_does_and_goes_on_exactly(train, fp32_losses, tmp_pa
     goes_on_from_step_7(train, run, zero_stage, precision, max_steps=BF16_STEPS)
 
 
+def test_zero_0_in_bf16_begins_without_an_update(train, tmp_path):
+    """DeepSpeed makes one on zero gradients, which shrinks the weights and makes Adam's first real one smaller."""
+    knobs = {"precision": "bf16", "ranks": 1, "stage": "1", "max_steps": 1, "languages": "de"}
+    runs = [train(tmp_path / f"zero{zero_stage}", zero_stage, **knobs) for zero_stage in (0, 1)]
+    assert [state(run, 1)["counters"]["updates"] for run in runs] == [1, 1]
+    ours, theirs = (weights(run, 1) for run in runs)
+    worst = max((ours[name] - theirs[name]).abs().max().item() for name in ours)
+    assert worst < 0.01 * KNOBS["learning_rate"], "of an update, which is the rate for each weight"
+
+
 @pytest.mark.parametrize("zero_stage", [0, 2, 3])
 def test_fp32_goes_on_exactly(train, stage_one, zero_stage):
     goes_on_from_step_7(train, stage_one[zero_stage], zero_stage, "fp32")
