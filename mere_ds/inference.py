@@ -82,6 +82,8 @@ class Extractor:
             torch.from_numpy(mask_BM).to(self.device),
             torch.full((len(encoded),), language_id, device=self.device),
         )
+        if not output.score_B.isfinite().all():
+            raise UserError("the model's scores aren't finite: its weights are too large, train it anew")
         relations = [self.model.config.labels[r] for r in output.relation_B.tolist()]
         return list(zip(relations, output.positions_B4.tolist(), output.score_B.tolist(), strict=True))
 

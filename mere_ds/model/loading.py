@@ -6,6 +6,7 @@ from mere_ds.errors import UserError
 from mere_ds.files import read_json
 from mere_ds.model.herberta import HerbertaModel
 from mere_ds.model.mere import MereModel
+from mere_ds.model.precision import nonfinite
 from mere_ds.model.triple import TripleModel
 from mere_ds.sums import check_for_use
 
@@ -16,11 +17,14 @@ def load_model(folder: str | Path) -> TripleModel:
     """The model that a folder's config.json names, as its `from_pretrained` loads it.
 
     A checkpoint's files, its tokenizer's too, are checked against their digests first, once a process. Raises
-    UserError.
+    UserError, also for weights that aren't finite.
     """
     folder = Path(folder)
     check_for_use(folder)
     kind = read_json(folder / "config.json", "name a folder saved by mere-ds").get("model_type")
     if str(kind) not in MODELS:
         raise UserError(f"{folder}: no readable model there (model_type {kind}): name a folder saved by mere-ds")
-    return MODELS[kind].from_pretrained(folder)
+    model = MODELS[kind].from_pretrained(folder)
+    if name := nonfinite(model.state_dict()):
+        raise UserError(f"{folder}: {name} holds numbers that aren't finite: train it anew, at a lower --learning_rate")
+    return model

@@ -1,5 +1,7 @@
 """The precisions, and what is computed in fp32 in all of them: masked logits, softmax and losses."""
 
+from collections.abc import Mapping
+
 import torch
 
 from mere_ds.errors import UserError
@@ -21,3 +23,11 @@ def check_available(precision: str, device: torch.device) -> None:
         raise UserError("fp16 needs a GPU; on a CPU take fp32 or bf16")
     if precision == "bf16" and device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
         raise UserError(f"{torch.cuda.get_device_name(device)} has no bf16 hardware; take fp16")
+
+
+def nonfinite(weights: Mapping[str, torch.Tensor]) -> str | None:
+    """The name of a tensor that holds NaN or infinity, if there is one: each is read once, nothing is copied."""
+    for name, weight in weights.items():
+        if weight.is_floating_point() and weight.numel() and not all(x.isfinite() for x in weight.detach().aminmax()):
+            return name
+    return None

@@ -16,6 +16,7 @@ from mere_ds.corpus.reading import read_file
 from mere_ds.encoders.sources import EncoderInfo, build_encoder, load_encoder, load_tokenizer
 from mere_ds.encoders.weights import new_rows
 from mere_ds.errors import UserError
+from mere_ds.model.precision import nonfinite
 from mere_ds.pretraining.batches import MARKS, BlankBatch, Collator
 from mere_ds.pretraining.folder import PretrainFolder
 from mere_ds.pretraining.objectives import Blanks
@@ -112,8 +113,18 @@ def _train(
                 bar.set_postfix(record.write(step + 1, factor * settings.learning_rate), refresh=False)
             if (step + 1) % settings.save_steps == 0 and step + 1 < total:
                 record.flush()
+                _check_finite(model, step + 1)
                 folder.save_checkpoint(step + 1, model, optimizer, scaler.state_dict())
+    _check_finite(model, total)
     return {"steps": total, **record.last}
+
+
+def _check_finite(model: Blanks, step: int) -> None:
+    """Raises UserError for weights that must not be saved."""
+    if name := nonfinite(model.state_dict()):
+        raise UserError(
+            f"after step {step} {name} holds numbers that aren't finite: lower --learning_rate and --overwrite"
+        )
 
 
 def _step(

@@ -1,7 +1,6 @@
 """One stage of training: load a batch, step, tell, score, save."""
 
 import logging
-import math
 import sys
 import time
 from collections.abc import Iterator
@@ -15,8 +14,10 @@ import torch.distributed as dist
 
 from mere_ds.config import knobs_of_stage
 from mere_ds.encoders.sources import load_tokenizer
+from mere_ds.errors import UserError
 from mere_ds.evaluation.scoring import score_split
 from mere_ds.files import write_json
+from mere_ds.model.precision import nonfinite
 from mere_ds.shards.batch import Batch
 from mere_ds.shards.features import FeatureStore
 from mere_ds.shards.manifest import Manifest
@@ -166,12 +167,18 @@ class StageTrainer:
         score = dev[c.best_by].get(self.judged_by, 0.0)
         at.epoch += 1
         name = f"step-{at.step:08d}-epoch-{at.epoch}"
-        if score > at.best_score:
+        learned = at.skipped < at.step
+        if learned and score > at.best_score:
             at.best, at.best_score, at.best_dev, at.epochs_since_best = name, score, dev, 0
         else:
             at.epochs_since_best += 1
         early = self.tunes_switcher and at.epochs_since_best >= c.patience
         at.finished = at.step >= self.total_steps or early
+        if at.finished and not learned:
+            raise UserError(
+                f"stage {self.stage} ends without one update: all {at.step} were skipped, for loss or gradient wasn't "
+                "finite. Nothing is learned: --overwrite with a lower --learning_rate, and look at the rows in the log"
+            )
         if early and at.step < self.total_steps:
             log.info("stage two stops early: no better dev score for %d epochs", at.epochs_since_best)
         self._save(name, dev)
@@ -179,6 +186,7 @@ class StageTrainer:
     def _save(self, name: str, dev: dict | None = None) -> None:
         started = time.perf_counter()
         weights, moments = self.trainee.snapshot()
+        self._check_finite(weights)
         state = asdict(self.at) | {"stage": self.stage, "dev": dev, "counters": self.trainee.full_state.counters()}
 
         def fill(folder: Path) -> None:
@@ -196,6 +204,14 @@ class StageTrainer:
             log.info("saved %s in %.1f s", name, time.perf_counter() - started)
         dist.barrier()
         self.saved_step, self.saved_at = self.at.step, time.monotonic()
+
+    def _check_finite(self, weights: dict[str, torch.Tensor]) -> None:
+        """Raises UserError on all ranks where rank 0 has a weight that isn't finite: it must not replace a good one."""
+        if name := self.session.from_rank_0(nonfinite(weights)):
+            raise UserError(
+                f"stage {self.stage}, step {self.at.step}: {name} holds numbers that aren't finite, so nothing is "
+                "saved and the last checkpoint stays: --overwrite with a lower --learning_rate"
+            )
 
     def _plan(self, epoch: int) -> EpochPlan:
         c, m = self.session.config, self.manifest
@@ -279,7 +295,7 @@ class StageTrainer:
                 "loss": loss * mean,
                 "loss_terms": {name: term * mean for name, term in zip(TERMS, terms, strict=True)},
                 "learning_rate": self.rate,
-                "gradient_norm": norm if math.isfinite(norm) else None,
+                "gradient_norm": norm,
                 "loss_scale": self.trainee.loss_scale,
                 "skipped_steps": self.at.skipped,
                 "sentences_per_second": sentences / seconds,

@@ -4,6 +4,7 @@ Shape suffixes: N languages, T sub-modules, D hidden size.
 """
 
 import json
+import math
 import sys
 import time
 
@@ -47,14 +48,18 @@ class Monitor:
             self._bar.update()
 
     def record(self, kind: str, step: int, epoch: int, values: dict) -> None:
-        """One record: nested names become TensorBoard tags `kind/name` or `kind/language/name`."""
+        """One record: nested names become TensorBoard tags `kind/name` or `kind/language/name`.
+
+        What isn't finite is null in `metrics.jsonl`, for JSON has no other word for it, and no point in TensorBoard.
+        """
         if not self.writes:
             return
+        values = _finite(values)
         row = {"stage": self.stage, "kind": kind, "step": step, "epoch": epoch, "time": round(time.time(), 3), **values}
-        self._metrics.write(json.dumps(row, ensure_ascii=False) + "\n")
+        self._metrics.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
         for tag, value in _flat(kind, values):
             self._board.add_scalar(tag, value, step)
-        if kind == "train":
+        if kind == "train" and values["loss"] is not None:
             self._bar.set_postfix(loss=f"{values['loss']:.3f}", refresh=False)
 
     def stage_done(self, step: int, knobs: dict, best: float, languages: list[str], weights: dict) -> None:
@@ -74,6 +79,12 @@ class Monitor:
             E_ND, W_TD = weights["switcher.languages.weight"], weights["switcher.router.weight"]
             f_TN = (W_TD @ E_ND.T).softmax(dim=0)  # eq. 5
             self._board.add_figure("router", router_heat_map(f_TN.numpy(), languages), step, close=False)
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _flat(prefix: str, values: dict):

@@ -69,6 +69,7 @@ def train_stage_one(session: Session, manifest: Manifest) -> dict:
     """Section 3.2: encoder, LA, relation classifier and entity heads on randomly concatenated sentences (eq. 10)."""
 
     def fresh() -> TripleModel:
+        _warn_of_a_low_rate(session, manifest)
         described = model_config(session.config, manifest)
         model = HerbertaModel if session.config.system == "HERBERTa" else MereModel
         return model.from_encoder(_encoder(session.config, manifest), described)
@@ -119,6 +120,17 @@ def _best_of_stage_one(run: RunFolder) -> Path:
     if not state_of(run.model(1, "latest"))["finished"]:
         log.warning("stage one of %s is not finished; stage two starts from its best epoch so far", run.root)
     return best.resolve()
+
+
+def _warn_of_a_low_rate(session: Session, manifest: Manifest) -> None:
+    c = session.config
+    random = manifest.encoder.kind == "tiny" and c.encoder_weights is None
+    if session.leads and random and c.learning_rate <= TrainConfig.learning_rate:
+        log.warning(
+            "the encoder's weights are random, and --learning_rate=%g is for pretrained ones: it will hardly learn, "
+            "try --learning_rate=2e-3",
+            c.learning_rate,
+        )
 
 
 def _encoder(config: TrainConfig, manifest: Manifest) -> PreTrainedModel:

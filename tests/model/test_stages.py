@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AlbertConfig, AlbertModel, AutoModel
 
 from mere_ds.errors import UserError
+from mere_ds.model.loading import load_model
 from mere_ds.model.mere import MereModel
 from tests.model.samples import ENCODERS, VOCABULARY, bert, tiny_batch, tiny_config, tiny_model, without_gold
 
@@ -195,6 +196,25 @@ def test_weights_that_are_not_the_model_s_are_refused(damage, advice, tmp_path):
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match=advice):
         MereModel.from_pretrained(tmp_path)
+
+
+def with_nan(weights):
+    weights["heads.index_4D"][0, 0] = torch.nan
+
+
+def with_infinity(weights):
+    weights["relation.weight"][-1, -1] = -torch.inf
+
+
+@pytest.mark.parametrize("damage, name", [(with_nan, "heads.index_4D"), (with_infinity, "relation.weight")])
+def test_a_model_whose_weights_are_not_finite_is_refused(damage, name, tmp_path):
+    tiny_model().save_pretrained(tmp_path)
+    load_model(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    damage(weights)
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=f"{name} holds numbers that aren't finite"):
+        load_model(tmp_path)
 
 
 def refusal(folder):

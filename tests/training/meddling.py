@@ -216,7 +216,7 @@ def fp16_on_cpu() -> None:
     accelerator = get_accelerator()
     accelerator.is_fp16_supported = lambda: True
     accelerator.supported_dtypes = lambda: [torch.float32, torch.float16, torch.bfloat16]
-    session.check_precision = lambda *_: None
+    session.check_device = lambda *_: None
 
 
 def record_weights(folder: Path) -> None:

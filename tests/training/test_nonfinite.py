@@ -1,13 +1,17 @@
 """A loss or a gradient that isn't finite on one rank: no rank updates, the batch is named, too many in a row end it."""
 
 import json
+import math
 import signal
 from functools import partial
 from pathlib import Path
 
 import pytest
 from meddling import every, fp16_on_cpu, record_rows, record_weights, signal_before_update, spoil
-from outcomes import assert_same_results, metrics
+from outcomes import assert_same_results, metrics, state
+
+from mere_ds.training.monitor import Monitor
+from mere_ds.training.run_folder import RunFolder
 
 MISUSE = 2
 STEPS = 6
@@ -102,7 +106,38 @@ def test_fp16_s_loss_scale_goes_on_where_it_was(train, fp16, tmp_path, zero_stag
     train(2, run=tmp_path / "whole", meddle=bad, **knobs).ended(0)
     scales = [row["loss_scale"] for row in metrics(tmp_path / "whole") if row["kind"] == "train"]
     assert scales[:5] == [16, 8, 8, 8, 8] and scales[-1] == 16, "it falls, and rises after 5 good updates"
+    assert state(tmp_path / "whole", 1)["counters"]["updates"] == 7, "DeepSpeed's own at the start doesn't count"
     kill = partial(every, bad, partial(signal_before_update, signal.SIGKILL, 1, 6, 0))
     assert train(2, run=tmp_path / "run", meddle=kill, **knobs).codes == [-signal.SIGKILL, 1]
     assert "goes on from step-00000004" in train(2, run=tmp_path / "run", meddle=bad, **knobs).ended(0).stderr[0]
     assert_same_results(tmp_path / "run", tmp_path / "whole", stages=(1,))
+
+
+def test_what_is_not_finite_is_null_in_the_metrics(tmp_path):
+    values = {"loss": math.nan, "loss_terms": {"relation": math.inf, "tail_end": 1.5}, "steps": 3}
+    with Monitor(RunFolder(tmp_path), 1, 0, 4, writes=True) as monitor:
+        monitor.record("train", 1, 0, values)
+    (row,) = [json.loads(line, parse_constant=pytest.fail) for line in (tmp_path / "metrics.jsonl").open()]
+    assert (row["loss"], row["loss_terms"], row["steps"]) == (None, {"relation": None, "tail_end": 1.5}, 3)
+
+
+def test_weights_that_overflow_are_never_saved(train, tmp_path):
+    """Such a rate is a finite number, but not in 32 bits. What was saved before stays, and nothing is called best."""
+    knobs = SHORT | {"run": tmp_path / "run", "learning_rate": 1e39, "save_steps": 1, "max_steps": 2}
+    ended = train(2, **knobs).ended(MISUSE)
+    (told,) = {line for line in "".join(ended.stderr).splitlines() if "aren't finite" in line and "saved" in line}
+    assert "step 1: " in told and "the last checkpoint stays" in told and "--learning_rate" in told
+    assert "Traceback" not in str(ended) and not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_stage_without_one_update_fails_and_leaves_nothing_that_counts_as_trained(train, tmp_path):
+    meddle = partial(spoil, dict.fromkeys(range(1, 30), ("gradient", 0)))
+    knobs = {"run": tmp_path, "stage": "1", "batch_size": 16, "epochs": 1, "nonfinite_limit": 99, "save_steps": None}
+    ended = train(1, meddle=meddle, learning_rate=3e-5, **knobs).ended(MISUSE)
+    told = ended.stderr[0].splitlines()
+    assert "ends without one update" in told[-1] and "Traceback" not in str(ended)
+    assert not (tmp_path / "checkpoints").exists()
+    (warned,) = [line for line in told if "random" in line]
+    assert "--learning_rate=3e-05" in warned and "try --learning_rate=2e-3" in warned
+    refused = train(1, stage="2", batch_size=16, run=tmp_path).ended(MISUSE)
+    assert "train stage one first" in refused.stderr[0]

@@ -92,6 +92,10 @@ def test_it_trains_is_evaluated_and_extracts(system, trained, small_shards):
     (triple,) = answer["triples"]
     assert 0 < triple["score"] <= 1 and triple["relation"] in extractor.model.config.labels
     assert all(triple[part]["text"] for part in ("head", "tail"))
+    with torch.no_grad():  # finite weights, as a model may have learned them, but too large for what is made of them
+        next(p for name, p in extractor.model.named_parameters() if "relation" in name).fill_(3e38)
+    with pytest.raises(UserError, match="the model's scores aren't finite"):
+        list(extractor.extract(["Anna Berg wurde in Köln geboren."], "de"))
 
 
 def test_several_k_in_one_pass_score_as_one_by_one(trained, monkeypatch):
