@@ -4,9 +4,6 @@
 from which the batch plan is made.
 """
 
-import io
-import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import cached_property
@@ -17,16 +14,15 @@ import numpy as np
 from mere_ds.encoders.sources import EncoderInfo
 from mere_ds.errors import UserError
 from mere_ds.files import digest_of, write_whole
+from mere_ds.shards.arrays import read_index
+from mere_ds.shards.entries import SPLITS, fault_in, unseen_labels
 from mere_ds.shards.packing import ADVICE, Sentences, Shard, ShardSource, StoredFile, save_arrays
 from mere_ds.shards.remote import CACHE_GIB, open_source
 from mere_ds.shards.sealing import seal, unseal
 
 MANIFEST, INDEX, ENCODER, REJECTS = "manifest.json", "index.npz", "encoder", "rejects.jsonl"
-SPLITS = ("train", "dev", "test")
 
 _PERCENTILES = (50, 90, 99)
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _NOT_STORED = ("source", "sha256", "stored_languages")
 
 
@@ -113,25 +109,21 @@ class Manifest:
         source = open_source(place, cache, cache_gib)
         content, path = source.read_manifest(MANIFEST), source.path(MANIFEST)
         plain = unseal(content, path)
-        strange = UserError(f"{path}: its entries are not a manifest's: {ADVICE}")
         stored = {f.name: f for f in fields(cls) if f.name not in _NOT_STORED}
         required = {name for name, f in stored.items() if f.default is MISSING and f.default_factory is MISSING}
         if not required <= set(plain) <= set(stored):
-            raise strange
-        try:
-            plain["encoder_files"] = [StoredFile(**file) for file in plain["encoder_files"]]
-            for name, split in plain["splits"].items():
-                plain["splits"][name] = Split(**{**split, "shards": [Shard(**shard) for shard in split["shards"]]})
-        except (TypeError, KeyError, AttributeError):
-            raise strange from None
+            raise UserError(f"{path}: its entries are not a manifest's: {ADVICE}")
+        if fault := fault_in(plain):
+            raise UserError(f"{path}: {fault}: {ADVICE}")
+        plain["encoder_files"] = [StoredFile(**file) for file in plain["encoder_files"]]
+        for name, split in plain["splits"].items():
+            plain["splits"][name] = Split(**{**split, "shards": [Shard(**shard) for shard in split["shards"]]})
         plain["encoder"] = EncoderInfo.from_dict(plain["encoder"])
         manifest = cls(**plain, source=source, sha256=digest_of(content))
-        shards = [shard for split in manifest.splits.values() for shard in split.shards]
-        for file in (manifest.index, *manifest.encoder_files, *shards):
-            _check_entry(path, file)
-        for shard in shards:
-            source.check(shard)
-        assert all(len(manifest.lengths(name)) == split.sentences for name, split in manifest.splits.items())
+        for split in manifest.splits.values():
+            for shard in split.shards:
+                source.check(shard)
+        manifest._check_index()
         return manifest
 
     def check_tokenizer(self, fingerprint: str) -> None:
@@ -161,7 +153,7 @@ class Manifest:
             splits=splits,
             files=[file for file in self.files if file["language"] in languages],
             missed_test=_of(languages, self.missed_test),
-            unseen_labels=_unseen_labels(splits),
+            unseen_labels=unseen_labels({name: split.counts for name, split in splits.items()}),
         )
 
     def _only(self, name: str, languages: Sequence[str]) -> Split:
@@ -212,10 +204,19 @@ class Manifest:
         """Language of each sentence of a split, in shard order; int16."""
         return self._index[f"{split}_languages"]
 
+    def _check_index(self) -> None:
+        """Raises UserError unless the index's sentences are those that the splits count."""
+        for name, split in self.splits.items():
+            lengths, languages = self.lengths(name), self.language_ids(name)
+            counted = np.bincount(languages, minlength=len(self.languages)).tolist()
+            found = len(lengths), int(lengths.sum(dtype=np.int64)), int(lengths.max(initial=0)), counted
+            by_language = [split.by_language.get(language, 0) for language in self.languages]
+            if found != (split.sentences, split.tokens, split.lengths["max"], by_language):
+                raise UserError(f"{self.source.path(INDEX)}: its {name} sentences are not the manifest's: {ADVICE}")
+
     @cached_property
     def _index(self) -> dict[str, np.ndarray]:
-        with np.load(io.BytesIO(self.source.read(self.index)), allow_pickle=False) as arrays:
-            index = dict(arrays)
+        index = read_index(self.source.read(self.index), self.source.path(INDEX), SPLITS, len(self.stored_languages))
         for split in SPLITS:
             numbers = self._numbers[index[f"{split}_languages"]]
             kept = numbers >= 0
@@ -245,18 +246,3 @@ def length_percentiles(lengths: np.ndarray) -> dict[str, int]:
 
 def _of(languages: Sequence[str], by_language: dict) -> dict:
     return {language: by_language[language] for language in languages if language in by_language}
-
-
-def _unseen_labels(splits: dict[str, Split]) -> dict[str, int]:
-    """The labels of test that train and dev never show, with their test sentences."""
-    shown = {label for name in ("train", "dev") for labels in splits[name].counts.values() for label in labels}
-    tested = sum((Counter(labels) for labels in splits["test"].counts.values()), Counter())
-    return {label: n for label, n in sorted(tested.items()) if label not in shown}
-
-
-def _check_entry(path: str, file: StoredFile) -> None:
-    """Nothing that a manifest says may lead out of the folder, or out of a cache's."""
-    if not _SAFE_NAME.fullmatch(str(file.file)):
-        raise UserError(f"{path}: {file.file!r} is no plain file name: {ADVICE}")
-    if not _SHA256.fullmatch(str(file.sha256)) or type(file.bytes) is not int or file.bytes < 0:
-        raise UserError(f"{path}: {file.file} has no proper size and sha256: {ADVICE}")

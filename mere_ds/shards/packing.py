@@ -6,12 +6,13 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 import webdataset as wds
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
+from mere_ds.encoders.tokens import first_line
 from mere_ds.errors import UserError
 from mere_ds.files import digest_file, digest_of
 from mere_ds.sums import is_intact
@@ -27,6 +28,7 @@ _DTYPES = {
     "positions": np.int16,
     "exact": np.bool_,
 }
+_WIDTHS = {"positions": (4,), "exact": (2,)}
 
 
 @dataclass(slots=True)
@@ -206,20 +208,39 @@ def read_shard(source: ShardSource, shard: Shard, extension: str = "npz") -> Ite
     """A shard's members with this extension, decoded by webdataset, after the whole file's digest was checked.
 
     webdataset gets the verified bytes and opens nothing itself: no URL, no `pipe:`. Raises UserError for a missing or
-    damaged file.
+    damaged file, and while iterating for one whose members can't be decoded.
     """
-    stream = io.BytesIO(source.read(shard))
+    return _decoded(io.BytesIO(source.read(shard)), shard.file, extension, source.path(shard.file))
+
+
+def _decoded(stream: BinaryIO, name: str, extension: str, path: str) -> Iterator[dict]:
     untar, group = wds.pipelinefilter(tar_file_expander), wds.pipelinefilter(group_by_keys)
-    return iter(
-        wds.DataPipeline(
-            lambda: iter([{"url": shard.file, "stream": stream}]),
+    try:
+        for member in wds.DataPipeline(
+            lambda: iter([{"url": name, "stream": stream}]),
             untar(select_files=lambda name: name.endswith(f".{extension}")),
             group(),
             wds.decode(),
-        )
-    )
+        ):
+            member[extension]  # KeyError where a name has more dots
+            yield member
+    except Exception as error:  # tarfile, zipfile, numpy, json and webdataset raise many kinds on what is no member
+        raise UserError(f"{path}: its content is not a shard's ({first_line(error)}): {ADVICE}") from error
 
 
 def read_sentences(source: ShardSource, shard: Shard) -> Sentences:
-    """All sentences of a shard. Raises UserError for a missing or damaged file."""
-    return Sentences.join([Sentences(**member["npz"]) for member in read_shard(source, shard)])
+    """All sentences of a shard; types and shapes of its arrays are checked. Raises UserError as `read_shard`."""
+    parts = [member["npz"] for member in read_shard(source, shard)]
+    if not parts or not all(map(_fits, parts)):
+        raise UserError(f"{source.path(shard.file)}: its arrays are not a shard's: {ADVICE}")
+    return Sentences.join([Sentences(**part) for part in parts])
+
+
+def _fits(arrays: dict[str, np.ndarray]) -> bool:
+    """Whether a member's arrays have the names, types and shapes of `Sentences`."""
+    if set(arrays) != set(_DTYPES) or any(arrays[name].dtype != dtype for name, dtype in _DTYPES.items()):
+        return False
+    lengths = arrays["lengths"]
+    shapes = {name: (lengths.size, *_WIDTHS.get(name, ())) for name in _DTYPES}
+    shapes["tokens"] = (int(lengths.sum(dtype=np.int64)),)
+    return all(arrays[name].shape == shape for name, shape in shapes.items())

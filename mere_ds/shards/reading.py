@@ -17,10 +17,12 @@ from dataclasses import fields, replace
 import numpy as np
 import torch
 
+from mere_ds.errors import UserError
+from mere_ds.shards.arrays import check_rows, check_sentences, read_texts
 from mere_ds.shards.batch import Batch
 from mere_ds.shards.features import FeatureStore
 from mere_ds.shards.manifest import Manifest
-from mere_ds.shards.packing import Sentences, Shard, read_sentences, read_shard
+from mere_ds.shards.packing import ADVICE, Sentences, read_sentences, read_shard
 from mere_ds.shards.plan import FILLER, EpochPlan
 
 _CHUNK = 1024  # sentences that are collated at a time
@@ -59,7 +61,7 @@ class ShardReader:
         """How long the consumer has waited for batches so far."""
         self.held_sentences = 0
         """Sentences in memory now, batches that are collated already not counted."""
-        self._manifest, self._shards, self._pad_id = manifest, manifest.splits[split].shards, manifest.pad_id
+        self._manifest, self._split, self._pad_id = manifest, split, manifest.pad_id
         self._shard_starts = np.concatenate([[0], np.cumsum(manifest.shard_sizes(split), dtype=np.int64)])
         self._plan, self._micro, self._start_step = plan, micro, start_step
         self._share, self._features = (accumulation, ranks, rank), features
@@ -124,7 +126,7 @@ class ShardReader:
             first, end = self._shard_starts[shard], self._shard_starts[shard + 1]
             wanted = rows[np.searchsorted(rows, first) : np.searchsorted(rows, end)] - first
             if len(wanted):
-                parts.append(_read(self._manifest, self._shards[shard]).take(wanted))
+                parts.append(_read(self._manifest, self._split, shard, first).take(wanted))
         self.held_sentences = len(rows)
         return _Held(rows, parts, self._pad_id, int(self._plan.widths[-1]))
 
@@ -133,7 +135,7 @@ class RowReader:
     """Any sentences of a split, in batches of like length; keeps the shard that it read last."""
 
     def __init__(self, manifest: Manifest, split: str):
-        self._manifest, self._shards, self._pad_id = manifest, manifest.splits[split].shards, manifest.pad_id
+        self._manifest, self._split, self._pad_id = manifest, split, manifest.pad_id
         self._shard_starts = np.concatenate([[0], np.cumsum(manifest.shard_sizes(split), dtype=np.int64)])
         self._lengths = manifest.lengths(split)
         self._last: tuple[int, Sentences | None] = (-1, None)
@@ -154,12 +156,20 @@ class RowReader:
 
     def _shard(self, shard: int) -> Sentences:
         if self._last[0] != shard:
-            self._last = shard, _read(self._manifest, self._shards[shard])
+            self._last = shard, _read(self._manifest, self._split, shard, self._shard_starts[shard])
         return self._last[1]
 
 
-def _read(manifest: Manifest, shard: Shard) -> Sentences:
-    return manifest.chosen(read_sentences(manifest.source, shard))
+def _read(manifest: Manifest, split: str, shard: int, first: int) -> Sentences:
+    """The sentences of a split's shard, which begin at row `first`, with everything in them checked."""
+    described = manifest.splits[split].shards[shard]
+    path, rows = manifest.source.path(described.file), slice(first, first + described.sentences)
+    sentences = read_sentences(manifest.source, described)
+    sizes = manifest.encoder.vocab_size, len(manifest.stored_languages), len(manifest.labels)
+    check_sentences(sentences, path, *sizes)
+    chosen = manifest.chosen(sentences)
+    check_rows(chosen, path, manifest.lengths(split)[rows], manifest.language_ids(split)[rows])
+    return chosen
 
 
 class _Held:
@@ -254,7 +264,7 @@ class TextReader:
 
     def __init__(self, manifest: Manifest, split: str, keep: int = 8):
         assert split != "train", "train shards hold no texts"
-        self._manifest, self._shards, self._keep = manifest, manifest.splits[split].shards, keep
+        self._manifest, self._split, self._keep = manifest, split, keep
         self._starts = np.concatenate([[0], np.cumsum(manifest.shard_sizes(split), dtype=np.int64)])
         self._held: OrderedDict[int, list[dict]] = OrderedDict()
 
@@ -269,10 +279,19 @@ class TextReader:
         assert 0 <= row < self._starts[-1]
         shard = int(np.searchsorted(self._starts, row, side="right")) - 1
         if shard not in self._held:
-            members = read_shard(self._manifest.source, self._shards[shard], "json")
-            records = (record for member in members for record in member["json"])
-            self._held[shard] = [record for record in records if record["lang"] in self._manifest.languages]
+            self._held[shard] = self._read(shard)
         self._held.move_to_end(shard)
         if len(self._held) > self._keep:
             self._held.popitem(last=False)
         return self._held[shard][row - int(self._starts[shard])]
+
+    def _read(self, shard: int) -> list[dict]:
+        m, described = self._manifest, self._manifest.splits[self._split].shards[shard]
+        path = m.source.path(described.file)
+        members = read_shard(m.source, described, "json")
+        records = read_texts((member["json"] for member in members), path, m.labels)
+        chosen = [record for record in records if record["lang"] in m.languages]
+        rows = m.language_ids(self._split)[self._starts[shard] : self._starts[shard + 1]]
+        if [record["lang"] for record in chosen] != [m.languages[i] for i in rows]:
+            raise UserError(f"{path}: its texts are not those of the index: {ADVICE}")
+        return chosen

@@ -54,6 +54,112 @@ def test_a_manifest_that_cannot_be_used(folder, change, message):
         Manifest.load(folder)
 
 
+def of(*path):
+    """The entry at a path of keys, to be changed by `put`."""
+
+    def put(value):
+        def change(plain):
+            for key in path[:-1]:
+                plain = plain[key]
+            plain[path[-1]] = value
+
+        return change
+
+    return put
+
+
+def add(number, *path):
+    def change(plain):
+        for key in path[:-1]:
+            plain = plain[key]
+        plain[path[-1]] += number
+
+    return change
+
+
+def flip_mask(plain):
+    plain["label_mask"][0][0] ^= 1
+
+
+def swap_splits(plain):
+    plain["splits"]["dev"], plain["splits"]["test"] = plain["splits"]["test"], plain["splits"]["dev"]
+
+
+WRONG = {
+    "a split missing": lambda plain: plain["splits"].pop("dev"),
+    "a split too many": lambda plain: plain["splits"].update(other=plain["splits"]["dev"]),
+    "two splits in each other's place": swap_splits,
+    "an entry of a split missing": lambda plain: plain["splits"]["dev"].pop("counts"),
+    "splits of text": of("splits")("train"),
+    "a split of numbers": of("splits", "dev")([1, 2]),
+    "shards of none": of("splits", "dev", "shards")(None),
+    "one sentence more": add(1, "splits", "train", "sentences"),
+    "one sentence more in a shard": add(1, "splits", "train", "shards", 0, "sentences"),
+    "one more in counts": add(1, "splits", "train", "counts", "de", "wrote"),
+    "one more in both": lambda plain: [
+        add(1, *path)(plain) for path in (("splits", "test", "sentences"), ("splits", "test", "counts", "de", "wrote"))
+    ],
+    "a count below 0": of("splits", "train", "counts", "de", "wrote")(-1),
+    "a count of another label": of("splits", "train", "counts", "de", "made-up")(0),
+    "a count of another language": of("splits", "train", "counts", "xx")({"wrote": 0}),
+    "a count of a half": of("splits", "train", "sentences")(0.5),
+    "tokens of truth": of("splits", "test", "tokens")(True),
+    "one token more": add(1, "splits", "train", "tokens"),
+    "another longest sentence": add(1, "splits", "dev", "lengths", "max"),
+    "more truncated than there are": of("splits", "test", "truncated")({"de": 10**6}),
+    "a missed language of no kind": of("missed_test")({"xx": 1}),
+    "missed sentences below 0": of("missed_test")({"de": -1}),
+    "an unseen label": of("unseen_labels")({"wrote": 1}),
+    "a label unseen by the mask": flip_mask,
+    "a mask of truth": lambda plain: plain.update(label_mask=[[x == 1 for x in row] for row in plain["label_mask"]]),
+    "a mask that is too short": lambda plain: plain["label_mask"].pop(),
+    "a mask of none": of("label_mask")(None),
+    "a label twice": lambda plain: plain["labels"].append(plain["labels"][0]),
+    "a label of numbers": of("labels", 0)(3),
+    "a language twice": lambda plain: plain["languages"].append("de"),
+    "no language": of("languages")([]),
+    "languages of text": of("languages")("de"),
+    "a pad beyond the vocabulary": of("pad_id")(10**6),
+    "a pad below 0": of("pad_id")(-1),
+    "a max_length of 3": of("max_length")(3),
+    "a max_length beyond the encoder's": of("max_length")(10**6),
+    "a seed of text": of("seed")("0"),
+    "no encoder": of("encoder")(None),
+    "an encoder without a vocabulary": lambda plain: plain["encoder"].pop("vocab_size"),
+    "a symbol beyond the vocabulary": of("encoder", "language_token_ids", "de")(10**6),
+    "a symbol missing": lambda plain: plain["encoder"]["language_token_ids"].pop("de"),
+    "a file of the encoder twice": lambda plain: plain["encoder_files"].append(plain["encoder_files"][0]),
+    "a shard twice": lambda plain: plain["splits"]["dev"]["shards"].append(plain["splits"]["dev"]["shards"][0]),
+    "a corpus file of no language": of("files", 0, "language")("xx"),
+    "rejected rows of text": of("files", 0, "rejected")({"empty_text": "3"}),
+    "an entry too many": of("more")(1),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_entries_that_cannot_be_are_one_line(folder, case):
+    edit(folder, WRONG[case])
+    with pytest.raises(UserError) as refused:
+        Manifest.load(folder)
+    assert str(folder) in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_they_are_in_one_of_version_2_too(folder, case):
+    edit(folder, WRONG[case])
+    as_version_2(folder)
+    with pytest.raises(UserError):
+        Manifest.load(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"7", b'{"a":' * 10**5, b"[" * 10**5, b"\xff", b'{"a": NaN}'])
+def test_what_is_no_manifest_is_one_line(folder, content):
+    (folder / "manifest.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"manifest\.json: ") as refused:
+        Manifest.load(folder)
+    assert "\n" not in str(refused.value)
+
+
 def test_a_damaged_or_missing_index(folder):
     path = folder / "index.npz"
     content = bytearray(path.read_bytes())

@@ -1,0 +1,93 @@
+"""What the arrays and texts of a shards folder must be: checked whenever they are read, in a few passes over each.
+
+A digest says that a file is what somebody wrote; this says that it can be trained on.
+
+Shape suffixes: T tokens of all sentences, n sentences, 4 positions (head start, head end, tail start, tail end).
+"""
+
+import io
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from mere_ds.encoders.tokens import first_line
+from mere_ds.errors import UserError
+from mere_ds.shards.packing import ADVICE, Sentences
+
+_BEFORE, _AFTER = 2, 1  # [CLS] and the language's symbol before the words, [SEP] behind them
+
+
+def read_index(content: bytes, path: str, splits: Sequence[str], languages: int) -> dict[str, np.ndarray]:
+    """`{split}_lengths` and `{split}_languages` (both int16 [n], the latter below `languages`) of an `index.npz`.
+
+    Raises UserError that names `path`.
+    """
+    names = [f"{split}_{what}" for split in splits for what in ("lengths", "languages")]
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            index = {name: arrays[name] for name in arrays.files}
+    except Exception as error:  # zipfile and numpy raise many kinds on what is no .npz of plain arrays
+        raise UserError(f"{path}: is no index ({first_line(error)}): {ADVICE}") from error
+    if set(index) != set(names) or any(array.dtype != np.int16 or array.ndim != 1 for array in index.values()):
+        raise UserError(f"{path}: its arrays are not an index's: {ADVICE}")
+    for split in splits:
+        lengths, numbers = index[f"{split}_lengths"], index[f"{split}_languages"]
+        words = lengths.min(initial=_BEFORE + _AFTER) >= _BEFORE + _AFTER
+        if len(lengths) != len(numbers) or not words or not _within(numbers, languages):
+            raise UserError(f"{path}: its {split} sentences have lengths or languages that can't be: {ADVICE}")
+    return index
+
+
+def check_sentences(s: Sentences, path: str, words: int, languages: int, labels: int) -> None:
+    """Raises UserError that names `path` unless every number in a shard is within its range.
+
+    `words`, `languages` and `labels` are how many tokens, languages and labels there are.
+    """
+    starts_n2, ends_n2 = s.positions[:, ::2], s.positions[:, 1::2]
+    absent_n2 = (starts_n2 == -1) & (ends_n2 == -1)
+    inside_n2 = (starts_n2 >= _BEFORE) & (starts_n2 <= ends_n2) & (ends_n2 < s.lengths[:, None] - _AFTER)
+    found = {
+        "tokens": _within(s.tokens, words),
+        "languages": _within(s.languages, languages),
+        "labels": _within(s.labels, labels),
+        "positions": bool((absent_n2 | inside_n2).all()),
+        "exact": _within(s.exact.view(np.uint8), 2),
+    }
+    if wrong := [name for name, holds in found.items() if not holds]:
+        raise UserError(f"{path}: values of {', '.join(wrong)} are out of range: {ADVICE}")
+
+
+def check_rows(s: Sentences, path: str, lengths: np.ndarray, languages: np.ndarray) -> None:
+    """Raises UserError that names `path` unless the sentences are those that the index has at their rows."""
+    if not (np.array_equal(s.lengths, lengths) and np.array_equal(s.languages, languages)):
+        raise UserError(f"{path}: its sentences are not those of the index: {ADVICE}")
+
+
+def read_texts(members: Iterable[object], path: str, labels: Sequence[str]) -> list[dict]:
+    """The records of a shard's decoded `.json` members, as `TextReader.texts_of` gives them.
+
+    Raises UserError that names `path` where one is no record or has a label that is not among `labels`.
+    """
+    known, records = set(labels), []
+    for member in members:
+        if type(member) is not list or not all(_is_record(record, known) for record in member):
+            raise UserError(f"{path}: its texts are not a shard's: {ADVICE}")
+        records += member
+    return records
+
+
+def _is_record(record: object, labels: set[str]) -> bool:
+    texts = type(record) is dict and all(type(record.get(name)) is str for name in ("id", "text", "label", "lang"))
+    return texts and record["label"] in labels and _is_span(record, "head") and _is_span(record, "tail")
+
+
+def _is_span(record: dict, name: str) -> bool:
+    span = record.get(name)
+    if type(span) is not list or len(span) != 2 or any(type(end) is not int for end in span):
+        return False
+    return 0 <= span[0] < span[1] <= len(record["text"])
+
+
+def _within(numbers: np.ndarray, end: int) -> bool:
+    """Whether all are at least 0 and below `end`."""
+    return not numbers.size or (int(numbers.min()) >= 0 and int(numbers.max()) < end)

@@ -1,0 +1,127 @@
+"""What the entries of a manifest must be, each by itself and together, before anything is made of them.
+
+Digests show damage; these rules show a manifest that somebody else wrote, or one of a version without a digest.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+SPLITS = ("train", "dev", "test")
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FILE, _SHARD = {"file", "bytes", "sha256"}, {"file", "bytes", "sha256", "sentences"}
+_SPLIT = {"sentences", "tokens", "shards", "lengths", "counts", "truncated", "unaligned", "cut_spans"}
+_BY_LANGUAGE = ("truncated", "unaligned", "cut_spans")
+_ENCODER = {
+    "source": str, "kind": str, "weights_in_folder": bool, "hidden_size": int, "vocab_size": int, "max_length": int,
+    "language_token_ids": dict, "new_token_ids": list, "seed": int, "fingerprint": str,
+}  # fmt: skip
+_STRANGE = "its entries are not a manifest's"
+
+
+def fault_in(plain: dict[str, Any]) -> str | None:
+    """What is wrong with a manifest's entries, which all are there; None if nothing is."""
+    try:
+        return next((fault for holds, fault in _rules(plain) if not holds), None)
+    except (TypeError, KeyError, AttributeError, ValueError):  # an entry of another kind than a rule expects
+        return _STRANGE
+
+
+def unseen_labels(counts: dict[str, dict[str, dict[str, int]]]) -> dict[str, int]:
+    """The labels of test that train and dev never show, with their test sentences; from all splits' counts."""
+    shown = {label for name in ("train", "dev") for labels in counts[name].values() for label in labels}
+    unseen: dict[str, int] = {}
+    for labels in counts["test"].values():
+        for label, n in labels.items():
+            if label not in shown:
+                unseen[label] = unseen.get(label, 0) + n
+    return dict(sorted(unseen.items()))
+
+
+def _rules(plain: dict[str, Any]) -> Iterator[tuple[bool, str]]:
+    """(whether it holds, what is wrong if not) of every rule, each relying on those before it."""
+    languages, labels, splits, encoder = (plain[name] for name in ("languages", "labels", "splits", "encoder"))
+    yield set(splits) == set(SPLITS) and all(set(split) == _SPLIT for split in splits.values()), _STRANGE
+    shards = [shard for name in SPLITS for shard in splits[name]["shards"]]
+    yield all(set(shard) == _SHARD for shard in shards), _STRANGE
+    yield all(set(file) == _FILE for file in plain["encoder_files"]), _STRANGE
+    index = {"file": "index.npz", "bytes": plain["index_bytes"], "sha256": plain["index_sha256"]}
+    for files in (plain["encoder_files"], [index, *shards]):
+        yield from _rules_of_files(files)
+
+    yield _names(languages) and _names(labels), "languages and labels must be given, each once"
+    yield _is_count(plain["pad_id"], plain["max_length"], plain["seed"]), "pad_id, max_length and seed must be counts"
+    yield type(plain["cut_marks"]) is str, _STRANGE
+    yield from _rules_of_encoder(encoder, plain)
+    for name in SPLITS:
+        yield from _rules_of_split(name, splits[name], languages, labels)
+    counts = {name: splits[name]["counts"] for name in SPLITS}
+    mask = _label_mask(counts, languages, labels)
+    yield plain["label_mask"] == mask and _is_count(*sum(plain["label_mask"], [])), "label_mask is not what counts show"
+    yield plain["unseen_labels"] == unseen_labels(counts), "unseen_labels is not what counts show"
+    yield _counts(plain["missed_test"], languages), "missed_test must count test sentences of its languages"
+    for file in plain["files"]:
+        known = file["language"] in languages and all(_counts(file[what]) for what in ("repaired", "rejected"))
+        yield known and _is_count(file["rows"], file["kept"]), "files must count the rows of its languages' files"
+
+
+def _rules_of_files(files: list[dict]) -> Iterator[tuple[bool, str]]:
+    """Nothing that a manifest says may lead out of the folder, or out of a cache's."""
+    for file in files:
+        yield bool(_SAFE_NAME.fullmatch(str(file["file"]))), f"{file['file']!r} is no plain file name"
+        proven = _SHA256.fullmatch(str(file["sha256"])) and _is_count(file["bytes"])
+        yield bool(proven), f"{file['file']} has no proper size and sha256"
+    yield len({file["file"] for file in files}) == len(files), "a file is listed twice"
+
+
+def _rules_of_encoder(encoder: dict, plain: dict) -> Iterator[tuple[bool, str]]:
+    fault = "encoder is not described as mere-ds shard does"
+    yield all(type(encoder[name]) is kind for name, kind in _ENCODER.items()), fault
+    yield encoder["revision"] is None or type(encoder["revision"]) is str, fault
+    symbols, words = encoder["language_token_ids"], encoder["vocab_size"]
+    ids = [*symbols.values(), *encoder["new_token_ids"], plain["pad_id"]]
+    yield set(symbols) == set(plain["languages"]) and _is_count(*ids), fault
+    yield max(ids) < words and bool(_SHA256.fullmatch(encoder["fingerprint"])) and encoder["hidden_size"] > 0, fault
+    yield 3 < plain["max_length"] <= encoder["max_length"], "max_length is out of the encoder's range"
+
+
+def _rules_of_split(name: str, split: dict, languages: list[str], labels: list[str]) -> Iterator[tuple[bool, str]]:
+    sizes = [shard["sentences"] for shard in split["shards"]]
+    yield _is_count(split["sentences"], split["tokens"], *sizes), f"{name}'s sentences and tokens must be counts"
+    n, counts = split["sentences"], split["counts"]
+    yield n == sum(sizes) and all(sizes), f"{name}'s shards do not add up to its {n} sentences"
+    yield (
+        set(counts) <= set(languages) and all(_counts(row, labels) for row in counts.values()),
+        (f"{name}'s counts must be of its languages and labels"),
+    )
+    of = {language: sum(row.values()) for language, row in counts.items()}
+    yield n == sum(of.values()), f"{name}'s counts do not add up to its {n} sentences"
+    for what in _BY_LANGUAGE:
+        some = split[what]
+        yield (
+            _counts(some, languages) and all(n <= of.get(language, 0) for language, n in some.items()),
+            (f"{name}'s {what} are more than its sentences"),
+        )
+    yield _counts(split["lengths"], ("p50", "p90", "p99", "max")), f"{name}'s lengths must be counts"
+
+
+def _label_mask(counts: dict, languages: list[str], labels: list[str]) -> list[list[int]]:
+    """What the training files show (dev is drawn from them); all of it for a language of which they show nothing."""
+    shown = [{*counts["train"].get(language, {}), *counts["dev"].get(language, {})} for language in languages]
+    anywhere = set().union(*shown)
+    return [[int(label in (row or anywhere)) for label in labels] for row in shown]
+
+
+def _is_count(*values: object) -> bool:
+    return all(type(value) is int and 0 <= value < 1 << 62 for value in values)
+
+
+def _counts(values: dict, known: list[str] | tuple[str, ...] | None = None) -> bool:
+    return _is_count(*values.values()) and (known is None or set(values) <= set(known))
+
+
+def _names(values: list[str]) -> bool:
+    texts = type(values) is list and all(type(value) is str and value for value in values)
+    return texts and 0 < len(set(values)) == len(values) < 1 << 15
