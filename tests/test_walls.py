@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "network": set(),
     "flags": {"errors", "files", "streams"},
     "lease": {"errors"},
-    "corpus": {"errors", "files", "network"},
+    "corpus": {"errors", "files", "network", "streams"},
     "encoders": {"errors", "files"},
     "shards": {"errors", "files", "network", "sums", "lease", "corpus", "encoders"},
     "model": {"errors", "files", "sums", "encoders.weights", "fused"},

@@ -1,5 +1,6 @@
 """SMiLER's TSV files -> Example: every row is kept, repaired or rejected, and every row is counted.
 
+A row of more than `MOST_ROW_BYTES` is rejected, of whatever length it is: memory stays bounded.
 Rows are cut at line feeds in bytes and columns at tabs, with no CSV quoting: quote characters, `NA`, lone carriage
 returns and Unicode line separators are ordinary text. Spans are character offsets, for marks often stand inside words.
 """
@@ -9,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -16,12 +18,18 @@ from mere_ds.corpus.example import Example, Span
 from mere_ds.corpus.languages import LANGUAGE, parse_languages, sort_languages
 from mere_ds.errors import UserError
 from mere_ds.files import writing
+from mere_ds.streams import BOM, blocks_of, split_lines
 
 COLUMNS = ("id", "entity_1", "entity_2", "label", "text", "lang")
 SPLITS = ("train", "test")
 CUT_MARKS = ("repair", "reject")
 ENGLISH_SIZES = {"small": "en-small", "mid": "en", "full": "en-full"}
 """English comes in three sizes; the value is how the size's file names begin."""
+
+MOST_ROW_BYTES = 1 << 20
+"""The longest row that is read, its line end included."""
+
+_RAW_BYTES = 1 << 12  # what is kept of a longer one
 
 REPAIRS = {
     "cut_mark": "the sentence ends inside the entity; its rest was taken from the entity column, with a full stop",
@@ -32,6 +40,7 @@ REPAIRS = {
 REJECTIONS = {
     "cut_row": "the file ends in the middle of this row",
     "empty_row": "the line is empty",
+    "too_long_line": f"the row has more than {MOST_ROW_BYTES >> 20} MiB",
     "too_few_columns": "the row has fewer than six columns",
     "wrong_language": "the row's lang column is not the language in the file's name",
     "invalid_utf8": "the row is not valid UTF-8",
@@ -57,7 +66,6 @@ _MARK = re.compile("(</?e[12]>)")
 _ALL_MARKS = {"<e1>", "</e1>", "<e2>", "</e2>"}
 _HEAD_FIRST = ["<e1>", "</e1>", "<e2>", "</e2>"]
 _TAIL_FIRST = ["<e2>", "</e2>", "<e1>", "</e1>"]
-_BOM = b"\xef\xbb\xbf"
 
 
 class TsvFile(NamedTuple):
@@ -174,16 +182,19 @@ def _examples(
 ) -> Iterator[Example]:
     with _open(file.path) as stream:
         counts.bytes += _read_header(stream, file.path)
-        for line, row in enumerate(stream, start=2):
+        rows = chain.from_iterable(split_lines(blocks_of(stream.read), MOST_ROW_BYTES))
+        for line, (row, length, complete) in enumerate(rows, start=2):
             counts.rows += 1
-            counts.bytes += len(row)
-            bare = row.rstrip(b"\r\n")
+            counts.bytes += length
+            bare = row.rstrip(b"\r")
             try:
-                columns = _columns(bare, file.language, complete=row.endswith(b"\n"))
+                if length > MOST_ROW_BYTES:
+                    raise _Rejected("too_long_line")
+                columns = _columns(bare, file.language, complete)
                 text, head, tail, fix = _locate(columns, repair)
             except _Rejected as rejected:
                 counts.rejected[str(rejected)] += 1
-                on_reject(Reject(file.path.name, line, str(rejected), False, bare.decode("utf-8", "backslashreplace")))
+                on_reject(Reject(file.path.name, line, str(rejected), False, _raw(bare, length)))
                 continue
             if fix:
                 counts.repaired[fix] += 1
@@ -192,6 +203,13 @@ def _examples(
             counts.labels[columns.label] += 1
             _take_notes(counts.notes, columns, text, head, tail)
             yield Example(columns.id, file.language, columns.label, text, head, tail, file.path.name, line)
+
+
+def _raw(row: bytes, length: int) -> str:
+    """A row as it stands, or the beginning of one that is too long."""
+    if length <= MOST_ROW_BYTES:
+        return row.decode("utf-8", "backslashreplace")
+    return f"{row[:_RAW_BYTES].decode('utf-8', 'backslashreplace')} ... (the first {_RAW_BYTES} of {length} bytes)"
 
 
 def _open(path: Path) -> BinaryIO:
@@ -204,7 +222,7 @@ def _open(path: Path) -> BinaryIO:
 def _read_header(stream: BinaryIO, path: Path) -> int:
     """Reads the first line and returns its length in bytes."""
     header = stream.readline(4096)
-    if header.removeprefix(_BOM).rstrip(b"\r\n") != "\t".join(COLUMNS).encode():
+    if header.removeprefix(BOM).rstrip(b"\r\n") != "\t".join(COLUMNS).encode():
         raise UserError(f"{path}: the first line must be the six column names {' '.join(COLUMNS)}, with tabs between")
     return len(header)
 

@@ -1,5 +1,6 @@
 import json
 import re
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from mere_ds.corpus.reading import (
     COLUMNS,
+    MOST_ROW_BYTES,
     NOTES,
     REJECTIONS,
     REPAIRS,
@@ -171,7 +173,37 @@ def test_rejections(tmp_path, reason, body):
 
 
 def test_every_reason_is_tested():
-    assert {reason for reason, _ in REJECTED} == set(REJECTIONS)
+    assert {reason for reason, _ in REJECTED} | {"too_long_line"} == set(REJECTIONS)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+def test_a_row_is_rejected_at_its_length_and_the_next_one_read(tmp_path, end):
+    short = row("<e1>Anna</e1> in <e2>Kiel</e2>")
+    pad = MOST_ROW_BYTES - len(short)
+    fits, long = (row(f"<e1>Anna</e1> in <e2>Kiel</e2>{'x' * n}") for n in (pad, pad + 1))
+    last = "7" * (MOST_ROW_BYTES + 1) + end
+    examples, rejects, counts = read(tmp_path, GOOD + long + fits + last)
+    assert [example.line for example in examples] == [2, 4] and len(examples[1].text) > pad
+    assert counts.rejected == {"too_long_line": 2}
+    for reject, line, whole in zip(rejects, (3, 5), (long, last), strict=True):
+        assert reject.line == line and reject.raw.startswith("7") and len(reject.raw) < 5000
+        assert reject.raw.endswith(f" of {len(whole)} bytes)")
+
+
+def test_memory_does_not_grow_with_a_row(tmp_path):
+    path = tmp_path / "de_corpora_train.tsv"
+    with path.open("wb") as file:
+        file.write(HEADER.encode() + GOOD.encode())
+        file.truncate(100 << 20)  # a row of zeros
+        file.seek(0, 2)
+        file.write(b"\n" + GOOD.encode())
+    tracemalloc.start()
+    try:
+        examples = list(read_file(path))
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    assert [example.line for example in examples] == [2, 4]
 
 
 def test_a_last_row_without_line_end_is_whole(tmp_path):
