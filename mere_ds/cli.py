@@ -205,7 +205,7 @@ def pretrain_mtmb(
     from mere_ds.pretraining.run import pretrain
     from mere_ds.pretraining.settings import PretrainSettings
 
-    print(json.dumps(pretrain(PretrainSettings(**settings)), indent=2))
+    print(json.dumps(pretrain(PretrainSettings(**settings)), indent=2, allow_nan=False))
 
 
 def evaluate(
@@ -354,7 +354,7 @@ def extract(
     extractor = Extractor.load(RunFolder(run).trained_model(which), k)
     extractor.check_language(lang)
     for answer in tqdm(extractor.extract(texts, lang), unit="text", disable=None if file else True):
-        print(json.dumps(answer, ensure_ascii=False))
+        print(json.dumps(answer, ensure_ascii=False, allow_nan=False))
 
 
 def _open(file: str | None) -> TextIO:

@@ -70,10 +70,14 @@ class TrainConfig:
     patience: int = knob("Stage two stops after so many epochs without a better dev score.", 2, least=1)
     max_steps: int | None = knob("Stop each stage after so many updates (None: no limit).", None, least=1)
 
-    learning_rate: float = knob("Peak learning rate of AdamW.", 3e-5, above=0)
-    learning_rate_stage_two: float | None = knob("The same for stage two (None: learning_rate).", None, above=0)
-    new_parts_rate: float = knob("Factor on the rate of new parts: all but the encoder, its pooler too.", 1.0, above=0)
-    weight_decay: float = knob("AdamW's weight decay, on matrices only.", 0.1, least=0)
+    learning_rate: float = knob("Peak learning rate of AdamW.", 3e-5, above=0, most=1e6)
+    learning_rate_stage_two: float | None = knob(
+        "The same for stage two (None: learning_rate).", None, above=0, most=1e6
+    )
+    new_parts_rate: float = knob(
+        "Factor on the rate of new parts: all but the encoder, its pooler too.", 1.0, above=0, most=1e6
+    )
+    weight_decay: float = knob("AdamW's weight decay, on matrices only.", 0.1, least=0, most=1e6)
     schedule: Literal["linear", "constant"] = knob("Rate after the warm-up: down to 0, or constant.", "linear")
     warmup: float = knob("Share of the steps in which the rate rises from 0.", 0.06, least=0, below=1)
     word_dropout: float = knob("Share of word tokens that training replaces by random ones.", 0.0, least=0, below=1)

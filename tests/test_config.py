@@ -24,6 +24,7 @@ def test_defaults_are_those_of_section_4_2():
     [
         ({"concatenate": 3}, "doesn't divide"),
         ({"batch_size": 0}, "--batch_size=0: must be at least 1"),
+        ({"learning_rate": 1e39}, "--learning_rate=1e.39: must be greater than 0 and at most 1000000"),
         ({"learning_rate": 0.0}, "--learning_rate=0.0: must be greater than 0"),
         ({"learning_rate_stage_two": -0.01}, "--learning_rate_stage_two=-0.01: must be greater than 0"),
         ({"learning_rate_stage_two": 0.0}, "--learning_rate_stage_two=0.0: must be greater than 0"),

@@ -198,6 +198,14 @@ def test_a_value_out_of_range_is_refused(pretrain, tmp_path, capsys, knobs, part
     refused(capsys, part)
 
 
+def test_weights_that_overflow_are_never_saved(pretrain, tmp_path, capsys):
+    """Such a rate makes the second step's loss, which nobody looks at yet, and then all weights NaN."""
+    with pytest.raises(SystemExit, match="2"):
+        pretrain(out=tmp_path / "out", steps=3, save_steps=2, log_every=9, learning_rate=1e6, weight_decay=1e6)
+    assert "aren't finite" in capsys.readouterr().err.splitlines()[-1]
+    assert not list((tmp_path / "out").glob("*.safetensors"))
+
+
 def test_a_folder_with_something_else_in_it_is_not_touched(pretrain, tmp_path, capsys):
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(SystemExit, match="2"):

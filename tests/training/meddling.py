@@ -211,6 +211,16 @@ def spoil(which: dict[int, tuple[str, int]]) -> None:
     MereModel.forward = forward
 
 
+def spoil_a_weight(step: int) -> None:
+    """On rank 0 a weight is no number any more when update `step` (from 1) is done."""
+
+    def act(trainer: StageTrainer, *_) -> None:
+        if trainer.at.step == step and own_rank() == 0:
+            next(trainer.trainee.model.parameters()).data.view(-1)[5] = torch.nan
+
+    before(StageTrainer, "_score", act)
+
+
 def fp16_on_cpu() -> None:
     """Let DeepSpeed train in fp16 on a CPU, which it refuses for speed; torch can."""
     accelerator = get_accelerator()

@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from meddling import every, fp16_on_cpu, record_rows, record_weights, signal_before_update, spoil
-from outcomes import assert_same_results, metrics, state
+from meddling import every, fp16_on_cpu, record_rows, record_weights, signal_before_update, spoil, spoil_a_weight
+from outcomes import assert_same_results, metrics, names, state
 
 from mere_ds.training.monitor import Monitor
 from mere_ds.training.run_folder import RunFolder
@@ -121,13 +121,15 @@ def test_what_is_not_finite_is_null_in_the_metrics(tmp_path):
     assert (row["loss"], row["loss_terms"], row["steps"]) == (None, {"relation": None, "tail_end": 1.5}, 3)
 
 
-def test_weights_that_overflow_are_never_saved(train, tmp_path):
-    """Such a rate is a finite number, but not in 32 bits. What was saved before stays, and nothing is called best."""
-    knobs = SHORT | {"run": tmp_path / "run", "learning_rate": 1e39, "save_steps": 1, "max_steps": 2}
-    ended = train(2, **knobs).ended(MISUSE)
-    (told,) = {line for line in "".join(ended.stderr).splitlines() if "aren't finite" in line and "saved" in line}
-    assert "step 1: " in told and "the last checkpoint stays" in told and "--learning_rate" in told
-    assert "Traceback" not in str(ended) and not (tmp_path / "run" / "checkpoints").exists()
+def test_weights_that_are_not_finite_are_never_saved(train, zero, tmp_path):
+    """Rank 0's, which are those that are saved: both ranks end. What was saved before stays, and nothing is best."""
+    meddle = partial(spoil_a_weight, 3)
+    knobs = SHORT | {"run": tmp_path, "save_steps": 2, "max_steps": 3, "deepspeed_config": zero(0)}
+    ended = train(2, meddle=meddle, **knobs).ended(MISUSE)
+    (told,) = {line for line in ended.stderr[0].splitlines() if "aren't finite" in line}
+    assert "step 3: " in told and "the last checkpoint stays" in told and "--learning_rate" in told
+    assert "Traceback" not in str(ended)
+    assert names(tmp_path, 1) == {"step-00000002", "latest"}
 
 
 def test_a_stage_without_one_update_fails_and_leaves_nothing_that_counts_as_trained(train, tmp_path):

@@ -41,7 +41,7 @@ def _file(name: str) -> str:
 
 def _as_script(content: dict) -> str:
     """JSON that can't end its script element nor open a comment in it."""
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")
 
 
