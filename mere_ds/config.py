@@ -43,6 +43,10 @@ DECIDES_NOTHING = (
 """Knobs that may change between an interruption and going on: on what else results depend is compared by itself."""
 
 
+MOST = 10**6
+"""Of rates and of decay: with more, weights would overflow 32 bits in one step."""
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """What `mere_ds/train.py` is told."""
@@ -70,14 +74,14 @@ class TrainConfig:
     patience: int = knob("Stage two stops after so many epochs without a better dev score.", 2, least=1)
     max_steps: int | None = knob("Stop each stage after so many updates (None: no limit).", None, least=1)
 
-    learning_rate: float = knob("Peak learning rate of AdamW.", 3e-5, above=0, most=1e6)
+    learning_rate: float = knob("Peak learning rate of AdamW.", 3e-5, above=0, most=MOST)
     learning_rate_stage_two: float | None = knob(
-        "The same for stage two (None: learning_rate).", None, above=0, most=1e6
+        "The same for stage two (None: learning_rate).", None, above=0, most=MOST
     )
     new_parts_rate: float = knob(
-        "Factor on the rate of new parts: all but the encoder, its pooler too.", 1.0, above=0, most=1e6
+        "Factor on the rate of new parts: all but the encoder, its pooler too.", 1.0, above=0, most=MOST
     )
-    weight_decay: float = knob("AdamW's weight decay, on matrices only.", 0.1, least=0, most=1e6)
+    weight_decay: float = knob("AdamW's weight decay, on matrices only.", 0.1, least=0, most=MOST)
     schedule: Literal["linear", "constant"] = knob("Rate after the warm-up: down to 0, or constant.", "linear")
     warmup: float = knob("Share of the steps in which the rate rises from 0.", 0.06, least=0, below=1)
     word_dropout: float = knob("Share of word tokens that training replaces by random ones.", 0.0, least=0, below=1)

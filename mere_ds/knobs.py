@@ -33,9 +33,7 @@ def beyond(value: float, bounds: Mapping[str, float]) -> str | None:
     limits = [(*_LIMITS[name], bounds[name]) for name in _LIMITS if name in bounds]
     if all(holds(value, limit) for holds, _, limit in limits):
         return None
-    return "must be " + " and ".join(
-        f"{words} {limit:.10g}" if isinstance(limit, float) else f"{words} {limit}" for _, words, limit in limits
-    )
+    return "must be " + " and ".join(f"{words} {limit}" for _, words, limit in limits)
 
 
 def check_bounds(knobs: Any) -> None:

@@ -57,8 +57,8 @@ ANY_OBJECT: dict = {}
 """Without influence on the result: what is in it is DeepSpeed's affair."""
 
 ADAM = {
-    "lr": _number(above=0, most=1e6),
-    "weight_decay": _number(least=0, most=1e6),
+    "lr": _number(above=0, most=10**6),
+    "weight_decay": _number(least=0, most=10**6),
     "betas": PAIR,
     "eps": _number(above=0),
     "torch_adam": FLAG,
