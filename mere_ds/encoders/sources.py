@@ -116,7 +116,7 @@ def build_encoder(
         raise UserError(f"the vocabulary of {source!r} can't be pruned, only that of `e5-small`: leave the option out")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    kind, revision = source, None
+    kind, revision, positions = source, None, None
     if source == "tiny":
         tokenizer = tiny_bert.train_tokenizer(texts(), tiny, seed)
         new_ids = add_languages(tokenizer, languages)
@@ -131,7 +131,7 @@ def build_encoder(
         kind, source, revision, folder = _locate(source)
         if out.resolve() == folder.resolve():
             raise UserError(f"the encoder {folder} can't be built onto itself: choose another output folder")
-        tokenizer, config = _read(folder, source)
+        tokenizer, config, positions = _read(folder, source)
         new_ids = add_languages(tokenizer, languages)
         config.vocab_size = max(config.vocab_size, 1 + max(tokenizer.get_vocab().values()))
         config.save_pretrained(out)
@@ -143,7 +143,7 @@ def build_encoder(
         weights_in_folder=kind in ("tiny", "e5-small"),
         hidden_size=config.hidden_size,
         vocab_size=config.vocab_size,
-        max_length=min(config.max_position_embeddings, tokenizer.model_max_length),
+        max_length=min(positions or config.max_position_embeddings, tokenizer.model_max_length),
         language_token_ids={x: tokenizer.convert_tokens_to_ids(language_symbol(x)) for x in languages},
         new_token_ids=new_ids,
         seed=seed,
@@ -300,8 +300,20 @@ def _locate(source: str) -> tuple[str, str, str | None, Path]:
     return "hub", source, folder.name, folder
 
 
-def _read(folder: Path, source: str) -> tuple[PreTrainedTokenizerFast, PretrainedConfig]:
-    """Tokenizer and configuration of a foreign folder; UserError if they are not of a BERT-like encoder."""
+def usable_positions(model: PreTrainedModel) -> int:
+    """The longest sequence that an encoder takes, in tokens; one of RoBERTa's kind leaves its first positions out."""
+    most = model.config.max_position_embeddings
+    for name, module in model.named_modules():
+        if name.split(".")[-1] == "position_embeddings" and getattr(module, "padding_idx", None) is not None:
+            return most - module.padding_idx - 1
+    return most
+
+
+def _read(folder: Path, source: str) -> tuple[PreTrainedTokenizerFast, PretrainedConfig, int]:
+    """Tokenizer, configuration and usable positions of a foreign folder.
+
+    UserError if they are not of a BERT-like encoder, or of one whose word embeddings the Switcher can't start from.
+    """
     if not hub.has_any(folder, hub.VOCABULARIES):  # transformers would make an empty tokenizer
         raise UserError(f"encoder {source!r} has no tokenizer ({', '.join(hub.VOCABULARIES)}): {hub.CHOICES}")
     with _quiet():
@@ -319,7 +331,18 @@ def _read(folder: Path, source: str) -> tuple[PreTrainedTokenizerFast, Pretraine
         raise UserError(
             f"encoder {source!r} has fewer embeddings than tokens, its files don't belong together: {hub.CHOICES}"
         )
-    return wrap(tokenizer.backend_tokenizer, roles_of(tokenizer), tokenizer.model_max_length), config
+    with _quiet(), torch.device("meta"):  # all shapes, no memory
+        try:
+            model = AutoModel.from_config(config, trust_remote_code=False)
+            width, positions = model.get_input_embeddings().embedding_dim, usable_positions(model)
+        except Exception as error:  # as above
+            raise UserError(f"encoder {source!r} can't be made ({first_line(error)}): {hub.CHOICES}") from error
+    if width != config.hidden_size:
+        raise UserError(
+            f"encoder {source!r} has word embeddings of {width} numbers and an output of {config.hidden_size}, like "
+            f"ALBERT and RemBERT, but the two must be equally wide: {hub.CHOICES}"
+        )
+    return wrap(tokenizer.backend_tokenizer, roles_of(tokenizer), tokenizer.model_max_length), config, positions
 
 
 @contextlib.contextmanager

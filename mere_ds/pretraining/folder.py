@@ -3,7 +3,9 @@ and at the end an encoder as transformers saves it, `config.json`, tokenizer and
 """
 
 import contextlib
+import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mere_ds.encoders.tokens import save_tokenizer
@@ -20,6 +22,11 @@ from mere_ds.errors import MachineError, UserError
 from mere_ds.files import write_json
 
 MODEL = "model.safetensors"
+
+_PROOF = "sha256"
+_DAMAGED = "remove it to pretrain from the beginning, with the same command"
+
+log = logging.getLogger("mere_ds")
 
 
 class PretrainFolder:
@@ -63,20 +70,23 @@ class PretrainFolder:
             tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in state.items()}
         part = self._checkpoint.with_name(self._checkpoint.name + ".part")
         with _written(self._checkpoint):
-            save_file(tensors, part, metadata={"step": str(step), "scaler": json.dumps(scaler)})
+            told = {"step": str(step), "scaler": json.dumps(scaler)}
+            save_file(tensors, part, metadata={**told, _PROOF: _proof(tensors, told)})
             os.replace(part, self._checkpoint)
 
     def load_checkpoint(
         self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
     ) -> int:
-        """Puts the checkpoint's state into the three and returns its step; 0 where there is none."""
+        """Puts the checkpoint's state into the three and returns its step; 0 where there is none.
+
+        Raises UserError for one that is not as it was written.
+        """
         if not self._checkpoint.is_file():
             return 0
-        with safe_open(self._checkpoint, "pt") as file:
-            metadata = file.metadata()
+        tensors, metadata = self._read_checkpoint()
         states: dict[int, dict[str, torch.Tensor]] = {}
         weights = {}
-        for key, tensor in load_file(self._checkpoint).items():
+        for key, tensor in tensors.items():
             kind, name = key.split(".", 1)
             if kind == "model":
                 weights[name] = tensor
@@ -88,6 +98,21 @@ class PretrainFolder:
         if scale := json.loads(metadata["scaler"]):  # empty where the steps so far were not in fp16
             scaler.load_state_dict(scale)
         return int(metadata["step"])
+
+    def _read_checkpoint(self) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+        """Tensors and metadata, proven by the digest among these; one of before there were digests is logged."""
+        try:
+            with safe_open(self._checkpoint, "pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{self._checkpoint} can't be read ({error}): {_DAMAGED}") from None
+        proof = metadata.pop(_PROOF, None)
+        if set(metadata) != {"step", "scaler"} or proof not in (None, _proof(tensors, metadata)):
+            raise UserError(f"{self._checkpoint} is damaged, it has another digest than it names: {_DAMAGED}")
+        if proof is None:
+            log.warning("%s is of an older version, without a digest: damage to it may go unseen", self._checkpoint)
+        return tensors, metadata
 
     def finish(self, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, result: dict) -> None:
         """Writes the encoder, the weights last: without them no command takes the folder for an encoder."""
@@ -104,6 +129,15 @@ class PretrainFolder:
             part.rmdir()
             write_json(self._told, json.loads(self._told.read_text(encoding="utf-8")) | {"result": result})
             self._checkpoint.unlink(missing_ok=True)
+
+
+def _proof(tensors: dict[str, torch.Tensor], told: dict[str, str]) -> str:
+    """sha256 (hex) of everything in a checkpoint."""
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)} ".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

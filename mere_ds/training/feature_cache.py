@@ -118,10 +118,15 @@ class FeatureCache:
 
     @torch.no_grad()
     def fill(self, store: FeatureStore, frozen: MereModel, manifest: Manifest) -> bool:
-        """Compute the blocks that are missing; whether all are there. Every rank makes the same number of rounds."""
+        """Compute the blocks that are missing or not as they were written; whether all are there.
+
+        One of the ranks that share a block checks it, once a start. Every rank makes the same number of rounds.
+        """
         sentences = RowReader(manifest, store.split)
         share = np.array_split(np.arange(store.blocks), len(self.sharers))[self.sharers.index(self.session.rank)]
-        missing = [block for block in share.tolist() if not store.has(block)]
+        missing = [block for block in share.tolist() if not store.is_whole(block)]
+        if self._most(any(map(store.is_spoilt, missing))) and self.session.leads:
+            log.warning("features of %s in %s are damaged or of an older version: made anew", store.split, self.folder)
         rounds = self._most(len(missing))
         bar = tqdm(total=rounds, desc=f"features of {store.split}", unit="block", disable=not self.session.leads)
         for turn in range(rounds):

@@ -12,7 +12,14 @@ from transformers import PreTrainedModel
 
 from mere_ds.config import PRESETS, TWO_STAGES, TrainConfig
 from mere_ds.corpus.languages import choose_languages
-from mere_ds.encoders.sources import fingerprint, load_encoder, load_tokenizer, locate_weights, weights_digest
+from mere_ds.encoders.sources import (
+    fingerprint,
+    load_encoder,
+    load_tokenizer,
+    locate_weights,
+    usable_positions,
+    weights_digest,
+)
 from mere_ds.errors import UserError
 from mere_ds.model.configuration import HerbertaConfig, MereConfig, TripleConfig
 from mere_ds.model.herberta import HerbertaModel
@@ -72,7 +79,7 @@ def train_stage_one(session: Session, manifest: Manifest) -> dict:
         _warn_of_a_low_rate(session, manifest)
         described = model_config(session.config, manifest)
         model = HerbertaModel if session.config.system == "HERBERTa" else MereModel
-        return model.from_encoder(_encoder(session.config, manifest), described)
+        return model.from_encoder(starting_encoder(session.config, manifest), described)
 
     return _train(session, 1, fresh, manifest, session.config.learning_rate)
 
@@ -100,7 +107,7 @@ def train_stage_two(session: Session, manifest: Manifest) -> dict:
         _check_start(model.config, wanted, one)
         choices = {name: getattr(wanted, name) for name in OF_STAGE_TWO if hasattr(wanted, name)}
         if isinstance(model, HerbertaModel):
-            choices["encoder"] = _encoder(session.config, manifest)
+            choices["encoder"] = starting_encoder(session.config, manifest)
         model.begin_stage_two(**choices)
         return model
 
@@ -133,10 +140,17 @@ def _warn_of_a_low_rate(session: Session, manifest: Manifest) -> None:
         )
 
 
-def _encoder(config: TrainConfig, manifest: Manifest) -> PreTrainedModel:
-    """The encoder that training starts from."""
+def starting_encoder(config: TrainConfig, manifest: Manifest) -> PreTrainedModel:
+    """The encoder that training starts from. Raises UserError for shards of sentences that it can't take."""
     weights = config.encoder_weights and locate_weights(config.encoder_weights)
-    return load_encoder(manifest.encoder_folder, manifest.encoder, weights=weights)
+    encoder = load_encoder(manifest.encoder_folder, manifest.encoder, weights=weights)
+    most = usable_positions(encoder)
+    if manifest.max_length > most:  # older shards counted positions that the encoder keeps to itself
+        raise UserError(
+            f"{config.shards} was made with --max_length={manifest.max_length}, but {manifest.encoder.source} takes "
+            f"{most} tokens: run mere-ds shard again with --max_length={most}"
+        )
+    return encoder
 
 
 def model_config(config: TrainConfig, manifest: Manifest) -> TripleConfig:

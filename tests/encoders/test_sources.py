@@ -4,16 +4,19 @@ import json
 import shutil
 import socket
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 import torch
 from huggingface_hub import constants
-from transformers import AutoConfig, BertConfig, BertModel, GPT2Config
+from transformers import AlbertConfig, AutoConfig, BertConfig, BertModel, GPT2Config, RemBertConfig
 
 from mere_ds.encoders import hub
 from mere_ds.encoders.sources import EncoderInfo, build_encoder, load_encoder, load_tokenizer
 from mere_ds.errors import UserError
+from mere_ds.training.stages import starting_encoder
 
 LANGUAGES = ["de", "en"]
 KINDS = ["bert", "xlm-r", "distilbert"]
@@ -49,6 +52,41 @@ def test_a_folder_s_encoder_is_the_same_model_with_more_rows(foreign, tmp_path, 
         assert torch.equal(tensor, again.state_dict()[name]), name
     assert load_encoder(tmp_path / "out", info, torch.bfloat16).dtype == torch.bfloat16
     assert all(tensor.data_ptr() % 64 == 0 for tensor in model.parameters()), "torch's own memory, no mapped file"
+
+
+def test_positions_that_an_encoder_keeps_to_itself_are_not_promised(foreign, tmp_path):
+    """XLM-R counts its positions from behind the padding's: of 66 it uses 64, whatever its tokenizer says."""
+    source, _ = foreign("xlm-r")
+    path = source / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": 1000}))
+    info = build(source, tmp_path / "out")
+    assert info.max_length == 64
+    model = load_encoder(tmp_path / "out", info)
+    assert states(model, [5] * 64).shape == (1, 64, 16)
+    with pytest.raises(IndexError):
+        states(model, [5] * 65)
+
+
+def test_older_shards_of_longer_sentences_are_refused_before_training(foreign, tmp_path):
+    source, _ = foreign("xlm-r")
+    info = build(source, tmp_path / "out")
+    manifest = SimpleNamespace(encoder=replace(info, max_length=66), encoder_folder=tmp_path / "out", max_length=65)
+    config = SimpleNamespace(encoder_weights=None, shards="the/shards")
+    with pytest.raises(UserError, match="--max_length=64"):
+        starting_encoder(config, manifest)
+    manifest.max_length = 64
+    assert starting_encoder(config, manifest).config.max_position_embeddings == 66
+
+
+@pytest.mark.parametrize("config", [AlbertConfig, RemBertConfig])
+def test_an_encoder_with_narrower_word_embeddings_is_refused_at_once(foreign, tmp_path, config):
+    source, model = foreign("xlm-r")
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    words = {"embedding_size": 8, "input_embedding_size": 8, "vocab_size": model.config.vocab_size}
+    config(**sizes, **words, max_position_embeddings=64).save_pretrained(source)
+    with pytest.raises(UserError, match="word embeddings of 8 numbers and an output of 16") as refused:
+        build(source, tmp_path / "out")
+    assert "\n" not in str(refused.value)
 
 
 def test_new_rows_differ_and_lie_near_the_mean_of_the_old(foreign, tmp_path):

@@ -1,3 +1,5 @@
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -23,7 +25,7 @@ def filled(request, manifest, tmp_path, monkeypatch):
     for block in range(store.blocks):
         assert not store.has(block)
         store.write(block, [vectors[row] for row in store.rows_of(block)])
-        assert store.has(block)
+        assert store.has(block) and store.is_whole(block)
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) == store.bytes
     return store, vectors
 
@@ -52,6 +54,39 @@ def test_a_lost_or_cut_file_is_named(filled, tmp_path):
         store.read(np.array([13]), 300)
     with pytest.raises(MachineError, match="train-000002.features: No such file"):
         store.read(np.array([14]), 300)
+
+
+def test_no_flipped_bit_of_a_block_goes_unseen(filled, tmp_path):
+    store, _ = filled
+    draw = random.Random(3)
+    for _ in range(200):
+        block = draw.randrange(store.blocks)
+        path = tmp_path / f"train-{block:06d}.features"
+        content = path.read_bytes()
+        flipped = bytearray(content)
+        flipped[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        path.write_bytes(flipped)
+        assert store.has(block) and not store.is_whole(block) and store.is_spoilt(block)
+        path.write_bytes(content)
+    assert all(map(store.is_whole, range(store.blocks)))
+
+
+def test_blocks_of_zeros_of_another_place_or_without_a_seal_are_not_taken(manifest, tmp_path):
+    store = FeatureStore(tmp_path, manifest, "train", 512, torch.float16)
+    vectors = [torch.randn(1 + n, 512) for n in manifest.lengths("train").tolist()]
+    store.write(0, vectors)
+    path = tmp_path / "train-000000.features"
+    content = path.read_bytes()
+    assert store.is_whole(0) and len(content) > 50 * 4096
+    page, other = slice(8 * 4096, 9 * 4096), slice(20 * 4096, 21 * 4096)
+    zeroed, swapped = bytearray(content), bytearray(content)
+    zeroed[page] = bytes(4096)
+    swapped[page], swapped[other] = content[other], content[page]
+    for spoilt in (zeroed, swapped, content[:-32], content[:-33], b""):
+        path.write_bytes(spoilt)
+        assert not store.is_whole(0) and store.is_spoilt(0)
+    path.unlink()
+    assert not store.is_whole(0) and not store.is_spoilt(0)
 
 
 def test_a_write_that_fails_leaves_nothing(manifest, tmp_path, monkeypatch):

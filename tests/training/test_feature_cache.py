@@ -143,6 +143,21 @@ def test_kept_features_serve_another_stage_two(train, cached, tmp_path):
     assert_same_results(tmp_path / "b", cached, stages=(2,))
 
 
+def test_kept_features_that_are_damaged_or_of_an_older_version_are_made_anew(train, cached, tmp_path):
+    disk, knobs = tmp_path / "disk", {"feature_cache": tmp_path / "disk", "keep_features": True}
+    train(run=tmp_path / "a", seed=1, epochs_stage_two=1, **knobs).ended(0)
+    dev, split = sorted(disk.glob("*/*"))
+    whole = {path: path.read_bytes() for path in (dev, split)}
+    dev.write_bytes(whole[dev][:-32])  # as they were before blocks had seals
+    spoilt = bytearray(whole[split])
+    spoilt[len(spoilt) // 2] ^= 1
+    split.write_bytes(spoilt)
+    again = train(run=tmp_path / "b", meddle=partial(record_filling, tmp_path), **knobs).ended(0)
+    assert again.stderr[0].count("damaged or of an older version") == 2
+    assert {path: path.read_bytes() for path in whole} == whole
+    assert_same_results(tmp_path / "b", cached, stages=(2,))
+
+
 def test_nodes_that_share_no_disk_compute_all_for_themselves(train, cached, tmp_path):
     disks, run = tmp_path / "disks", tmp_path / "run"
     meddle = partial(every, partial(a_disk_of_its_own, disks), partial(record_filling, tmp_path))
