@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from launching import REPOSITORY
 from meddling import signal_before_update
 from outcomes import assert_same_tensors, checkpoint, tensors
 
@@ -65,6 +66,21 @@ def test_another_deepspeed_config_is_refused(train, stopped, zero, tmp_path, cha
     (tmp_path / "ds.json").write_text(json.dumps(json.loads(zero(1).read_text()) | change))
     refused = train(1, run=stopped, deepspeed_config=tmp_path / "ds.json", **ONE_RANK).ended(MISUSE)
     assert shown in refused.stderr[0], refused
+
+
+@pytest.mark.parametrize(
+    ("ds", "says"),
+    [
+        ((REPOSITORY / "ds_configs" / "h100_bf16_zero1.json").read_text(), "take ds_configs/cpu.json"),
+        ('{"zero_optimisation": {"stage": 2}}', "did you mean zero_optimization?"),
+        ('{"optimizer": {"params": {"torch_adam": true, "lr": "x"}}}', 'optimizer.params.lr = "x": must be a number'),
+    ],
+)
+def test_a_refused_deepspeed_config_leaves_nothing_behind(train, tmp_path, ds, says):
+    (tmp_path / "ds.json").write_text(ds)
+    refused = train(2, run=tmp_path / "run", deepspeed_config=tmp_path / "ds.json", **ONE_RANK).ended(MISUSE)
+    assert all(says in told and told.count("\n") == 1 for told in refused.stderr), refused
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_stage_that_began_before_clipping_was_recorded_goes_on_to_the_same_bits(train, stopped, zero, tmp_path):
