@@ -7,6 +7,7 @@ changes. A process that was given up may come back to life: it finds that its le
 import contextlib
 import json
 import os
+import re
 import secrets
 import socket
 import threading
@@ -120,7 +121,8 @@ class WriterLease:
         return _parse(found).get("token") == self._record["token"]
 
     def _refusal(self, found: bytes | None) -> MachineError:
-        job = _parse(found).get("job")
+        holder = _parse(found)
+        job = _is_process(holder) and holder.get("job")
         end = f"scancel {job}" if job else "kill it there"
         return MachineError(
             f"{self._folder}: {_name(found)} is writing here; wait for it, end it ({end}) or take another {self._flag}"
@@ -128,9 +130,10 @@ class WriterLease:
 
 
 def _read(path: Path) -> bytes | None:
-    """What the file holds, None if there is none."""
+    """What the file holds, None if there is none; of one that is none of ours only the beginning."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(_LENGTH)
     except FileNotFoundError:
         return None
 
@@ -145,10 +148,20 @@ def _parse(found: bytes | None) -> dict:
 
 def _name(found: bytes | None) -> str:
     holder = _parse(found)
-    if "pid" not in holder:
+    if not _is_process(holder):
         return "another process"
     job = f" (job {holder['job']})" if holder.get("job") else ""
-    return f"process {holder['pid']} on {holder.get('host')}{job}"
+    return f"process {holder['pid']} on {holder['host']}{job}"
+
+
+def _is_process(holder: dict) -> bool:
+    """Whether this names one: somebody else may have written the file."""
+    words = [holder.get("host", ""), holder.get("job") or ""]
+    return type(holder.get("pid")) is int and 0 < holder["pid"] < 2**31 and all(map(_is_word, words))
+
+
+def _is_word(text: object) -> bool:
+    return isinstance(text, str) and re.fullmatch(r"[\w.,:+-]*", text) is not None
 
 
 def _this_process() -> dict:
@@ -171,6 +184,8 @@ def _this_process() -> dict:
 def _is_dead(found: bytes) -> bool:
     """Whether its holder surely is: false where we can't know."""
     holder, here = _parse(found), _this_process()
+    if not _is_process(holder):
+        return False
     if any(here[key] is None or holder.get(key) != here[key] for key in ("host", "boot", "pid_namespace")):
         return False
     try:
@@ -179,7 +194,7 @@ def _is_dead(found: bytes) -> bool:
         return True
     except PermissionError:
         return False
-    return _start_of(holder["pid"]) not in (holder["started"], None)
+    return _start_of(holder["pid"]) not in (holder.get("started"), None)
 
 
 def _start_of(pid: int) -> int | None:

@@ -18,8 +18,8 @@ def train(**given) -> None:
 
     Every rank runs this. DeepSpeed's JSON decides precision and ZeRO stage; what it and a flag both say must agree.
     Stage two starts from the best stage one of the same --run, or of --stage_one_run. The same command again goes on
-    where an interrupted training stopped, on any number of ranks. USR1 or TERM to a rank: all save and leave with exit
-    code 85.
+    where an interrupted training stopped, on any number of ranks. USR1, TERM or Ctrl-C: all save and leave with exit
+    code 85; a second Ctrl-C ends them at once.
 
     Examples:
         deepspeed mere_ds/train.py --stage=all --shards=shards --run=runs/a --deepspeed_config=ds_configs/cpu.json

@@ -19,9 +19,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from mere_ds.encoders.tokens import save_tokenizer
 from mere_ds.encoders.weights import save_model
 from mere_ds.errors import MachineError, UserError
-from mere_ds.files import write_json
+from mere_ds.files import naming, parents_of, read_json, write_json
+from mere_ds.lease import WriterLease
 
 MODEL = "model.safetensors"
+_ADVICE = "restore it, choose another --out, or --overwrite"
 
 _PROOF = "sha256"
 _DAMAGED = "remove it to pretrain from the beginning, with the same command"
@@ -36,20 +38,35 @@ class PretrainFolder:
         """UserError for a folder with something else in it."""
         self.root = Path(root)
         self._told = self.root / "pretraining.json"
+        self._writer = self.root / "writer.json"
         self._checkpoint = self.root / "checkpoint.safetensors"
         self.tensorboard = self.root / "tensorboard"
-        if self.root.exists() and not (self.root.is_dir() and (self._told.is_file() or not any(self.root.iterdir()))):
+        if self.root.exists() and not (self.root.is_dir() and (self._told.is_file() or not self._others())):
             raise UserError(f"--out={self.root}: holds something else: choose another folder")
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Make the folder and be its one writer; where the block fails before `start`, the folder goes again.
+
+        Raises MachineError while another process pretrains into it.
+        """
+        with parents_of(self._told):
+            lease = WriterLease.take(self._writer, flag="--out")
+            try:
+                yield
+            finally:
+                lease.release()
 
     def start(self, told: dict, overwrite: bool) -> None:
         """Records what this training was told; UserError if one with other values began here and isn't to go."""
-        if overwrite:
-            shutil.rmtree(self.root, ignore_errors=True)
+        for path in self.root.iterdir():
+            if not path.name.startswith(self._writer.name) and (overwrite or not self._told.is_file()):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         if not self._told.is_file():
             with _written(self._told):
                 write_json(self._told, {"told": told})
             return
-        before = json.loads(self._told.read_text(encoding="utf-8"))["told"]
+        before = self._recorded()["told"]
         other = [f"{name} {before.get(name)} -> {told[name]}" for name in told if before.get(name) != told[name]]
         if other:
             raise UserError(
@@ -59,7 +76,18 @@ class PretrainFolder:
     @property
     def result(self) -> dict | None:
         """What `finish` recorded; None before."""
-        return json.loads(self._told.read_text(encoding="utf-8")).get("result")
+        return self._recorded().get("result")
+
+    def _others(self) -> bool:
+        """Whether more lies here than a start leaves that was killed before it could write down what it was told."""
+        ours = (self._writer.name, f".{self._told.name}.")
+        return not all(path.name.startswith(ours) for path in self.root.iterdir())
+
+    def _recorded(self) -> dict:
+        recorded = read_json(self._told, _ADVICE)
+        if not isinstance(recorded.get("told"), dict) or not isinstance(recorded.get("result", {}), dict):
+            raise UserError(f"{self._told}: not what a pretraining records: {_ADVICE}")
+        return recorded
 
     def save_checkpoint(
         self, step: int, model: torch.nn.Module, optimizer: torch.optim.Optimizer, scaler: dict
@@ -127,7 +155,7 @@ class PretrainFolder:
             for path in sorted(part.iterdir(), key=lambda path: path.name == MODEL):
                 os.replace(path, self.root / path.name)
             part.rmdir()
-            write_json(self._told, json.loads(self._told.read_text(encoding="utf-8")) | {"result": result})
+            write_json(self._told, self._recorded() | {"result": result})
             self._checkpoint.unlink(missing_ok=True)
 
 
@@ -144,6 +172,7 @@ def _proof(tensors: dict[str, torch.Tensor], told: dict[str, str]) -> str:
 def _written(path: Path) -> Iterator[None]:
     """MachineError where `path` can't be written."""
     try:
-        yield
+        with naming(path):
+            yield
     except (OSError, SafetensorError) as error:
         raise MachineError(f"{path} can't be written ({error}): make room or choose another --out") from error

@@ -12,10 +12,11 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from mere_ds.corpus.reading import read_file
+from mere_ds.corpus.reading import TsvFile, read_file
 from mere_ds.encoders.sources import EncoderInfo, build_encoder, load_encoder, load_tokenizer
 from mere_ds.encoders.weights import new_rows
 from mere_ds.errors import UserError
+from mere_ds.files import check_apart
 from mere_ds.model.precision import nonfinite
 from mere_ds.pretraining.batches import MARKS, BlankBatch, Collator
 from mere_ds.pretraining.folder import PretrainFolder
@@ -37,7 +38,15 @@ def pretrain(settings: PretrainSettings) -> dict:
     on a CPU bit for bit, interrupted or not. Raises UserError for bad input or a loss that isn't finite.
     """
     files = train_files(settings.tsv_dir, settings.languages, settings.english)
+    encoder = settings.encoder if Path(settings.encoder).is_dir() else None
+    check_apart("--out", settings.out, **{"TSV_DIR": settings.tsv_dir, "--encoder": encoder})
     folder = PretrainFolder(settings.out)
+    with folder.taken():
+        _pretrain(settings, files, folder)
+    return {"out": str(folder.root), **folder.result}
+
+
+def _pretrain(settings: PretrainSettings, files: list[TsvFile], folder: PretrainFolder) -> None:
     encoder, tokenizer, info = _start_encoder(settings, files)
     statements = read_statements(files, tokenizer, settings.max_length, settings.cut_marks, settings.parallel_ids)
     pairing = Pairing(statements)
@@ -53,7 +62,6 @@ def pretrain(settings: PretrainSettings) -> dict:
         result = _train(settings, folder, pairing, collator, model)
         encoder.resize_token_embeddings(info.vocab_size, mean_resizing=False)
         folder.finish(encoder, tokenizer, result)
-    return {"out": str(folder.root), **folder.result}
 
 
 def _start_encoder(

@@ -6,9 +6,9 @@ it). The links `latest` and `best` name two of them.
 """
 
 import contextlib
-import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +16,23 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from mere_ds.errors import MachineError, UserError
-from mere_ds.files import PART, sync
+from mere_ds.files import PART, naming, read_json, sync
 from mere_ds.sums import STATE, damage, write_sums
+from mere_ds.training.tally import is_stored
 
 log = logging.getLogger("mere_ds")
+
+LINKS = ("latest", "best")
+_ADVICE = "copy the checkpoint anew, or train this stage anew (--overwrite)"
+_NAME = re.compile(r"step-\d{8,}(-epoch-\d+)?")
+_ENTRIES = {
+    **dict.fromkeys(("step", "epoch", "skipped", "epochs_since_best"), (int,)),
+    **dict.fromkeys(("best_dev", "ingredients", "counters"), (dict,)),
+    **dict.fromkeys(("finished", "cached_features"), (bool,)),
+    "best": (str, type(None)),
+    "best_score": (float,),
+}
+"""What going on reads of `training.json`, with its types."""
 
 
 class Checkpoints:
@@ -37,8 +50,10 @@ class Checkpoints:
         for part in self.folder.glob(f"*{PART}"):  # a save or a removal that was cut off
             shutil.rmtree(part, ignore_errors=True)
         damaged = {}
+        for link in LINKS:
+            self._adopt(self.folder / link)
         for path in checkpoints_in(self.folder):
-            what = damage(path)
+            what = damage(path) or _oddity(path)
             if what is None:
                 break
             damaged[path] = what
@@ -47,12 +62,29 @@ class Checkpoints:
                 raise UserError(f"every checkpoint in {self.folder} is damaged; --overwrite trains this stage anew")
             return None
         for bad, what in damaged.items():
-            aside = self.folder / f"damaged-{bad.name}"
-            shutil.rmtree(aside, ignore_errors=True)
-            os.replace(bad, aside)
-            log.warning("checkpoint %s is damaged (%s) and set aside as %s", bad.name, what, aside)
+            self._set_aside(bad, what)
         self._link("latest", path.name)
         return path
+
+    def _adopt(self, path: Path) -> None:
+        """Where a copy followed the link `path`, a checkpoint lies in the link's place: give it its own name back."""
+        if path.is_symlink() or not path.exists():
+            return
+        if what := damage(path) or _oddity(path):
+            return self._set_aside(path, what)
+        state = state_of(path)
+        target = self.folder / name_of(state["step"], state["epoch"] if state.get("dev") else None)
+        if target.exists() and not damage(target):
+            return _remove(path)
+        if target.exists():
+            self._set_aside(target, damage(target))
+        os.replace(path, target)
+
+    def _set_aside(self, bad: Path, what: str | None) -> None:
+        aside = self.folder / f"damaged-{bad.name}"
+        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(bad, aside)
+        log.warning("checkpoint %s is damaged (%s) and set aside as %s", bad.name, what, aside)
 
     def write(self, name: str, fill: Callable[[Path], None], best: str | None) -> None:
         """Let `fill` make the files, then show the checkpoint under its name; `best` names the best one from now on.
@@ -62,15 +94,16 @@ class Checkpoints:
         part, target = self.folder / (name + PART), self.folder / name
         shutil.rmtree(part, ignore_errors=True)
         try:
-            part.mkdir(parents=True)
-            fill(part)
-            write_sums(part)
-            for path in part.iterdir():
-                sync(path)
-            sync(part)
-            os.replace(part, target)
-            self._link("latest", name)
-            self.settle(best)
+            with naming(target):
+                part.mkdir(parents=True)
+                fill(part)
+                write_sums(part)
+                for path in part.iterdir():
+                    sync(path)
+                sync(part)
+                os.replace(part, target)
+                self._link("latest", name)
+                self.settle(best)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(part, ignore_errors=True)
             kept = checkpoints_in(self.folder)
@@ -89,9 +122,7 @@ class Checkpoints:
         wanted = {path.name for path in newest} | {_best_to(path) for path in newest}
         for path in checkpoints_in(self.folder):
             if path.name not in wanted:
-                part = path.with_name(path.name + PART)  # half removed, it must not look like a checkpoint
-                os.replace(path, part)
-                shutil.rmtree(part)
+                _remove(path)
 
     def _link(self, link: str, name: str) -> None:
         """Point the link `link` to the checkpoint `name` in one step."""
@@ -108,11 +139,44 @@ def checkpoints_in(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.name, reverse=True)
 
 
+def name_of(step: int, epoch: int | None = None) -> str:
+    """The name of the checkpoint after `step`; `epoch` where it was saved at that epoch's end."""
+    return f"step-{step:08d}" + (f"-epoch-{epoch}" if epoch is not None else "")
+
+
 def state_of(checkpoint: Path) -> dict:
-    """What `training.json` in a checkpoint says."""
-    return json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+    """What `training.json` in a checkpoint says. Raises UserError where that is nothing to go on with."""
+    path = checkpoint / STATE
+    state = read_json(path, _ADVICE)
+    for name, types in _ENTRIES.items():
+        value = state.get(name)
+        if type(value) not in types or type(value) is int and value < 0:
+            raise UserError(f"{path}: {name!r} is missing or of another type: {_ADVICE}")
+    if state["best"] is not None and not _NAME.fullmatch(state["best"]):
+        raise UserError(f"{path}: 'best' is no checkpoint's name: {_ADVICE}")
+    counters = state["counters"]
+    if type(counters.get("updates")) is not int or not isinstance(counters.get("loss_scaler"), dict):
+        raise UserError(f"{path}: 'counters' lacks updates or loss_scaler: {_ADVICE}")
+    if not is_stored(state.get("tally")):
+        raise UserError(f"{path}: 'tally' is of another form: {_ADVICE}")
+    return state
+
+
+def _oddity(checkpoint: Path) -> str | None:
+    """Why a checkpoint whose files are as they were written is nothing to go on with."""
+    try:
+        state_of(checkpoint)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def _best_to(checkpoint: Path) -> str | None:
-    with contextlib.suppress(OSError, ValueError, KeyError):  # an older one may be damaged; nobody has looked
+    with contextlib.suppress(UserError):  # an older one may be damaged; nobody has looked
         return state_of(checkpoint)["best"]
+
+
+def _remove(checkpoint: Path) -> None:
+    part = checkpoint.with_name(checkpoint.name + PART)  # half removed, it must not look like a checkpoint
+    os.replace(checkpoint, part)
+    shutil.rmtree(part)

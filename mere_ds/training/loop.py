@@ -24,13 +24,14 @@ from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.plan import EpochPlan
 from mere_ds.shards.reading import ShardReader
 from mere_ds.sums import STATE
-from mere_ds.training.checkpoint import Checkpoints
+from mere_ds.training.checkpoint import Checkpoints, name_of
 from mere_ds.training.engine import Trainee, without_compiling, write_model
 from mere_ds.training.monitor import Monitor
 from mere_ds.training.nonfinite import NonfiniteGuard, poisoned
 from mere_ds.training.optimization import rate_factor
 from mere_ds.training.session import Session
 from mere_ds.training.stop import LEFT_EARLY
+from mere_ds.training.tally import Tally, restored, stored
 from mere_ds.training.word_dropout import WordDropout
 
 log = logging.getLogger("mere_ds")
@@ -56,24 +57,11 @@ class Progress:
     finished: bool = False
 
 
-@dataclass
-class Tally:
-    """Sums over the steps since the last record, on this rank."""
-
-    loss: torch.Tensor | float = 0.0
-    terms_5: torch.Tensor | float = 0.0
-    steps: int = 0
-    sentences: int = 0
-    tokens: int = 0
-    places: int = 0
-    started: float = field(default_factory=time.perf_counter)
-    waited: float = 0.0
-
-
 class StageTrainer:
     """Trains one stage of one model from `progress` on; see `run`.
 
-    `facts` go into every checkpoint. `features` by split are what the model need not compute (see `FeatureStore`).
+    `facts` go into every checkpoint, `tally` comes from the last one. `features` by split are what the model need not
+    compute (see `FeatureStore`).
     """
 
     def __init__(
@@ -85,6 +73,7 @@ class StageTrainer:
         progress: Progress,
         facts: dict,
         features: dict[str, FeatureStore],
+        tally: dict | None = None,
     ) -> None:
         self.session, self.stage, self.trainee, self.manifest = session, stage, trainee, manifest
         self.at, self.facts, self.features = progress, facts, features
@@ -100,6 +89,8 @@ class StageTrainer:
         self.factor = rate_factor(c, self.total_steps)
         self.checkpoints = Checkpoints(session.folder.stage(stage), c.keep)
         self.saved_step, self.saved_at = self.at.step, time.monotonic()
+        self.tally = restored(tally, session.rank, session.ranks, session.device)
+        self.waited = 0.0  # seconds, by the epoch's reader
 
     def run(self) -> dict:
         """All epochs: train, score on dev, save; tuning LS stops early. Returns the best dev scores.
@@ -118,6 +109,8 @@ class StageTrainer:
     def _train_epoch(self) -> None:
         c, epoch = self.session.config, self.at.epoch
         self.trainee.engine.train()
+        if not self.tally.places:
+            self.tally = Tally()  # from now on, for its clock
         reader = ShardReader(
             self.manifest,
             "train",
@@ -131,15 +124,15 @@ class StageTrainer:
             features=self.features.get("train"),
         )
         with reader:
-            tally = Tally()
             for micro_batches in _grouped(reader, c.accumulation):
+                self.waited = reader.seconds_waited
                 self._between_steps()
-                norm = self._update(micro_batches, tally)
+                norm = self._update(micro_batches, self.tally)
                 self.monitor.step_done()
-                if tally.steps and (self.at.step % c.log_every == 0 or self.at.step == self.total_steps):
-                    tally.waited = reader.seconds_waited - tally.waited
-                    self._record(tally, norm)
-                    tally = Tally(waited=reader.seconds_waited)
+                if self.tally.steps and (self.at.step % c.log_every == 0 or self.at.step == self.total_steps):
+                    self.tally.waited = self.waited - self.tally.waited
+                    self._record(self.tally, norm)
+                    self.tally = Tally(waited=self.waited)
                 if self.at.step >= self.total_steps:
                     return
 
@@ -155,7 +148,7 @@ class StageTrainer:
             dist.all_reduce(wishes, op=dist.ReduceOp.MAX)
         leave, save = wishes.tolist()
         if (leave or save) and self.at.step > self.saved_step:
-            self._save(f"step-{self.at.step:08d}")
+            self._save(name_of(self.at.step))
         if leave:
             log.info("stage %d was told to stop: leaves after step %d", self.stage, self.at.step)
             sys.exit(LEFT_EARLY)
@@ -163,10 +156,11 @@ class StageTrainer:
     def _end_epoch(self) -> None:
         """Score on dev and save; decides whether this epoch is the best and whether it is the last."""
         at, c = self.at, self.session.config
+        self.tally = Tally()  # each epoch has its own records
         dev = self._score()
         score = dev[c.best_by].get(self.judged_by, 0.0)
         at.epoch += 1
-        name = f"step-{at.step:08d}-epoch-{at.epoch}"
+        name = name_of(at.step, at.epoch)
         learned = at.skipped < at.step
         if learned and score > at.best_score:
             at.best, at.best_score, at.best_dev, at.epochs_since_best = name, score, dev, 0
@@ -187,7 +181,9 @@ class StageTrainer:
         started = time.perf_counter()
         weights, moments = self.trainee.snapshot()
         self._check_finite(weights)
-        state = asdict(self.at) | {"stage": self.stage, "dev": dev, "counters": self.trainee.full_state.counters()}
+        tally = stored(self.tally, self.waited, self.session.ranks, self.session.device)
+        state = asdict(self.at) | {"stage": self.stage, "dev": dev, "tally": tally}
+        state |= {"counters": self.trainee.full_state.counters()}
 
         def fill(folder: Path) -> None:
             write_model(folder, self.trainee.model, weights, moments)
@@ -271,18 +267,7 @@ class StageTrainer:
     def _record(self, tally: Tally, norm: float) -> None:
         """Sum the tallies of all ranks and write one record."""
         seconds = time.perf_counter() - tally.started
-        sums = torch.tensor(
-            [
-                float(tally.loss),
-                *torch.as_tensor(tally.terms_5).tolist(),
-                tally.sentences,
-                tally.tokens,
-                tally.places,
-                tally.waited,
-            ],
-            dtype=torch.float64,
-            device=self.session.device,
-        )
+        sums = torch.tensor(tally.sums(), dtype=torch.float64, device=self.session.device)
         if self.session.ranks > 1:
             dist.all_reduce(sums)
         loss, *terms, sentences, tokens, places, waited = sums.tolist()

@@ -2,16 +2,25 @@
 `features/` while stage two trains."""
 
 import contextlib
-import json
+import errno
+import logging
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from mere_ds.errors import UserError
-from mere_ds.files import read_json, write_json, write_whole
+from mere_ds.files import parents_of, parse_json, read_json, write_json, write_whole
 from mere_ds.sums import STATE
-from mere_ds.training.checkpoint import checkpoints_in
+from mere_ds.training.checkpoint import checkpoints_in, state_of
+
+log = logging.getLogger("mere_ds")
+
+STAGES = (1, 2)
+_NAMES = ("stage1", "stage2")
+_COUNTS = {"ranks", "global_batch", "batch_size"}
+_ADVICE = "restore it, or choose another --run"
 
 
 @dataclass(frozen=True)
@@ -64,14 +73,31 @@ class RunFolder:
         """Folder of a saved model; `which` is best or latest."""
         return self.stage(stage) / which
 
-    def create(self) -> None:
-        """Make the folder; raises UserError where that can't be done."""
+    @contextlib.contextmanager
+    def created(self) -> Iterator[None]:
+        """Make the folder; where the block fails before a stage has begun here, it goes again unless it was there.
+
+        Raises UserError where it can't be made or holds something else.
+        """
+        new = not self.root.exists()
+        with parents_of(self.root):
+            self._make()
+            try:
+                yield
+            except BaseException:
+                if new and not self.config.exists():
+                    shutil.rmtree(self.root, ignore_errors=True)
+                raise
+
+    def _make(self) -> None:
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(exist_ok=True)
             if not os.access(self.root, os.W_OK):
-                raise PermissionError(13, "not writable")
+                raise PermissionError(errno.EACCES, "not writable")
         except OSError as error:
             raise UserError(f"--run={self.root}: {error.strerror}") from None
+        if not any(checkpoints_in(self.stage(stage)) for stage in STAGES):
+            self._recorded()  # another program's config.json must not be replaced
 
     def trained_model(self, which: str = "best") -> Path:
         """The furthest trained model in this run; raises UserError if there is none."""
@@ -81,33 +107,101 @@ class RunFolder:
         raise UserError(f"{self.root}: no trained model here (checkpoints/stage1/{which} is missing); train it first")
 
     def started(self, stage: int) -> dict:
-        """What the stage was told at its first start, if there is something to go on from; else {}."""
-        return self._recorded().get(f"stage{stage}", {}) if checkpoints_in(self.stage(stage)) else {}
+        """What the stage was told at its first start, if there is something to go on from; else {}.
+
+        Raises UserError where nothing tells any more.
+        """
+        told = self._recorded().get(f"stage{stage}", {}) if checkpoints_in(self.stage(stage)) else {}
+        if told and not told.keys() >= _COUNTS:
+            raise UserError(f"{self.config}: stage {stage} lacks {' or '.join(_COUNTS - told.keys())}: {_ADVICE}")
+        return told
 
     @property
     def told(self) -> dict:
-        """The knobs of the furthest stage that has begun here; {} where none is recorded."""
+        """The knobs of the furthest stage that has begun here; {} where none is recorded. Raises UserError."""
         recorded = self._recorded()
         return recorded.get("stage2") or recorded.get("stage1", {})
 
     def start_stage(self, stage: int, config: dict) -> None:
         """Make room for a stage that starts from scratch, and record what it was told."""
+        others: dict = {}
+        with contextlib.suppress(UserError):  # what is lost already is not lost by this
+            others = self._recorded()
         shutil.rmtree(self.stage(stage), ignore_errors=True)
         shutil.rmtree(self.tensorboard(stage), ignore_errors=True)
         self.cut_metrics(stage, 0)
-        write_json(self.config, self._recorded() | {f"stage{stage}": config})
+        write_json(self.config, others | {f"stage{stage}": config})
+
+    def restore_config(self) -> None:
+        """Write a lost or damaged config.json anew from what the checkpoints keep. Raises UserError and OSError."""
+        try:
+            self._read_config()
+        except UserError as damaged:
+            log.warning("%s; it is made anew from the checkpoints", damaged)
+            if self.config.is_dir():
+                os.replace(self.config, self.config.with_name("damaged-config.json"))
+            write_json(self.config, self._recorded())
 
     def cut_metrics(self, stage: int, step: int) -> None:
-        """Drop a stage's records after `step`: these steps are made again."""
+        """Drop a stage's records after `step`: these steps are made again. What is no record goes to a file beside."""
         if not self.metrics.exists():
             return
-        kept = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError):  # a kill may have cut the last line
-                record = json.loads(line)
-                if record["stage"] != stage or record["step"] <= step:
-                    kept.append(line + "\n")
-        write_whole(self.metrics, "".join(kept).encode())
+        kept, strange = [], []
+        *lines, rest = self.metrics.read_bytes().split(b"\n")  # a kill may have cut the last line
+        for line in lines:
+            match _place_of(line):
+                case None:
+                    strange.append(line + b"\n")
+                case its_stage, its_step if its_stage != stage or its_step <= step:
+                    kept.append(line + b"\n")
+        if strange:
+            aside = self.root / "damaged-metrics.jsonl"
+            with aside.open("ab") as file:
+                file.writelines(strange)
+            log.warning("%s: %d damaged lines are moved to %s", self.metrics, len(strange), aside.name)
+        write_whole(self.metrics, b"".join(kept))
 
-    def _recorded(self) -> dict:
-        return read_json(self.config, "restore it, or start another --run") if self.config.exists() else {}
+    def _recorded(self) -> dict[str, dict]:
+        """{"stage1", "stage2"}: what each was told, from config.json or, where that is lost, from the checkpoints."""
+        try:
+            return self._read_config()
+        except UserError as damaged:
+            kept = {f"stage{stage}": told for stage in STAGES if (told := self._told_to_checkpoints(stage))}
+            if not kept:
+                raise damaged from None
+            return kept
+
+    def _read_config(self) -> dict[str, dict]:
+        """Raises UserError, also where it is missing though there are checkpoints."""
+        if not self.config.exists() and not any(checkpoints_in(self.stage(stage)) for stage in STAGES):
+            return {}
+        recorded = read_json(self.config, _ADVICE)
+        if not recorded or not all(name in _NAMES and _is_told(told) for name, told in recorded.items()):
+            raise UserError(f"{self.config}: not what a training records: {_ADVICE}")
+        return recorded
+
+    def _told_to_checkpoints(self, stage: int) -> dict | None:
+        for checkpoint in checkpoints_in(self.stage(stage)):
+            with contextlib.suppress(UserError):
+                if _is_told(told := state_of(checkpoint).get("told")):
+                    return told
+        return None
+
+
+def _is_told(told: object) -> bool:
+    """Whether this may be what a stage was told: what others read of it without a look is of the right type."""
+    if not isinstance(told, dict):
+        return False
+    counts = [told[name] for name in _COUNTS & told.keys()]
+    words = [told[name] for name in ("shards", "system") if name in told]
+    return all(type(n) is int and n > 0 for n in counts) and all(isinstance(word, str) for word in words)
+
+
+def _place_of(line: bytes) -> tuple[int, int] | None:
+    """Stage and step of a record in metrics.jsonl; None for a line that is none."""
+    try:
+        record = parse_json(line, "", "")
+    except UserError:
+        return None
+    place = record.get("stage"), record.get("step")
+    return place if all(type(n) is int for n in place) else None

@@ -16,10 +16,11 @@ from deepspeed.utils import logger as deepspeed_logger
 from transformers.utils import logging as transformers_logging
 
 from mere_ds.config import TrainConfig
-from mere_ds.errors import MachineError, UserError
+from mere_ds.errors import MachineError, UserError, from_os_error
+from mere_ds.files import check_apart
 from mere_ds.fused.choice import choose, set_choice
 from mere_ds.lease import WriterLease
-from mere_ds.shards.remote import absolute
+from mere_ds.shards.remote import absolute, is_address
 from mere_ds.training.cpu import prepare_cpu
 from mere_ds.training.deepspeed_config import check_compile, check_device, merge, read_config
 from mere_ds.training.own_adam import check_own_adam
@@ -65,6 +66,7 @@ def open_session(config: TrainConfig, given: frozenset[str], stop: StopSignals) 
     """
     place = Place.from_environment()
     rank, ranks = place.rank, place.ranks
+    _check_folders(config)
     folder = RunFolder(config.run)
     started = {} if config.overwrite else folder.started(2 if config.stage == "2" else 1)
     ds, config = merge(read_config(config.deepspeed_config), config, given, ranks, started)
@@ -83,27 +85,35 @@ def open_session(config: TrainConfig, given: frozenset[str], stop: StopSignals) 
     _quieten()
     _prepare(device, ranks)
     store = join("nccl" if device.type == "cuda" else "gloo", config.timeout)
-    with Watch(store, rank, ranks, place.address, config.timeout), ExitStack() as stack:
+    with Watch(store, rank, ranks, place.address, config.timeout), _in_one_line(config.run), ExitStack() as stack:
         lease = None
         if rank == 0:
-            folder.create()
+            stack.enter_context(folder.created())
             lease = WriterLease.take(folder.writer)
             stack.callback(lease.release)
         _start_log(folder.log if rank == 0 else None)
         dist.barrier()  # nobody works for a run that was refused
-        with _told_when_full(config.run):
-            yield Session(config, ds, folder, rank, ranks, device, stop, lease)
+        yield Session(config, ds, folder, rank, ranks, device, stop, lease)
     dist.destroy_process_group()
 
 
+def _check_folders(config: TrainConfig) -> None:
+    """Raises UserError where one of the folders would be written into another one."""
+    shards = None if is_address(config.shards) else config.shards
+    weights = config.encoder_weights if config.encoder_weights and Path(config.encoder_weights).is_dir() else None
+    check_apart("--run", config.run, **{"--shards": shards, "--encoder_weights": weights})
+    if config.feature_cache:
+        check_apart("--feature_cache", config.feature_cache, **{"--shards": shards, "--encoder_weights": weights})
+
+
 @contextmanager
-def _told_when_full(run: str) -> Iterator[None]:
-    """A disk that takes no more is no defect of ours, whichever file was the one too many."""
+def _in_one_line(run: str) -> Iterator[None]:
+    """A disk that takes no more, or a file that isn't one, is no defect of ours, whichever it was."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
-            raise
+            raise from_os_error(error) from error
         raise MachineError(
             f"--run={run}: {error.strerror}. The last checkpoint is whole: make room, then the same command goes on"
         ) from error

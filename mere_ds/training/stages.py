@@ -208,21 +208,19 @@ def _train(
     if checkpoint:
         state = state_of(checkpoint)
         then = state["ingredients"]
-        if then[CLIPPING] is None:
+        if then.get(CLIPPING) is None:
             then[CLIPPING] = unrecorded_clipping(session.deepspeed_config)
         check_same(then, now, stage, session.config.run)
-        progress = Progress(**{f.name: state[f.name] for f in fields(Progress)})
+        progress, tally = Progress(**{f.name: state[f.name] for f in fields(Progress)}), state.get("tally")
         if progress.finished:
             log.info("stage %d of %s is finished (--overwrite trains it anew)", stage, session.config.run)
             return progress.best_dev
         log.info("stage %d goes on from %s", stage, checkpoint.name)
         model = load_model(checkpoint)
     else:
-        progress, model = Progress(), fresh()
+        progress, tally, model = Progress(), None, fresh()
         if session.leads:
-            ds = session.deepspeed_config
-            told = {"ranks": session.ranks, "global_batch": ds["train_batch_size"], CLIPPING: ds[CLIPPING]}
-            session.folder.start_stage(stage, session.config.as_dict() | told)
+            session.folder.start_stage(stage, _told(session))
         dist.barrier()
     trained, frozen = (sum(p.numel() for p in model.parameters() if p.requires_grad is r) for r in (True, False))
     model.to(session.device)
@@ -239,14 +237,22 @@ def _train(
     )
     with _features(session, stage, model, manifest, now) as features:
         trainee = Trainee(model, rate, session)
-        facts = {"ingredients": now, "cached_features": bool(features)}
+        told = session.folder.started(stage) or _told(session) if session.leads else {}
+        facts = {"ingredients": now, "cached_features": bool(features), "told": told}
         if checkpoint:
             trainee.restore(checkpoint, state["counters"])
             if state["cached_features"] != facts["cached_features"]:
                 log.warning("features are cached now or before, but not both: the result may differ by rounding")
-        best = StageTrainer(session, stage, trainee, manifest, progress, facts, features).run()
+        best = StageTrainer(session, stage, trainee, manifest, progress, facts, features, tally).run()
         trainee.engine.destroy()
     return best
+
+
+def _told(session: Session) -> dict:
+    """What a stage that starts now is told: all knobs, the global batch, the ranks that share it, the clipping."""
+    ds = session.deepspeed_config
+    told = {"ranks": session.ranks, "global_batch": ds["train_batch_size"], CLIPPING: ds[CLIPPING]}
+    return session.config.as_dict() | told
 
 
 def _weights_digest(config: TrainConfig, stage: int) -> str | None:
@@ -273,5 +279,6 @@ def _where_to_go_on(session: Session, stage: int) -> Path | None:
     if found:
         state = state_of(found)
         checkpoints.settle(state["best"])
+        session.folder.restore_config()
         session.folder.cut_metrics(stage, state["step"])
     return found

@@ -8,7 +8,9 @@ import pytest
 from cluster import require
 from launching import REPOSITORY
 
+from mere_ds import flags
 from mere_ds.config import PRESETS, TWO_STAGES
+from mere_ds.train import train
 
 SCRIPTS = sorted((REPOSITORY / "slurm").glob("*.sh"))
 STAND_IN = Path(__file__).with_name("stand_in.sh")
@@ -51,6 +53,33 @@ def test_usage_outside_slurm(script):
 def test_the_scripts_know_which_systems_have_a_stage_two(system):
     asked = subprocess.run(["bash", "-c", f"source {REPOSITORY}/slurm/common.sh; has_stage_two '{system}'"])
     assert (asked.returncode == 0) == (system in ("", *TWO_STAGES))
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--overwrite", "--overwrite=true", "--overwrite=1", "--overwrite=False", "--overwrite True", "--overwrite yes",
+     "--overwrite 0", "-overwrite"],
+)  # fmt: skip
+def test_overwriting_is_left_out_after_a_requeue_however_it_is_typed(tmp_path, words):
+    """With a checkpoint that wasn't there before; all that train.py's command line takes."""
+
+    def chosen(checkpoint: str) -> list[str]:
+        script = f"""
+            source {REPOSITORY}/slurm/common.sh
+            state={tmp_path} checkpoint={checkpoint}
+            choose_knobs --run=overwrite {words} --epochs 1 --deepspeed_config=ds.json
+            printf '%s\\n' "${{knobs[@]}}"
+        """
+        (tmp_path / "before").write_text("none\n")
+        done = subprocess.run(["bash", "-uo", "pipefail", "-c", script], capture_output=True, text=True, check=True)
+        assert not done.stderr
+        return done.stdout.splitlines()
+
+    others = ["--run=overwrite", "--epochs", "1", "--deepspeed_config=ds.json"]
+    assert chosen("none") == [others[0], *words.split(), *others[1:]]
+    assert chosen("step-1") == others
+    values = flags.parse(train, [*words.split(), "--shards=s", *others], "train.py")
+    assert "overwrite" in values
 
 
 def test_each_job_submits_the_next_one_with_the_same_resources(cluster, start):

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mere_ds import flags
+from mere_ds import flags, lease
 from mere_ds.cli import COMMANDS
 from mere_ds.corpus.synthetic.generator import synthesize
 from mere_ds.encoders.sources import fingerprint, load_encoder, load_tokenizer, locate_weights
@@ -212,3 +212,51 @@ def test_a_folder_with_something_else_in_it_is_not_touched(pretrain, tmp_path, c
         pretrain(out=tmp_path, overwrite=True)
     refused(capsys, "holds something else")
     assert (tmp_path / "letter.txt").read_text() == "dear"
+
+
+def test_killed_before_it_could_write_down_what_it_was_told_it_starts_again(pretrain, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".pretraining.json.0a1b2c3d.part").write_bytes(b'{"told"')
+    pretrain(out=out, steps=1)
+    assert (out / "model.safetensors").is_file() and not list(out.glob(".*")) and not (out / "writer.json").exists()
+
+
+def test_of_two_at_once_the_second_is_refused_and_the_first_finishes(pretrain, tmp_path, monkeypatch, capsys):
+    out, save = tmp_path / "out", PretrainFolder.save_checkpoint
+
+    def save_while_another_starts(self, *state):
+        save(self, *state)
+        before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name != "writer.json"}
+        with pytest.raises(SystemExit, match="1"):
+            pretrain(out=out, overwrite=True)
+        refused(capsys, f"{out}: process", "is writing here", "another --out")
+        assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name != "writer.json"} == before
+
+    monkeypatch.setattr(lease, "BEAT", 0.1)
+    monkeypatch.setattr(PretrainFolder, "save_checkpoint", save_while_another_starts)
+    pretrain(out=out, steps=3, save_steps=2)
+    assert (out / "model.safetensors").is_file() and not (out / "writer.json").exists()
+
+
+@pytest.mark.parametrize(
+    "odd", [b"", b"[]", b'{"told"', bytes(64), b"{}", b'{"told": 1}', b'{"told": {}, "result": 3}']
+)
+def test_an_odd_record_is_refused_and_overwritten_on_demand(pretrain, tmp_path, capsys, odd):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "pretraining.json").write_bytes(odd)
+    with pytest.raises(SystemExit, match="2"):
+        pretrain(out=out, steps=1)
+    refused(capsys, str(out / "pretraining.json"), "--overwrite")
+    assert [path.name for path in out.iterdir()] == ["pretraining.json"]
+    if odd == b"{}":
+        pretrain(out=out, steps=1, overwrite=True)
+        assert (out / "model.safetensors").is_file()
+
+
+def test_an_encoder_is_not_trained_into_itself(pretrain, pretrained, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        pretrain(out=pretrained, encoder=pretrained, overwrite=True)
+    refused(capsys, "--encoder", "are the same folder")
+    assert (pretrained / "model.safetensors").is_file()

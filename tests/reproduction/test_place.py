@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import asdict
 
 import pytest
 
@@ -10,6 +11,7 @@ from mere_ds.errors import UserError
 from mere_ds.reproduction.place import Place, missing
 from mere_ds.reproduction.plan import Setting, make_plan
 from mere_ds.shards.manifest import Manifest
+from mere_ds.training.loop import Progress
 from mere_ds.training.resume import DATA, STAGE_ONE
 
 SETTING = Setting(("de", "en"))
@@ -34,7 +36,9 @@ def trained(place: Place, job, digest: str = ONE, finished: bool = True, **other
         folder.mkdir(parents=True, exist_ok=True)
         ingredients = {f"--{name}": value for name, value in knobs_of_stage(place.config(job), stage).items()}
         ingredients |= {DATA: place.manifest.sha256, STAGE_ONE: ONE if job.needs else None} | other
-        (folder / "training.json").write_text(json.dumps({"finished": finished, "ingredients": ingredients}))
+        state = asdict(Progress(finished=finished)) | {"ingredients": ingredients, "cached_features": False}
+        state["counters"] = {"updates": 0, "loss_scaler": {}}
+        (folder / "training.json").write_text(json.dumps(state))
         (folder / "SHA256SUMS").write_text(f"{digest}  model.safetensors\n")
         if not run.model(stage, "best").exists():
             run.model(stage, "best").symlink_to("latest")

@@ -20,7 +20,10 @@ def names(run: Path, stage: int) -> set[str]:
 
 
 def state(run: Path, stage: int, which: str = "latest") -> dict:
-    return json.loads((checkpoint(run, stage, which) / "training.json").read_text())
+    """All that a checkpoint says of the training but what the stage was told, folders included."""
+    state = json.loads((checkpoint(run, stage, which) / "training.json").read_text())
+    del state["told"]
+    return state
 
 
 def tensors(run: Path, stage: int, which: str = "latest") -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ own main with a command line, a TCP rendezvous, gloo, real exit codes and signal
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -135,6 +136,7 @@ def _train(flags: list[str], meddle: Callable[[], None] | None) -> None:
 
     from mere_ds.train import main
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     tqdm.set_lock(threading.RLock())  # its own is a semaphore that a killed process leaves behind
     if meddle:
         meddle()

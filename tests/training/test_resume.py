@@ -1,5 +1,6 @@
 """An interrupted training, started again by the same command, ends as if nothing had happened."""
 
+import json
 import random
 import shutil
 import signal
@@ -44,13 +45,14 @@ def test_killed_while_scoring_it_scores_again(train, reference, tmp_path):
 
 def test_a_stop_signal_to_any_rank_stops_all_after_a_save(train, reference, tmp_path):
     last = state(reference, 1)["step"]
-    usr1, term = signal.SIGUSR1, signal.SIGTERM
+    usr1, term, interrupt = signal.SIGUSR1, signal.SIGTERM, signal.SIGINT
     both = (partial(signal_before_update, term, 1, 7, rank) for rank in (0, 1))
     told_and_left_with = [
         (partial(signal_at_once, usr1, rank=1), None),
         (partial(signal_before_update, term, 1, 1, rank=0), "step-00000001"),
         (partial(signal_before_update, usr1, 1, 5, rank=1), "step-00000005"),
         (partial(every, *both), "step-00000007"),
+        (partial(signal_before_update, interrupt, 1, 8, rank=0), "step-00000008"),
         (partial(signal_in_scoring, usr1, 1, 1, rank=1), f"step-{last // 2:08d}-epoch-1"),
         (partial(signal_before_update, term, 1, last, rank=1), f"step-{last:08d}-epoch-2"),
     ]
@@ -62,6 +64,38 @@ def test_a_stop_signal_to_any_rank_stops_all_after_a_save(train, reference, tmp_
     assert checkpoint(tmp_path, 2).resolve().name == "step-00000006"
     train(2, run=tmp_path).ended(0)
     assert_same_results(tmp_path, reference)
+
+
+def test_a_second_ctrl_c_ends_it_at_once(train, tmp_path):
+    both = (partial(signal_before_update, signal.SIGINT, 1, step, 0) for step in (5, 5))
+    ended = train(1, run=tmp_path / "run", stage="1", meddle=partial(every, *both))
+    assert ended.codes == [-signal.SIGINT] and "Traceback" not in ended.stderr[0]
+    assert ended.stderr[0].count("Ctrl-C again ends it at once") == 1
+    assert checkpoint(tmp_path / "run", 1).resolve().name == "step-00000004"
+
+
+def test_records_are_those_of_an_uninterrupted_training(train, tmp_path):
+    """Though a stop falls between two records, and for other ranks too, up to rounding."""
+    whole, same, other = (tmp_path / name for name in ("whole", "same", "other"))
+    knobs = {"stage": "1", "log_every": 5, "save_steps": None}
+    train(2, run=whole, **knobs).ended(0)
+    for run, ranks in ((same, 2), (other, 1)):
+        for step in (4, 8):
+            train(2, run=run, meddle=partial(signal_before_update, signal.SIGTERM, 1, step, 0), **knobs).ended(
+                LEFT_EARLY
+            )
+        train(ranks, run=run, **knobs).ended(0)
+    assert_same_results(same, whole, stages=(1,))
+    of_whole, of_other = ([row for row in metrics(run) if row["kind"] == "train"] for run in (whole, other))
+    assert [row["step"] for row in of_other] == [row["step"] for row in of_whole]
+    for row, its_whole in zip(of_other, of_whole, strict=True):
+        assert row["loss"] == pytest.approx(its_whole["loss"], rel=1e-3)
+        assert row["padding_share"] == pytest.approx(its_whole["padding_share"])
+    assert all(
+        json.loads(line)["sentences_per_second"] > 0
+        for line in (other / "metrics.jsonl").read_text().splitlines()
+        if '"train"' in line
+    )
 
 
 def test_a_signal_in_the_last_scoring_of_all_comes_too_late_to_stop(train, reference, tmp_path):

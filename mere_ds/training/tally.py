@@ -1,0 +1,87 @@
+"""What `metrics.jsonl` says of training: sums over the steps since the last record, kept by checkpoints."""
+
+import time
+from dataclasses import dataclass, field, replace
+
+import torch
+import torch.distributed as dist
+
+_TERMS = 5
+_SENTENCES = _TERMS + 1
+_SUMS = _TERMS + 5  # loss, its terms, sentences, tokens, places, waited
+
+
+@dataclass
+class Tally:
+    """Sums over the steps since the last record, on this rank."""
+
+    loss: torch.Tensor | float = 0.0
+    terms_5: torch.Tensor | float = 0.0
+    steps: int = 0
+    sentences: int = 0
+    tokens: int = 0
+    places: int = 0
+    started: float = field(default_factory=time.perf_counter)
+    waited: float = 0.0
+    """Seconds; less than 0 where this process' reader has not waited yet, but one before an interruption has."""
+
+    def sums(self) -> list[float]:
+        """All sums as numbers, in the order of a checkpoint's."""
+        terms = torch.as_tensor(self.terms_5).expand(_TERMS).tolist()
+        return [float(self.loss), *terms, self.sentences, self.tokens, self.places, self.waited]
+
+    def of_all(self, ranks: int, device: torch.device) -> list[list[float]]:
+        """Every rank's `sums`, exactly. Every rank must call it."""
+        own = torch.tensor(self.sums(), dtype=torch.float64, device=device)
+        if ranks == 1:
+            return [own.tolist()]
+        gathered = [torch.empty_like(own) for _ in range(ranks)]
+        dist.all_gather(gathered, own)
+        return [sums.tolist() for sums in gathered]
+
+
+def stored(tally: Tally, waited: float, ranks: int, device: torch.device) -> dict | None:
+    """A tally of all ranks as `training.json` keeps it; None for one that has seen no sentence.
+
+    `waited` is how long this rank's reader has waited in all. Every rank must call it.
+    """
+    sums = replace(tally, waited=waited - tally.waited).of_all(ranks, device)
+    if not any(row[_SENTENCES] for row in sums):
+        return None
+    return {"steps": tally.steps, "seconds": time.perf_counter() - tally.started, "ranks": sums}
+
+
+def restored(kept: dict | None, rank: int, ranks: int, device: torch.device) -> Tally:
+    """This rank's tally as `stored` it; with another number of ranks rank 0 has the sums of all."""
+    if not kept:
+        return Tally()
+    then = kept["ranks"]
+    if len(then) == ranks:
+        sums = then[rank]
+    else:
+        sums = [sum(column) if rank == 0 else 0.0 for column in zip(*then, strict=True)]
+        sums[: 1 + _TERMS] = [ranks / len(then) * value for value in sums[: 1 + _TERMS]]  # means over ranks are made
+    loss, *terms, sentences, tokens, places, waited = sums
+    return Tally(
+        loss,
+        torch.tensor(terms, device=device),
+        kept["steps"],
+        int(sentences),
+        int(tokens),
+        int(places),
+        time.perf_counter() - kept["seconds"],
+        -waited,
+    )
+
+
+def is_stored(kept: object) -> bool:
+    """Whether a checkpoint's entry is one that `stored` may have made."""
+    if kept is None:
+        return True
+    if not isinstance(kept, dict) or kept.keys() != {"steps", "seconds", "ranks"}:
+        return False
+    rows = kept["ranks"]
+    if type(kept["steps"]) is not int or not isinstance(rows, list) or not rows:
+        return False
+    sizes = {len(row) if isinstance(row, list) else 0 for row in rows}
+    return sizes == {_SUMS} and all(type(x) in (int, float) for x in [kept["seconds"], *sum(rows, [])])
