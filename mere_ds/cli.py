@@ -100,6 +100,7 @@ def shard(
     seed: int = 0,
     prune_vocabulary: bool = False,
     parallel_ids: bool = False,
+    dev_share: float | None = None,
     overwrite: bool = False,
 ) -> None:
     """Tokenise a corpus into WebDataset shards with a manifest.
@@ -121,6 +122,7 @@ def shard(
         prune_vocabulary: For e5-small: keep only the word pieces that the corpus uses.
         parallel_ids: Rows of the same id (a language code in front aside: de-12, fr-12) are translations of each other:
             dev gets all of them or none, so that none has a translation in training.
+        dev_share: Share of each language's training sentences that becomes dev, up to 0.5 (None: as many as test has).
         overwrite: Replace OUT if it is there.
     """
     from mere_ds.shards.writing import shard_corpus, summary
@@ -138,6 +140,7 @@ def shard(
                 seed=seed,
                 prune_vocabulary=prune_vocabulary,
                 parallel_ids=parallel_ids,
+                dev_share=dev_share,
                 overwrite=overwrite,
             )
         )

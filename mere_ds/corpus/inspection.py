@@ -21,6 +21,7 @@ from mere_ds.corpus.reading import (
     read_file,
     split_files,
 )
+from mere_ds.corpus.repeats import ReadRows, describe_repeats
 
 PERCENTILES = (50, 90, 99)
 
@@ -61,11 +62,13 @@ def inspect_corpus(
     """Reads the chosen files (see `split_files`, `read_file`) and returns plain JSON for `format_table`.
 
     Keys: `files` and `total`, each with the fields of `FileCounts`, `characters` and `words` (length percentiles of
-    the text without marks; words are separated by white space); `incomplete`, the languages with only one of train
-    and test. `rejects` is where repaired and rejected rows are written. Raises UserError for unusable input.
+    the text without marks; words are separated by white space); `repeats` as in `ReadRows.repeats`; `incomplete`, the
+    languages with only one of train and test. `rejects` is where repaired and rejected rows are written. Raises
+    UserError for unusable input.
     """
     files = split_files(tsv_dir, languages, english)
     total, lengths = FileCounts("total", "all", "all"), _Lengths()
+    rows = ReadRows(sort_languages({file.language for file in files}))
     report = []
     size = sum(file.path.stat().st_size for file in files)
     with (
@@ -73,7 +76,7 @@ def inspect_corpus(
         tqdm(total=size, unit="B", unit_scale=True, desc="inspect", disable=None) as bar,
     ):
         for file in files:
-            counts, file_lengths = _measure(file, cut_marks, sink, bar)
+            counts, file_lengths = _measure(file, cut_marks, sink, bar, rows)
             report.append(counts.as_dict() | file_lengths.as_dict())
             total.add(counts)
             lengths.add(file_lengths)
@@ -82,6 +85,7 @@ def inspect_corpus(
         "cut_marks": cut_marks,
         "files": report,
         "total": total.as_dict() | lengths.as_dict(),
+        "repeats": rows.repeats(),
         "incomplete": incomplete_languages(files),
     }
 
@@ -92,12 +96,15 @@ def incomplete_languages(files: Sequence[TsvFile]) -> list[str]:
     return sort_languages(language for language, count in splits.items() if count < len(SPLITS))
 
 
-def _measure(file: TsvFile, cut_marks: str, sink: RejectsFile | None, bar: tqdm) -> tuple[FileCounts, _Lengths]:
+def _measure(
+    file: TsvFile, cut_marks: str, sink: RejectsFile | None, bar: tqdm, rows: ReadRows
+) -> tuple[FileCounts, _Lengths]:
     counts, lengths = FileCounts.of(file), _Lengths()
     shown = 0
     for example in read_file(file.path, cut_marks, sink and sink.write, counts):
         lengths.characters[len(example.text)] += 1
         lengths.words[len(example.text.split())] += 1
+        rows.add(example, file.split == "test")
         bar.update(counts.bytes - shown)
         shown = counts.bytes
     bar.update(counts.bytes - shown)
@@ -122,7 +129,7 @@ def format_table(report: dict) -> str:
         lengths = ["-" if counts[unit][key] is None else f"{counts[unit][key]:,}" for unit, key in measures]
         numbers = (counts["rows"], counts["kept"], *sums, len(counts["labels"]))
         lines.append([counts["file"], *(f"{number:,}" for number in numbers), *lengths])
-    sections = [_align([header, *lines]), _reasons(report)]
+    sections = [_align([header, *lines]), _reasons(report), "\n".join(describe_repeats(report["repeats"]))]
     if report["incomplete"]:
         sections.append(f"Only one of train and test: {', '.join(report['incomplete'])}")
     return "\n\n".join(section for section in sections if section)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -15,6 +16,8 @@ from mere_ds.encoders.tokens import wrap
 from mere_ds.encoders.weights import save_model
 from mere_ds.errors import UserError
 
+T = TypeVar("T")
+
 SPECIAL = {
     "pad_token": "[PAD]",
     "unk_token": "[UNK]",
@@ -22,7 +25,12 @@ SPECIAL = {
     "sep_token": "[SEP]",
     "mask_token": "[MASK]",
 }
-SENTENCES = 200_000  # the vocabulary hardly changes beyond this many, the time does
+SENTENCES = 200_000
+"""The most that a vocabulary is trained on: it hardly changes beyond this many, the time does."""
+
+LEAST_FREQUENCY = 5
+"""What occurs less often is no word piece: one that training shows a few times would tell a name that it has seen from
+one that it hasn't, which a small model then goes by."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +61,14 @@ def most_weights(size: TinySize) -> int:
 
 
 def train_tokenizer(texts: Iterable[str], size: TinySize, seed: int) -> PreTrainedTokenizerFast:
-    """A cased WordPiece tokenizer trained on at most `SENTENCES` of the texts, drawn evenly.
+    """A cased WordPiece tokenizer trained on at most `SENTENCES` of the texts, drawn evenly (see `sample`).
 
     The same texts and seed give the same vocabulary. UserError if there is no text.
     """
-    sample = _sample(texts, SENTENCES, seed)
-    if not any(text.strip() for text in sample):
+    drawn = sample(texts, SENTENCES, seed)
+    if not any(text.strip() for text in drawn):
         raise UserError("there is no text to train tiny's vocabulary on: give a corpus with at least one sentence")
-    backend = Tokenizer(models.WordPiece(_train_vocabulary(sample, size.vocabulary), unk_token=SPECIAL["unk_token"]))
+    backend = Tokenizer(models.WordPiece(_train_vocabulary(drawn, size.vocabulary), unk_token=SPECIAL["unk_token"]))
     _set_word_steps(backend)
     backend.decoder = decoders.WordPiece()
     backend.post_processor = processors.BertProcessing(
@@ -77,24 +85,25 @@ def _set_word_steps(backend: Tokenizer) -> None:
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
 
 
-def _train_vocabulary(sample: list[str], size: int) -> dict[str, int]:
+def _train_vocabulary(texts: list[str], size: int) -> dict[str, int]:
     """At most `size` entries: special tokens, characters at and after a word's start, then the most frequent merges.
 
     The trainer drops some of equally rare characters, and numbers those after a word's start (by which it breaks ties),
     in hash order, another in each process. It is therefore given both sets, the second one as special tokens of a
     tokenizer that is thrown away.
     """
-    alphabet = _alphabet(sample, size // 4)
+    alphabet = _alphabet(texts, size // 4)
     scratch = Tokenizer(models.WordPiece(unk_token=SPECIAL["unk_token"]))
     _set_word_steps(scratch)
     trainer = trainers.WordPieceTrainer(
         vocab_size=size,
+        min_frequency=LEAST_FREQUENCY,
         special_tokens=[*SPECIAL.values(), *(f"##{character}" for character in alphabet)],
         initial_alphabet=alphabet,
         limit_alphabet=len(alphabet),
         show_progress=False,
     )
-    scratch.train_from_iterator(sample, trainer, length=len(sample))
+    scratch.train_from_iterator(texts, trainer, length=len(texts))
     return scratch.get_vocab()
 
 
@@ -120,15 +129,15 @@ def write_model(folder: Path, tokenizer: PreTrainedTokenizerFast, size: TinySize
     return config
 
 
-def _sample(texts: Iterable[str], count: int, seed: int) -> list[str]:
-    """At most `count` of the texts, each as likely as any other (reservoir sampling: one pass, bounded memory)."""
+def sample(items: Iterable[T], count: int, seed: int) -> list[T]:
+    """At most `count` of the items, each as likely as any other (reservoir sampling: one pass, bounded memory)."""
     draw = random.Random(seed)
-    kept: list[str] = []
-    for i, text in enumerate(tqdm(texts, desc="texts for the vocabulary", unit="", unit_scale=True, disable=None)):
+    kept: list[T] = []
+    for i, item in enumerate(tqdm(items, desc="texts for the vocabulary", unit="", unit_scale=True, disable=None)):
         if i < count:
-            kept.append(text)
+            kept.append(item)
         elif (place := draw.randrange(i + 1)) < count:
-            kept[place] = text
+            kept[place] = item
     return kept
 
 

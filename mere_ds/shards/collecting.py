@@ -1,14 +1,13 @@
 """The first pass over a corpus: read, tokenise, and lay everything where it can be gathered in any order.
 
-Token ids and texts go to flat files on disk; some 40 bytes a sentence stay in memory.
+Token ids and texts go to flat files on disk; some 60 bytes a sentence stay in memory.
 """
 
 import json
 from array import array
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,11 +16,13 @@ from tqdm import tqdm
 
 from mere_ds.corpus.example import Example
 from mere_ds.corpus.reading import COLUMNS, FileCounts, Reject, TsvFile, read_file
+from mere_ds.corpus.repeats import ReadRows
 from mere_ds.errors import UserError
 from mere_ds.shards.encoding import EncodedExample, SentenceEncoder
 from mere_ds.shards.packing import Sentences
 
 _BATCH = 2048  # sentences tokenised at a time
+_BATCH_CHARACTERS = 1 << 22  # the same for sentences of 2,048 characters and more
 _NO_SENTENCES = ("empty_text", "empty_row")  # rejected rows that are no sentences, so no misses in test
 
 
@@ -37,6 +38,8 @@ class Collected:
     truncated: np.ndarray
     """bool [n]; whether a sentence lost words to the maximum length."""
     counts: list[FileCounts]
+    is_kept: np.ndarray
+    """bool [rows read]; whether a row that was read is one of the sentences."""
     _texts: np.ndarray
     _text_ends: np.ndarray
 
@@ -62,8 +65,10 @@ def collect(
     cut_marks: str,
     on_reject: Callable[[Reject], None],
     folder: Path,
+    rows: ReadRows,
 ) -> Collected:
-    """Reads and tokenises the files; the flat files go to `folder`, which exists.
+    """Reads and tokenises the files; the flat files go to `folder`, which exists, the rows that are read into `rows`,
+    unless these are there already.
 
     A training sentence with a span that has no tokens is rejected, a test sentence kept without that span; both are
     shown to `on_reject`. Raises UserError if no sentence is left.
@@ -74,14 +79,32 @@ def collect(
     )
     with bar, paths[0].open("wb") as tokens, paths[1].open("wb") as texts:
         collector = _Collector(languages, encoder, on_reject, tokens, texts)
+        remember = not len(rows)
         for file in files:
             counts, done = FileCounts.of(file), bar.n
             collector.counts.append(counts)
             examples = read_file(file.path, cut_marks, on_reject, counts)
-            while batch := list(islice(examples, _BATCH)):
+            for batch in _batches(examples):
+                if remember:
+                    for example in batch:
+                        rows.add(example, file.split == "test")
                 collector.add(batch, counts)
                 bar.update(done + counts.bytes - bar.n)
     return collector.finish(*paths)
+
+
+def _batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    """Lists that are tokenised at a time, of few enough characters to bound memory."""
+    batch: list[Example] = []
+    characters = 0
+    for example in examples:
+        batch.append(example)
+        characters += len(example.text)
+        if len(batch) == _BATCH or characters > _BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
 
 
 class _Collector:
@@ -97,6 +120,7 @@ class _Collector:
         self._encoder, self._on_reject, self._tokens, self._texts = encoder, on_reject, tokens, texts
         self._languages = {language: i for i, language in enumerate(languages)}
         self._labels: dict[str, int] = {}
+        self._is_kept = array("b")
         names = ("lengths", "languages", "labels", "positions", "exact", "is_test", "truncated", "text_bytes")
         self._columns: dict[str, array] = {name: array("i") for name in names}
 
@@ -104,7 +128,9 @@ class _Collector:
         """Tokenises a batch of one file and appends what is kept of it."""
         tokens, texts, columns = array("i"), [], self._columns
         for example, encoded in zip(batch, self._encoder.encode_examples(batch), strict=True):
-            if encoded.problem and not self._keeps(example, encoded, counts):
+            kept = not encoded.problem or self._keeps(example, encoded, counts)
+            self._is_kept.append(kept)
+            if not kept:
                 continue
             tokens.extend(encoded.ids)
             texts.append(_record(example))
@@ -148,7 +174,8 @@ class _Collector:
         )
         text_ends = np.cumsum(columns["text_bytes"], dtype=np.int64)
         flags = columns["is_test"].astype(bool), columns["truncated"].astype(bool)
-        return Collected(sentences, labels, *flags, self.counts, np.memmap(texts, np.uint8, "r"), text_ends)
+        is_kept = np.array(self._is_kept, bool)
+        return Collected(sentences, labels, *flags, self.counts, is_kept, np.memmap(texts, np.uint8, "r"), text_ends)
 
 
 def _record(example: Example) -> bytes:

@@ -81,6 +81,10 @@ class Manifest:
     index_bytes: int
     encoder_files: list[StoredFile]
     """The files of `encoder/`, which a server can't list."""
+    repeats: dict = field(default_factory=dict)
+    """Rows that share a text, of all languages here or not: `mere_ds.corpus.repeats.ReadRows.repeats`."""
+    dev_share: float | None = None
+    """Dev's share of training, where one was asked for."""
     source: ShardSource | None = field(default=None, compare=False)
     """Not stored."""
     sha256: str = field(default="", compare=False)

@@ -1,25 +1,27 @@
 """TSV files -> shards: read and tokenise once, shuffle everything, write."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from mere_ds.corpus.languages import shared_id
 from mere_ds.corpus.reading import RejectsFile, TsvFile, read_file, split_files
+from mere_ds.corpus.repeats import ReadRows, describe_repeats
 from mere_ds.encoders.sources import TinySize, build_encoder, load_tokenizer, most_bytes
+from mere_ds.encoders.tiny import SENTENCES, sample
 from mere_ds.errors import UserError
 from mere_ds.files import check_apart
 from mere_ds.shards.collecting import Collected, collect
 from mere_ds.shards.encoding import SentenceEncoder
 from mere_ds.shards.manifest import ENCODER, REJECTS, SPLITS, Manifest, Split, length_percentiles, save_index
 from mere_ds.shards.packing import Shard, describe, write_shard
+from mere_ds.shards.splitting import FEW_DEV, draw_dev
 from mere_ds.shards.target import making
 
-_NO_DEV_RATIO = 0.02  # dev's share of a language that has no test file
-_MOST_DEV = 0.2  # of a language's training sentences
+MOST_DEV_SHARE = 0.5
+"""Of a language's training sentences."""
+
 _DISK_FACTOR = 4  # what is written for sentences, spill included, in sizes of the TSV files
 
 
@@ -35,6 +37,7 @@ def shard_corpus(
     prune_vocabulary: bool = False,
     parallel_ids: bool = False,
     overwrite: bool = False,
+    dev_share: float | None = None,
     tiny: TinySize = TinySize(),  # noqa: B008 (frozen)
     sentences_per_shard: int = 8192,
     sentences_per_member: int = 512,
@@ -44,16 +47,16 @@ def shard_corpus(
     Files, `languages`, `english` and `cut_marks` as in `mere_ds.corpus.reading`; `encoder`, `prune_vocabulary` and
     `tiny` as in `mere_ds.encoders.sources.build_encoder`. `max_length` bounds a sentence in tokens.
 
-    Dev is drawn from the training files language by language, as large as the language's test split (paper, section
-    4.1: the same ratio), but at most a fifth of the training sentences; 2 % where there is no test file; at least one
-    sentence of a language that has two. With `parallel_ids` the rows of one id (see `shared_id`) are translations: dev
-    takes all of them or none, so that training has seen none of its sentences in another language, and may stay a
-    little smaller. A training sentence whose entity would be cut off is rejected; a test sentence is kept with
+    Dev is drawn from the training files as `splitting.draw_dev` says; with `parallel_ids` the rows of one id (see
+    `shared_id`) are translations and belong together. A training sentence whose entity would be cut off is rejected; a
+    test sentence is kept with
     positions -1, a certain miss. Raises UserError for bad input, an `out` that exists or lies in the
     corpus, or too little room on the disk; MachineError while another process makes `out`; OSError that names `out`.
     """
     if min(sentences_per_shard, sentences_per_member) < 1 or seed < 0:
         raise UserError("sentences a shard and a member must be above 0, and the seed not below")
+    if dev_share is not None and not 0 < dev_share <= MOST_DEV_SHARE:
+        raise UserError(f"--dev_share={dev_share}: must be greater than 0 and at most {MOST_DEV_SHARE}")
     files = split_files(tsv_dir, languages, english)
     if not any(file.split == "train" for file in files):
         raise UserError(f"{tsv_dir}: holds no training file (*_corpora_train.tsv), which labels are learnt from")
@@ -63,29 +66,35 @@ def shard_corpus(
     codes = list(dict.fromkeys(file.language for file in files))
     with making(out, overwrite, needed) as work:
         part = work / "part"
-        # `tiny` learns its word pieces from training alone; a pruned vocabulary must hold all that is to be tokenised.
-        shown = files if prune_vocabulary else [file for file in files if file.split == "train"]
-        info = build_encoder(
-            encoder, part / ENCODER, lambda: _texts(shown, cut_marks), codes, seed, prune_vocabulary, tiny
-        )
+        rows = ReadRows(codes, keep_ids=parallel_ids)
+
+        def texts() -> Iterable[str]:
+            """`tiny` learns its words from training without dev; a pruned vocabulary must hold all that there is."""
+            if encoder == "tiny":
+                return _training_texts(files, cut_marks, seed, dev_share, rows)
+            return (example.text for file in files for example in read_file(file.path, cut_marks))
+
+        info = build_encoder(encoder, part / ENCODER, texts, codes, seed, prune_vocabulary, tiny)
         if max_length > info.max_length:
             raise UserError(f"--max_length={max_length} is more than the {info.max_length} tokens that {encoder} takes")
         tokenizer = load_tokenizer(part / ENCODER)
         with RejectsFile(part / REJECTS) as rejects:
             sentence_encoder = SentenceEncoder(tokenizer, codes, max_length)
-            corpus = collect(files, codes, sentence_encoder, cut_marks, rejects.write, work)
-        rows = _split(corpus, codes, seed, parallel_ids)
+            corpus = collect(files, codes, sentence_encoder, cut_marks, rejects.write, work, rows)
+        if len(rows) != len(corpus.is_kept):
+            raise UserError(f"{tsv_dir}: its files have changed while they were read: run the same command again")
+        chosen = _split(corpus, draw_dev(rows, seed, dev_share)[corpus.is_kept], seed)
         shards = {
-            name: _write_split(part, name, corpus, rows[name], sentences_per_shard, sentences_per_member)
+            name: _write_split(part, name, corpus, chosen[name], sentences_per_shard, sentences_per_member)
             for name in SPLITS
         }
         label_mask, unseen_labels = _labels_shown(corpus, codes)
-        index = save_index(part, corpus.sentences, rows)
+        index = save_index(part, corpus.sentences, chosen)
         Manifest(
             languages=codes,
             labels=corpus.labels,
             label_mask=label_mask,
-            splits={name: _describe(corpus, codes, rows[name], shards[name]) for name in SPLITS},
+            splits={name: _describe(corpus, codes, chosen[name], shards[name]) for name in SPLITS},
             files=[file.as_dict() for file in corpus.counts],
             missed_test=corpus.missed_test,
             unseen_labels=unseen_labels,
@@ -97,20 +106,32 @@ def shard_corpus(
             index_sha256=index.sha256,
             index_bytes=index.bytes,
             encoder_files=[describe(path) for path in sorted((part / ENCODER).iterdir())],
+            repeats=rows.repeats(),
+            dev_share=dev_share,
         ).save(part)
     return Manifest.load(out)
 
 
-def _texts(files: list[TsvFile], cut_marks: str) -> Iterator[str]:
-    for file in files:
-        for example in read_file(file.path, cut_marks):
-            yield example.text
+def _training_texts(
+    files: list[TsvFile], cut_marks: str, seed: int, dev_share: float | None, rows: ReadRows
+) -> list[str]:
+    """Texts of training without dev, all or a sample; all rows of the files go into `rows`."""
+
+    def numbered() -> Iterator[tuple[int, str]]:
+        for file in files:
+            is_test = file.split == "test"
+            for example in read_file(file.path, cut_marks):
+                rows.add(example, is_test)
+                if not is_test:
+                    yield len(rows) - 1, example.text
+
+    drawn = sample(numbered(), SENTENCES, seed)
+    dev = draw_dev(rows, seed, dev_share)
+    return [text for row, text in drawn if not dev[row]]
 
 
-def _split(corpus: Collected, languages: list[str], seed: int, parallel_ids: bool) -> dict[str, np.ndarray]:
+def _split(corpus: Collected, dev: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """Rows of each split in shard order: training shuffled, dev and test in the files' order."""
-    dev = np.zeros(len(corpus.sentences), bool)
-    dev[(_draw_translations if parallel_ids else _draw_apart)(corpus, languages, seed)] = True
     train = np.flatnonzero(~corpus.is_test & ~dev)
     if not len(train):
         raise UserError("no sentence of the training files could be used: mere-ds inspect shows why")
@@ -119,46 +140,6 @@ def _split(corpus: Collected, languages: list[str], seed: int, parallel_ids: boo
         "dev": np.flatnonzero(dev),
         "test": np.flatnonzero(corpus.is_test),
     }
-
-
-def _draw_apart(corpus: Collected, languages: list[str], seed: int) -> list[int]:
-    """Dev's rows; which ones of a language depends on the seed and on that language's files alone."""
-    dev: list[int] = []
-    for i, (language, wanted) in enumerate(zip(languages, _dev_sizes(corpus, languages), strict=True)):
-        train = np.flatnonzero((corpus.sentences.languages == i) & ~corpus.is_test)
-        dev += np.random.default_rng([seed, *language.encode()]).permutation(train)[:wanted].tolist()
-    return dev
-
-
-def _draw_translations(corpus: Collected, languages: list[str], seed: int) -> list[int]:
-    """Dev's rows: ids in random order, each with all its rows or, where a language would get too many, not at all."""
-    rows_of: dict[str, list[int]] = {}
-    for row in np.flatnonzero(~corpus.is_test).tolist():
-        record = json.loads(corpus.record(row))
-        rows_of.setdefault(shared_id(record["id"], record["lang"]), []).append(row)
-    room, ids = np.array(_dev_sizes(corpus, languages)), sorted(rows_of)
-    dev: list[int] = []
-    for place in np.random.default_rng(seed).permutation(len(ids)):
-        rows = rows_of[ids[place]]
-        left = room - np.bincount(corpus.sentences.languages[rows], minlength=len(room))
-        if (left >= 0).all():
-            room = left
-            dev += rows
-    return dev
-
-
-def _dev_sizes(corpus: Collected, languages: list[str]) -> list[int]:
-    """Sentences of dev that each language should have."""
-    sizes = (
-        np.bincount(corpus.sentences.languages[corpus.is_test == is_test], minlength=len(languages)).tolist()
-        for is_test in (False, True)
-    )
-    return [_dev_size(train, test) for train, test in zip(*sizes, strict=True)]
-
-
-def _dev_size(train: int, test: int) -> int:
-    wanted = min(test or round(_NO_DEV_RATIO * train), int(_MOST_DEV * train))
-    return max(wanted, 1) if train > 1 else 0
 
 
 def _write_split(
@@ -232,6 +213,15 @@ def summary(manifest: Manifest) -> str:
     if manifest.unseen_labels:
         unseen = ", ".join(f"{label} {count:,}" for label, count in manifest.unseen_labels.items())
         lines.append(f"labels that only test has (sentences): {unseen}")
+    if manifest.repeats:
+        lines += describe_repeats(manifest.repeats)
+    train, dev = (manifest.splits[name].by_language for name in ("train", "dev"))
+    few = [f"{dev.get(language, 0):,} of {language}" for language in train if dev.get(language, 0) < FEW_DEV]
+    if few:
+        lines.append(
+            f"warning: dev has only few sentences ({', '.join(few)}), whose scores say little: a larger --dev_share, "
+            "such as 0.1, takes more of training"
+        )
     return "\n".join(lines)
 
 

@@ -65,6 +65,15 @@ def test_the_vocabulary_holds_special_tokens_first_and_is_as_large_as_asked():
     assert TOKENIZER.unk_token_id not in TOKENIZER(TEXTS[0]).input_ids
 
 
+def test_what_is_rare_is_no_word_piece():
+    texts = [
+        f"{'Oftmals' if i < tiny.LEAST_FREQUENCY else 'x'} {'Selten' if i < tiny.LEAST_FREQUENCY - 1 else 'x'}"
+        for i in range(9)
+    ]
+    words = tiny.train_tokenizer(texts, SIZE, seed=0).get_vocab()
+    assert "Oftmals" in words and "Selten" not in words and {"S", "##n"} <= words.keys()
+
+
 def test_a_script_of_many_characters_does_not_burst_the_vocabulary():
     hangul = ["".join(chr(0xAC00 + 7 * i + j) for j in range(7)) for i in range(1000)]
     small = tiny.train_tokenizer(hangul, SIZE, seed=0)
@@ -72,8 +81,8 @@ def test_a_script_of_many_characters_does_not_burst_the_vocabulary():
 
 
 def test_the_sample_is_bounded_and_even(monkeypatch):
-    assert tiny._sample(iter("abc"), 3, seed=0) == ["a", "b", "c"]
-    drawn = [tiny._sample(map(str, range(50)), 10, seed) for seed in range(400)]
+    assert tiny.sample(iter("abc"), 3, seed=0) == ["a", "b", "c"]
+    drawn = [tiny.sample(map(str, range(50)), 10, seed) for seed in range(400)]
     assert all(len(set(sample)) == 10 for sample in drawn)
     counts = [sum(str(i) in sample for sample in drawn) for i in range(50)]
     assert min(counts) > 40 and max(counts) < 130  # 80 each, standard deviation 8

@@ -160,7 +160,7 @@ def test_overlong_rows_are_rejected_in_training_and_misses_in_test(tmp_path):
     survives, cut = f"<e1>gau</e1> <e2>dorf</e2> {filler}", f"<e1>gau</e1> {filler} <e2>dorf</e2>"
     add_rows(corpus, "de", "train", survives, cut, cut)
     add_rows(corpus, "de", "test", survives, cut)
-    manifest = make_shards(corpus, tmp_path / "out", max_length=64)
+    manifest = make_shards(corpus, tmp_path / "out", max_length=128)
     train, test = manifest.splits["train"], manifest.splits["test"]
     files = {file["file"]: file for file in manifest.files}
     rejected = files["de_corpora_train.tsv"]["rejected"]
@@ -172,7 +172,7 @@ def test_overlong_rows_are_rejected_in_training_and_misses_in_test(tmp_path):
     part = sentences_of(manifest, "test")[0]
     lost = np.flatnonzero((part.positions < 0).any(axis=1))
     assert part.positions[lost].tolist() == [[2, 2, -1, -1]] and part.exact[lost].tolist() == [[True, False]]
-    assert part.lengths.max() == 64
+    assert part.lengths.max() == 128
     lines = [json.loads(line) for line in (manifest.source.folder / "rejects.jsonl").open(encoding="utf-8")]
     assert [(r["file"], r["line"], r["kept"]) for r in lines] == [
         ("de_corpora_train.tsv", 63, False),

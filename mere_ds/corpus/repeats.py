@@ -1,0 +1,103 @@
+"""Texts that come back: with another triple they contradict one-triple training, in two splits they are known there.
+
+Texts are equal if they are in composed form (Unicode's NFC) and with white space folded. Of each row 16 bytes stay in
+memory: hashes of this process, whose chance to take two of ten million texts for equal is below 1 in 300,000.
+"""
+
+import unicodedata
+from array import array
+from collections.abc import Sequence
+
+import numpy as np
+
+from mere_ds.corpus.example import Example
+from mere_ds.corpus.languages import shared_id
+
+
+class ReadRows:
+    """What is remembered of every row that was read, in reading order; `keep_ids` adds the rows' shared ids."""
+
+    def __init__(self, languages: Sequence[str], keep_ids: bool = False):
+        self.languages = list(languages)
+        self._numbers = {language: i for i, language in enumerate(languages)}
+        self._texts, self._triples, self._of, self._is_test = array("q"), array("q"), array("h"), array("b")
+        self.ids: list[str] | None = [] if keep_ids else None
+        """What a sentence and its translations have in common, see `shared_id`."""
+
+    def add(self, example: Example, is_test: bool) -> None:
+        text = fold(example.text)
+        entities = [example.text[slice(*span)] for span in (example.head, example.tail)]
+        if text != example.text:
+            entities = [fold(entity) for entity in entities]
+        self._texts.append(hash(text))
+        self._triples.append(hash((example.label, *entities)))
+        self._of.append(self._numbers[example.language])
+        self._is_test.append(is_test)
+        if self.ids is not None:
+            self.ids.append(shared_id(example.id, example.language))
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    @property
+    def texts(self) -> np.ndarray:
+        """int64 [n]; the same for equal texts."""
+        return np.array(self._texts, np.int64)
+
+    @property
+    def language_ids(self) -> np.ndarray:
+        """int16 [n]; indices into `languages`."""
+        return np.array(self._of, np.int16)
+
+    @property
+    def is_test(self) -> np.ndarray:
+        """bool [n]; whether a row is of a test file."""
+        return np.array(self._is_test, bool)
+
+    def repeats(self) -> dict:
+        """`{"train", "test": {"texts_with_several_triples", "rows_with_them", "exact_duplicates"}, "train_and_test":
+        {"texts", "test_rows"}}`; exact duplicates are rows of the same text and triple as one before."""
+        texts, triples, is_test = self.texts, np.array(self._triples, np.int64), self.is_test
+        by_split = {"train": ~is_test, "test": is_test}
+        found = {name: _repeats(texts[rows], triples[rows]) for name, rows in by_split.items()}
+        unique = {name: np.unique(texts[rows]) for name, rows in by_split.items()}
+        shared = np.intersect1d(*unique.values(), assume_unique=True)
+        test_rows = int(np.isin(texts[is_test], shared).sum())
+        return {**found, "train_and_test": {"texts": len(shared), "test_rows": test_rows}}
+
+
+def fold(text: str) -> str:
+    """The text in NFC, with one blank for any white space and none at its ends."""
+    folded = " ".join(text.split())
+    return folded if folded.isascii() else unicodedata.normalize("NFC", folded)
+
+
+def _repeats(texts: np.ndarray, triples: np.ndarray) -> dict[str, int]:
+    order = np.lexsort((triples, texts))
+    texts, triples = texts[order], triples[order]
+    first = np.ones(len(texts), bool)
+    first[1:] = texts[1:] != texts[:-1]
+    other = first.copy()
+    other[1:] |= triples[1:] != triples[:-1]
+    starts = np.flatnonzero(first)
+    several = np.add.reduceat(other, starts, dtype=np.int64) > 1 if len(starts) else np.zeros(0, bool)
+    rows = np.diff(starts, append=len(texts))
+    return {
+        "texts_with_several_triples": int(several.sum()),
+        "rows_with_them": int(rows[several].sum()),
+        "exact_duplicates": int((~other).sum()),
+    }
+
+
+def describe_repeats(repeats: dict) -> list[str]:
+    """`ReadRows.repeats` in words, a line each; training and test that share texts are no fair test."""
+    lines = []
+    for name in ("train", "test"):
+        counts = repeats[name]
+        lines.append(
+            f"{name}: {counts['texts_with_several_triples']:,} texts have several triples "
+            f"({counts['rows_with_them']:,} rows), {counts['exact_duplicates']:,} rows repeat another one exactly"
+        )
+    shared = repeats["train_and_test"]
+    lines.append(f"train and test share {shared['texts']:,} texts ({shared['test_rows']:,} rows of test)")
+    return lines
