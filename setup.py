@@ -20,6 +20,7 @@ setup(
         "deepspeed>=0.19",
         "transformers>=5",
         "tokenizers",
+        "regex",
         "safetensors",
         "numpy",
         "webdataset>=1.0",

@@ -28,6 +28,7 @@ MAY_IMPORT = {
             "files",
             "sums",
             "config",
+            "corpus.graphemes",
             "corpus.languages",
             "encoders",
             "shards",
@@ -86,7 +87,7 @@ MAY_IMPORT = {
 
 ONLY_IN = {
     **{"deepspeed": {"training"}, "webdataset": {"shards"}, "fire": {"flags"}, "py7zr": {"corpus"}},
-    "matplotlib": {"evaluation"},
+    **{"matplotlib": {"evaluation"}, "regex": {"corpus"}},
 }
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from mere_ds.corpus.example import Example, Span
+from mere_ds.corpus.graphemes import BLANK, trim
 from mere_ds.corpus.languages import LANGUAGE, parse_languages, sort_languages
 from mere_ds.errors import UserError
 from mere_ds.files import writing
@@ -249,7 +250,7 @@ def _columns(row: bytes, language: str, complete: bool) -> _Columns:
         columns = _Columns(*[cell.decode("utf-8") for cell in cells])
     except UnicodeDecodeError:
         raise _Rejected("invalid_utf8") from None
-    if not columns.text.strip():
+    if not columns.text.strip(BLANK):
         raise _Rejected("empty_text")
     if not columns.label.strip():
         raise _Rejected("empty_label")
@@ -267,20 +268,18 @@ def _locate(columns: _Columns, repair: bool) -> tuple[str, Span, Span, str | Non
             raise _Rejected(fix)
     before, first, between, second, after = pieces[0::2]
     text = before + first + between + second + after
-    first_span = _trim(text, len(before), len(first))
-    second_span = _trim(text, len(before) + len(first) + len(between), len(second))
+    first_span = _entity(text, len(before), len(first))
+    second_span = _entity(text, len(before) + len(first) + len(between), len(second))
     head, tail = (first_span, second_span) if pieces[1] == "<e1>" else (second_span, first_span)
     return text, head, tail, fix
 
 
-def _trim(text: str, start: int, length: int) -> Span:
-    """The span without the white space at its ends."""
-    inner = text[start : start + length]
-    bare = inner.strip()
-    if not bare:
+def _entity(text: str, start: int, length: int) -> Span:
+    """The span between two marks without the blanks at its ends."""
+    start, end = trim(text, (start, start + length))
+    if start == end or text[start] in BLANK:
         raise _Rejected("empty_pair")
-    start += len(inner) - len(inner.lstrip())
-    return start, start + len(bare)
+    return start, end
 
 
 def _restore_close_mark(pieces: list[str], columns: _Columns) -> tuple[list[str], str]:
@@ -302,11 +301,11 @@ def _restore_close_mark(pieces: list[str], columns: _Columns) -> tuple[list[str]
     place = marks.index(close.replace("/", "")) + 1
     if [*marks[:place], close, *marks[place:]] not in (_HEAD_FIRST, _TAIL_FIRST):
         raise _Rejected("missing_mark")
-    entity = (columns.entity_1 if close == "</e1>" else columns.entity_2).strip()
+    entity = (columns.entity_1 if close == "</e1>" else columns.entity_2).strip(BLANK)
     inner = pieces[2 * place]
     if not entity:
         raise _Rejected("missing_mark")
-    if inner.lstrip().startswith(entity):
+    if inner.lstrip(BLANK).startswith(entity):
         end = inner.index(entity) + len(entity)
         closed, fix = [inner[:end], close, inner[end:]], "unclosed_mark"
     elif place == len(marks) and _squeeze(entity).startswith(_squeeze(inner)) and not _MARK.search(entity):
@@ -324,7 +323,8 @@ def _squeeze(text: str) -> str:
 def _take_notes(notes: Counter, columns: _Columns, text: str, head: Span, tail: Span) -> None:
     if tail < head:
         notes["swapped_order"] += 1
-    if text[slice(*head)] != columns.entity_1.strip() or text[slice(*tail)] != columns.entity_2.strip():
+    marked = text[slice(*head)], text[slice(*tail)]
+    if marked != (columns.entity_1.strip(BLANK), columns.entity_2.strip(BLANK)):
         notes["entity_differs"] += 1
     if "\t" in columns.text:
         notes["tabs_in_text"] += 1

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
+from mere_ds.corpus.graphemes import trim
 from mere_ds.evaluation.metrics import right_metrics
 from mere_ds.model.triple import MereOutput
 from mere_ds.shards.batch import Batch
-from mere_ds.shards.encoding import Encoded, SentenceEncoder, trimmed
+from mere_ds.shards.encoding import Encoded, SentenceEncoder
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.reading import TextReader
 
@@ -81,7 +82,7 @@ class Recorder:
             tokens.characters(text, *span) if min(span) >= 0 else None for span in (positions[:2], positions[2:])
         )
         gold = {"relation": sentence["label"], "head": sentence["head"], "tail": sentence["tail"]}
-        right_characters = [span == trimmed(text, tuple(gold[side])) for side, span in (("head", head), ("tail", tail))]
+        right_characters = [span == trim(text, tuple(gold[side])) for side, span in (("head", head), ("tail", tail))]
         return {
             **{name: sentence[name] for name in ("id", "lang", "text")},
             "gold": gold,

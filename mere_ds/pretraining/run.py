@@ -12,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from mere_ds.corpus.graphemes import compose
 from mere_ds.corpus.reading import TsvFile, read_file
 from mere_ds.encoders.sources import EncoderInfo, build_encoder, load_encoder, load_tokenizer
 from mere_ds.encoders.weights import new_rows
@@ -70,7 +71,7 @@ def _start_encoder(
     """The encoder with a row more for each of `MARKS`, its tokenizer without them, and its description."""
 
     def texts():
-        return (example.text for file in files for example in read_file(file.path, settings.cut_marks))
+        return (compose(example.text)[0] for file in files for example in read_file(file.path, settings.cut_marks))
 
     torch.manual_seed(settings.seed)
     with tempfile.TemporaryDirectory() as temporary:

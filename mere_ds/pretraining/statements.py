@@ -16,6 +16,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from mere_ds.corpus.example import Example, Span
+from mere_ds.corpus.graphemes import compose
 from mere_ds.corpus.languages import shared_id
 from mere_ds.corpus.reading import FileCounts, TsvFile, read_file, split_files
 from mere_ds.errors import UserError
@@ -137,10 +138,11 @@ class _Reader:
 
     def add(self, batch: list[Example]) -> None:
         new = [example for example in batch if self._is_new(example)]
-        encodings = self._backend.encode_batch([example.text for example in new], add_special_tokens=False)
-        for example, encoding in zip(new, encodings, strict=True):
+        texts = [compose(example.text) for example in new]
+        encodings = self._backend.encode_batch([text for text, _ in texts], add_special_tokens=False)
+        for example, (_, alignment), encoding in zip(new, texts, encodings, strict=True):
             ids = encoding.ids[: self._room]
-            spans = _spans(encoding.offsets, example.head, example.tail)
+            spans = _spans(encoding.offsets, *map(alignment.to_composed, (example.head, example.tail)))
             if spans and max(spans) > self._room:
                 spans = None
             self.notes["shortened"] += len(encoding.ids) > self._room

@@ -1,9 +1,10 @@
 """Example -> EncodedExample: token ids and the four token positions, from character spans.
 
 A sentence becomes `[CLS] [xx] w ... w [SEP]`, `[xx]` its language's symbol. Positions count in this whole sequence.
+The tokenizer gets the composed form of a text (NFC); spans are of the text as it was given.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from tokenizers import Encoding
 from transformers import PreTrainedTokenizerFast
 
 from mere_ds.corpus.example import Example, Span
+from mere_ds.corpus.graphemes import Alignment, compose, trim, whole_graphemes
 from mere_ds.encoders.sources import language_symbol
 from mere_ds.errors import UserError
 
@@ -33,14 +35,18 @@ class Encoded:
     ids: np.ndarray
     """int32 [tokens]; the whole sequence."""
     offsets: list[Span]
-    """Half-open character span of each word token that is left; `offsets[0]` belongs to position 2."""
+    """Half-open character span of each word token that is left; `offsets[0]` belongs to position 2. Neighbours may
+    overlap, as where a syllable is several tokens."""
     truncated: bool
     tokens_before: int
     """Tokens of the whole sequence before truncation."""
 
     def characters(self, text: str, first: int, last: int) -> Span:
-        """What the tokens at positions `first` to `last` cover of the text, without the white space around it."""
-        return trimmed(text, (self.offsets[first - _BEFORE][0], self.offsets[last - _BEFORE][1]))
+        """The graphemes of the text that the tokens at positions `first` to `last` touch, without blanks around them.
+
+        Never empty for tokens in order that cover anything.
+        """
+        return _shown(text, (self.offsets[first - _BEFORE][0], self.offsets[last - _BEFORE][1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ class EncodedExample:
     positions: tuple[int, int, int, int]
     """Head start, head end, tail start, tail end; ends inclusive; -1 for both ends of a span that has no tokens."""
     exact: tuple[bool, bool]
-    """Whether head's and tail's tokens cover exactly the gold characters, white space aside."""
+    """Whether `Encoded.characters` of head's and tail's tokens are exactly the gold characters, blanks aside."""
     truncated: bool
     problem: str | None
     """A key of `SPAN_REJECTIONS` if a span is without positions."""
@@ -88,19 +94,22 @@ class SentenceEncoder:
         if unknown:
             raise UserError(f"unknown language {', '.join(unknown)}: this model knows {', '.join(self._symbols)}")
         encoded = []
-        for words, language in zip(self._words(texts), languages, strict=True):
+        for (alignment, words), language in zip(self._words(texts), languages, strict=True):
             ids, truncated = self._frame(words, language)
-            offsets = words.offsets[: len(ids) - FRAME]
+            offsets = [alignment.to_given(span) for span in words.offsets[: len(ids) - FRAME]]
             encoded.append(Encoded(np.array(ids, dtype=np.int32), offsets, truncated, len(words) + FRAME))
         return encoded
 
     def encode_examples(self, examples: Sequence[Example]) -> list[EncodedExample]:
         """Sentences with their spans, for writing."""
         words = self._words([example.text for example in examples])
-        return [self._encode(example, encoding) for example, encoding in zip(examples, words, strict=True)]
+        return [self._encode(example, *its) for example, its in zip(examples, words, strict=True)]
 
-    def _words(self, texts: Sequence[str]) -> list[Encoding]:
-        return self._backend.encode_batch(list(texts), add_special_tokens=False)
+    def _words(self, texts: Sequence[str]) -> Iterator[tuple[Alignment, Encoding]]:
+        """Of each text's composed form, with the way back from its characters to the given ones."""
+        composed = [compose(text) for text in texts]
+        encodings = self._backend.encode_batch([text for text, _ in composed], add_special_tokens=False)
+        return zip((alignment for _, alignment in composed), encodings, strict=True)
 
     def _frame(self, words: Encoding, language: str) -> tuple[list[int], bool]:
         """The whole sequence's ids, and whether words had to go."""
@@ -108,17 +117,17 @@ class SentenceEncoder:
         room = self.max_length - FRAME
         return [self._cls, self._symbols[language], *ids[:room], self._sep], len(ids) > room
 
-    def _encode(self, example: Example, words: Encoding) -> EncodedExample:
+    def _encode(self, example: Example, alignment: Alignment, words: Encoding) -> EncodedExample:
         ids, truncated = self._frame(words, example.language)
         positions, exact, problem = [], [], None
         for span in (example.head, example.tail):
-            tokens = _tokens_of(words, span)
+            tokens = _tokens_of(words, alignment.to_composed(span))
             if tokens is None:
                 problem = problem or "span_without_token"
             elif tokens[1] >= len(ids) - FRAME:
                 problem, tokens = problem or "span_beyond_max_length", None
             positions += [-1, -1] if tokens is None else [tokens[0] + _BEFORE, tokens[1] + _BEFORE]
-            exact.append(tokens is not None and _covers(words, tokens, example.text, span))
+            exact.append(tokens is not None and _covers(words, tokens, alignment, example.text, span))
         return EncodedExample(ids, tuple(positions), tuple(exact), truncated, problem)
 
 
@@ -134,13 +143,11 @@ def _tokens_of(words: Encoding, span: Span) -> tuple[int, int] | None:
     return first, last
 
 
-def _covers(words: Encoding, tokens: tuple[int, int], text: str, span: Span) -> bool:
+def _covers(words: Encoding, tokens: tuple[int, int], alignment: Alignment, text: str, span: Span) -> bool:
     covered = words.token_to_chars(tokens[0])[0], words.token_to_chars(tokens[1])[1]
-    return covered == span or trimmed(text, covered) == trimmed(text, span)
+    return _shown(text, alignment.to_given(covered)) == trim(text, span)
 
 
-def trimmed(text: str, span: Span) -> Span:
-    """The span without the white space at its ends, which SentencePiece counts to a token."""
-    inner = text[slice(*span)]
-    start = span[0] + len(inner) - len(inner.lstrip())
-    return start, start + len(inner.strip())
+def _shown(text: str, covered: Span) -> Span:
+    """Tokenizers count blanks to a token (SentencePiece), and give a letter with marks the place of its first part."""
+    return trim(text, whole_graphemes(text, covered))

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from mere_ds.corpus.graphemes import compose
 from mere_ds.corpus.reading import RejectsFile, TsvFile, read_file, split_files
 from mere_ds.corpus.repeats import ReadRows, describe_repeats
 from mere_ds.encoders.sources import TinySize, build_encoder, load_tokenizer, most_bytes
@@ -72,7 +73,7 @@ def shard_corpus(
             """`tiny` learns its words from training without dev; a pruned vocabulary must hold all that there is."""
             if encoder == "tiny":
                 return _training_texts(files, cut_marks, seed, dev_share, rows)
-            return (example.text for file in files for example in read_file(file.path, cut_marks))
+            return (compose(example.text)[0] for file in files for example in read_file(file.path, cut_marks))
 
         info = build_encoder(encoder, part / ENCODER, texts, codes, seed, prune_vocabulary, tiny)
         if max_length > info.max_length:
@@ -123,7 +124,7 @@ def _training_texts(
             for example in read_file(file.path, cut_marks):
                 rows.add(example, is_test)
                 if not is_test:
-                    yield len(rows) - 1, example.text
+                    yield len(rows) - 1, compose(example.text)[0]
 
     drawn = sample(numbered(), SENTENCES, seed)
     dev = draw_dev(rows, seed, dev_share)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mere_ds.corpus.graphemes import BLANK
 from mere_ds.corpus.reading import (
     COLUMNS,
     MOST_ROW_BYTES,
@@ -56,6 +57,14 @@ def test_a_plain_row(tmp_path):
     assert (example.file, example.line) == ("de_corpora_train.tsv", 2)
     assert example.text == "Anna comes from Kiel."
     assert (example.head, example.tail) == ((0, 4), (16, 20))
+    assert not rejects and not counts.notes
+
+
+def test_blanks_inside_the_marks_are_left_out(tmp_path):
+    marked = "\u200f<e1>\u200f\u2067 Anna\u200d\u2069</e1>\u200b in <e2>\ufeffKi\u00adel\u00ad \u200e</e2>."
+    [example], rejects, counts = read(tmp_path, row(marked, "\u200fAnna\u200f", "Ki\u00adel"))
+    assert surfaces(example) == ("Anna", "Ki\u00adel")
+    assert example.text == re.sub("</?e[12]>", "", marked), "the sentence keeps them"
     assert not rejects and not counts.notes
 
 
@@ -159,6 +168,7 @@ REJECTED = [
     ("misplaced_mark", row("</e1>Anna<e1> in <e2>Kiel</e2>")),
     ("empty_pair", row("<e1></e1> in <e2>Kiel</e2>")),
     ("empty_pair", row("<e1>Anna</e1> in <e2> \u00a0</e2>")),
+    ("empty_pair", row("<e1>Anna</e1> in <e2>\u200f\ufeff</e2>")),
 ]
 
 
@@ -290,14 +300,14 @@ def test_round_trip(tmp_path_factory, pieces, swapped):
     marked = f"{before}<e{slots[0]}>{first}</e{slots[0]}>{between}<e{slots[1]}>{second}</e{slots[1]}>{after}"
     entities = (second, first) if swapped else (first, second)
     folder = tmp_path_factory.mktemp("trip", numbered=True)
-    columns = [entity.strip().replace("\t", " ") for entity in entities]
+    columns = [entity.strip(BLANK).replace("\t", " ") for entity in entities]
     examples, rejects, counts = read(folder, row(marked, *columns))
-    if not first.strip() or not second.strip():
+    if not first.strip(BLANK) or not second.strip(BLANK):
         assert not examples and counts.rejected == {"empty_pair": 1}
         return
     [example] = examples
     assert example.text == text
-    assert surfaces(example) == tuple(entity.strip() for entity in entities)
+    assert surfaces(example) == tuple(entity.strip(BLANK) for entity in entities)
     earlier, later = sorted([example.head, example.tail])
     assert len(before) <= earlier[0] and earlier[1] <= len(before) + len(first)
     assert len(before + first + between) <= later[0] and later[1] <= len(text) - len(after)
@@ -319,7 +329,7 @@ def test_any_bytes_are_counted(tmp_path_factory, body):
     for example in examples:
         for start, end in (example.head, example.tail):
             assert 0 <= start < end <= len(example.text)
-            assert example.text[start:end] == example.text[start:end].strip()
+            assert example.text[start:end] == example.text[start:end].strip(BLANK)
         assert min(example.head[1], example.tail[1]) <= max(example.head[0], example.tail[0])
 
 
