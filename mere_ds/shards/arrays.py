@@ -43,14 +43,11 @@ def check_sentences(s: Sentences, path: str, words: int, languages: int, labels:
 
     `words`, `languages` and `labels` are how many tokens, languages and labels there are.
     """
-    starts_n2, ends_n2 = s.positions[:, ::2], s.positions[:, 1::2]
-    absent_n2 = (starts_n2 == -1) & (ends_n2 == -1)
-    inside_n2 = (starts_n2 >= _BEFORE) & (starts_n2 <= ends_n2) & (ends_n2 < s.lengths[:, None] - _AFTER)
     found = {
         "tokens": _within(s.tokens, words),
         "languages": _within(s.languages, languages),
         "labels": _within(s.labels, labels),
-        "positions": bool((absent_n2 | inside_n2).all()),
+        "positions": _are_inside(s.positions, s.lengths),
         "exact": _within(s.exact.view(np.uint8), 2),
     }
     if wrong := [name for name, holds in found.items() if not holds]:
@@ -88,6 +85,17 @@ def _is_span(record: dict, name: str) -> bool:
     return 0 <= span[0] < span[1] <= len(record["text"])
 
 
+def _are_inside(positions_n4: np.ndarray, lengths_n: np.ndarray) -> bool:
+    """Whether every span lies on words of its sentence, or is absent: -1 at both ends."""
+    head_start_n, head_end_n, tail_start_n, tail_end_n = np.ascontiguousarray(positions_n4.T)
+    behind_n = lengths_n - np.int16(_AFTER)
+    for start_n, end_n in ((head_start_n, head_end_n), (tail_start_n, tail_end_n)):
+        outside_n = (start_n < _BEFORE) | (start_n > end_n) | (end_n >= behind_n)
+        if outside_n.any() and not ((start_n[outside_n] == -1) & (end_n[outside_n] == -1)).all():
+            return False
+    return True
+
+
 def _within(numbers: np.ndarray, end: int) -> bool:
-    """Whether all are at least 0 and below `end`."""
-    return not numbers.size or (int(numbers.min()) >= 0 and int(numbers.max()) < end)
+    """Whether all are at least 0 and below `end`, in one pass: read without a sign, what is below 0 is large."""
+    return not numbers.size or int(numbers.view(f"u{numbers.itemsize}").max()) < end

@@ -238,9 +238,12 @@ def read_sentences(source: ShardSource, shard: Shard) -> Sentences:
 
 def _fits(arrays: dict[str, np.ndarray]) -> bool:
     """Whether a member's arrays have the names, types and shapes of `Sentences`."""
-    if set(arrays) != set(_DTYPES) or any(arrays[name].dtype != dtype for name, dtype in _DTYPES.items()):
+    if arrays.keys() != _DTYPES.keys():
         return False
     lengths = arrays["lengths"]
-    shapes = {name: (lengths.size, *_WIDTHS.get(name, ())) for name in _DTYPES}
-    shapes["tokens"] = (int(lengths.sum(dtype=np.int64)),)
-    return all(arrays[name].shape == shape for name, shape in shapes.items())
+    n, tokens = lengths.size, int(lengths.sum(dtype=np.int64))
+    for name, dtype in _DTYPES.items():
+        shape = (tokens,) if name == "tokens" else (n, *_WIDTHS.get(name, ()))
+        if arrays[name].dtype != dtype or arrays[name].shape != shape:
+            return False
+    return True
