@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -40,7 +41,17 @@ class Training:
         ]  # fmt: skip
 
     def by_launcher(self) -> subprocess.Popen:
-        return self._start([BIN / "deepspeed", "--num_gpus=2", f"--master_port={free_port()}", TRAIN, *self.flags])
+        return self._start(
+            [
+                "env",
+                "--default-signal=INT",
+                BIN / "deepspeed",
+                "--num_gpus=2",
+                f"--master_port={free_port()}",
+                TRAIN,
+                *self.flags,
+            ]
+        )
 
     def by_rank(self, *flags: str, ranks: int = 2) -> list[Forked]:
         return [self.one_rank(place, *flags) for place in places(ranks)]
@@ -57,7 +68,7 @@ class Training:
     def _start(self, command: list, env: dict[str, str] | None = None) -> subprocess.Popen:
         process = subprocess.Popen(
             list(map(str, command)), env=environment() | (env or {}), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True,
+            text=True, start_new_session=True,
         )  # fmt: skip
         self.programs.append(process)
         return process
@@ -134,6 +145,22 @@ def test_a_killed_rank_is_named_and_the_run_goes_on(training):
         assert code != 0 and lines_about(victim, lost.pid, said) == ["died"], said
         assert not survivor.is_running() and "Traceback" not in said, said
     training.goes_on_to_the_end()
+
+
+def test_ctrl_c_saves_and_the_run_goes_on(training):
+    """A terminal sends it to the launcher and all ranks; what the launcher says of it is its own."""
+    training.flags[4:6] = ["--max_steps=30000", "--epochs=1000", "--save_steps=1000"]
+    launcher = training.by_launcher()
+    wait_until(lambda: training.run.joinpath("metrics.jsonl").exists() and len(records(training.run)) > 2)
+    ranks = ranks_under(launcher)
+    os.killpg(launcher.pid, signal.SIGINT)
+    (code,), said = outcome(launcher, within=SOON)
+    wait_until(lambda: not any(rank.is_running() for rank in ranks), seconds=SOON)
+    left = re.findall(r"stage 1 was told to stop: leaves after step (\d+)", said)
+    assert code != 0 and len(left) == 1 and said.count("Ctrl-C again ends it at once") == 1, said
+    assert (training.checkpoints / "latest").readlink().name == f"step-{int(left[0]):08d}"
+    assert "mere_ds" not in "".join(re.findall(r'File "(.*?)"', said)), "no traceback of ours"
+    assert not training.run.joinpath("writer.json").exists()
 
 
 @pytest.mark.parametrize("victim", [0, 1])
