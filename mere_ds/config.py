@@ -99,6 +99,7 @@ class TrainConfig:
     )
     la_residual: bool = knob("LA inside residual and LayerNorm; --nola_residual is eq. 4 as printed.", True)
     ordered_spans: bool = knob("Decode spans with start <= end; --noordered_spans: independent argmax.", True)
+    overlapping_spans: bool = knob("Let ordered spans of head and tail overlap, as each alone is likeliest.", False)
 
     seed: int = knob("Seed of weights, batches and dropout.", 0, least=0, most=2**63 - 3)
     best_by: Literal["average", "pooled"] = knob("Which dev triple F1 names the best epoch.", "average")

@@ -42,6 +42,8 @@ class TripleConfig(PreTrainedConfig):
     """Weight of the relation loss in eq. 12."""
     ordered_spans: bool = True
     """Whether a decoded span has start <= end; False takes start and end by independent argmax."""
+    overlapping_spans: bool = True
+    """Whether ordered spans of head and tail may share tokens, as in models that were saved without this choice."""
     stage: int = 1
     """1 or 2, the stage of training; each model says what it has and trains in it."""
     initializer_range: float = 0.02

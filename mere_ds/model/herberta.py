@@ -9,7 +9,6 @@ from torch import nn
 from transformers import AutoModel, PreTrainedModel
 
 from mere_ds.model.configuration import HerbertaConfig
-from mere_ds.model.decoding import best_spans
 from mere_ds.model.entity_heads import StateHeads
 from mere_ds.model.precision import at_least_fp32
 from mere_ds.model.triple import ABSENT, MereOutput, TripleModel, joint_loss
@@ -114,7 +113,7 @@ class HerbertaModel(TripleModel):
         entities_B = torch.zeros_like(probability_B)
         if self.finds_entities:
             logits_BM4 = self.tagger(token_ids_BM, mask_BM, relation_B)
-            positions_B4, entities_B = best_spans(logits_BM4, self.config.ordered_spans)
+            positions_B4, entities_B = self._best_spans(logits_BM4)
         return MereOutput(
             relation_B=relation_B,
             relation_probability_B=probability_B,

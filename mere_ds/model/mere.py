@@ -12,7 +12,6 @@ from transformers import initialization as init
 from mere_ds.errors import UserError
 from mere_ds.model.aggregator import Aggregator
 from mere_ds.model.configuration import MereConfig
-from mere_ds.model.decoding import best_spans
 from mere_ds.model.entity_heads import EntityHeads, StateHeads
 from mere_ds.model.precision import at_least_fp32
 from mere_ds.model.switcher import LanguageSwitcher, SubModuleLayer, Switcher
@@ -95,7 +94,8 @@ class MereModel(TripleModel):
     def _predict(self, h_BMD, mask_BM, languages_B, relation_BU) -> MereOutput:
         """Eq. 1 in use: the likeliest relation that the language has, then the entities given it."""
         relation_B, probability_B = self._best_relation(relation_BU, languages_B)
-        positions_B4, entities_B = best_spans(self.heads(h_BMD, mask_BM, relation_B), self.config.ordered_spans)
+        logits_BM4 = self.heads(h_BMD, mask_BM, relation_B)
+        positions_B4, entities_B = self._best_spans(logits_BM4)
         return MereOutput(
             relation_B=relation_B,
             relation_probability_B=probability_B,

@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 from mere_ds.encoders.weights import own_memory
 from mere_ds.errors import UserError
 from mere_ds.model.configuration import TripleConfig
+from mere_ds.model.decoding import best_spans
 from mere_ds.model.encoder import CrossLingualEncoder
 from mere_ds.model.precision import MASKED
 
@@ -201,6 +202,10 @@ class TripleModel(PreTrainedModel):
         allowed_BU = self.label_mask_NU[languages_B]
         probability_B, relation_B = relation_BU.masked_fill(~allowed_BU, MASKED).softmax(dim=-1).max(dim=-1)
         return relation_B, probability_B
+
+    def _best_spans(self, logits_BM4: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The entities' positions (B x 4) and the product of their probabilities (B), decoded as the config says."""
+        return best_spans(logits_BM4, self.config.ordered_spans, self.config.overlapping_spans)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

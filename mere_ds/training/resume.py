@@ -60,12 +60,16 @@ def unrecorded_clipping(ds: dict) -> float:
     return 0.0 if is_plain(ds) else DEFAULT_CLIPPING
 
 
+_NOT_RECORDED_BEFORE = ("--overlapping_spans",)
+"""Knobs that older runs have no record of: such a run goes on as the config of its saved model says."""
+
+
 def check_same(then: dict, now: dict, stage: int, run: str, advice: str = _ADVICE) -> None:
     """Raises UserError that shows what differs between the first start of a stage and this one."""
     changed = [
         f"{name} was {_short(then.get(name))}, is {_short(now.get(name))}"
         for name in then | now
-        if _plain(then.get(name)) != _plain(now.get(name))
+        if _plain(then.get(name)) != _plain(now.get(name)) and (name in then or name not in _NOT_RECORDED_BEFORE)
     ]
     if changed:
         raise UserError(f"stage {stage} of {run} can't go on: {'; '.join(changed)}: {advice}")

@@ -38,7 +38,7 @@ from mere_ds.training.session import Session
 
 log = logging.getLogger("mere_ds")
 
-OF_EVERY_MODEL = ("alpha", "beta", "ordered_spans")
+OF_EVERY_MODEL = ("alpha", "beta", "ordered_spans", "overlapping_spans")
 STAGE_TWO_KNOBS = ("submodule_layers", "bottleneck", "top_k", "renormalise_top_k", *OF_EVERY_MODEL)
 """Of the model's knobs, those that stage two may choose anew."""
 OF_STAGE_TWO = ("use_ls", "routing", *STAGE_TWO_KNOBS)

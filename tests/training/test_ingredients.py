@@ -12,6 +12,7 @@ from mere_ds.config import TrainConfig, knobs_of_stage
 from mere_ds.errors import UserError
 from mere_ds.training.deepspeed_config import merge
 from mere_ds.training.resume import check_same, fit_batch, ingredients
+from tests.model.samples import tiny_config
 
 
 @pytest.fixture
@@ -109,3 +110,13 @@ def test_what_only_says_where_and_how_often_is_free(config):
         kept = knobs_of_stage(config, stage)
         assert not {"run", "shards", "shard_cache", "log_every", "save_minutes", "timeout", "batch_size"} & set(kept)
         assert {"seed", "learning_rate", "word_dropout"} <= set(kept)
+
+
+def test_a_run_from_before_spans_were_kept_apart_goes_on_as_it_began(config):
+    now = of(config)
+    assert now["--overlapping_spans"] is False
+    then = {name: value for name, value in now.items() if name != "--overlapping_spans"}
+    check_same(then, now, 1, "r")
+    assert tiny_config().overlapping_spans, "what a saved model without the choice decodes"
+    with pytest.raises(UserError, match="--overlapping_spans was True, is False"):
+        check_same(then | {"--overlapping_spans": True}, now, 1, "r")
