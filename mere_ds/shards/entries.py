@@ -61,6 +61,9 @@ def _rules(plain: dict[str, Any]) -> Iterator[tuple[bool, str]]:
     mask = _label_mask(counts, languages, labels)
     yield plain["label_mask"] == mask and _is_count(*sum(plain["label_mask"], [])), "label_mask is not what counts show"
     yield plain["unseen_labels"] == unseen_labels(counts), "unseen_labels is not what counts show"
+    share = plain.get("dev_share")
+    yield share is None or (type(share) in (int, float) and 0 <= share <= 1), "dev_share must be between 0 and 1"
+    yield type(plain.get("repeats", {})) is dict, _STRANGE
     yield _counts(plain["missed_test"], languages), "missed_test must count test sentences of its languages"
     for file in plain["files"]:
         known = file["language"] in languages and all(_counts(file[what]) for what in ("repaired", "rejected"))
