@@ -190,15 +190,14 @@ def format_table(table: Table) -> str:
     """The table as text: a line for the figures, below it what is beside them."""
     if not table.lines:
         return f"{table.title}\n{table.note}"
-    widest = max(len(line.name) for line in table.lines) + 1
-    widths = [max(11, len(column) + 2) for column in table.columns]
-
-    def text(name: str, cells: Iterable[str]) -> str:
-        return f"{name:{widest}}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
-
-    lines = [table.title, text("", table.columns)]
+    grid = [["", *table.columns]]
     for line in table.lines:
-        lines.append(text(line.name, (f"{c.value:.1f}" if c else "-" for c in line.cells)))
+        grid.append([line.name, *(f"{c.value:.1f}" if c else "-" for c in line.cells)])
         if any(c and c.beside for c in line.cells):
-            lines.append(text("", (c.beside if c else "" for c in line.cells)))
+            grid.append(["", *(c.beside if c else "" for c in line.cells)])
+    name_width, *widths = (max(map(len, column)) for column in zip(*grid, strict=True))
+    lines = [table.title]
+    for name, *cells in grid:
+        padded = (f"  {cell:>{max(width, 9)}}" for cell, width in zip(cells, widths, strict=True))
+        lines.append(f"{name:{name_width}}{''.join(padded)}")
     return "\n".join([*lines, table.note])

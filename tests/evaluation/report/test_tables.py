@@ -7,7 +7,18 @@ import pytest
 from mere_ds.evaluation.metrics import METRICS
 from mere_ds.evaluation.report.paper import PAPER
 from mere_ds.evaluation.report.runs import load_rows
-from mere_ds.evaluation.report.tables import SCORES, all_scores, format_table, main_rows, table_2, table_3, table_k
+from mere_ds.evaluation.report.tables import (
+    SCORES,
+    Cell,
+    Line,
+    Table,
+    all_scores,
+    format_table,
+    main_rows,
+    table_2,
+    table_3,
+    table_k,
+)
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +108,13 @@ def test_the_papers_averages_are_the_means_of_its_languages():
     for name, row in PAPER["rows"].items():
         values = [value for language, value in row.items() if language != "AVG" and value is not None]
         assert row["AVG"] == pytest.approx(sum(values) / len(values), abs=0.06), name
+
+
+def test_cells_never_run_together():
+    wide = Cell(100.0, "100.0–100.0")
+    table = Table("title", "note", ["a", "a column of many letters"], [Line("a name of many letters", [wide, wide])])
+    _, columns, values, beside, _ = format_table(table).splitlines()
+    assert [part.strip() for part in columns.split("  ") if part.strip()] == ["a", "a column of many letters"]
+    assert values.split() == [*["a", "name", "of", "many", "letters"], "100.0", "100.0"]
+    assert beside.split() == ["100.0–100.0"] * 2
+    assert len({len(line) for line in (columns, values, beside)}) == 1
