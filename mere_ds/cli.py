@@ -1,16 +1,20 @@
 """`mere-ds <command>`: each command calls one function and prints what it returns."""
 
+import errno
 import json
 import os
+import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Literal
 
 from mere_ds import flags
 from mere_ds.errors import UserError
+from mere_ds.files import naming
 from mere_ds.reproduction.command import reproduce
+from mere_ds.streams import LINES_AT_ONCE, MOST_BYTES_AT_ONCE, MOST_LINE_BYTES, Line, batches_of_lines
 from mere_ds.train import train
 
 English = Literal["auto", "small", "mid", "full"]
@@ -286,7 +290,7 @@ def compare(
 
     ks = (None,) if k is None else k
     if len(ks) not in (1, 2):
-        raise UserError(f"--k={','.join(map(str, ks))}: one number is wanted, or A's and B's")
+        raise UserError(f"--k={','.join(map(str, ks))}: give one number, or A's and B's")
     result = compare_runs(run_a, run_b, split, (ks[0], ks[-1]), parallel_ids)
     if out:
         write_json(Path(out), result)
@@ -327,9 +331,11 @@ def extract(
 ) -> None:
     """Print the triple of each text as a line of JSON, with character offsets.
 
-    Texts come from the command line, from --file, or from standard input, one a line. Exactly one answer a line comes
-    out: an empty line gets no triple and a note; of a text longer than the model's max_length tokens only the beginning
-    is read, and a note says so. An empty TEXT or a language that the model doesn't know is refused (exit code 2).
+    Texts come from the command line, from --file, or from standard input, one a line, in UTF-8. Exactly one answer a
+    line comes out, as soon as no further line is there to be read: an empty line and one that isn't UTF-8 get no triple
+    and a note; of a text longer than the model's max_length tokens only the beginning is read, and a note says so. An
+    empty TEXT or a language that the model doesn't know is refused (exit code 2). A TEXT that begins with a dash goes
+    behind -- or into --text=.
 
     Examples:
         mere-ds extract runs/a --lang=de "Anna Berg wurde in Köln geboren."
@@ -348,7 +354,7 @@ def extract(
         raise UserError("TEXT and --file are both given; give one")
     if text is not None and not text.strip():
         raise UserError("TEXT is empty")
-    texts = [text] if text is not None else _lines(_open(file))
+    batches = _lines_of(file) if text is None else None
     from tqdm import tqdm
 
     from mere_ds.inference import Extractor
@@ -356,26 +362,40 @@ def extract(
 
     extractor = Extractor.load(RunFolder(run).trained_model(which), k)
     extractor.check_language(lang)
-    for answer in tqdm(extractor.extract(texts, lang), unit="text", disable=None if file else True):
-        print(json.dumps(answer, ensure_ascii=False, allow_nan=False))
+    if batches is None:
+        return _print_lines(extractor.extract([text], lang))
+    number = 0
+    with tqdm(unit="text", disable=None if file else True) as bar:
+        for lines in batches:
+            _print_lines(extractor.extract_lines(lines, number, lang))
+            number += len(lines)
+            bar.update(len(lines))
 
 
-def _open(file: str | None) -> TextIO:
+def _print_lines(answers: Iterable[dict]) -> None:
+    with naming(Path("standard output")):
+        for answer in answers:
+            print(json.dumps(answer, ensure_ascii=False, allow_nan=False))
+        sys.stdout.flush()  # whoever waits for an answer before writing the next line gets it
+
+
+def _lines_of(file: str | None) -> Iterator[list[Line]]:
+    """Batches of a file's or of standard input's lines; the file is opened at once."""
+    if file is None and sys.stdin is None:
+        raise UserError("standard input is closed: give TEXT or --file")
     try:
-        return open(file, encoding="utf-8") if file else sys.stdin
+        number = os.open(file, os.O_RDONLY) if file else sys.stdin.fileno()
+        if stat.S_ISDIR(os.fstat(number).st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     except OSError as error:
         raise UserError(f"--file={file}: {error.strerror}") from None
 
+    def read(most: int) -> bytes:
+        with naming(Path(file or "standard input")):
+            return os.read(number, most)
 
-def _lines(texts: TextIO) -> Iterator[str]:
-    try:
-        with texts:
-            for line in texts:
-                yield line.rstrip("\r\n")
-    except OSError as error:
-        raise UserError(f"{texts.name}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{texts.name} is not UTF-8: {error.reason} at byte {error.start}") from None
+    waits = not stat.S_ISREG(os.fstat(number).st_mode)
+    return batches_of_lines(read, LINES_AT_ONCE, MOST_LINE_BYTES, MOST_BYTES_AT_ONCE, at_once=waits)
 
 
 _FUNCTIONS = (inspect, download, synthesize, shard, pretrain_mtmb, train, evaluate, compare, report, reproduce, extract)

@@ -1,6 +1,6 @@
 """Text -> triples, with a trained run."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,10 +13,11 @@ from mere_ds.errors import UserError
 from mere_ds.model.loading import load_model
 from mere_ds.model.triple import TripleModel
 from mere_ds.shards.encoding import Encoded, SentenceEncoder
+from mere_ds.streams import BOM, LINES_AT_ONCE, Line
 
 BATCH = 32
-LOOKAHEAD = 32
-"""Batches whose sentences are sorted by length together, so that little is padded."""
+CHARACTERS_A_TOKEN = 64
+"""No more characters of a text are tokenised than this for each token that the model takes: words have fewer."""
 
 
 @dataclass
@@ -56,17 +57,42 @@ class Extractor:
         """
         self.check_language(language)
         texts = iter(texts)
-        while chunk := list(islice(texts, BATCH * LOOKAHEAD)):
-            encoded = self.encoder.encode_texts(chunk, [language] * len(chunk))
-            answers: list[dict | None] = [None] * len(chunk)
-            full = [i for i in range(len(chunk)) if len(encoded[i].offsets)]
-            full.sort(key=lambda i: len(encoded[i].ids))
-            for start in range(0, len(full), BATCH):
-                rows = full[start : start + BATCH]
-                for i, triple in zip(rows, self._predict([encoded[i] for i in rows], language), strict=True):
-                    answers[i] = self._answer(chunk[i], language, encoded[i], triple)
-            for i, text in enumerate(chunk):
-                yield answers[i] or {"text": text, "lang": language, "triples": [], "note": "empty text"}
+        while chunk := list(islice(texts, LINES_AT_ONCE)):
+            yield from self._answers(chunk, language)
+
+    def extract_lines(self, lines: Sequence[Line], before: int, language: str) -> list[dict]:
+        """One answer for each line of a UTF-8 stream, as `extract` gives it; `before` lines went before these.
+
+        A line that isn't UTF-8 gets no triple and a note that names the byte; one of which only the beginning was kept
+        (see `streams.split_lines`) is read so far, with a note.
+        """
+        cut = [length - ended > len(content) for content, length, ended in lines]
+        texts = [_decoded(line[0], before + i, cut[i - 1]) for i, line in enumerate(lines, start=1)]
+        found = iter(self._answers([text for text, problem in texts if problem is None], language))
+        answers = [_no_triple(text, language, problem) if problem else next(found) for text, problem in texts]
+        for answer, (content, length, _), is_cut in zip(answers, lines, cut, strict=True):
+            if is_cut:
+                what = f"too long: the text here is the first {len(content)} of the line's {length} bytes"
+                answer["note"] = "; ".join(filter(None, (answer.get("note"), what)))
+        return answers
+
+    def _answers(self, texts: Sequence[str], language: str) -> list[dict]:
+        """`extract` for so few texts that all are held at once; what of a text is surely cut off isn't tokenised."""
+        read = [text[: CHARACTERS_A_TOKEN * self.encoder.max_length] for text in texts]
+        encoded = self.encoder.encode_texts(read, [language] * len(read))
+        answers: list[dict | None] = [None] * len(read)
+        full = [i for i in range(len(read)) if len(encoded[i].offsets)]
+        full.sort(key=lambda i: len(encoded[i].ids))
+        for start in range(0, len(full), BATCH):
+            rows = full[start : start + BATCH]
+            for i, triple in zip(rows, self._predict([encoded[i] for i in rows], language), strict=True):
+                answers[i] = self._answer(texts[i], language, encoded[i], triple)
+        for i, text in enumerate(texts):
+            answers[i] = answers[i] or _no_triple(text, language, "empty text")
+            end = int(encoded[i].offsets[-1][1]) if encoded[i].truncated else len(read[i])
+            if encoded[i].truncated or end < len(text):
+                answers[i]["note"] = f"too long: only the first {end} of {len(text)} characters were read"
+        return answers
 
     @torch.no_grad()
     def _predict(self, encoded: list[Encoded], language: str) -> list[tuple[str, list[int], float]]:
@@ -90,7 +116,7 @@ class Extractor:
     @staticmethod
     def _answer(text: str, language: str, encoded: Encoded, triple: tuple[str, list[int], float]) -> dict:
         relation, (head_start, head_end, tail_start, tail_end), score = triple
-        answer = {
+        return {
             "text": text,
             "lang": language,
             "triples": [
@@ -102,10 +128,25 @@ class Extractor:
                 }
             ],
         }
-        if encoded.truncated:
-            end = int(encoded.offsets[-1][1])
-            answer["note"] = f"too long: only the first {end} of {len(text)} characters were read"
-        return answer
+
+
+def _no_triple(text: str, language: str, note: str) -> dict:
+    return {"text": text, "lang": language, "triples": [], "note": note}
+
+
+def _decoded(content: bytes, number: int, cut: bool) -> tuple[str, str | None]:
+    """A line's text without its line end, and why it can't be read; a mark of UTF-8 at the first one's start is none of
+    its text."""
+    if number == 1:
+        content = content.removeprefix(BOM)
+    content = content.removesuffix(b"\r")
+    try:
+        return content.decode("utf-8"), None
+    except UnicodeDecodeError as error:
+        if cut and error.reason == "unexpected end of data":
+            return content[: error.start].decode("utf-8"), None
+        escaped = content.decode("utf-8", "backslashreplace")
+        return escaped, f"not UTF-8: byte {error.start + 1} of line {number} is 0x{content[error.start]:02x}"
 
 
 def check_k(model: TripleModel, k: int) -> None:
@@ -114,9 +155,9 @@ def check_k(model: TripleModel, k: int) -> None:
         raise UserError(f"--k={k}: this model has no Switcher: leave --k out")
     most = model.config.most_k
     if most == 1 != k:
-        raise UserError(f"--k={k}: each sentence goes through its language's sub-module alone, so 1 is wanted")
+        raise UserError(f"--k={k}: each sentence goes through its language's sub-module alone, so k must be 1")
     if not 1 <= k <= most:
-        raise UserError(f"--k={k}: this model's Switcher has {most} sub-modules, so 1 to {most} is wanted")
+        raise UserError(f"--k={k}: this model's Switcher has {most} sub-modules, so k must be 1 to {most}")
 
 
 def _span(text: str, encoded: Encoded, first: int, last: int) -> dict:

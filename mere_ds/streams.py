@@ -12,6 +12,13 @@ from functools import partial
 BOM = b"\xef\xbb\xbf"
 """What some programs put in front of a UTF-8 file; no part of its text."""
 
+LINES_AT_ONCE = 1024
+"""Texts that are sorted by length together, so that little is padded; 32 batches."""
+MOST_LINE_BYTES = 1 << 20
+"""What is kept of a line, however long it is."""
+MOST_BYTES_AT_ONCE = 1 << 22
+"""Lines of more bytes together aren't held at once."""
+
 _BLOCK = 1 << 16  # what a pipe holds
 _AHEAD = 16  # blocks that are read ahead
 

@@ -37,7 +37,7 @@ MAY_IMPORT = {
             "training.run_folder",
         )
     },
-    "inference": {"errors", "files", "encoders", "shards", "model"},
+    "inference": {"errors", "files", "streams", "encoders", "shards", "model"},
     "training": {
         "errors",
         "files",

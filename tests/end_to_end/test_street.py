@@ -1,10 +1,12 @@
 """The main job as a user does it: corpus, shards, both stages on 2 ranks, scores, triples."""
 
 import json
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
-from launching import deepspeed_config, deepspeed_train, mere_ds, records, succeeded, weights
+from launching import BIN, deepspeed_config, deepspeed_train, environment, mere_ds, records, succeeded, weights
 from ranks import run_ranks
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -119,6 +121,40 @@ def test_extract_answers_line_for_line(run, tmp_path):
     assert [a["text"] for a in answers] == lines
     assert [a.get("note", "").split(":")[0] for a in answers] == ["", "empty text", "empty text", "too long", ""]
     assert answers[0]["triples"][0]["relation"] == triple["relation"], "batching changes nothing"
+
+
+def test_extract_answers_each_line_at_once_and_bad_bytes_cost_one_answer(run):
+    """One program: a line is answered before the next one is written, whatever the locale and the lines."""
+    sentence = "Anna Berg wurde 1950 in Köln geboren."
+    huge = b"wort " * 400_000
+    lines = [
+        (b"\xef\xbb\xbf" + sentence.encode(), sentence, None),
+        (b"Anna \xff Berg", "Anna \\xff Berg", "not UTF-8: byte 6 of line 2 is 0xff"),
+        (sentence.encode() + b"\r", sentence, None),
+        (b"Anna\rBerg in Kiel", "Anna\rBerg in Kiel", None),
+        (b"", "", "empty text"),
+        (b"None", "None", None),
+        (huge, huge[: 1 << 20].decode(), f"first {1 << 20} of the line's {len(huge) + 1} bytes"),
+        (sentence.encode(), sentence, None),
+    ]
+    env = environment() | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [str(BIN / "mere-ds"), "extract", str(run), "--lang=de"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env) as program:
+        answers = []
+        for line, _, _ in lines:
+            program.stdin.write(line + b"\n")
+            program.stdin.flush()
+            answers.append(json.loads(program.stdout.readline().decode("utf-8")))
+        program.stdin.close()
+        assert program.stdout.read() == b""
+    assert program.returncode == 0
+    for answer, (_, text, note) in zip(answers, lines, strict=True):
+        assert answer["text"] == text and answer["lang"] == "de"
+        assert note in answer["note"] if note else "note" not in answer
+    assert answers[0]["triples"] == answers[2]["triples"] == answers[7]["triples"] != []
+    assert answers[1]["triples"] == answers[4]["triples"] == []
+    read, whole = re.search(r"only the first (\d+) of (\d+) characters were read", answers[6]["note"]).groups()
+    assert int(read) < int(whole) == 1 << 20
 
 
 @pytest.mark.parametrize(

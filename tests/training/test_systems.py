@@ -107,7 +107,7 @@ def test_several_k_in_one_pass_score_as_one_by_one(trained, monkeypatch):
     assert [result["k"] for result in one_by_one] == [1, 2]
     sentences = sum(row["sentences"] for row in one_by_one[0]["languages"].values())
     assert len(passes) <= 1 + sentences // EVALUATION_BATCH, "the encoder runs once a batch"
-    with pytest.raises(UserError, match="--k=3: .* has 2 sub-modules, so 1 to 2 is wanted"):
+    with pytest.raises(UserError, match="--k=3: .* has 2 sub-modules, so k must be 1 to 2"):
         evaluate_runs([run], None, "test", (1, 3))
     with pytest.raises(UserError, match="--k= names no number"):
         evaluate_runs([run], None, "test", ())
@@ -145,7 +145,7 @@ def test_mere14_has_a_sub_module_a_language_and_no_k(trained):
     config = load_model(folder).config
     assert (config.submodule_layers, config.top_k) == ([2, 2, 2], 1)
     assert not [name for name in tensors(trained("mERE14"), 2) if "router" in name or "languages" in name]
-    with pytest.raises(UserError, match="--k=2.* so 1 is wanted"):
+    with pytest.raises(UserError, match="--k=2.* so k must be 1"):
         Extractor.load(folder, 2)
     for without in ("mBERT", "HERBERTa"):
         with pytest.raises(UserError, match="no Switcher"):
