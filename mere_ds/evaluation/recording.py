@@ -9,6 +9,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from mere_ds.corpus.graphemes import trim
+from mere_ds.errors import UserError
 from mere_ds.evaluation.metrics import right_metrics
 from mere_ds.model.triple import MereOutput
 from mere_ds.shards.batch import Batch
@@ -53,16 +54,22 @@ class Recorder:
                 yield {"lang": language, **nothing, "reason": NOT_READ}
 
     def answers(self) -> Iterator[dict]:
-        """A record for each sentence that was added, in row order."""
+        """A record for each sentence that was added, in row order. UserError for shards that were tokenised otherwise."""
         if not self._parts:
             return
         rows, *columns = (np.concatenate(column) for column in zip(*self._parts, strict=True))
         order = np.argsort(rows)
+        lengths = self._manifest.lengths(self._split)
         texts = TextReader(self._manifest, self._split, keep=1)
         for start in range(0, len(order), _CHUNK):
             chosen = order[start : start + _CHUNK]
             sentences = texts.texts_of(rows[chosen])
             encoded = self._encoder.encode_texts([s["text"] for s in sentences], [s["lang"] for s in sentences])
+            if [len(tokens.ids) for tokens in encoded] != lengths[rows[chosen]].tolist():
+                raise UserError(
+                    "the shards' texts and tokens don't agree: the shards were made before texts were brought to "
+                    "Unicode's NFC; make them again with mere-ds shard"
+                )
             answers = zip(*(column[chosen].tolist() for column in columns), strict=True)
             for sentence, tokens, answer in zip(sentences, encoded, answers, strict=True):
                 yield self._record(sentence, tokens, *answer)

@@ -1,5 +1,7 @@
 """From batches to records: characters, order, misses, and scores equal to training's counts."""
 
+from unicodedata import normalize
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
+from mere_ds.corpus.graphemes import Alignment
 from mere_ds.encoders.sources import load_tokenizer
+from mere_ds.errors import UserError
 from mere_ds.evaluation import scoring
 from mere_ds.evaluation.metrics import BY_CHARACTERS
 from mere_ds.evaluation.recording import NOT_READ, Recorder
@@ -86,22 +90,40 @@ def test_a_half_right_span_is_wrong(manifest, tokenizer):
 def test_characters_can_be_right_where_tokens_are_not(tmp_path):
     """A character may be two tokens, as a word's first letter and the mark before it that XLM-R's tokenizer makes: a
     span that begins with the second has the same characters."""
-    letters = unigram_files(tmp_path)
+    encoder = tmp_path / "encoder"
+    encoder.mkdir()
+    letters = unigram_files(encoder)
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     model = XLMRobertaModel(XLMRobertaConfig(vocab_size=letters, **sizes, max_position_embeddings=130, pad_token_id=1))
-    model.save_pretrained(tmp_path)
+    model.save_pretrained(encoder)
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     for split in ("train", "test"):
         sentence = row(1, "de", "wrote", "hier <e1>berlin</e1> gau <e2>stein</e2>")
         (corpus / f"de_corpora_{split}.tsv").write_text(HEADER + sentence, encoding="utf-8")
-    shards = make_shards(corpus, tmp_path / "shards", encoder=str(tmp_path), max_length=60)
+    shards = make_shards(corpus, tmp_path / "shards", encoder=str(encoder), max_length=60)
     recorder = Recorder(shards, "test", load_tokenizer(shards.encoder_folder))
     for batch in batches(shards):
         recorder.add(batch, output(batch.labels_B, batch.positions_B4 + torch.tensor([1, 0, 0, 0])))
     (record,) = recorder.records()
     assert record["predicted"]["head"] == record["gold"]["head"]
     assert record["right"] == ["relation", "tail", *BY_CHARACTERS]
+
+
+def test_shards_of_decomposed_text_from_before_it_was_composed_are_refused(tmp_path, monkeypatch):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for split in ("train", "test"):
+        sentence = row(1, "ko", "wrote", "<e1>서울</e1> 강 <e2>남북</e2>")
+        (corpus / f"ko_corpora_{split}.tsv").write_text(HEADER + normalize("NFD", sentence), encoding="utf-8")
+    monkeypatch.setattr("mere_ds.shards.encoding.compose", lambda text: (text, Alignment()))
+    shards = make_shards(corpus, tmp_path / "shards")
+    monkeypatch.undo()
+    recorder = Recorder(shards, "test", load_tokenizer(shards.encoder_folder))
+    for batch in batches(shards):
+        recorder.add(batch, output(batch.labels_B, batch.positions_B4))
+    with pytest.raises(UserError, match="brought to Unicode's NFC; make them again"):
+        list(recorder.records())
 
 
 def _stripped(record: dict, side: str) -> list[int]:
