@@ -54,7 +54,7 @@ class Recorder:
                 yield {"lang": language, **nothing, "reason": NOT_READ}
 
     def answers(self) -> Iterator[dict]:
-        """A record for each sentence that was added, in row order. UserError for shards that were tokenised otherwise."""
+        """A record for each sentence added, in row order. UserError for shards that were tokenised otherwise."""
         if not self._parts:
             return
         rows, *columns = (np.concatenate(column) for column in zip(*self._parts, strict=True))
