@@ -339,7 +339,8 @@ def split_files(tsv_dir: str | Path, languages: str | Sequence[str] = "all", eng
     """
     folder = Path(tsv_dir)
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; pass the folder that holds the *_corpora_*.tsv files")
+        what = "is a file, no folder" if folder.exists() else "no such folder"
+        raise UserError(f"{folder}: {what}; pass the folder that holds the *_corpora_*.tsv files")
     paths = [path for path in folder.glob("*_corpora_*.tsv") if not path.name.startswith(".")]
     if not paths:
         inner = sorted({str(path.parent) for path in folder.glob("*/*_corpora_*.tsv")})

@@ -132,11 +132,11 @@ class Manifest:
 
     def check_tokenizer(self, fingerprint: str) -> None:
         """Raises UserError unless the shards were made with the tokenizer of this fingerprint."""
-        ours = self.encoder.fingerprint
-        if fingerprint != ours:
+        if fingerprint != self.encoder.fingerprint:
             raise UserError(
-                f"{self.source}: made with another tokenizer ({self.encoder.source}, fingerprint {ours[:12]}) than the "
-                f"encoder's ({fingerprint[:12]}): use that encoder, or run mere-ds shard again with this one"
+                f"{self.source}: made with another tokenizer than the one used here: these shards are of the encoder "
+                f"{self.encoder.source} with the languages {', '.join(self.stored_languages)}: use shards and encoder "
+                "that belong together, or run mere-ds shard again"
             )
 
     def only(self, languages: Sequence[str]) -> "Manifest":

@@ -404,6 +404,10 @@ def test_english_sizes_refused(corpus, there, english, message):
 def test_unusable_folders(corpus, tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         split_files(tmp_path / "absent")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="is a file, no folder"):
+        split_files(tmp_path / "file")
+    (tmp_path / "file").unlink()
     with pytest.raises(UserError, match=r"holds no \*_corpora_\*.tsv file$"):
         split_files(tmp_path)
     (tmp_path / "inner").mkdir()
