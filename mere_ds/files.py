@@ -124,7 +124,8 @@ def parents_of(path: Path) -> Iterator[None]:
     """Make the folder that `path` lies in; where the block fails, what was made goes if it is empty."""
     made = [folder for folder in path.absolute().parents if not folder.exists()]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if made:
+            path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException:
         for folder in made:  # the innermost first
