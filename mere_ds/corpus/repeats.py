@@ -25,12 +25,12 @@ class ReadRows:
         """What a sentence and its translations have in common, see `shared_id`."""
 
     def add(self, example: Example, is_test: bool) -> None:
-        text = fold(example.text)
-        entities = [example.text[slice(*span)] for span in (example.head, example.tail)]
-        if text != example.text:
-            entities = [fold(entity) for entity in entities]
+        given, (a, b), (c, d) = example.text, example.head, example.tail
+        text, head, tail = fold(given), given[a:b], given[c:d]
+        if text != given:
+            head, tail = fold(head), fold(tail)
         self._texts.append(hash(text))
-        self._triples.append(hash((example.label, *entities)))
+        self._triples.append(hash((example.label, head, tail)))
         self._of.append(self._numbers[example.language])
         self._is_test.append(is_test)
         if self.ids is not None:
