@@ -98,6 +98,12 @@ class TrainConfig:
         "h_p of eq. 3: the encoder's own pooler, a new one on [CLS], the tokens' mean; auto: its own, else new.", "auto"
     )
     la_residual: bool = knob("LA inside residual and LayerNorm; --nola_residual is eq. 4 as printed.", True)
+    characters: int | None = knob(
+        "Most characters to cut off an entity's first and last token, told by heads of their own (None: whole tokens).",
+        None,
+        least=1,
+        most=255,
+    )
     ordered_spans: bool = knob("Decode spans with start <= end; --noordered_spans: independent argmax.", True)
     overlapping_spans: bool = knob("Let ordered spans of head and tail overlap, as each alone is likeliest.", False)
 
@@ -139,6 +145,8 @@ class TrainConfig:
             raise UserError(f"--stage_one_run is for stage two alone, not --stage={self.stage}: pass --stage=2")
         if self.stage == "2" and self.system not in TWO_STAGES:
             raise UserError(f"{self.system} has no Language-specific Switcher, so no stage two; --stage=1 is all of it")
+        if self.characters and self.system == "HERBERTa":
+            raise UserError("HERBERTa has no heads for characters: leave --characters out, or choose another --system")
         if self.system == "MTMB" and self.encoder_weights is None:
             object.__setattr__(self, "encoder_weights", PUBLISHED_MTMB)
 

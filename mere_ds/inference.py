@@ -95,7 +95,8 @@ class Extractor:
         return answers
 
     @torch.no_grad()
-    def _predict(self, encoded: list[Encoded], language: str) -> list[tuple[str, list[int], float]]:
+    def _predict(self, encoded: list[Encoded], language: str) -> list[tuple[str, list[int], list[int], float]]:
+        """Of each sentence relation, positions, cuts and score."""
         width = max(len(e.ids) for e in encoded)
         token_ids_BM = np.full((len(encoded), width), self.encoder.pad_id, dtype=np.int64)
         lengths_B = np.array([len(e.ids) for e in encoded])
@@ -111,19 +112,20 @@ class Extractor:
         if not output.score_B.isfinite().all():
             raise UserError("the model's scores aren't finite: its weights are too large, train it anew")
         relations = [self.model.config.labels[r] for r in output.relation_B.tolist()]
-        return list(zip(relations, output.positions_B4.tolist(), output.score_B.tolist(), strict=True))
+        spans = output.positions_B4.tolist(), output.cuts_B4.tolist()
+        return list(zip(relations, *spans, output.score_B.tolist(), strict=True))
 
     @staticmethod
-    def _answer(text: str, language: str, encoded: Encoded, triple: tuple[str, list[int], float]) -> dict:
-        relation, (head_start, head_end, tail_start, tail_end), score = triple
+    def _answer(text: str, language: str, encoded: Encoded, triple: tuple[str, list[int], list[int], float]) -> dict:
+        relation, positions, cuts, score = triple
         return {
             "text": text,
             "lang": language,
             "triples": [
                 {
-                    "head": _span(text, encoded, head_start, head_end),
+                    "head": _span(text, encoded, positions[:2], cuts[:2]),
                     "relation": relation,
-                    "tail": _span(text, encoded, tail_start, tail_end),
+                    "tail": _span(text, encoded, positions[2:], cuts[2:]),
                     "score": round(score, 6),
                 }
             ],
@@ -160,6 +162,6 @@ def check_k(model: TripleModel, k: int) -> None:
         raise UserError(f"--k={k}: this model's Switcher has {most} sub-modules, so k must be 1 to {most}")
 
 
-def _span(text: str, encoded: Encoded, first: int, last: int) -> dict:
-    start, end = encoded.characters(text, first, last)
+def _span(text: str, encoded: Encoded, positions: list[int], cuts: list[int]) -> dict:
+    start, end = encoded.characters(text, *positions, cuts)
     return {"text": text[start:end], "start": start, "end": end}

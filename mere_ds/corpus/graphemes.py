@@ -34,6 +34,11 @@ def trim(text: str, span: Span) -> Span:
     return start, start + len(bare)
 
 
+def graphemes(text: str, span: Span) -> list[Span]:
+    """The graphemes of a span, which begins with one; of the last one what the span has of it."""
+    return [grapheme.span() for grapheme in _GRAPHEME.finditer(text, *span)]
+
+
 def whole_graphemes(text: str, span: Span) -> Span:
     """The span with the rest of the graphemes that it begins and ends in."""
     start, end = span

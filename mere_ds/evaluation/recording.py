@@ -39,6 +39,7 @@ class Recorder:
             batch.rows_B,
             output.relation_B,
             output.positions_B4,
+            output.cuts_B4,
             output.relation_probability_B,
             output.score_B,
             same_B4.unflatten(1, (2, 2)).all(2),
@@ -80,13 +81,15 @@ class Recorder:
         tokens: Encoded,
         relation: int,
         positions: list[int],
+        cuts: list[int],
         probability: float,
         score: float,
         right_tokens: list[bool],
     ) -> dict:
         text, label = sentence["text"], self._manifest.labels[relation]
         head, tail = (
-            tokens.characters(text, *span) if min(span) >= 0 else None for span in (positions[:2], positions[2:])
+            tokens.characters(text, *positions[own], cuts[own]) if min(positions[own]) >= 0 else None
+            for own in (slice(2), slice(2, 4))
         )
         gold = {"relation": sentence["label"], "head": sentence["head"], "tail": sentence["tail"]}
         right_characters = [span == trim(text, tuple(gold[side])) for side, span in (("head", head), ("tail", tail))]

@@ -116,6 +116,8 @@ class MereConfig(TripleConfig):
     """Whether the k largest f_t are scaled to sum to 1."""
     entity_heads: str = "relation"
     """What tells where entities start and end: "relation" (eq. 9) or "states" (a linear map of each token alone)."""
+    characters: int | None = None
+    """Most characters that heads of their own may cut off an entity's first and last token; None: no such heads."""
     stage: int = 1
     """1: everything but the switcher trains; 2: the switcher and the output layers on a frozen encoder."""
 
@@ -139,6 +141,7 @@ class MereConfig(TripleConfig):
             self.entity_heads in ENTITY_HEADS,
             f"entity_heads must be one of {', '.join(ENTITY_HEADS)}, not {self.entity_heads!r}",
         )
+        yield self.characters is None or self.characters > 0, "characters must be positive or None"
         yield self.stage == 1 or self.use_ls, "stage 2 trains the switcher: it needs use_ls"
 
 

@@ -1,7 +1,7 @@
-"""Where the two entities start and end: given the relation (equation 9), or by the tokens alone.
+"""Where the two entities start and end: given the relation (equation 9), or by the tokens alone; and within a token.
 
 Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size, U relation labels,
-4 positions y in the order hs, he, ts, te.
+4 positions y in the order hs, he, ts, te, C counts of characters.
 """
 
 import torch
@@ -54,6 +54,26 @@ class StateHeads(nn.Module):
     def forward(self, h_BMD: torch.Tensor, mask_BM: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
         """As `EntityHeads.forward`, but whatever the relation."""
         return _of_words(self.positions(h_BMD), mask_BM)
+
+
+class CutHeads(nn.Module):
+    """How many characters of its first token an entity leaves out at the front, of its last one at the end.
+
+    For each of the four y a linear map of the token's state to the counts 0 to `most`.
+    """
+
+    def __init__(self, hidden_size: int, most: int):
+        super().__init__()
+        self.counts_4CD = nn.Parameter(torch.empty(4, most + 1, hidden_size))
+        self.bias = nn.Parameter(torch.empty(4 * (most + 1)))  # flat, for matrices would decay
+
+    def forward(self, h_BMD: torch.Tensor, positions_B4: torch.Tensor) -> torch.Tensor:
+        """Logits over the counts, B x 4 x C in fp32, of the tokens at these positions; those of -1 mean nothing."""
+        B, M, D = h_BMD.shape
+        places_B4 = positions_B4.clamp(min=0) + M * torch.arange(B, device=h_BMD.device).unsqueeze(1)
+        h_B4D = embedding(places_B4, h_BMD.reshape(B * M, D))  # see `EntityHeads.forward`
+        logits_B4C = torch.einsum("byd,ycd->byc", h_B4D, self.counts_4CD)
+        return at_least_fp32(logits_B4C) + self.bias.view(4, -1)
 
 
 def _of_words(logits_BM4: torch.Tensor, mask_BM: torch.Tensor) -> torch.Tensor:

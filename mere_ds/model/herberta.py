@@ -63,6 +63,7 @@ class HerbertaModel(TripleModel):
         languages_B: torch.Tensor,
         labels_B: torch.Tensor | None = None,
         positions_B4: torch.Tensor | None = None,
+        cuts_B4: torch.Tensor | None = None,
         concatenate: int = 1,
         k: int | None = None,
         features: tuple[torch.Tensor, torch.Tensor] | None = None,
@@ -70,7 +71,7 @@ class HerbertaModel(TripleModel):
         """As `MereModel.forward`: the loss of the part that the stage trains, or the triple.
 
         The tagger is given the gold relation in training and the predicted one in use. There is nothing here that
-        `concatenate`, `k` and `features` could change.
+        `cuts_B4`, `concatenate`, `k` and `features` could change.
         """
         assert (labels_B is None) == (positions_B4 is None), "gold labels and gold positions go together"
         if labels_B is None:
@@ -119,6 +120,7 @@ class HerbertaModel(TripleModel):
             relation_probability_B=probability_B,
             positions_B4=positions_B4,
             score_B=probability_B * entities_B,
+            cuts_B4=torch.zeros_like(positions_B4),
         )
 
 

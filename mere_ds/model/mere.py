@@ -12,10 +12,10 @@ from transformers import initialization as init
 from mere_ds.errors import UserError
 from mere_ds.model.aggregator import Aggregator
 from mere_ds.model.configuration import MereConfig
-from mere_ds.model.entity_heads import EntityHeads, StateHeads
+from mere_ds.model.entity_heads import CutHeads, EntityHeads, StateHeads
 from mere_ds.model.precision import at_least_fp32
 from mere_ds.model.switcher import LanguageSwitcher, SubModuleLayer, Switcher
-from mere_ds.model.triple import MereOutput, TripleModel, joint_loss
+from mere_ds.model.triple import MereOutput, TripleModel, cut_loss, joint_loss
 
 
 class MereModel(TripleModel):
@@ -33,6 +33,7 @@ class MereModel(TripleModel):
         self.register_module("switcher", self._new_switcher() if config.stage == 2 else None)  # keeps its place
         self.relation = nn.Linear(D, U, bias=False)  # W^r of eq. 3
         self.heads = EntityHeads(U, D) if config.entity_heads == "relation" else StateHeads(D)
+        self.cuts = CutHeads(D, config.characters) if config.characters else None
         self._complete()
 
     def forward(
@@ -42,6 +43,7 @@ class MereModel(TripleModel):
         languages_B: torch.Tensor,
         labels_B: torch.Tensor | None = None,
         positions_B4: torch.Tensor | None = None,
+        cuts_B4: torch.Tensor | None = None,
         concatenate: int = 1,
         k: int | None = None,
         features: tuple[torch.Tensor, torch.Tensor] | None = None,
@@ -51,7 +53,9 @@ class MereModel(TripleModel):
         `concatenate` is LA's s: that many neighbours of the batch see each other; `mask_BM` is true on real tokens,
         which stand on the left. `k` sub-modules of the switcher are used: by default all with gold values and
         `config.top_k` without. `features` are what `unify` gave for these sentences, where that is known already.
-        UserError where k is not in 1..T.
+        `cuts_B4` are the characters that the gold entities cut off their first and last tokens, -1 where unknown: used
+        by a model with heads for them, whose loss they join with the entities' weight. UserError where k is not in
+        1..T.
         """
         assert (labels_B is None) == (positions_B4 is None), "gold labels and gold positions go together"
         if features is None:
@@ -65,9 +69,12 @@ class MereModel(TripleModel):
         if labels_B is None:
             return self._predict(h_BMD, mask_BM, languages_B, relation_BU)
         entity_BM4 = self.heads(h_BMD, mask_BM, labels_B.clamp(min=0))
-        return MereOutput(
-            *joint_loss(relation_BU, entity_BM4, labels_B, positions_B4, self.config.alpha, self.config.beta)
-        )
+        c = self.config
+        loss_B, terms_B5 = joint_loss(relation_BU, entity_BM4, labels_B, positions_B4, c.alpha, c.beta)
+        if self.cuts is None:
+            return MereOutput(loss_B, terms_B5)
+        cut_loss_B = cut_loss(self.cuts(h_BMD, positions_B4), cuts_B4)
+        return MereOutput(loss_B + c.alpha / 2 * cut_loss_B, terms_B5, cut_loss_B=cut_loss_B)
 
     def unify(self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor, concatenate: int = 1):
         """Eq. 2-4: unified representation h_BMD and pooled vector h_p as pooled_BD, by what stage two freezes."""
@@ -96,11 +103,15 @@ class MereModel(TripleModel):
         relation_B, probability_B = self._best_relation(relation_BU, languages_B)
         logits_BM4 = self.heads(h_BMD, mask_BM, relation_B)
         positions_B4, entities_B = self._best_spans(logits_BM4)
+        cuts_B4 = torch.zeros_like(positions_B4)
+        if self.cuts is not None:
+            cuts_B4 = self.cuts(h_BMD, positions_B4).argmax(dim=-1).masked_fill(positions_B4 < 0, 0)
         return MereOutput(
             relation_B=relation_B,
             relation_probability_B=probability_B,
             positions_B4=positions_B4,
             score_B=probability_B * entities_B,
+            cuts_B4=cuts_B4,
         )
 
     @torch.no_grad()
@@ -154,6 +165,9 @@ class MereModel(TripleModel):
             init.zeros_(module.shift_G1D)
         elif isinstance(module, EntityHeads):
             init.normal_(module.index_4D, std=self.config.initializer_range)
+        elif isinstance(module, CutHeads):
+            init.normal_(module.counts_4CD, std=self.config.initializer_range)
+            init.zeros_(module.bias)
 
 
 AutoModel.register(MereConfig, MereModel)

@@ -46,6 +46,11 @@ class MereOutput(ModelOutput):
     entity heads yet."""
     score_B: torch.Tensor | None = None
     """fp32; the product of the probabilities of the relation and the four positions; 0 where these are -1."""
+    cut_loss_B: torch.Tensor | None = None
+    """fp32; the sum of the four cross-entropies of `cut_loss`, not weighted; None where the model has no such heads."""
+    cuts_B4: torch.Tensor | None = None
+    """int64; characters that head and tail leave out at the front of their first token and at the end of their last
+    one, in the order of the positions; 0 from a model that doesn't tell."""
 
 
 def joint_loss(
@@ -68,6 +73,14 @@ def joint_loss(
         relation = cross_entropy(relation_BU, labels_B, ignore_index=ABSENT, reduction="none")
     loss_B = alpha / 2 * positions.sum(dim=1) + beta * relation
     return loss_B, torch.cat((positions, relation.unsqueeze(1)), dim=1)
+
+
+def cut_loss(cuts_B4C: torch.Tensor, cuts_B4: torch.Tensor) -> torch.Tensor:
+    """The sum of a sentence's four cross-entropies (B) from fp32 logits over counts of characters; a count that is -1,
+    or more than the heads know, adds 0."""
+    C = cuts_B4C.shape[-1]
+    gold_B4 = cuts_B4.masked_fill(cuts_B4 >= C, ABSENT)
+    return cross_entropy(cuts_B4C.transpose(1, 2), gold_B4, ignore_index=ABSENT, reduction="none").sum(dim=1)
 
 
 class TripleModel(PreTrainedModel):

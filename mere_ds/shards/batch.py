@@ -23,6 +23,9 @@ class Batch:
     """int64; index into the manifest's labels."""
     positions_B4: torch.Tensor
     """int64; token positions of the gold spans; -1 where truncation cut the span off (test only) and in fillers."""
+    cuts_B4: torch.Tensor
+    """int64; characters that the gold spans leave out at the front of their first and at the end of their last token;
+    -1 where there is no such token, in fillers and where the shards don't tell."""
     weights_B: torch.Tensor
     """float32; 1 for a sentence, 0 for a filler."""
     rows_B: torch.Tensor

@@ -121,7 +121,7 @@ class _Collector:
         self._languages = {language: i for i, language in enumerate(languages)}
         self._labels: dict[str, int] = {}
         self._is_kept = array("b")
-        names = ("lengths", "languages", "labels", "positions", "exact", "is_test", "truncated", "text_bytes")
+        names = ("lengths", "languages", "labels", "positions", "exact", "cuts", "is_test", "truncated", "text_bytes")
         self._columns: dict[str, array] = {name: array("i") for name in names}
 
     def add(self, batch: list[Example], counts: FileCounts) -> None:
@@ -139,6 +139,7 @@ class _Collector:
             columns["labels"].append(self._labels.setdefault(example.label, len(self._labels)))
             columns["positions"].extend(encoded.positions)
             columns["exact"].extend(encoded.exact)
+            columns["cuts"].extend(encoded.cuts)
             columns["is_test"].append(counts.split == "test")
             columns["truncated"].append(encoded.truncated)
             columns["text_bytes"].append(len(texts[-1]))
@@ -171,6 +172,7 @@ class _Collector:
             renumbered[columns["labels"]],
             columns["positions"].reshape(-1, 4),
             columns["exact"].reshape(-1, 2),
+            columns["cuts"].reshape(-1, 4),
         )
         text_ends = np.cumsum(columns["text_bytes"], dtype=np.int64)
         flags = columns["is_test"].astype(bool), columns["truncated"].astype(bool)

@@ -12,13 +12,14 @@ from tokenizers import Encoding
 from transformers import PreTrainedTokenizerFast
 
 from mere_ds.corpus.example import Example, Span
-from mere_ds.corpus.graphemes import Alignment, compose, trim, whole_graphemes
+from mere_ds.corpus.graphemes import Alignment, compose, graphemes, trim, whole_graphemes
 from mere_ds.encoders.sources import language_symbol
 from mere_ds.errors import UserError
 
 FRAME = 3
 """Tokens that are no words: `[CLS]`, the language symbol and `[SEP]`."""
 
+_MOST_CUT = np.iinfo(np.int16).max
 _BEFORE = 2  # of these, how many stand before the words
 
 SPAN_REJECTIONS = {
@@ -41,12 +42,19 @@ class Encoded:
     tokens_before: int
     """Tokens of the whole sequence before truncation."""
 
-    def characters(self, text: str, first: int, last: int) -> Span:
-        """The graphemes of the text that the tokens at positions `first` to `last` touch, without blanks around them.
+    def characters(self, text: str, first: int, last: int, cuts: Sequence[int] = (0, 0)) -> Span:
+        """The graphemes of the text that the tokens at positions `first` to `last` touch, without blanks around them;
+        of these, `cuts` are left out at the front and at the end, unless that would leave nothing.
 
         Never empty for tokens in order that cover anything.
         """
-        return _shown(text, (self.offsets[first - _BEFORE][0], self.offsets[last - _BEFORE][1]))
+        shown = _shown(text, (self.offsets[first - _BEFORE][0], self.offsets[last - _BEFORE][1]))
+        if not any(cuts):
+            return shown
+        front, back = cuts
+        parts = graphemes(text, shown)
+        kept = parts[front : len(parts) - back]
+        return trim(text, (kept[0][0], kept[-1][1])) if kept else shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,9 @@ class EncodedExample:
     """Head start, head end, tail start, tail end; ends inclusive; -1 for both ends of a span that has no tokens."""
     exact: tuple[bool, bool]
     """Whether `Encoded.characters` of head's and tail's tokens are exactly the gold characters, blanks aside."""
+    cuts: tuple[int, int, int, int]
+    """In the order of the positions, the cuts with which `Encoded.characters` gives the gold characters: graphemes that
+    the entity leaves out at the front of its first token and at the end of its last one; -1 where there is none."""
     truncated: bool
     problem: str | None
     """A key of `SPAN_REJECTIONS` if a span is without positions."""
@@ -119,7 +130,7 @@ class SentenceEncoder:
 
     def _encode(self, example: Example, alignment: Alignment, words: Encoding) -> EncodedExample:
         ids, truncated = self._frame(words, example.language)
-        positions, exact, problem = [], [], None
+        positions, exact, cuts, problem = [], [], [], None
         for span in (example.head, example.tail):
             tokens = _tokens_of(words, alignment.to_composed(span))
             if tokens is None:
@@ -127,8 +138,15 @@ class SentenceEncoder:
             elif tokens[1] >= len(ids) - FRAME:
                 problem, tokens = problem or "span_beyond_max_length", None
             positions += [-1, -1] if tokens is None else [tokens[0] + _BEFORE, tokens[1] + _BEFORE]
-            exact.append(tokens is not None and _covers(words, tokens, alignment, example.text, span))
-        return EncodedExample(ids, tuple(positions), tuple(exact), truncated, problem)
+            if tokens is None:
+                exact.append(False)
+                cuts += [-1, -1]
+            else:
+                covered = words.token_to_chars(tokens[0])[0], words.token_to_chars(tokens[1])[1]
+                shown, gold = _shown(example.text, alignment.to_given(covered)), trim(example.text, span)
+                exact.append(shown == gold)
+                cuts += _cuts(example.text, shown, gold)
+        return EncodedExample(ids, tuple(positions), tuple(exact), tuple(cuts), truncated, problem)
 
 
 def _tokens_of(words: Encoding, span: Span) -> tuple[int, int] | None:
@@ -143,9 +161,13 @@ def _tokens_of(words: Encoding, span: Span) -> tuple[int, int] | None:
     return first, last
 
 
-def _covers(words: Encoding, tokens: tuple[int, int], alignment: Alignment, text: str, span: Span) -> bool:
-    covered = words.token_to_chars(tokens[0])[0], words.token_to_chars(tokens[1])[1]
-    return _shown(text, alignment.to_given(covered)) == trim(text, span)
+def _cuts(text: str, shown: Span, gold: Span) -> tuple[int, int]:
+    """How many graphemes of what the tokens show stand before and behind the gold span."""
+    if shown == gold:
+        return 0, 0
+    parts = graphemes(text, shown)
+    front, back = sum(end <= gold[0] for _, end in parts), sum(start >= gold[1] for start, _ in parts)
+    return min(front, _MOST_CUT), min(back, _MOST_CUT)
 
 
 def _shown(text: str, covered: Span) -> Span:

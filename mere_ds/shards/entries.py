@@ -53,7 +53,7 @@ def _rules(plain: dict[str, Any]) -> Iterator[tuple[bool, str]]:
 
     yield _names(languages) and _names(labels), "languages and labels must be given, each once"
     yield _is_count(plain["pad_id"], plain["max_length"], plain["seed"]), "pad_id, max_length and seed must be counts"
-    yield type(plain["cut_marks"]) is str, _STRANGE
+    yield type(plain["cut_marks"]) is str and type(plain.get("cuts", False)) is bool, _STRANGE
     yield from _rules_of_encoder(encoder, plain)
     for name in SPLITS:
         yield from _rules_of_split(name, splits[name], languages, labels)

@@ -85,6 +85,8 @@ class Manifest:
     """Rows that share a text, of all languages here or not: `mere_ds.corpus.repeats.ReadRows.repeats`."""
     dev_share: float | None = None
     """Dev's share of training, where one was asked for."""
+    cuts: bool = False
+    """Whether the shards say which characters of its first and last token an entity leaves out."""
     source: ShardSource | None = field(default=None, compare=False)
     """Not stored."""
     sha256: str = field(default="", compare=False)

@@ -27,8 +27,10 @@ _DTYPES = {
     "labels": np.int16,
     "positions": np.int16,
     "exact": np.bool_,
+    "cuts": np.int16,
 }
-_WIDTHS = {"positions": (4,), "exact": (2,)}
+_WIDTHS = {"positions": (4,), "exact": (2,), "cuts": (4,)}
+_LATER = {"cuts"}  # shards of older versions lack these
 
 
 @dataclass(slots=True)
@@ -47,10 +49,16 @@ class Sentences:
     """int16 [n, 4]; tokens of head start, head end, tail start, tail end (ends inclusive); -1: no such token."""
     exact: np.ndarray
     """bool [n, 2]; whether head's and tail's tokens cover exactly the gold characters."""
+    cuts: np.ndarray | None = None
+    """int16 [n, 4]; characters that head and tail leave out at the front of their first token and at the end of their
+    last one (see `EncodedExample.cuts`); -1: no such token, and everywhere in shards of older versions, which lack
+    it."""
     starts: np.ndarray = field(init=False)
     """int64 [n]; where each sentence begins in `tokens`; derived, not stored."""
 
     def __post_init__(self):
+        if self.cuts is None:
+            self.cuts = np.full_like(self.positions, -1)
         for name, dtype in _DTYPES.items():
             setattr(self, name, np.asarray(getattr(self, name), dtype))
         self.starts = np.cumsum(self.lengths, dtype=np.int64) - self.lengths
@@ -238,12 +246,12 @@ def read_sentences(source: ShardSource, shard: Shard) -> Sentences:
 
 def _fits(arrays: dict[str, np.ndarray]) -> bool:
     """Whether a member's arrays have the names, types and shapes of `Sentences`."""
-    if arrays.keys() != _DTYPES.keys():
+    if arrays.keys() | _LATER != _DTYPES.keys():
         return False
     lengths = arrays["lengths"]
     n, tokens = lengths.size, int(lengths.sum(dtype=np.int64))
-    for name, dtype in _DTYPES.items():
+    for name, array in arrays.items():
         shape = (tokens,) if name == "tokens" else (n, *_WIDTHS.get(name, ()))
-        if arrays[name].dtype != dtype or arrays[name].shape != shape:
+        if array.dtype != _DTYPES[name] or array.shape != shape:
             return False
     return True

@@ -166,7 +166,7 @@ def _read(manifest: Manifest, split: str, shard: int, first: int) -> Sentences:
     path, rows = manifest.source.path(described.file), slice(first, first + described.sentences)
     sentences = read_sentences(manifest.source, described)
     sizes = manifest.encoder.vocab_size, len(manifest.stored_languages), len(manifest.labels)
-    check_sentences(sentences, path, *sizes)
+    check_sentences(sentences, path, *sizes, manifest.cuts)
     chosen = manifest.chosen(sentences)
     check_rows(chosen, path, manifest.lengths(split)[rows], manifest.language_ids(split)[rows])
     return chosen
@@ -189,6 +189,7 @@ class _Held:
             "languages_B": s.languages[places_NB].astype(np.int64),
             "labels_B": s.labels[places_NB].astype(np.int64),
             "positions_B4": s.positions[places_NB].astype(np.int64),
+            "cuts_B4": s.cuts[places_NB].astype(np.int64),
             "weights_B": real_NB.astype(np.float32),
             "rows_B": rows_NB.astype(np.int64),
         }

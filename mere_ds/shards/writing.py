@@ -104,6 +104,7 @@ def shard_corpus(
             max_length=max_length,
             cut_marks=cut_marks,
             seed=seed,
+            cuts=True,
             index_sha256=index.sha256,
             index_bytes=index.bytes,
             encoder_files=[describe(path) for path in sorted((part / ENCODER).iterdir())],

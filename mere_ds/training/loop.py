@@ -36,7 +36,8 @@ from mere_ds.training.word_dropout import WordDropout
 
 log = logging.getLogger("mere_ds")
 
-TERMS = ("head_start", "head_end", "tail_start", "tail_end", "relation")
+TERMS = ("head_start", "head_end", "tail_start", "tail_end", "relation", "characters")
+"""Of the loss; the last one only where the model has heads for it."""
 
 
 @dataclass
@@ -239,6 +240,7 @@ class StageTrainer:
                 batch.languages_B,
                 labels_B=batch.labels_B,
                 positions_B4=batch.positions_B4,
+                cuts_B4=batch.cuts_B4,
                 concatenate=self.concatenate,
                 features=batch.features,
             )
@@ -248,11 +250,13 @@ class StageTrainer:
             self.trainee.engine.backward(poisoned(loss))
             norm = self.trainee.step()
             losses.append(loss.detach())
-            terms.append((output.terms_B5.detach() * share_B[:, None]).sum(0))
+            cut_loss_B = torch.zeros_like(output.loss_B) if output.cut_loss_B is None else output.cut_loss_B
+            terms_B6 = torch.cat((output.terms_B5, cut_loss_B[:, None]), dim=1).detach()
+            terms.append((terms_B6 * share_B[:, None]).sum(0))
         self.at.step += 1
         if self.trainee.updated:
             tally.loss += sum(losses) / c.accumulation
-            tally.terms_5 += sum(terms) / c.accumulation
+            tally.terms_6 += sum(terms) / c.accumulation
             tally.steps += 1
         else:
             self.at.skipped += 1
@@ -270,6 +274,7 @@ class StageTrainer:
         sums = torch.tensor(tally.sums(), dtype=torch.float64, device=self.session.device)
         if self.session.ranks > 1:
             dist.all_reduce(sums)
+        names = TERMS if self.session.config.characters else TERMS[:-1]
         loss, *terms, sentences, tokens, places, waited = sums.tolist()
         mean = 1 / (tally.steps * self.session.ranks)
         self.monitor.record(
@@ -278,7 +283,7 @@ class StageTrainer:
             self.at.epoch,
             {
                 "loss": loss * mean,
-                "loss_terms": {name: term * mean for name, term in zip(TERMS, terms, strict=True)},
+                "loss_terms": {name: term * mean for name, term in zip(names, terms, strict=False)},
                 "learning_rate": self.rate,
                 "gradient_norm": norm,
                 "loss_scale": self.trainee.loss_scale,

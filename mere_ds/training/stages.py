@@ -43,7 +43,7 @@ STAGE_TWO_KNOBS = ("submodule_layers", "bottleneck", "top_k", "renormalise_top_k
 """Of the model's knobs, those that stage two may choose anew."""
 OF_STAGE_TWO = ("use_ls", "routing", *STAGE_TWO_KNOBS)
 """Of the model's config, what stage two decides; mERE-LS is as good a start as stage one of mERE itself."""
-OF_STAGE_ONE = ("model_type", "use_la", "pooler", "la_residual", "entity_heads")
+OF_STAGE_ONE = ("model_type", "use_la", "pooler", "la_residual", "entity_heads", "characters")
 """Of the model's config, what stage two takes over."""
 
 
@@ -155,6 +155,11 @@ def starting_encoder(config: TrainConfig, manifest: Manifest) -> PreTrainedModel
 
 def model_config(config: TrainConfig, manifest: Manifest) -> TripleConfig:
     """The model that the knobs describe, for the shards' languages, labels and masks. Raises UserError."""
+    if config.characters and not manifest.cuts:
+        raise UserError(
+            f"{config.shards} was made by an older mere-ds and does not say which characters of a token belong to an "
+            "entity: run mere-ds shard again, or leave --characters out"
+        )
     data = {
         "languages": manifest.languages,
         "labels": manifest.labels,
@@ -163,7 +168,7 @@ def model_config(config: TrainConfig, manifest: Manifest) -> TripleConfig:
         "max_length": manifest.max_length,
     }
     if config.system != "HERBERTa":
-        knobs = _knobs(config, ("pooler", "la_residual", *STAGE_TWO_KNOBS))
+        knobs = _knobs(config, ("pooler", "la_residual", "characters", *STAGE_TWO_KNOBS))
         return MereConfig(**data, **PRESETS[config.system], **knobs)
     most = manifest.encoder.max_length
     if manifest.max_length >= most:
@@ -187,7 +192,7 @@ def _check_start(trained: TripleConfig, wanted: TripleConfig, run: RunFolder) ->
         if now not in (then, "auto"):
             raise UserError(
                 f"stage one of {run.root} was trained with {name} = {then}, now it is {now}: "
-                "pass the same --system, --pooler and --la_residual"
+                "pass the same --system, --pooler, --la_residual and --characters"
             )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 import torch.distributed as dist
 
-_TERMS = 5
+_TERMS = 6
 _SENTENCES = _TERMS + 1
 _SUMS = _TERMS + 5  # loss, its terms, sentences, tokens, places, waited
 
@@ -16,7 +16,7 @@ class Tally:
     """Sums over the steps since the last record, on this rank."""
 
     loss: torch.Tensor | float = 0.0
-    terms_5: torch.Tensor | float = 0.0
+    terms_6: torch.Tensor | float = 0.0
     steps: int = 0
     sentences: int = 0
     tokens: int = 0
@@ -27,7 +27,7 @@ class Tally:
 
     def sums(self) -> list[float]:
         """All sums as numbers, in the order of a checkpoint's."""
-        terms = torch.as_tensor(self.terms_5).expand(_TERMS).tolist()
+        terms = torch.as_tensor(self.terms_6).expand(_TERMS).tolist()
         return [float(self.loss), *terms, self.sentences, self.tokens, self.places, self.waited]
 
     def of_all(self, ranks: int, device: torch.device) -> list[list[float]]:

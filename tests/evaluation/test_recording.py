@@ -13,7 +13,7 @@ from mere_ds.corpus.graphemes import Alignment
 from mere_ds.encoders.sources import load_tokenizer
 from mere_ds.errors import UserError
 from mere_ds.evaluation import scoring
-from mere_ds.evaluation.metrics import BY_CHARACTERS
+from mere_ds.evaluation.metrics import BY_CHARACTERS, METRICS
 from mere_ds.evaluation.recording import NOT_READ, Recorder
 from mere_ds.evaluation.summary import scores_of
 from mere_ds.model.triple import MereOutput
@@ -48,10 +48,14 @@ def batches(manifest):
     return list(scoring.batches(manifest, "test", torch.device("cpu")))
 
 
-def output(relation_B: torch.Tensor, positions_B4: torch.Tensor) -> MereOutput:
+def output(relation_B: torch.Tensor, positions_B4: torch.Tensor, cuts_B4: torch.Tensor | None = None) -> MereOutput:
     half_B = torch.full(relation_B.shape, 0.5)
     return MereOutput(
-        relation_B=relation_B, positions_B4=positions_B4, relation_probability_B=half_B, score_B=half_B / 3
+        relation_B=relation_B,
+        positions_B4=positions_B4,
+        relation_probability_B=half_B,
+        score_B=half_B / 3,
+        cuts_B4=torch.zeros_like(positions_B4) if cuts_B4 is None else cuts_B4,
     )
 
 
@@ -79,6 +83,16 @@ def test_gold_predictions_give_gold_characters(manifest, tokenizer):
     assert missed == {"lang": "de", "text": None, "gold": None, "predicted": None, "right": [], "reason": NOT_READ}
 
 
+def test_gold_tokens_with_gold_cuts_are_right_by_characters(manifest, tokenizer):
+    recorder, inexact = Recorder(manifest, "test", tokenizer), 0
+    for batch in batches(manifest):
+        recorder.add(batch, output(batch.labels_B, batch.positions_B4, batch.cuts_B4))
+        inexact += (batch.cuts_B4 > 0).any(1).sum()
+    whole = [r for r in recorder.answers() if r["predicted"]["head"] and r["predicted"]["tail"]]  # nothing cut off
+    assert inexact and len(whole) > 10
+    assert all(record["right"] == list(METRICS) for record in whole)
+
+
 def test_a_half_right_span_is_wrong(manifest, tokenizer):
     recorder = Recorder(manifest, "test", tokenizer)
     for batch in batches(manifest):
@@ -90,14 +104,13 @@ def test_a_half_right_span_is_wrong(manifest, tokenizer):
 def test_characters_can_be_right_where_tokens_are_not(tmp_path):
     """A character may be two tokens, as a word's first letter and the mark before it that XLM-R's tokenizer makes: a
     span that begins with the second has the same characters."""
-    encoder = tmp_path / "encoder"
+    encoder, corpus = tmp_path / "encoder", tmp_path / "corpus"
     encoder.mkdir()
+    corpus.mkdir()
     letters = unigram_files(encoder)
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     model = XLMRobertaModel(XLMRobertaConfig(vocab_size=letters, **sizes, max_position_embeddings=130, pad_token_id=1))
     model.save_pretrained(encoder)
-    corpus = tmp_path / "corpus"
-    corpus.mkdir()
     for split in ("train", "test"):
         sentence = row(1, "de", "wrote", "hier <e1>berlin</e1> gau <e2>stein</e2>")
         (corpus / f"de_corpora_{split}.tsv").write_text(HEADER + sentence, encoding="utf-8")

@@ -103,7 +103,8 @@ def head_matrices(weights, prefix="heads."):
 
 
 def losses(weights, config, sentences, pooled, batch, s):
-    """Eq. 3 to 12 after the encoder: each sentence's five terms (B x 5) and loss (B).
+    """Eq. 3 to 12 after the encoder: each sentence's five terms (B x 5), loss (B) and, with `config.characters`, the
+    part of the cut characters in it (B), else zeros.
 
     `sentences` are the encoder's outputs without padding, `pooled` its h_p; gold values from `batch`.
     """
@@ -111,7 +112,7 @@ def losses(weights, config, sentences, pooled, batch, s):
         groups = [sentences[i : i + s] for i in range(0, len(sentences), s)]
         matrices = aggregator_matrices(weights)
         sentences = [h for group in groups for h in equation_4(group, *matrices[:3], norm=matrices[3])]
-    terms = []
+    terms, cuts = [], []
     for i, h in enumerate(sentences):
         if config.stage == 2:
             h = switched(weights, config, h, batch["languages_B"][i])
@@ -123,8 +124,19 @@ def losses(weights, config, sentences, pooled, batch, s):
             logits = np.stack([equation_9(h, r_e, W_y, U_y) for W_y, U_y in head_matrices(weights)], axis=1)
         entity = entity_terms(logits, batch["positions_B4"][i])
         terms.append([*entity, cross_entropy(pooled[i] @ weights["relation.weight"].T, label)])
-    terms = np.array(terms)
-    return terms, config.alpha / 2 * terms[:, :4].sum(axis=1) + config.beta * terms[:, 4]
+        cuts.append(cut_term(weights, h, batch, i) if config.characters else 0.0)
+    terms, cuts = np.array(terms), np.array(cuts)
+    return terms, config.alpha / 2 * (terms[:, :4].sum(axis=1) + cuts) + config.beta * terms[:, 4], cuts
+
+
+def cut_term(weights, h, batch, i):
+    """The four cross-entropies of characters cut off a sentence's boundary tokens; what has no class counts nothing."""
+    total = 0.0
+    for y, (place, count) in enumerate(zip(batch["positions_B4"][i], batch["cuts_B4"][i], strict=True)):
+        W, b = weights["cuts.counts_4CD"][y], weights["cuts.bias"].reshape(4, -1)[y]
+        if 0 <= count < len(b):
+            total += cross_entropy(W @ h[place] + b, count)
+    return total
 
 
 def switched(weights, config, h, n):

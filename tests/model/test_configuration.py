@@ -8,7 +8,7 @@ from mere_ds.errors import UserError
 from mere_ds.model.configuration import MereConfig
 from tests.model.samples import tiny_config
 
-NEWER = ("routing", "entity_heads")
+NEWER = ("routing", "entity_heads", "characters")
 
 
 def test_defaults_are_the_paper_s():
@@ -42,6 +42,7 @@ def test_defaults_are_the_paper_s():
         {"routing": "random"},
         {"routing": "language", "submodule_layers": []},
         {"entity_heads": "none"},
+        {"characters": 0},
     ],
     ids=str,
 )

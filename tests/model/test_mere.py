@@ -24,6 +24,8 @@ FORMS = {
     "stage one": {},
     "mERE14": {"stage": 2, "routing": "language"},
     "mBERT": {"use_la": False, "use_ls": False, "entity_heads": "states"},
+    "mERE with characters": {"stage": 2, "characters": 4},
+    "mBERT with characters": {"use_la": False, "use_ls": False, "entity_heads": "states", "characters": 3},
 }
 
 
@@ -35,7 +37,7 @@ def encoded(model, batch):
 
 
 def gold(batch):
-    return {name: batch[name].numpy() for name in ("languages_B", "labels_B", "positions_B4")}
+    return {name: batch[name].numpy() for name in ("languages_B", "labels_B", "positions_B4", "cuts_B4")}
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -43,12 +45,16 @@ def gold(batch):
 def test_loss_is_equation_12(name, s):
     model, batch = tiny_model(alpha=1.7, beta=0.6, **FORMS[name]), tiny_batch()
     output = model(**batch, concatenate=s)
-    terms_B5, loss_B = losses(arrays(model), model.config, *encoded(model, batch), gold(batch), s)
+    terms_B5, loss_B, cuts_B = losses(arrays(model), model.config, *encoded(model, batch), gold(batch), s)
     np.testing.assert_allclose(output.terms_B5.detach(), terms_B5, atol=1e-10)
     np.testing.assert_allclose(output.loss_B.detach(), loss_B, atol=1e-10)
+    if model.config.characters:
+        np.testing.assert_allclose(output.cut_loss_B.detach(), cuts_B, atol=1e-10)
+    else:
+        assert output.cut_loss_B is None and not any(name.startswith("cuts") for name in model.state_dict())
 
 
-@pytest.mark.parametrize("name", ["mERE", "mERE-LS", "mERE-LS printed", "mERE14", "mBERT"])
+@pytest.mark.parametrize("name", ["mERE", "mERE-LS", "mERE-LS printed", "mERE14", "mBERT", "mBERT with characters"])
 def test_gradient_is_that_of_equation_12(name):
     """Autograd against central differences of the NumPy form, for every weight that is trained after the encoder."""
     model = tiny_model(partial(bert, hidden_size=4), bottleneck=5, submodule_layers=[1, 2], **FORMS[name])
@@ -107,6 +113,7 @@ def test_fillers_have_no_loss_and_no_gradient():
         "languages_B": torch.zeros(1, dtype=torch.int64),
         "labels_B": torch.tensor([-1]),
         "positions_B4": torch.full((1, 4), -1),
+        "cuts_B4": torch.full((1, 4), -1),
     }
     for label, position in ((-1, -1), (0, -1), (0, 0)):
         filler["labels_B"].fill_(label)
@@ -144,6 +151,39 @@ def test_prediction_takes_the_language_s_best_relation_and_the_entities_given_it
     assert torch.equal(output.positions_B4, positions_B4)
     torch.testing.assert_close(output.relation_probability_B, p_BU.amax(dim=1))
     torch.testing.assert_close(output.score_B, p_BU.amax(dim=1) * entities_B)
+
+
+def test_heads_for_characters_leave_all_else_as_it_is():
+    """The same weights, the same five terms, the same answers; without gold cuts nothing is added to the loss."""
+    batch = tiny_batch()
+    without, model = tiny_model(), tiny_model(characters=15)
+    ours, theirs = model.state_dict(), without.state_dict()
+    assert ours.keys() - theirs.keys() == {"cuts.counts_4CD", "cuts.bias"}
+    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+    expected, output = without(**batch), model(**batch)
+    assert torch.equal(output.terms_B5, expected.terms_B5) and not torch.equal(output.loss_B, expected.loss_B)
+    unknown = batch | {"cuts_B4": torch.full((4, 4), -1)}
+    assert torch.equal(model(**unknown).loss_B, expected.loss_B)
+    expected, output = without(**without_gold(batch)), model(**without_gold(batch))
+    assert torch.equal(output.positions_B4, expected.positions_B4) and torch.equal(output.score_B, expected.score_B)
+    assert not expected.cuts_B4.any() and output.cuts_B4.any()
+
+
+def test_characters_are_told_by_the_tokens_that_were_found():
+    model, batch = tiny_model(stage=2, characters=4), without_gold(tiny_batch())
+    with torch.no_grad():
+        model.cuts.bias.normal_()
+    batch["mask_BM"][1, 1:] = False  # no word: no span, nothing to cut
+    output = model(**batch, k=3)
+    weights, cuts = arrays(model), output.cuts_B4
+    with torch.no_grad():
+        h_BMD, _ = model.unify(batch["token_ids_BM"], batch["mask_BM"])
+        h_BMD = model.switcher(h_BMD, batch["languages_B"], 3).numpy()
+    assert cuts[1].tolist() == [0] * 4
+    for b in (0, 2, 3):
+        for y, place in enumerate(output.positions_B4[b].tolist()):
+            logits = weights["cuts.counts_4CD"][y] @ h_BMD[b, place] + weights["cuts.bias"].reshape(4, -1)[y]
+            assert cuts[b, y] == logits.argmax()
 
 
 def test_label_mask_is_of_prediction_only():

@@ -21,6 +21,7 @@ STAGE_TWO = (
     "heads.token_half.weight",  # the four W_y, in two halves
     "heads.relation_half.weight",
     "heads.index_4D",  # the four U_y
+    "cuts.",
 )
 
 
@@ -39,8 +40,9 @@ def train_a_little(model, batch):
         optimizer.step()
 
 
-def test_stage_two_changes_exactly_what_it_may():
-    model = tiny_model(stage=2)
+@pytest.mark.parametrize("characters", [None, 5])
+def test_stage_two_changes_exactly_what_it_may(characters):
+    model = tiny_model(stage=2, characters=characters)
     before = bits(model)
     train_a_little(model, tiny_batch())
     changed = {name for name, value in bits(model).items() if value != before[name]}

@@ -108,11 +108,14 @@ def longer_sentence(arrays):
     """Lengths whose sum is right, but not those of the index."""
     lengths = arrays["lengths"].copy()
     lengths[0], lengths[1] = lengths[0] + 1, lengths[1] - 1
-    arrays.update(lengths=lengths, positions=np.full_like(arrays["positions"], -1))
+    arrays.update(lengths=lengths, **{name: np.full_like(arrays[name], -1) for name in ("positions", "cuts")})
 
 
 ARRAYS = {
-    **{f"{name} missing": (lambda arrays, name=name: arrays.pop(name)) for name in ("tokens", "labels", "exact")},
+    **{
+        f"{name} missing": (lambda arrays, name=name: arrays.pop(name))
+        for name in ("tokens", "labels", "exact", "cuts")
+    },
     "one too many": lambda arrays: arrays.update(more=arrays["labels"]),
     "a token beyond the vocabulary": put("tokens", 3, 10**6),
     "a token below 0": put("tokens", 3, -1),
@@ -137,6 +140,10 @@ ARRAYS = {
     "positions of three columns": remade("positions", lambda a: a[:, :3]),
     "exact of numbers": remade("exact", lambda a: a.astype(np.int8)),
     "exact neither true nor false": remade("exact", bad_bools),
+    "cuts of -2": put("cuts", (0, 0), -2),
+    "no cuts where there are tokens": put("cuts", (0, 0), -1),
+    "cuts of an exact entity": lambda arrays: put("cuts", np.repeat(arrays["exact"], 2, axis=1), 3)(arrays),
+    "cuts of two columns": remade("cuts", lambda a: a[:, :2]),
     "no sentence": lambda arrays: arrays.update({name: array[:0] for name, array in arrays.items()}),
 }
 

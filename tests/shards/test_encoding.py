@@ -1,3 +1,5 @@
+import unicodedata
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -6,6 +8,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from mere_ds.corpus.example import Example
+from mere_ds.corpus.graphemes import BLANK, trim, whole_graphemes
 from mere_ds.errors import UserError
 from mere_ds.shards.encoding import FRAME, SentenceEncoder
 
@@ -145,6 +148,54 @@ def test_spans_are_covered_by_their_tokens_and_no_token_is_spare(text, data):
         assert plain.ids.tolist() == encoded.ids, name
         touching = [i + 2 for i, (a, b) in enumerate(plain.offsets) if a < end and b > start]
         assert encoded.positions[:2] == ((touching[0], touching[-1]) if touching else (-1, -1)), name
+
+
+def test_cuts_are_the_characters_that_an_entity_leaves_out():
+    encoder = SentenceEncoder(TOKENIZERS["wordpiece"], ["en"], 64)
+    text = "montreal is montbig."  # [UNK] is one token: the whole word
+    for head, cuts in (("mont", (0, 0)), ("ont", (1, 0)), ("real", (0, 0)), ("ea", (1, 1)), ("montreal is", (0, 0))):
+        encoded = encoder.encode_examples([make(text, head, ".")])[0]
+        assert encoded.cuts == (*cuts, 0, 0), head
+    for head, cuts in (("montb", (0, 2)), ("ig", (5, 0)), ("montbig", (0, 0)), ("eal is m", (1, 6))):
+        assert encoder.encode_examples([make(text, head, ".")])[0].cuts[:2] == cuts, head
+    (cut_off,) = SentenceEncoder(TOKENIZERS["wordpiece"], ["en"], 6).encode_examples([make(text, "ont", ".")])
+    assert cut_off.cuts == (1, 0, -1, -1)
+
+
+def test_cuts_that_would_leave_nothing_are_not_made():
+    (encoded,) = SentenceEncoder(TOKENIZERS["wordpiece"], ["en"], 64).encode_texts(["mont is"], ["en"])
+    shown = {cuts: encoded.characters("mont is", 2, 2, cuts) for cuts in ((1, 2), (4, 0), (2, 2), (0, 15), (15, 15))}
+    assert shown == {(1, 2): (1, 2), (4, 0): (0, 4), (2, 2): (0, 4), (0, 15): (0, 4), (15, 15): (0, 4)}
+    assert encoded.characters("mont is", 2, 3, (0, 2)) == (0, 4), "a blank before what was cut goes too"
+
+
+PIECES = st.sampled_from(
+    ["mont", "real", "town", "김민수", "는", "서울", "에서", "и", "Киев", "е", "محمد", "و", "ب", "القاهرة", "é",
+     "e\u0301", "-", " ", " ", ".", "\u200f", "北", "京", "☎", "👩\u200d👩"]
+)  # fmt: skip
+
+
+@given(st.lists(PIECES, min_size=2, max_size=14), st.sampled_from(["NFC", "NFD"]), st.data())
+@settings(max_examples=200, deadline=None)
+def test_gold_tokens_and_cuts_give_the_gold_characters(pieces, form, data):
+    """Particles, prefixes, right to left, decomposed: whatever the tokenizer makes one token."""
+    pieces = [unicodedata.normalize(form, piece) for piece in pieces]
+    start = data.draw(st.integers(0, len(pieces) - 1))
+    end = data.draw(st.integers(start + 1, len(pieces)))
+    before, text = len("".join(pieces[:start])), "".join(pieces)
+    gold = trim(text, (before, before + len("".join(pieces[start:end]))))
+    if not text[slice(*gold)].strip(BLANK) or whole_graphemes(text, gold) != gold:
+        return  # the reader takes no such entity, and nobody sees a part of a grapheme
+    for name, tokenizer in TOKENIZERS.items():
+        encoder = SentenceEncoder(tokenizer, ["en"], 512)
+        (encoded,) = encoder.encode_examples([Example("1", "en", "label", text, gold, gold, "f", 2)])
+        (plain,) = encoder.encode_texts([text], ["en"])
+        if encoded.positions[0] >= 0:
+            assert encoded.exact[0] == (plain.characters(text, *encoded.positions[:2]) == gold), name
+            found = plain.characters(text, *encoded.positions[:2], encoded.cuts[:2])
+            covered = plain.characters(text, *encoded.positions[:2])
+            if covered[0] <= gold[0] and gold[1] <= covered[1]:  # some tokenizers leave characters out
+                assert found == gold, name
 
 
 def test_texts_for_use():

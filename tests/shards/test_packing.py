@@ -16,7 +16,7 @@ def sentences(lengths: list[int], seed: int = 0) -> Sentences:
     random, n = np.random.default_rng(seed), len(lengths)
     tokens = random.integers(0, 200_000, sum(lengths))
     columns = [random.integers(0, 30, shape) for shape in ((n,), (n,), (n, 4))]
-    return Sentences(tokens, lengths, *columns, random.random((n, 2)) < 0.5)
+    return Sentences(tokens, lengths, *columns, random.random((n, 2)) < 0.5, random.integers(-1, 30, (n, 4)))
 
 
 def equal(a: Sentences, b: Sentences) -> bool:
@@ -47,6 +47,17 @@ def test_a_shard_holds_what_was_written_and_equal_sentences_give_equal_bytes(tmp
     (tmp_path / "again").mkdir()
     assert write_shard(tmp_path / "again" / "train-00000.tar", sentences([3, 4, 5, 6, 7]), 2) == shard
     assert write_shard(tmp_path / "other.tar", sentences([3, 4, 5, 6, 7], seed=1), 2).sha256 != shard.sha256
+
+
+def test_shards_of_older_versions_lack_the_cut_characters(tmp_path, monkeypatch):
+    whole = sentences([3, 4])
+    stored = Sentences.stored
+    monkeypatch.setattr(Sentences, "stored", lambda self: {k: v for k, v in stored(self).items() if k != "cuts"})
+    shard = write_shard(tmp_path / "train-00000.tar", whole, 2)
+    monkeypatch.undo()
+    read = read_sentences(LocalSource(tmp_path), shard)
+    assert np.array_equal(read.positions, whole.positions)
+    assert read.cuts.dtype == np.int16 and (read.cuts == -1).all() and read.cuts.shape == (2, 4)
 
 
 def test_nothing_in_a_shard_depends_on_time_or_user(tmp_path):

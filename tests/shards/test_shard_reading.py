@@ -65,6 +65,7 @@ def check_sentence(manifest, whole, batch, b, row):
     if row < 0:
         assert batch.weights_B[b] == 0 and batch.mask_BM[b].tolist() == [True] + [False] * (batch.mask_BM.shape[1] - 1)
         assert (batch.token_ids_BM[b] == manifest.pad_id).all() and (batch.positions_B4[b] == -1).all()
+        assert (batch.cuts_B4[b] == -1).all()
         assert batch.labels_B[b] == batch.languages_B[b] == 0
         return
     length, start = int(whole.lengths[row]), whole.starts[row]
@@ -73,6 +74,7 @@ def check_sentence(manifest, whole, batch, b, row):
     assert (batch.token_ids_BM[b, length:] == manifest.pad_id).all()
     assert batch.mask_BM[b].sum() == length and batch.mask_BM[b, :length].all()
     assert batch.positions_B4[b].tolist() == whole.positions[row].tolist()
+    assert batch.cuts_B4[b].tolist() == whole.cuts[row].tolist()
     assert (batch.languages_B[b], batch.labels_B[b]) == (whole.languages[row], whole.labels[row])
 
 

@@ -20,7 +20,9 @@ from mere_ds.inference import Extractor
 from mere_ds.model.loading import load_model
 from mere_ds.model.mere import MereModel
 from mere_ds.shards.manifest import Manifest
+from mere_ds.shards.sealing import seal
 from mere_ds.training.stages import model_config
+from tests.shards.test_contents import npz, rewrite
 
 SHORT = {
     "max_steps": 20, "batch_size": 8, "bottleneck": 32, "submodule_layers": "1,2", "top_k": 1, "log_every": 5,
@@ -34,7 +36,7 @@ def short(small_shards, zero):
     """short(ranks, run=..., ...): 20 steps of every stage."""
 
     def train(ranks=1, zero_stage=0, **knobs):
-        return run_ranks(ranks, shards=small_shards, deepspeed_config=zero(zero_stage), **SHORT | knobs)
+        return run_ranks(ranks, **{"shards": small_shards, "deepspeed_config": zero(zero_stage)} | SHORT | knobs)
 
     return train
 
@@ -96,6 +98,56 @@ def test_it_trains_is_evaluated_and_extracts(system, trained, small_shards):
         next(p for name, p in extractor.model.named_parameters() if "relation" in name).fill_(3e38)
     with pytest.raises(UserError, match="the model's scores aren't finite"):
         list(extractor.extract(["Anna Berg wurde in Köln geboren."], "de"))
+
+
+def test_characters_within_tokens_are_learnt_in_both_stages_and_used(short, trained, small_shards, tmp_path):
+    short(run=tmp_path, characters=6).ended(0)
+    for stage in (1, 2):
+        losses = [
+            r["loss_terms"]["characters"] for r in metrics(tmp_path) if (r["kind"], r["stage"]) == ("train", stage)
+        ]
+        assert losses[-1] < losses[0]
+    one, two, without = tensors(tmp_path, 1), tensors(tmp_path, 2), tensors(trained("mERE"), 1)
+    added = {name for name in one.keys() - without.keys() if not name.startswith("exp_avg")}
+    assert added == {"cuts.counts_4CD", "cuts.bias"} and not any(torch.equal(one[name], two[name]) for name in added)
+    (result,) = evaluate_runs([str(tmp_path)], None, "test")
+    assert result["pooled"]["sentences"] > 0
+    model = load_model(checkpoint(tmp_path, 2, "best"))
+    assert model.config.characters == 6
+    with torch.no_grad():
+        model.cuts.counts_4CD.zero_()
+        model.cuts.bias.view(4, -1).copy_(torch.nn.functional.one_hot(torch.tensor([1, 0, 0, 0]), 7))
+    plain = Extractor.load(checkpoint(tmp_path, 2, "best"))
+    encoder, device = plain.encoder, plain.device
+    (cut,) = Extractor(model.eval(), encoder, device).extract(["Anna Berg wurde in Köln geboren."], "de")
+    model.cuts = None
+    (whole,) = Extractor(model, encoder, device).extract(["Anna Berg wurde in Köln geboren."], "de")
+    (a,), (b,) = cut["triples"], whole["triples"]
+    assert a["tail"] == b["tail"] and len(b["head"]["text"]) > 1
+    assert a["head"]["text"] == b["head"]["text"][1:] and a["head"]["start"] == b["head"]["start"] + 1
+
+
+def test_characters_need_shards_that_tell_them_and_the_same_heads_in_both_stages(
+    short, trained, small_shards, tmp_path
+):
+    old = shutil.copytree(small_shards, tmp_path / "old")
+    for shard in old.glob("*.tar"):
+        rewrite(old, shard.name, lambda name, content: npz(content, _without_cuts) if "npz" in name else content)
+    entries = json.loads((old / "manifest.json").read_text())
+    del entries["cuts"]
+    (old / "manifest.json").write_bytes(seal(entries))
+    refused = short(run=tmp_path / "run", shards=old, stage="1", characters=6).ended(2).stderr[0]
+    assert (
+        refused.count("\n") == 1 and "was made by an older mere-ds" in refused and "leave --characters out" in refused
+    )
+    short(run=tmp_path / "run", shards=old, stage="1", max_steps=1).ended(0)
+    stage_one = {"stage": "2", "stage_one_run": trained("mERE-LS"), "characters": 6}
+    refused = short(run=tmp_path / "other", **stage_one).ended(2).stderr[0]
+    assert "was trained with characters = None, now it is 6" in refused
+
+
+def _without_cuts(arrays: dict) -> None:
+    del arrays["cuts"]
 
 
 def test_several_k_in_one_pass_score_as_one_by_one(trained, monkeypatch):
