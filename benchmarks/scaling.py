@@ -29,8 +29,8 @@ import torch
 from transformers import BertConfig
 
 from mere_ds import flags
+from mere_ds.corpus.smiler import ENGLISH_SENTENCES, SENTENCES
 from mere_ds.corpus.synthetic.generator import synthesize
-from mere_ds.corpus.synthetic.shares import ENGLISH_SENTENCES, SENTENCES
 from mere_ds.encoders.sources import TinySize
 from mere_ds.errors import UserError
 from mere_ds.model.configuration import MereConfig

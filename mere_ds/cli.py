@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from mere_ds import flags
+from mere_ds.config import Which
 from mere_ds.errors import UserError
 from mere_ds.files import naming
 from mere_ds.reproduction.command import reproduce
@@ -221,7 +222,7 @@ def evaluate(
     shards: str | None = None,
     split: Literal["dev", "test"] = "test",
     k: tuple[int, ...] | None = None,
-    which: Literal["best", "latest"] = "best",
+    which: Which = "best",
     precision: Literal["fp32", "bf16", "fp16"] = "fp32",
     shard_cache: str | None = None,
 ) -> None:
@@ -238,21 +239,21 @@ def evaluate(
 
     Args:
         runs: Run folders, with blanks or commas between them.
-        shards: Shards to score on (None: those each was trained on).
+        shards: Shards to score on (None: those each was trained on, which must not have changed).
         split: dev or test.
         k: Sub-modules that run (None: as trained, 3 by default); several, joined by commas, cost little more than one.
-        which: The best model or the latest.
+        which: The best model or the latest of the last stage; stage1: stage one's best, alone.
         precision: What the model computes in; 16 bits are faster where the hardware has them, and round a little.
         shard_cache: Folder that shards from an address are cached in (None: as in training).
     """
     from mere_ds.evaluation.run import evaluate_runs
-    from mere_ds.evaluation.table import format_scores
+    from mere_ds.evaluation.table import format_evaluation
 
     ks = (None,) if k is None else k
     results = evaluate_runs(runs, shards, split, ks, which, shard_cache, precision)
     for number, ((run, each_k), result) in enumerate(zip(product(runs, ks), results, strict=True)):
         titles = [run] * (len(runs) > 1) + [f"k = {each_k}"] * (each_k is not None)
-        print("\n" * bool(number) + "".join(f"{title}\n" for title in titles) + format_scores(result))
+        print("\n" * bool(number) + "".join(f"{title}\n" for title in titles) + format_evaluation(result))
 
 
 def compare(
@@ -292,9 +293,9 @@ def compare(
     if len(ks) not in (1, 2):
         raise UserError(f"--k={','.join(map(str, ks))}: give one number, or A's and B's")
     result = compare_runs(run_a, run_b, split, (ks[0], ks[-1]), parallel_ids)
+    print(format_comparison(result))
     if out:
         write_json(Path(out), result)
-    print(format_comparison(result))
 
 
 def report(runs: tuple[str, ...], *, out: str) -> None:
@@ -327,7 +328,7 @@ def extract(
     lang: str,
     file: str | None = None,
     k: int | None = None,
-    which: Literal["best", "latest"] = "best",
+    which: Which = "best",
 ) -> None:
     """Print the triple of each text as a line of JSON, with character offsets.
 
@@ -348,7 +349,7 @@ def extract(
         lang: Language of the texts, such as de.
         file: UTF-8 file with one text a line.
         k: Sub-modules that run (None: as trained, 3 by default).
-        which: The best model or the latest.
+        which: The best model or the latest of the last stage; stage1: stage one's best, alone, and each answer says so.
     """
     if text is not None and file is not None:
         raise UserError("TEXT and --file are both given; give one")
@@ -359,23 +360,29 @@ def extract(
 
     from mere_ds.inference import Extractor
     from mere_ds.training.run_folder import RunFolder
+    from mere_ds.training.trained import trained_model
 
-    extractor = Extractor.load(RunFolder(run).trained_model(which), k)
+    model = trained_model(RunFolder(run), which)
+    extractor = Extractor.load(model.folder, k)
     extractor.check_language(lang)
+    if not model.finished:
+        sys.stderr.write(f"{run}: stage {model.stage} is not finished: answers are of its step {model.step}\n")
+    beside = {"stage": model.stage} if model.lacks_stage_two else {}
     if batches is None:
-        return _print_lines(extractor.extract([text], lang))
+        return _print_lines(extractor.extract([text], lang), beside)
     number = 0
     with tqdm(unit="text", disable=None if file else True) as bar:
         for lines in batches:
-            _print_lines(extractor.extract_lines(lines, number, lang))
+            _print_lines(extractor.extract_lines(lines, number, lang), beside)
             number += len(lines)
             bar.update(len(lines))
 
 
-def _print_lines(answers: Iterable[dict]) -> None:
+def _print_lines(answers: Iterable[dict], beside: dict) -> None:
+    """A line an answer, each with the fields `beside`."""
     with naming(Path("standard output")):
         for answer in answers:
-            print(json.dumps(answer, ensure_ascii=False, allow_nan=False))
+            print(json.dumps(answer | beside, ensure_ascii=False, allow_nan=False))
         sys.stdout.flush()  # whoever waits for an answer before writing the next line gets it
 
 

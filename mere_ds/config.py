@@ -10,6 +10,9 @@ from mere_ds.knobs import check_bounds, knob
 
 System = Literal["mERE", "mERE14", "mERE-LS", "mERE-LS-LA", "HERBERTa", "mBERT", "MTMB"]
 
+Which = Literal["best", "latest", "stage1"]
+"""The model of a run that is scored or used: the best or the latest of its last stage, or stage one's best."""
+
 PRESETS: dict[str, dict[str, bool | str]] = {
     "mERE": {"use_la": True, "use_ls": True},
     "mERE14": {"use_la": True, "use_ls": True, "routing": "language"},

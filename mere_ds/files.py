@@ -24,6 +24,11 @@ def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def digest_of_json(content: dict) -> str:
+    """sha256, in hex, of JSON in one canonical spelling: what is equal as JSON has one digest."""
+    return digest_of(json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode("ascii"))
+
+
 def digest_file(path: Path) -> str:
     """sha256 of a file, in hex, a block at a time. Raises OSError."""
     digest = hashlib.sha256()

@@ -30,11 +30,12 @@ MAY_IMPORT = {
             "config",
             "corpus.graphemes",
             "corpus.languages",
+            "corpus.smiler",
             "encoders",
             "shards",
             "model",
             "inference",
-            "training.run_folder",
+            *(f"training.{module}" for module in ("resume", "run_folder", "trained")),
         )
     },
     "inference": {"errors", "files", "streams", "encoders", "shards", "model"},
@@ -73,6 +74,7 @@ MAY_IMPORT = {
         "errors",
         "files",
         "streams",
+        "config",
         "flags",
         "train",
         "corpus",
@@ -82,6 +84,7 @@ MAY_IMPORT = {
         "reproduction.command",
         "inference",
         "training.run_folder",
+        "training.trained",
     },
 }
 

@@ -19,7 +19,7 @@ from mere_ds.corpus.languages import shared_id
 from mere_ds.errors import UserError
 from mere_ds.evaluation import intervals
 from mere_ds.evaluation.metrics import f1
-from mere_ds.evaluation.predictions import evaluation_name, read_predictions
+from mere_ds.evaluation.provenance import ABOUT, Evaluation, read_evaluation
 from mere_ds.training.run_folder import RunFolder
 
 TIE = 1e-9
@@ -51,22 +51,26 @@ def compare_runs(
 
     A side is a run, or its runs of several seeds in the same order; runs of unlike languages (a model a language)
     together make one. `{"a": [runs], "b": [runs], "split", "k": {"a", "b"}, "left_out": [languages of one side],
-    "seeds": {"a": {"mean", "deviation"} of the runs' average, "b"}, ..., "characters": {"seeds", ...}}`, the dots for
-    what `compare` gives. Raises UserError for sides of unlike size, a run that isn't evaluated and unlike sentences.
+    "seeds": {"a": {"mean", "deviation"} of the runs' average, "b"}, ..., "characters": {"seeds", ...}, "remarks",
+    "made_from"}`, the dots for what `compare` gives; the last two have lists for "a" and "b", an entry a run (see
+    `provenance`). Raises UserError for sides of unlike size, a run without an evaluation of its present model, and
+    unlike sentences.
 
     With `parallel_ids` the sentences of one id (see `shared_id`) are translations: they are resampled and exchanged
     together, for what is hard in one language is hard in the others.
     """
-    sides = [
-        _read([RunFolder(run).evaluation / f"{evaluation_name(split, k)}.jsonl" for run in side])
-        for side, k in zip((a, b), ks, strict=True)
+    evaluations = [
+        [read_evaluation(RunFolder(run), split, k) for run in side] for side, k in zip((a, b), ks, strict=True)
     ]
+    sides = [_read(side) for side in evaluations]
     by_tokens, by_characters = (_compared(*sides, metric, parallel_ids) for metric in ("triple", "triple_characters"))
     return {
         **{"a": list(a), "b": list(b), "split": split, "k": dict(zip("ab", ks, strict=True))},
         "left_out": sorted(sides[0].keys() ^ sides[1].keys()),
         **by_tokens,
         "characters": by_characters,
+        "remarks": {side: [one.remarks() for one in its] for side, its in zip("ab", evaluations, strict=True)},
+        "made_from": {side: [_source(one) for one in its] for side, its in zip("ab", evaluations, strict=True)},
     }
 
 
@@ -80,6 +84,11 @@ def _compared(a: dict[str, list["_Answers"]], b: dict[str, list["_Answers"]], me
     averages = [_by_side(observed, slice(q, q + 1))["average"].item() for q in range(2 * seeds)]
     spreads = {"a": intervals.spread(averages[:seeds]), "b": intervals.spread(averages[seeds:])}
     return {"seeds": spreads, **compare(groups, seeds)}
+
+
+def _source(evaluation: Evaluation) -> dict:
+    about = {name: value for name, value in evaluation.content.items() if name in ABOUT}
+    return {"run": str(evaluation.run.root), **about, **evaluation.made_from}
 
 
 def compare(groups: list[Group], seeds: int) -> dict:
@@ -133,14 +142,14 @@ class _Answers:
     """By metric: whether it gave an answer, and whether that is right."""
 
 
-def _read(paths: list[Path]) -> dict[str, list[_Answers]]:
+def _read(evaluations: list[Evaluation]) -> dict[str, list[_Answers]]:
     """By language, the runs that have it, in order."""
     found: dict[str, list[_Answers]] = {}
-    for path in paths:
+    for evaluation in evaluations:
         own: dict[str, _Answers] = {}
-        for record in read_predictions(path):
+        for record in evaluation.records():
             language, id = record["lang"], record.get("id")
-            answers = own.setdefault(language, _Answers(path))
+            answers = own.setdefault(language, _Answers(evaluation.predictions))
             answers.ids.append(shared_id(id, language) if id is not None else f"unread in {language}")
             answers.sentences.append(json.dumps([id, record["text"], record["gold"]], sort_keys=True))
             for metric, outcomes in answers.outcomes.items():

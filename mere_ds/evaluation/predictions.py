@@ -6,11 +6,15 @@ the model gave none. "right" names the `METRICS` that are right. A test sentence
 `{"lang", "text": null, "gold": null, "predicted": null, "right": [], "reason"}`.
 """
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from mere_ds.errors import UserError
+from mere_ds.evaluation.metrics import METRICS
+from mere_ds.files import digest_of, parse_json
 
 
 def evaluation_name(split: str, k: int | None) -> str:
@@ -18,18 +22,107 @@ def evaluation_name(split: str, k: int | None) -> str:
     return split if k is None else f"{split}-k{k}"
 
 
-def read_predictions(path: Path) -> Iterator[dict]:
-    """The lines of `path`, one at a time. Raises UserError where it is missing or no such file."""
+class PredictionsWriter:
+    """Writes predictions into an open file, and knows what proves them later."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._digest, self._lines = file, hashlib.sha256(), 0
+        self._asked: dict[str, list[str]] = {}
+
+    def through(self, records: Iterable[dict]) -> Iterator[dict]:
+        """Write each record as a line and pass it on. Raises UserError for an answer that isn't a finite number."""
+        for record in records:
+            try:
+                line = (json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode()
+            except ValueError:
+                raise UserError(
+                    "the model's answers aren't finite numbers, so its weights aren't: train it anew (--overwrite)"
+                ) from None
+            self._file.write(line)
+            self._digest.update(line)
+            self._lines += 1
+            asked = json.dumps([record.get("id"), record["text"], record["gold"]], sort_keys=True)
+            self._asked.setdefault(record["lang"], []).append(digest_of(asked.encode()))
+            yield record
+
+    def facts(self) -> dict:
+        """`{"predictions": {"sha256", "lines"}, "sentences": {"de": {"count", "sha256"}}}`.
+
+        The first is of the file as it is, the second of ids, texts and gold triples in any order: runs that were asked
+        the same have the same there.
+        """
+        return {
+            "predictions": {"sha256": self._digest.hexdigest(), "lines": self._lines},
+            "sentences": {
+                language: {"count": len(asked), "sha256": digest_of("".join(sorted(asked)).encode())}
+                for language, asked in self._asked.items()
+            },
+        }
+
+
+def check_predictions(path: Path, proof: dict, advice: str) -> bytes:
+    """The content of a file of predictions. Raises UserError with `advice` unless it is the one that `proof`, the
+    writer's `predictions` facts, is of."""
     try:
-        with path.open(encoding="utf-8") as file:
-            for line in file:
-                record = json.loads(line)
-                if not {"lang", "text", "gold", "predicted", "right"} <= record.keys():
-                    raise ValueError("fields are missing")
-                yield record
-    except FileNotFoundError:
-        split, _, k = path.stem.partition("-k")
-        how = f"mere-ds evaluate {path.parent.parent} --split={split}" + (f" --k={k}" if k else "")
-        raise UserError(f"{path}: not there: run {how} first") from None
-    except (ValueError, AttributeError):
-        raise UserError(f"{path}: holds no predictions: run mere-ds evaluate again") from None
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}: {advice}") from None
+    if not content:
+        raise UserError(f"{path}: is empty: {advice}")
+    lines, cut = content.count(b"\n"), "" if content.endswith(b"\n") else " and a cut one"
+    if cut or lines != proof["lines"]:
+        raise UserError(f"{path}: has {lines} lines{cut}, the scores were made from {proof['lines']}: {advice}")
+    if (now := digest_of(content)) != proof["sha256"]:
+        then = f"the scores were made from sha256 {proof['sha256'][:12]}..., it has {now[:12]}..."
+        raise UserError(f"{path}: not the predictions that its scores were made from ({then}): {advice}")
+    return content
+
+
+def read_predictions(path: Path, proof: dict, advice: str) -> Iterator[dict]:
+    """The records of a file, one at a time. Raises UserError as `check_predictions` does, and for a line that is no
+    prediction."""
+    for number, line in enumerate(check_predictions(path, proof, advice).split(b"\n")[:-1], 1):
+        record = parse_json(line, f"{path}, line {number}", advice)
+        if wrong := _wrong(record):
+            raise UserError(f"{path}, line {number}: {wrong}: {advice}")
+        yield record
+
+
+def _wrong(record: dict) -> str | None:
+    """What of a record is not as described above; None if all is."""
+    text, gold, predicted, right = (record.get(name) for name in ("text", "gold", "predicted", "right"))
+    if not isinstance(record.get("lang"), str):
+        return '"lang" is no text'
+    if not isinstance(right, list) or not all(isinstance(metric, str) and metric in METRICS for metric in right):
+        return '"right" is no list of metrics'
+    if text is None:
+        nothing = gold is None and predicted is None and not right and isinstance(record.get("reason"), str)
+        return None if nothing else "a sentence that could not be read needs a reason, and nothing else"
+    if not isinstance(text, str) or not isinstance(record.get("id"), str):
+        return '"text" or "id" is no text'
+    if not _is_triple(gold, len(text)) or None in (gold["head"], gold["tail"]):
+        return '"gold" is no triple'
+    if predicted is not None and not (
+        _is_triple(predicted, len(text)) and all(_is_share(predicted.get(name)) for name in ("probability", "score"))
+    ):
+        return '"predicted" is no triple with its probabilities'
+    return None
+
+
+def _is_triple(triple: Any, length: int) -> bool:
+    return (
+        isinstance(triple, dict)
+        and isinstance(triple.get("relation"), str)
+        and all(_is_span(triple[side], length) if triple.get(side) is not None else side in triple for side in _SIDES)
+    )
+
+
+def _is_span(span: Any, length: int) -> bool:
+    return isinstance(span, list) and [type(end) for end in span] == [int, int] and 0 <= span[0] <= span[1] <= length
+
+
+def _is_share(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1
+
+
+_SIDES = ("head", "tail")

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from mere_ds.config import Which
 from mere_ds.encoders.sources import fingerprint, load_tokenizer
 from mere_ds.errors import UserError
-from mere_ds.evaluation.predictions import evaluation_name, read_predictions
+from mere_ds.evaluation.predictions import evaluation_name
+from mere_ds.evaluation.provenance import made_from, write_evaluation
 from mere_ds.evaluation.recording import Recorder
 from mere_ds.evaluation.scoring import EVALUATION_BATCH, batches
-from mere_ds.evaluation.summary import scores_of
-from mere_ds.files import write_json, write_json_lines
 from mere_ds.inference import check_k
 from mere_ds.model.loading import load_model
 from mere_ds.model.precision import DTYPES, check_available
@@ -22,13 +22,14 @@ from mere_ds.shards.batch import Batch
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.remote import CACHE_GIB
 from mere_ds.training.run_folder import RunFolder
+from mere_ds.training.trained import TrainedModel, trained_model
 
 
 @dataclass
 class Candidate:
     """A run's model and what it answers, with each k."""
 
-    folder: RunFolder
+    trained: TrainedModel
     model: TripleModel
     manifest: Manifest
     recorders: dict[int | None, Recorder]
@@ -50,17 +51,16 @@ def evaluate_runs(
     shards: str | None,
     split: str,
     ks: Sequence[int | None] = (None,),
-    which: str = "best",
+    which: Which = "best",
     shard_cache: str | None = None,
     precision: str = "fp32",
 ) -> list[dict]:
     """Scores of each run's model with each k (None: as trained), also written to `RUN/evaluation/{NAME}.json`, NAME as
     in `evaluation_name`. What comes before the switcher runs once for every k and every run that has the same.
 
-    In the order of runs, each with its k. Each is `{"split", "k", "which", "system", "seed", ..., "router"}` with all
-    of `summary.scores_of`, which is made from the predictions in `{NAME}.jsonl` beside it; k is null where there is no
-    switcher. `precision` is one of `DTYPES`. Raises UserError for a run, shards, k or precision that don't fit, before
-    anything is scored.
+    In the order of runs, each with its k; see `provenance.write_evaluation`. k is null where there is no switcher.
+    `shards` None: those that each was trained on, which must not have changed since. `precision` is one of `DTYPES`.
+    Raises UserError for a run, shards, k or precision that don't fit, before anything is scored.
     """
     if not runs:
         raise UserError("name at least one run")
@@ -77,7 +77,7 @@ def evaluate_runs(
                 break
         else:
             passes.append([one])
-    about = {"split": split, "which": which, "precision": precision}
+    about = {"split": split, "k": None, "which": which, "precision": precision}
     for group in passes:
         _answer_all(group, split, device, DTYPES[precision])
         for one in group:
@@ -87,21 +87,38 @@ def evaluate_runs(
 
 def _open(run, shards, split, ks, which, shard_cache) -> Candidate:
     """What `evaluate_runs` was told, loaded and checked."""
-    folder = RunFolder(run)
-    model_folder = folder.trained_model(which)
-    told = folder.told
-    shards = told["shards"] if shards is None else shards
-    manifest = Manifest.load(shards, shard_cache or told.get("shard_cache"), told.get("shard_cache_gib", CACHE_GIB))
-    model = load_model(model_folder).eval()
-    tokenizer = load_tokenizer(model_folder)
+    trained = trained_model(RunFolder(run), which)
+    manifest = _manifest(trained, shards, shard_cache)
+    model = load_model(trained.folder).eval()
+    tokenizer = load_tokenizer(trained.folder)
     manifest.check_tokenizer(fingerprint(tokenizer))
     if manifest.labels != model.config.labels or not set(model.config.languages) <= set(manifest.languages):
-        raise UserError(f"{shards} has other labels or languages than the model in {model_folder}")
+        raise UserError(f"{manifest.source} has other labels or languages than the model in {trained.folder}")
     manifest = manifest.only(model.config.languages)
+    if not manifest.splits[split].sentences and not (split == "test" and any(manifest.missed_test.values())):
+        languages = ", ".join(manifest.languages)
+        raise UserError(f"{manifest.source}: holds no {split} sentence of {languages}: there is nothing to score")
     for k in ks:
         if k is not None:
             check_k(model, k)
-    return Candidate(folder, model, manifest, {k: Recorder(manifest, split, tokenizer) for k in ks})
+    return Candidate(trained, model, manifest, {k: Recorder(manifest, split, tokenizer) for k in ks})
+
+
+def _manifest(trained: TrainedModel, shards: str | None, shard_cache: str | None) -> Manifest:
+    """Of the shards to score on. Raises UserError where nobody named them and they aren't those of the training: what
+    is dev or test there now may have been trained on."""
+    told = trained.run.told(trained.stage)
+    place = told.get("shards") if shards is None else shards
+    if place is None:
+        raise UserError(f"{trained.run.config}: doesn't say on which shards this was trained: name them by --shards")
+    manifest = Manifest.load(place, shard_cache or told.get("shard_cache"), told.get("shard_cache_gib", CACHE_GIB))
+    if shards is None and manifest.sha256 != trained.trained_on:
+        raise UserError(
+            f"{place}: not the shards that {trained.folder} was trained on (sha256 of manifest.json was "
+            f"{trained.trained_on[:12]}..., is {manifest.sha256[:12]}...): restore them, train anew (--overwrite), or "
+            f"pass --shards={place} to score on other data than the training's"
+        )
+    return manifest
 
 
 @torch.no_grad()
@@ -120,19 +137,16 @@ def _answer_all(group: Sequence[Candidate], split: str, device: torch.device, dt
 
 def _write(one: Candidate, about: dict, k: int | None) -> dict:
     """The predictions, and the scores made of them."""
-    path = one.folder.evaluation / f"{evaluation_name(about['split'], k)}.jsonl"
-    records = one.recorders[k].records()
-    write_json_lines(path, tqdm(records, desc=f"writing {path.name}", unit="sentence", disable=None))
+    path = one.trained.run.evaluation / f"{evaluation_name(about['split'], k)}.json"
+    records = tqdm(one.recorders[k].records(), desc=f"writing {path.stem}", unit="sentence", disable=None)
     switcher = getattr(one.model, "switcher", None)  # HERBERTa has no place for one
-    result = {
-        **about,
-        **{name: one.folder.told.get(name) for name in ("system", "seed")},
+    trained = one.trained
+    about = about | {
         "k": switcher and (k or one.model.config.top_k),
-        **scores_of(read_predictions(path)),
-        "router": switcher and _router(switcher, one.model.config.languages),
+        **{"system": trained.system, "seed": trained.seed, "stage": trained.stage},
     }
-    write_json(path.with_suffix(".json"), result)
-    return result
+    router = switcher and _router(switcher, one.model.config.languages)
+    return write_evaluation(path, about, records, router, made_from(trained, one.manifest))
 
 
 def _router(switcher: nn.Module, languages: list[str]) -> dict | None:

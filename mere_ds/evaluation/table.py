@@ -2,12 +2,19 @@
 
 from mere_ds.evaluation.intervals import LEVEL
 from mere_ds.evaluation.metrics import BY_CHARACTERS, BY_TOKENS
+from mere_ds.evaluation.provenance import remarks
 
 _KINDS = {"tokens": (BY_TOKENS, ""), "characters": (BY_CHARACTERS, "_characters")}
 """How spans are compared: the metrics, and how the names of what is made of their triples end."""
 
 ALPHA = 0.05
 """A difference whose p is not below this is told to be no more than chance may make."""
+
+
+def format_evaluation(result: dict) -> str:
+    """`format_scores`, and below what is not as usual about the evaluation. `result` as from `evaluate_runs`."""
+    told = remarks(result, result["made_from"]["checkpoint"]["finished"])
+    return format_scores(result) + (f"\nnote: {', '.join(told)}" if told else "")
 
 
 def format_scores(result: dict) -> str:
@@ -57,6 +64,10 @@ def sentence(row: dict) -> str:
 
 
 def _side(name: str, result: dict, side: str) -> str:
+    runs = (
+        f"{run} ({', '.join(told)})" if told else run
+        for run, told in zip(result[side], result["remarks"][side], strict=True)
+    )
     k = result["k"][side]
     with_k = "" if k is None else f" with k = {k}"
     spreads = [
@@ -65,7 +76,7 @@ def _side(name: str, result: dict, side: str) -> str:
         if seeds["deviation"] is not None
     ]
     spread = f": {' and '.join(spreads)} over seeds" if spreads else ""
-    return f"{name} = {', '.join(result[side])}{with_k}{spread}"
+    return f"{name} = {', '.join(runs)}{with_k}{spread}"
 
 
 def _flat(result: dict) -> dict:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mere_ds.config import TrainConfig, knobs_of_stage
 from mere_ds.errors import UserError
-from mere_ds.evaluation.predictions import evaluation_name
+from mere_ds.evaluation.provenance import read_evaluation
 from mere_ds.reproduction.plan import Job, Plan
 from mere_ds.shards.manifest import Manifest
 from mere_ds.sums import STATE, recorded_digest
@@ -78,13 +78,13 @@ class Place:
         return state["finished"]
 
     def open_evaluations(self, job: Job) -> list[tuple[int, ...]]:
-        """The evaluations that a trained job hasn't had since: () as trained, else those k that run together."""
-        run = self.run(job.name)
-        trained = (run.trained_model() / STATE).stat().st_mtime_ns
+        """The evaluations that a trained job's model hasn't had: () as trained, else those k that run together."""
 
         def is_done(k: int | None) -> bool:
-            scores = run.evaluation / f"{evaluation_name('test', k)}.json"
-            return scores.is_file() and scores.stat().st_mtime_ns >= trained
+            try:
+                return read_evaluation(self.run(job.name), "test", k).is_usual
+            except UserError:  # there is none, or not of this model
+                return False
 
         ks = tuple(k for k in job.ks if not is_done(k))
         return [()] * (not is_done(None)) + [ks] * bool(ks)

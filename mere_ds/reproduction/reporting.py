@@ -2,6 +2,7 @@
 
 from mere_ds.evaluation.report.making import report_on
 from mere_ds.evaluation.report.runs import Row, load_rows
+from mere_ds.evaluation.report.sources import format_sources
 from mere_ds.evaluation.report.tables import all_scores, format_table, table_2, table_3, table_k
 from mere_ds.files import write_whole
 from mere_ds.reproduction.place import Place
@@ -14,7 +15,7 @@ def write_report(target: str, plan: Plan, place: Place) -> str:
     page = report_on(rows, str(place.out / "report"))
     text = text_of(target, rows)
     path = place.out / f"{target.replace(' ', '')}.txt"
-    write_whole(path, f"{text}\n".encode())
+    write_whole(path, f"{text}\n\n{format_sources(rows)}\n".encode())
     return f"{text}\n\nreport: {page}; this text: {path}"
 
 

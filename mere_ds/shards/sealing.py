@@ -7,7 +7,7 @@ import json
 import logging
 
 from mere_ds.errors import UserError
-from mere_ds.files import digest_of, parse_json
+from mere_ds.files import digest_of_json, parse_json
 from mere_ds.shards.packing import ADVICE
 
 VERSION = 3
@@ -21,7 +21,7 @@ def seal(entries: dict) -> bytes:
     """The content of `manifest.json`; equal entries give equal bytes. Replaces a digest that is there."""
     plain = {**entries, "version": VERSION}
     plain.pop(_DIGEST, None)
-    plain[_DIGEST] = _digest(plain)
+    plain[_DIGEST] = digest_of_json(plain)
     return (json.dumps(plain, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
 
 
@@ -38,13 +38,8 @@ def unseal(content: bytes, path: str) -> dict:
         raise UserError(f"{path}: damaged, it has the entries of another version: {ADVICE}")
     if version == VERSION:
         del plain[_DIGEST]
-        if digest != _digest({**plain, "version": version}):
+        if digest != digest_of_json({**plain, "version": version}):
             raise UserError(f"{path}: damaged, its content does not have the digest that it names: {ADVICE}")
     else:
         log.warning("%s: of version 2, without a digest of itself: damage to it may go unseen", path)
     return plain
-
-
-def _digest(plain: dict) -> str:
-    canonical = json.dumps(plain, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return digest_of(canonical.encode("ascii"))

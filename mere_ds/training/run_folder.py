@@ -12,7 +12,6 @@ from pathlib import Path
 
 from mere_ds.errors import UserError
 from mere_ds.files import parents_of, parse_json, read_json, write_json, write_whole
-from mere_ds.sums import STATE
 from mere_ds.training.checkpoint import checkpoints_in, state_of
 
 log = logging.getLogger("mere_ds")
@@ -99,12 +98,14 @@ class RunFolder:
         if not any(checkpoints_in(self.stage(stage)) for stage in STAGES):
             self._recorded()  # another program's config.json must not be replaced
 
-    def trained_model(self, which: str = "best") -> Path:
-        """The furthest trained model in this run; raises UserError if there is none."""
-        for stage in (2, 1):
-            if (self.model(stage, which) / STATE).is_file():
-                return self.model(stage, which)
-        raise UserError(f"{self.root}: no trained model here (checkpoints/stage1/{which} is missing); train it first")
+    def check_exists(self) -> None:
+        """Raises UserError where there is no folder."""
+        if not self.root.is_dir():
+            raise UserError(f"{self.root}: {'a file, not a folder' if self.root.exists() else 'no such folder'}")
+
+    def has_begun(self, stage: int) -> bool:
+        """Whether a stage was ever started here, whatever there still is of it."""
+        return self.stage(stage).is_dir() or f"stage{stage}" in self._recorded()
 
     def started(self, stage: int) -> dict:
         """What the stage was told at its first start, if there is something to go on from; else {}.
@@ -116,11 +117,9 @@ class RunFolder:
             raise UserError(f"{self.config}: stage {stage} lacks {' or '.join(_COUNTS - told.keys())}: {_ADVICE}")
         return told
 
-    @property
-    def told(self) -> dict:
-        """The knobs of the furthest stage that has begun here; {} where none is recorded. Raises UserError."""
-        recorded = self._recorded()
-        return recorded.get("stage2") or recorded.get("stage1", {})
+    def told(self, stage: int) -> dict:
+        """The knobs of a stage's last start from scratch; {} where none are recorded."""
+        return self._recorded().get(f"stage{stage}", {})
 
     def start_stage(self, stage: int, config: dict) -> None:
         """Make room for a stage that starts from scratch, and record what it was told."""

@@ -7,10 +7,11 @@ import pytest
 
 from mere_ds.corpus.languages import SMILER_LANGUAGES
 from mere_ds.corpus.reading import read_file
+from mere_ds.corpus.smiler import ENGLISH_SENTENCES, SENTENCES
 from mere_ds.corpus.synthetic.generator import synthesize
 from mere_ds.corpus.synthetic.parts import is_test_name
 from mere_ds.corpus.synthetic.quirks import RATES
-from mere_ds.corpus.synthetic.shares import ENGLISH_SENTENCES, LABELS, SENTENCES
+from mere_ds.corpus.synthetic.shares import LABELS
 from mere_ds.errors import UserError
 from tests.full_disk import files_of_at_most
 

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mere_ds.corpus.languages import SMILER_LANGUAGES
+from mere_ds.corpus.smiler import LABEL_COUNTS
 from mere_ds.corpus.synthetic import checking
 from mere_ds.corpus.synthetic.grammar import load_language, parse_language
 from mere_ds.corpus.synthetic.parts import Names, is_test_name
 from mere_ds.corpus.synthetic.sentences import Writer
-from mere_ds.corpus.synthetic.shares import LABEL_COUNTS, LABELS, apportion, label_sizes, split_sizes
+from mere_ds.corpus.synthetic.shares import LABELS, apportion, label_sizes, split_sizes
 
 SMALL = """
 # a comment

@@ -14,14 +14,16 @@ def record(language: str, gold: str | None, predicted: str | None, spans: str = 
         head, tail = answered and "h" in found, answered and "t" in found
         right |= {f"head{ending}": head, f"tail{ending}": tail, f"pair{ending}": head and tail}
         right[f"triple{ending}"] = same and head and tail
+    if gold is None:
+        return {"lang": language, "text": None, "gold": None, "predicted": None, "right": [], "reason": "not read"}
     answer = {"relation": predicted, "probability": 0.5, "head": [0, 1], "tail": [2, 3], "score": 0.1}
     return {
         "id": id,
         "lang": language,
-        "text": None if gold is None else "a b",
-        "gold": None if gold is None else {"relation": gold, "head": [0, 1], "tail": [2, 3]},
+        "text": "a b",
+        "gold": {"relation": gold, "head": [0, 1], "tail": [2, 3]},
         "predicted": None if predicted is None else answer,
-        "right": [] if gold is None else [metric for metric, value in right.items() if value],
+        "right": [metric for metric, value in right.items() if value],
     }
 
 

@@ -15,7 +15,7 @@ from mere_ds.errors import UserError
 from mere_ds.evaluation.comparison import compare_runs
 from mere_ds.evaluation.intervals import ROUNDS
 from mere_ds.evaluation.summary import scores_of
-from mere_ds.files import write_json_lines
+from tests.evaluation.made_up_runs import evaluate, train
 from tests.evaluation.records import answers, record
 
 
@@ -25,8 +25,9 @@ def run(tmp_path_factory):
 
     def make(*predictions: list[dict], name: str = "test") -> list[str]:
         folders = [tmp_path_factory.mktemp("run") for _ in predictions]
+        split, _, k = name.partition("-k")
         for folder, records in zip(folders, predictions, strict=True):
-            write_json_lines(folder / "evaluation" / f"{name}.jsonl", records)
+            evaluate(train(folder), records, int(k) if k else None, split)
         return [str(folder) for folder in folders]
 
     return make
@@ -187,7 +188,7 @@ def test_a_language_that_a_resample_leaves_out(run):
 
 def test_one_run_with_two_k(run, capsys):
     (a,) = run(answers("10"), name="test-k1")
-    write_json_lines(Path(a) / "evaluation" / "test-k6.jsonl", answers("11"))
+    evaluate(Path(a), answers("11"), 6)
     assert compare_runs([a], [a], ks=(6, 1))["average"]["difference"] == 50
     flags.run(COMMANDS, ["compare", a, a, "--k=6,1"], "mere-ds")
     assert f"A = {a} with k = 6" in capsys.readouterr().out
@@ -197,16 +198,14 @@ def test_one_run_with_two_k(run, capsys):
 
 def test_misuse(run):
     sentence, other = record("de", "wrote", "wrote", "ht"), record("de", "wrote", "wrote", "ht", id="1")
-    a, b, short, empty = run([sentence, sentence], [sentence, other], [sentence], [])
+    a, b, short = run([sentence, sentence], [sentence, other], [sentence])
     with pytest.raises(UserError, match="sentence 2 of de is another .* same shards"):
         compare_runs([a], [b])
     with pytest.raises(UserError, match="sentence 2 of de is another"):
         compare_runs([short], [a])
     with pytest.raises(UserError, match="as many runs on both sides"):
         compare_runs([a, a], [a])
-    with pytest.raises(UserError, match="nothing to compare"):
-        compare_runs([empty], [empty])
-    with pytest.raises(UserError, match=r"run mere-ds evaluate .* --split=dev --k=2 first"):
+    with pytest.raises(UserError, match=r"dev-k2.json: missing: run mere-ds evaluate .* --split=dev --k=2$"):
         compare_runs([a], [a], "dev", (2, 2))
 
 

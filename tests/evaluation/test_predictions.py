@@ -1,14 +1,27 @@
 """The JSON lines on disk."""
 
+import io
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from mere_ds.errors import UserError
-from mere_ds.evaluation.predictions import evaluation_name, read_predictions
-from mere_ds.files import write_json_lines
-from tests.evaluation.records import records
+from mere_ds.evaluation.predictions import PredictionsWriter, evaluation_name, read_predictions
+from mere_ds.files import digest_of
+from tests.evaluation.records import record, records
+
+AGAIN = "run mere-ds evaluate RUN"
+
+
+def written(path: Path, content: list[dict]) -> dict:
+    """What proves the records that it writes to `path`."""
+    file = io.BytesIO()
+    writer = PredictionsWriter(file)
+    assert list(writer.through(content)) == content
+    path.write_bytes(file.getvalue())
+    return writer.facts()
 
 
 def test_names():
@@ -19,28 +32,73 @@ def test_names():
 @given(records())
 def test_what_is_written_is_read(tmp_path, given_records):
     given_records[0]["text"] = "one\u2028line\n أهلا"
-    path = tmp_path / "evaluation" / "test.jsonl"
-    write_json_lines(path, given_records)
-    assert list(read_predictions(path)) == given_records
-    assert len(path.read_bytes().splitlines()) == len(given_records)
-
-
-def test_an_interrupted_writer_leaves_the_old_lines(tmp_path: Path):
     path = tmp_path / "test.jsonl"
-    write_json_lines(path, [])
-
-    def broken():
-        yield {"lang": "de"}
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_json_lines(path, broken())
-    assert path.read_text() == ""
+    facts = written(path, given_records)
+    assert list(read_predictions(path, facts["predictions"], AGAIN)) == given_records
+    assert len(path.read_bytes().splitlines()) == len(given_records) == facts["predictions"]["lines"]
+    assert sum(asked["count"] for asked in facts["sentences"].values()) == len(given_records)
 
 
-@pytest.mark.parametrize("line", ["{", '"text"', '{"lang": "de"}', "[]"])
-def test_other_files_are_refused(tmp_path, line):
+def test_what_was_asked_is_known_by_its_digest_whatever_the_order_and_the_answers(tmp_path):
+    right, wrong, other = (
+        record("de", "wrote", answer, id=id) for answer, id in (("wrote", "1"), (None, "1"), ("wrote", "2"))
+    )
+    digests = [
+        written(tmp_path / "test.jsonl", content)["sentences"]["de"]["sha256"]
+        for content in ([right, other], [other, wrong], [right, right])
+    ]
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda content: b"", "is empty"),
+        (lambda content: content[:-1], "has 2 lines and a cut one, the scores were made from 3"),
+        (lambda content: content[: content.index(b"\n") + 1], "has 1 lines, the scores were made from 3"),
+        (lambda content: content.replace(b"wrote", b"wrotf", 1), "not the predictions that its scores were made from"),
+    ],
+)
+def test_a_file_that_is_not_as_it_was_written_is_refused(tmp_path, change, says):
     path = tmp_path / "test.jsonl"
-    path.write_text(line + "\n")
-    with pytest.raises(UserError, match="holds no predictions"):
-        list(read_predictions(path))
+    proof = written(path, [record("de", "wrote", "wrote", id=str(n)) for n in range(3)])["predictions"]
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(UserError, match=says) as refused:
+        list(read_predictions(path, proof, AGAIN))
+    assert str(refused.value).endswith(AGAIN) and "\n" not in str(refused.value)
+    path.unlink()
+    with pytest.raises(UserError, match="No such file"):
+        list(read_predictions(path, proof, AGAIN))
+
+
+TRIPLE = {"relation": "wrote", "head": [0, 1], "tail": [2, 3]}
+
+
+def changed(**fields) -> str:
+    return json.dumps(record("de", "wrote", "wrote", "ht") | fields)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("{", '"text"', '{"lang": "de"}', "[]", "\ufeff{}", "[" * 20000),
+        *(changed(lang=1), changed(id=None), changed(text=3), changed(right="triple"), changed(right=["best"])),
+        *(changed(right=[[]]), changed(text=None), changed(gold=None), changed(gold=[]), changed(predicted=4)),
+        *(changed(gold=TRIPLE | {"head": span}) for span in (None, [0], [0, 9], [1.0, 2], [2, 1], "ab")),
+        *(changed(predicted=TRIPLE | {"score": 0.1, "probability": p}) for p in (None, 2, float("nan"), "0.5")),
+    ],
+)  # fmt: skip
+def test_other_lines_are_refused_by_number(tmp_path, line):
+    path = tmp_path / "test.jsonl"
+    content = (changed() + "\n" + line + "\n").encode()
+    path.write_bytes(content)
+    proof = {"sha256": digest_of(content), "lines": 2}
+    with pytest.raises(UserError, match=f"line 2: .*{AGAIN}$"):
+        list(read_predictions(path, proof, AGAIN))
+
+
+def test_answers_that_are_not_finite_are_never_written(tmp_path):
+    strange = record("de", "wrote", "wrote")
+    strange["predicted"]["score"] = float("nan")
+    with pytest.raises(UserError, match="aren't finite numbers"):
+        written(tmp_path / "test.jsonl", [strange])

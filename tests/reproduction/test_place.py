@@ -2,7 +2,6 @@
 
 import json
 import os
-from dataclasses import asdict
 
 import pytest
 
@@ -11,11 +10,13 @@ from mere_ds.errors import UserError
 from mere_ds.reproduction.place import Place, missing
 from mere_ds.reproduction.plan import Setting, make_plan
 from mere_ds.shards.manifest import Manifest
-from mere_ds.training.loop import Progress
+from mere_ds.sums import recorded_digest
 from mere_ds.training.resume import DATA, STAGE_ONE
+from tests.evaluation.made_up_runs import evaluate, make_checkpoint
+from tests.evaluation.records import answers
 
+FIRST = "step-00000001-epoch-1"
 SETTING = Setting(("de", "en"))
-ONE = "1" * 64
 
 
 @pytest.fixture
@@ -28,27 +29,23 @@ def plan():
     return make_plan("sweep k", SETTING, 1)
 
 
-def trained(place: Place, job, digest: str = ONE, finished: bool = True, **other) -> None:
-    """As if `job` had been trained; `digest` is that of its model, `other` ingredients differ from today's."""
+def trained(place: Place, job, finished: bool = True, start: str | None = None, name: str = FIRST, **other) -> None:
+    """As if `job` had been trained; `start` is the digest of the stage one that a stage two was trained over, `name`
+    the checkpoint's, `other` ingredients differ from today's."""
     for stage in job.stages:
-        run = place.run(job.name)
-        folder = run.model(stage, "latest")
-        folder.mkdir(parents=True, exist_ok=True)
         ingredients = {f"--{name}": value for name, value in knobs_of_stage(place.config(job), stage).items()}
-        ingredients |= {DATA: place.manifest.sha256, STAGE_ONE: ONE if job.needs else None} | other
-        state = asdict(Progress(finished=finished)) | {"ingredients": ingredients, "cached_features": False}
-        state["counters"] = {"updates": 0, "loss_scaler": {}}
-        (folder / "training.json").write_text(json.dumps(state))
-        (folder / "SHA256SUMS").write_text(f"{digest}  model.safetensors\n")
-        if not run.model(stage, "best").exists():
-            run.model(stage, "best").symlink_to("latest")
+        ingredients |= {DATA: place.manifest.sha256, STAGE_ONE: start} | other
+        make_checkpoint(place.run(job.name).root, stage, json.loads(json.dumps(ingredients)), name, finished=finished)
 
 
-def scored(place: Place, job, *names: str) -> None:
-    folder = place.run(job.name).evaluation
-    folder.mkdir(exist_ok=True)
-    for name in names:
-        (folder / f"{name}.json").write_text("{}")
+def model_of(place: Place, job) -> str:
+    """The digest of a job's stage one."""
+    return recorded_digest(place.run(job.name).model(1, "best"), "model.safetensors")
+
+
+def scored(place: Place, job, *ks: int | None) -> None:
+    for k in ks:
+        evaluate(place.run(job.name).root, answers("10"), k, shards=place.manifest.sha256)
 
 
 def test_trained_and_scored_is_done(place, plan):
@@ -56,12 +53,12 @@ def test_trained_and_scored_is_done(place, plan):
     assert missing(plan, place) == [one, two] and not place.is_trained(one)
     trained(place, one)
     assert place.is_trained(one) and missing(plan, place) == [one, two]
-    scored(place, one, "test")
+    scored(place, one, None)
     assert missing(plan, place) == [two]
-    trained(place, two)
-    scored(place, two, "test", "test-k1", "test-k2", "test-k4", "test-k5")
+    trained(place, two, start=model_of(place, one))
+    scored(place, two, None, 1, 2, 4, 5)
     assert place.open_evaluations(two) == [(3, 6)]
-    scored(place, two, "test-k3", "test-k6")
+    scored(place, two, 3, 6)
     assert missing(plan, place) == []
 
 
@@ -70,12 +67,25 @@ def test_an_unfinished_training_goes_on(place, plan):
     assert not place.is_trained(plan.jobs[0])
 
 
-def test_scores_older_than_the_model_are_made_again(place, plan):
+def test_scores_of_another_model_are_made_again_whatever_the_times_say(place, plan):
     one, _ = plan.jobs
     trained(place, one)
-    scored(place, one, "test")
-    os.utime(place.run(one.name).evaluation / "test.json", (0, 0))
+    scored(place, one, None)
+    scores = place.run(one.name).evaluation / "test.json"
+    os.utime(scores, (0, 0))
+    assert place.open_evaluations(one) == [], "what was copied without its times is as good"
+    trained(place, one, name="step-00000002-epoch-1")
+    os.utime(scores)
     assert place.open_evaluations(one) == [()]
+
+
+def test_scores_that_were_made_in_another_way_are_made_again(place, plan):
+    one, _ = plan.jobs
+    trained(place, one)
+    root = place.run(one.name).root
+    for how in ({"which": "latest"}, {"precision": "bf16"}, {"shards": "6" * 64}):
+        evaluate(root, answers("10"), **{"shards": place.manifest.sha256} | how)
+        assert place.open_evaluations(one) == [()]
 
 
 @pytest.mark.parametrize(
@@ -91,8 +101,8 @@ def test_what_was_trained_otherwise_is_refused(place, plan, other, says):
 
 def test_a_stage_two_over_another_stage_one_is_refused(place, plan):
     one, two = plan.jobs
-    trained(place, one, "2" * 64)
-    trained(place, two)
+    trained(place, one)
+    trained(place, two, start="2" * 64)
     with pytest.raises(UserError, match="stage one's model"):
         place.is_trained(two)
 

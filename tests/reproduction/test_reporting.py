@@ -5,15 +5,15 @@ import pytest
 from mere_ds.evaluation.report.runs import Row, load_rows
 from mere_ds.reproduction.plan import TARGETS
 from mere_ds.reproduction.reporting import text_of
-from tests.evaluation.report.made_up import config, make_run
+from tests.evaluation.report.made_up import knobs, make_run
 
 RUNS = {
-    "mERE": (config("mERE"), 0.9, (1, 6)),
-    "another seed": (config("mERE", 1), 0.8, (1, 6)),
-    "layers": (config("mERE", submodule_layers=[1, 1, 1, 3, 3, 3]), 0.5, ()),
-    "T": (config("mERE", submodule_layers=[1, 2]), 0.5, ()),
-    "LS": (config("mERE-LS", concatenate=2), 0.8, ()),
-    "s": (config("mERE-LS", concatenate=3), 0.2, ()),
+    "mERE": (knobs("mERE"), 0.9, (1, 6)),
+    "another seed": (knobs("mERE", 1), 0.8, (1, 6)),
+    "layers": (knobs("mERE", submodule_layers=(1, 1, 1, 3, 3, 3)), 0.5, ()),
+    "T": (knobs("mERE", submodule_layers=(1, 2, 3)), 0.5, ()),
+    "LS": (knobs("mERE-LS", concatenate=2), 0.8, ()),
+    "s": (knobs("mERE-LS", concatenate=3), 0.2, ()),
 }
 SHOWS = {
     "table 2": ["Table 2", "mERE ", "mERE-LS ", "paper"],

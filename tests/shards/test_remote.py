@@ -376,8 +376,10 @@ def test_ranks_train_and_a_run_is_scored_from_a_server(server, cache, tmp_path):
     asked = dict(server.asked)
     assert asked.pop("manifest.json") == 2 and set(asked.values()) == {1}, "the ranks share what one has fetched"
     remote_scores, local_scores = (
-        evaluate_runs([tmp_path / "run"], place, "test") for place in (None, str(server.folder))
+        evaluate_runs([tmp_path / "run"], place, "test", which="stage1") for place in (None, str(server.folder))
     )
+    for (scores,) in (remote_scores, local_scores):
+        assert scores["made_from"]["shards"].pop("place") and scores["made_from"]["shards"]["as_trained"]
     assert remote_scores == local_scores
     assert server.asked["test-00000.tar"] == 1 and "train-00000.tar" in asked
     run_ranks(2, shards=server.folder, run=tmp_path / "local", **knobs).ended(0)

@@ -12,10 +12,13 @@ from outcomes import assert_same_tensors, checkpoint, metrics, state, tensors
 from ranks import run_ranks
 from transformers import AutoModel, BertForMaskedLM
 
+from mere_ds import flags
+from mere_ds.cli import COMMANDS
 from mere_ds.config import PRESETS, TWO_STAGES, TrainConfig
 from mere_ds.errors import UserError
 from mere_ds.evaluation.run import evaluate_runs
 from mere_ds.evaluation.scoring import EVALUATION_BATCH
+from mere_ds.evaluation.table import format_evaluation
 from mere_ds.inference import Extractor
 from mere_ds.model.loading import load_model
 from mere_ds.model.mere import MereModel
@@ -240,13 +243,48 @@ def test_herberta_s_encoders_are_trained_apart(trained, small_shards):
     assert "dev relation F1" in (run / "log.txt").read_text() and "dev triple F1" in (run / "log.txt").read_text()
 
 
+def test_only_the_shards_of_the_training_are_scored_on_unless_others_are_named(trained, small_shards, tmp_path):
+    run = shutil.copytree(trained("mBERT"), tmp_path / "run", symlinks=True)
+    shards = shutil.copytree(small_shards, tmp_path / "shards")
+    told = json.loads((run / "config.json").read_text())
+    told["stage1"]["shards"] = str(shards)
+    (run / "config.json").write_text(json.dumps(told))
+    assert evaluate_runs([str(run)], None, "dev")[0]["made_from"]["shards"]["as_trained"], "they may be moved"
+    entries = json.loads((shards / "manifest.json").read_bytes())
+    (shards / "manifest.json").write_bytes(seal(entries | {"seed": entries["seed"] + 1}))
+    for split in ("dev", "test"):
+        with pytest.raises(UserError, match=f"not the shards that .* was trained on .* pass --shards={shards}"):
+            evaluate_runs([str(run)], None, split)
+    (scores,) = evaluate_runs([str(run)], str(shards), "dev")
+    assert not scores["made_from"]["shards"]["as_trained"]
+    assert format_evaluation(scores).endswith("note: not the shards of its training")
+
+
+def test_stage_one_alone_says_so(trained, tmp_path, capsys):
+    run = shutil.copytree(trained("mERE"), tmp_path / "run", symlinks=True)
+    text = ["--lang=de", "Anna Berg wurde in Köln geboren."]
+    flags.run(COMMANDS, ["extract", str(run), *text], "mere-ds")
+    assert "stage" not in json.loads(capsys.readouterr().out)
+    (run / "checkpoints" / "stage2" / "best").unlink()
+    for command in (["evaluate", str(run)], ["extract", str(run), *text]):
+        with pytest.raises(SystemExit, match="2"):
+            flags.run(COMMANDS, command, "mere-ds")
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and "--which=stage1" in said
+        flags.run(COMMANDS, [*command, "--which=stage1"], "mere-ds")
+        said = capsys.readouterr().out.strip()
+        assert said.endswith("note: stage one alone") or json.loads(said)["stage"] == 1
+
+
 def test_herberta_s_first_stage_alone_is_scored_by_its_relations(trained, tmp_path):
     run = shutil.copytree(trained("HERBERTa"), tmp_path / "run", symlinks=True)
     shutil.rmtree(run / "checkpoints" / "stage2")
-    scores = evaluate_runs([str(run)], None, "dev")[0]["average"]
-    best = state(run, 1, "best")["dev"]["average"]
+    with pytest.raises(UserError, match=r"stage two has no best checkpoint: finish stage two .* \(--which=stage1\)"):
+        evaluate_runs([str(run)], None, "dev")
+    (result,) = evaluate_runs([str(run)], None, "dev", which="stage1")
+    scores, best = result["average"], state(run, 1, "best")["dev"]["average"]
     assert scores["relation"] == pytest.approx(best["relation"]) == pytest.approx(state(run, 1)["best_score"])
-    assert scores["triple"] == scores["pair"] == 0
+    assert scores["triple"] == scores["pair"] == 0 and (result["system"], result["stage"]) == ("HERBERTa", 1)
     with pytest.raises(UserError, match="only classifies relations so far"):
         Extractor.load(checkpoint(run, 1))
 

@@ -17,12 +17,12 @@ from tqdm import tqdm
 
 from mere_ds.corpus.languages import SMILER_LANGUAGES, parse_languages
 from mere_ds.corpus.reading import COLUMNS, ENGLISH_SIZES
+from mere_ds.corpus.smiler import LABEL_COUNTS
 from mere_ds.corpus.synthetic.grammar import load_language
 from mere_ds.corpus.synthetic.quirks import Quirks, Row
 from mere_ds.corpus.synthetic.sentences import Sentence, Writer
 from mere_ds.corpus.synthetic.shares import (
     FEWEST_TRAIN_OF_LABEL,
-    LABEL_COUNTS,
     LABELS,
     label_sizes,
     split_sizes,

@@ -1,69 +1,9 @@
-"""How many sentences each language and each label gets.
-
-Sources: sentence counts by language are those of Table 1 of the mERE paper; labels by language and the counts of each
-label over all rows are those of the SMiLER corpus (Seganti et al., Multilingual Entity and Relation Extraction Dataset
-and Model, EACL 2021).
-"""
+"""How many sentences each language and each label of a synthetic corpus gets: as in SMiLER."""
 
 from collections.abc import Sequence
 
 from mere_ds.corpus.languages import SMILER_LANGUAGES
-
-SENTENCES = {
-    "it": 76000,
-    "fr": 62000,
-    "de": 53000,
-    "pt": 45000,
-    "nl": 40000,
-    "ko": 20000,
-    "pl": 17000,
-    "es": 12000,
-    "ar": 9000,
-    "ru": 7000,
-    "sv": 5000,
-    "fa": 3000,
-    "uk": 1000,
-}
-ENGLISH_SENTENCES = {"small": 35000, "mid": 269000, "full": 748000}
-
-LABEL_COUNTS = {
-    "is-where": 213255,
-    "birth-place": 181345,
-    "has-type": 170311,
-    "movie-has-director": 150585,
-    "has-occupation": 142395,
-    "from-country": 107107,
-    "has-genre": 90415,
-    "has-author": 67511,
-    "has-population": 47657,
-    "headquarters": 34948,
-    "is-member-of": 34100,
-    "org-has-member": 32233,
-    "org-has-founder": 15460,
-    "has-parent": 15266,
-    "has-spouse": 10167,
-    "has-edu": 8094,
-    "won-award": 8033,
-    "org-leader": 7956,
-    "no_relation": 6573,
-    "has-nationality": 6087,
-    "starring": 5420,
-    "event-year": 5245,
-    "has-child": 5218,
-    "has-sibling": 1758,
-    "has-length": 1292,
-    "invented-when": 1135,
-    "has-tourist-attraction": 1030,
-    "has-lifespan": 992,
-    "has-highest-mountain": 971,
-    "has-height": 958,
-    "first-product": 955,
-    "invented-by": 908,
-    "has-weight": 872,
-    "loc-leader": 711,
-    "post-code": 568,
-    "eats": 214,
-}
+from mere_ds.corpus.smiler import ENGLISH_SENTENCES, LABEL_COUNTS, SENTENCES
 
 _ENGLISH_ONLY = {"eats", "has-height", "has-length", "has-lifespan", "has-weight", "post-code", "starring"}
 _ENGLISH_AND_KOREAN = {

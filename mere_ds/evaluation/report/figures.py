@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from mere_ds.corpus.languages import sort_languages
 from mere_ds.evaluation.report import plots
-from mere_ds.evaluation.report.paper import PAPER
+from mere_ds.evaluation.report.paper import paper_beside
 from mere_ds.evaluation.report.runs import Row
 from mere_ds.evaluation.report.tables import LACKING_K, languages_of, main_rows, sweep_of
 
@@ -95,7 +95,7 @@ def figure_8(rows: list[Row]) -> Drawing:
     title = "Figure 8: which sub-modules a language selects"
     for row in main_rows(rows):
         result = row.results[0]
-        router = result.runs[0].evaluation.get("router")
+        router = result.runs[0].content["router"]
         if row.paper == "mERE" and router:
             languages = sort_languages(router["languages"])
             columns = [router["languages"].index(language) for language in languages]
@@ -110,9 +110,11 @@ def figure_k(rows: list[Row]) -> Drawing:
     if not sweep:
         return Drawing("figure_k", title, LACKING_K)
     series = {"mERE": {k: _value(value) for k, value in sweep.items()}}
-    series["paper"] = {int(k): (value, 0.0) for k, value in PAPER["top_k"].items()}
+    paper, note = paper_beside(rows)
+    if paper["top_k"]:
+        series["paper"] = {int(k): (value, 0.0) for k, value in paper["top_k"].items()}
     plot = plots.lines(series, "sub-modules that run, k", "average triple F1")
-    return Drawing("figure_k", title, "The paper's figures are of SMiLER.", plot, tuple(_wanted(rows, "mERE")))
+    return Drawing("figure_k", title, note, plot, tuple(_wanted(rows, "mERE")))
 
 
 def _wanted(rows: list[Row], *names: str) -> list[Row]:

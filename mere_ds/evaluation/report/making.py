@@ -13,6 +13,7 @@ from mere_ds.evaluation.report.figures import Drawing, draw_all
 from mere_ds.evaluation.report.page import make_page
 from mere_ds.evaluation.report.plots import png
 from mere_ds.evaluation.report.runs import Row, load_rows
+from mere_ds.evaluation.report.sources import format_sources
 from mere_ds.evaluation.report.tables import all_scores, format_table, table_2, table_3, table_k
 from mere_ds.files import write_whole
 
@@ -31,11 +32,12 @@ def report_on(rows: Sequence[Row], out: str) -> Path:
     """`make_report` of runs that are loaded."""
     tables = [table(rows) for table in (table_2, table_3, table_k, all_scores)]
     drawings = draw_all(rows)
-    text = "\n\n".join(format_table(table) for table in tables if table.lines)
+    sources = format_sources(rows)
+    text = "\n\n".join([*(format_table(table) for table in tables if table.lines), sources])
     page = Path(out) / "index.html"
     try:
-        _write_plots(page.with_name("figures"), drawings)
-        _write_board(drawings)
+        _write_plots(page.with_name("figures"), drawings, sources)
+        _write_board(drawings, sources)
         write_whole(page.with_name("tables.txt"), f"{text}\n".encode())
         write_whole(page, make_page(rows, tables, drawings).encode())
     except OSError as error:
@@ -43,26 +45,27 @@ def report_on(rows: Sequence[Row], out: str) -> Path:
     return page
 
 
-def _write_plots(folder: Path, drawings: Sequence[Drawing]) -> None:
+def _write_plots(folder: Path, drawings: Sequence[Drawing], sources: str) -> None:
     """A PNG file for each plot; what an earlier report drew and this one doesn't goes away."""
     for drawing in drawings:
         path = folder / f"{drawing.name}.png"
         if drawing.plot:
-            write_whole(path, png(drawing.plot))
+            write_whole(path, png(drawing.plot, sources))
         else:
             path.unlink(missing_ok=True)
 
 
-def _write_board(drawings: Sequence[Drawing]) -> None:
+def _write_board(drawings: Sequence[Drawing], sources: str) -> None:
     """The plots into the TensorBoard folder of every run whose figures are in them, in place of an earlier report's."""
     of_run: dict[Path, list[Drawing]] = {}
     for drawing in drawings:
         for run in (run for row in drawing.rows for result in row.results for run in result.runs):
-            of_run.setdefault(run.folder.report_board, []).append(drawing)
+            of_run.setdefault(run.run.report_board, []).append(drawing)
     for folder, shown in tqdm(of_run.items(), desc="TensorBoard", unit="run", disable=None):
         shutil.rmtree(folder, ignore_errors=True)
         try:
             with SummaryWriter(str(folder)) as board:
+                board.add_text("report/made from", sources)
                 for drawing in shown:
                     board.add_figure(f"report/{drawing.name}", drawing.plot, close=False)
         except OSError as error:  # a run may be another user's

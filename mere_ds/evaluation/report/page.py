@@ -11,9 +11,10 @@ from tqdm import tqdm
 
 from mere_ds.evaluation.metrics import METRICS
 from mere_ds.evaluation.report.figures import Drawing
-from mere_ds.evaluation.report.paper import PAPER
+from mere_ds.evaluation.report.paper import paper_beside
 from mere_ds.evaluation.report.plots import svg
 from mere_ds.evaluation.report.runs import Row
+from mere_ds.evaluation.report.sources import source_of
 from mere_ds.evaluation.report.tables import Cell, Table, languages_of
 
 
@@ -25,7 +26,7 @@ def make_page(rows: Sequence[Row], tables: Iterable[Table], drawings: Iterable[D
         "style": style,
         "runs": _runs(rows),
         "tables": "".join(map(_table, tables)),
-        "source": escape(PAPER["source"]),
+        "paper": escape(paper_beside(rows)[1]),
         "figures": "".join(map(_figure, drawings)),
         "data": _as_script(_answers(rows)),
         "script": script,
@@ -46,16 +47,29 @@ def _as_script(content: dict) -> str:
 
 
 def _runs(rows: Sequence[Row]) -> str:
-    lines = [
-        f"<tr><th scope='row'>{escape(row.name)}</th><td>{result.seed}</td>"
-        f"<td class='folder'>{escape(', '.join(str(run.folder.root) for run in result.runs))}</td>"
-        f"<td>{result.scores['pooled']['sentences']:,}</td>"
-        f"<td>{sum(scores.get('missed', 0) for scores in result.scores['languages'].values()):,}</td></tr>"
+    """A line a run, with what it was made from."""
+    table = [
+        {
+            "row": row.name,
+            "seed": str(result.seed),
+            "folder": str(run.run.root),
+            "sentences": f"{run.content['pooled']['sentences']:,}",
+            "not read": f"{sum(scores.get('missed', 0) for scores in run.content['languages'].values()):,}",
+            **source_of(run),
+        }
         for row in rows
         for result in row.results
+        for run in result.runs
     ]
-    titles = "".join(f"<th scope='col'>{title}</th>" for title in ("row", "seed", "folder", "sentences", "not read"))
-    return _wide(f"<table class='runs'><thead><tr>{titles}</tr></thead><tbody>{''.join(lines)}</tbody></table>", "Runs")
+    lines = (f"<th scope='row'>{escape(row)}</th>{_texts(others)}" for row, *others in (d.values() for d in table))
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
+    titles = "".join(f"<th scope='col'>{title}</th>" for title in table[0])
+    note = "<p class='note'>Beside a name the first 12 digits of its sha256.</p>"
+    return _wide(f"<table class='runs'><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>", "Runs") + note
+
+
+def _texts(cells: Iterable[str]) -> str:
+    return "".join(f"<td class='text'>{escape(cell)}</td>" for cell in cells)
 
 
 def _table(table: Table) -> str:

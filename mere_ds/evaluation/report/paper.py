@@ -1,8 +1,28 @@
-"""The paper's own figures, to stand beside those of the runs."""
+"""The paper's own figures, to stand beside those of runs on the paper's data."""
 
 import json
+from collections.abc import Iterable
 from importlib.resources import files
+
+from mere_ds.corpus.smiler import unlike_smiler
+from mere_ds.evaluation.report.runs import Row
 
 PAPER: dict = json.loads(files(__package__).joinpath("paper.json").read_text(encoding="utf-8"))
 """`{"source", "rows": {"mERE": {"AVG": 77.9, "it": ...}}, "layers": {"1-2": 77.9}, "top_k": {"3": 77.87}}`: F1 in
 percent; null where a row hasn't got the language."""
+
+_NOTHING = {name: {} for name in ("rows", "layers", "top_k")}
+
+
+def paper_beside(rows: Iterable[Row]) -> tuple[dict, str]:
+    """What of `PAPER` may stand beside these rows, and a sentence that says so: nothing unless each run was scored on
+    shards that are SMiLER's by labels, languages and number of rows."""
+    for run in (run for row in rows for result in row.results for run in result.runs):
+        shards = run.made_from["shards"]
+        if why := unlike_smiler(shards["labels"], shards["rows"]):
+            other = f"{run.run.root} was scored on other data ({why})"
+            return _NOTHING, f"The paper's figures, which are of SMiLER, are left out: {other}."
+    return PAPER, (
+        f"Lines “paper”: {PAPER['source']}. The data here are SMiLER's as far as labels, languages and numbers of rows "
+        "tell."
+    )

@@ -115,8 +115,9 @@ def svg(figure: Figure, name: str) -> str:
     return re.sub(r'id="(?!plot-)([\w.]+)"', rf'id="{name}-\1"', element)
 
 
-def png(figure: Figure) -> bytes:
+def png(figure: Figure, sources: str) -> bytes:
+    """The image's file; what it was made from stands in it as `Source`."""
     buffer = io.BytesIO()
     with matplotlib.rc_context(_STYLE):
-        figure.savefig(buffer, format="png", dpi=150, facecolor="white")
+        figure.savefig(buffer, format="png", dpi=150, facecolor="white", metadata={"Source": sources})
     return buffer.getvalue()

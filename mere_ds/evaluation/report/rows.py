@@ -1,10 +1,10 @@
-"""Which row of the paper's tables a run is, told by its config.json alone."""
+"""Which row of the paper's tables a run is, told by what its checkpoint says of its training."""
 
 import json
 from collections.abc import Iterable
 
-from mere_ds.config import DECIDES_NOTHING, ONLY_STAGE_ONE, ONLY_STAGE_TWO
 from mere_ds.corpus.languages import GROUPS, parse_languages
+from mere_ds.training.resume import DATA, STAGE_ONE, WEIGHTS
 
 PAPERS_ORDER = (
     *("HERBERTa", "mBERT", "MTMB", "mERE14", "mERE", "mERE (EURO)", "mERE (SVO)"),
@@ -15,40 +15,41 @@ PAPERS_ORDER = (
 PAPERS_SETTING = {"concatenate": 2, "submodule_layers": [1, 1, 1, 2, 2, 2]}
 """The paper's choice of what its Figure 6 and Table 3 vary."""
 
-_TELLING = {"shards", "encoder_weights"}
-"""Paths may change while a run goes on; from one run to another they tell other data or another encoder."""
+_NAMED_ELSEWHERE = {"--seed", "--system", "--languages", "global batch", STAGE_ONE}
+_NAMES = {DATA: "shards", WEIGHTS: "encoder weights", "precision": "training precision"}
+"""Of what decides a training and is no knob, how it is called in a row's name."""
 
-_NAMED_ELSEWHERE = ("seed", "system", "languages", "stage_one_run", "ranks", "global_batch")
 
-
-def row_name(config: dict) -> str:
-    """Name of a run's row in Table 2, such as "mERE (EURO)" or "mERE-LS-LA (MONO)".
-
-    `config` is the content of RUN/config.json. mERE without its second stage is mERE-LS.
-    """
-    told = config.get("stage2") or config["stage1"]
-    system = told["system"]
-    if system in ("mERE", "mERE14") and "stage2" not in config:
-        system = "mERE-LS"
-    languages = parse_languages(told.get("languages") or "all")
-    if languages == "all":
+def row_name(system: str, languages: str | list[str]) -> str:
+    """Name of a run's row in Table 2, such as "mERE (EURO)" or "mERE-LS-LA (MONO)"; `languages` as of `--languages`."""
+    chosen = parse_languages(languages)
+    if chosen == "all":
         return system
-    if system == "mERE-LS-LA" and len(languages) == 1:
+    if system == "mERE-LS-LA" and len(chosen) == 1:
         return f"{system} (MONO)"
-    groups = [name for name, codes in GROUPS.items() if set(codes) == set(languages)]
-    return f"{system} ({groups[0] if groups else ','.join(languages)})"
+    groups = [name for name, codes in GROUPS.items() if set(codes) == set(chosen)]
+    return f"{system} ({groups[0] if groups else ','.join(chosen)})"
 
 
-def deciding_knobs(config: dict) -> dict:
-    """The knobs that decide a run's scores, but for seed and what `row_name` tells; stage two's win over stage one's.
+def deciding_knobs(trained: dict[str, dict]) -> dict:
+    """What decided a run's model, but for seed and what `row_name` tells, from `{"stage1", "stage2"}: ingredients`;
+    stage two's win over stage one's.
 
     A run that started from another run's stage one doesn't know stage one's knobs.
     """
     told: dict = {}
-    for stage, idle in (("stage1", ONLY_STAGE_TWO), ("stage2", ONLY_STAGE_ONE)):
-        hidden = {*idle, *DECIDES_NOTHING, *_NAMED_ELSEWHERE} - _TELLING
-        told |= {name: value for name, value in config.get(stage, {}).items() if name not in hidden}
+    for stage in sorted(trained):
+        told |= {
+            _NAMES.get(name, name.removeprefix("--")): _short(value)
+            for name, value in trained[stage].items()
+            if name not in _NAMED_ELSEWHERE
+        }
     return told
+
+
+def _short(value: object) -> object:
+    """Of a sha256 its first digits."""
+    return value[:12] if isinstance(value, str) and len(value) == 64 else value
 
 
 def varied(knobs: Iterable[dict]) -> list[str]:

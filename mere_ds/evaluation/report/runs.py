@@ -1,15 +1,15 @@
 """What a report is about: the given runs, read from their folders and put into the rows of the paper's tables."""
 
-import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from tqdm import tqdm
 
 from mere_ds.errors import UserError
 from mere_ds.evaluation.intervals import spread
-from mere_ds.evaluation.predictions import evaluation_name, read_predictions
+from mere_ds.evaluation.predictions import evaluation_name
+from mere_ds.evaluation.provenance import Evaluation, check_same_sentences, check_scored_alike, read_evaluation
 from mere_ds.evaluation.report.rows import deciding_knobs, order, row_name, variant, varied
 from mere_ds.evaluation.summary import scores_of
 from mere_ds.training.run_folder import RunFolder
@@ -17,22 +17,16 @@ from mere_ds.training.run_folder import RunFolder
 SPLIT = "test"
 
 
-@dataclass(frozen=True)
-class Run:
-    """A run folder as `mere-ds train` and `mere-ds evaluate` left it."""
-
-    folder: RunFolder
-    config: dict
-    evaluation: dict
-    """RUN/evaluation/test.json."""
-
-    def sweep(self, metric: str) -> dict[int, float]:
-        """Average F1 by k: of the evaluations that were given a k, and of the one as trained."""
-        found = {self.evaluation["k"]: self.evaluation["average"][metric]}
-        for path in self.folder.evaluation.glob(evaluation_name(SPLIT, None) + "-k*.json"):
-            content = _json(path)
-            found[content["k"]] = content["average"][metric]
-        return found
+def sweep(run: Evaluation, metric: str) -> dict[int, float]:
+    """Average F1 by k: of the run's evaluations that were given a k, and of the one as trained. Raises UserError where
+    they are not of one model on the same data."""
+    found = {run.content["k"]: run.content["average"][metric]}
+    for path in sorted(run.run.evaluation.glob(evaluation_name(SPLIT, None) + "-k*.json")):
+        if k := re.fullmatch(r".*-k([0-9]+)", path.stem):
+            other = read_evaluation(run.run, SPLIT, int(k[1]))
+            check_scored_alike(run, other)
+            found[other.content["k"]] = other.content["average"][metric]
+    return found
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,7 @@ class Result:
 
     row: str
     seed: int
-    runs: tuple[Run, ...]
+    runs: tuple[Evaluation, ...]
     scores: dict
     """See `summary.scores_of`."""
 
@@ -77,65 +71,62 @@ class Row:
 def load_rows(folders: Iterable[str]) -> list[Row]:
     """The runs' rows in the paper's order, with all their scores.
 
-    Raises UserError for a folder that is no evaluated run, and for two runs of the same settings and seed.
+    Raises UserError for a folder without an evaluation of the model that it has now, for runs that were asked other
+    sentences, and for two runs of the same settings and seed.
     """
-    runs = [_load(folder) for folder in dict.fromkeys(folders)]
+    runs = [read_evaluation(RunFolder(folder), SPLIT) for folder in dict.fromkeys(folders)]
     if not runs:
         raise UserError("RUN is missing: name one run folder or more")
-    names: dict[str, list[Run]] = {}
     for run in runs:
-        names.setdefault(row_name(run.config), []).append(run)
+        if not run.content["languages"]:
+            raise UserError(f"{run.path}: its test set is empty, there is nothing to report")
+    check_same_sentences(runs)
+    precisions = {run.content["precision"] for run in runs}
+    names: dict[str, list[Evaluation]] = {}
+    for run in runs:
+        names.setdefault(_name(run), []).append(run)
     with tqdm(total=len(runs), desc="scores", unit="run", disable=None) as bar:
-        return [row for name in sorted(names, key=order) for row in _rows(name, names[name], bar.update)]
+        return [
+            row
+            for name in sorted(names, key=order)
+            for row in _rows(name, names[name], len(precisions) > 1, bar.update)
+        ]
 
 
-def _load(folder: str) -> Run:
-    run = RunFolder(folder)
-    if not run.config.is_file():
-        raise UserError(f"{folder}: config.json is missing: name the folder of a run")
-    path = run.evaluation / f"{evaluation_name(SPLIT, None)}.json"
-    if not path.with_suffix(".jsonl").is_file() or not path.is_file():
-        raise UserError(f"{folder} has no predictions: run mere-ds evaluate {folder} first")
-    evaluation = _json(path)
-    if not evaluation["languages"]:
-        raise UserError(f"{folder}: its test set is empty, there is nothing to report")
-    return Run(run, _json(run.config), evaluation)
+def _name(run: Evaluation) -> str:
+    """The paper's name of a run's row, with what is not as in the paper."""
+    trained = run.made_from["trained"][f"stage{run.content['stage']}"]
+    return ", ".join((row_name(run.content["system"], trained["--languages"]), *run.remarks(precision=False)))
 
 
-def _json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}") from None
-
-
-def _rows(name: str, runs: list[Run], advance: Callable[[int], object]) -> Iterator[Row]:
-    """The rows that share a name: one a setting."""
-    differing = varied(deciding_knobs(run.config) for run in runs)
-    settings: dict[str, dict[int, list[Run]]] = {}
+def _rows(name: str, runs: list[Evaluation], mixed: bool, advance: Callable[[int], object]) -> Iterator[Row]:
+    """The rows that share a name: one a setting, and one a precision of scoring where the report mixes these."""
+    knobs = {run.path: deciding_knobs(run.made_from["trained"]) for run in runs}
+    differing = varied(knobs.values())
+    settings: dict[str, dict[int, list[Evaluation]]] = {}
     for run in runs:
-        setting = variant(deciding_knobs(run.config), differing)
-        settings.setdefault(setting, {}).setdefault(run.folder.told["seed"], []).append(run)
-    for setting in sorted(settings):
-        row = f"{name}, {setting}" if setting else name
-        results = tuple(_result(row, seed, tuple(runs)) for seed, runs in sorted(settings[setting].items()))
+        setting = variant(knobs[run.path], differing)
+        row = ", ".join(filter(None, (name, setting, f"scored in {run.content['precision']}" if mixed else "")))
+        settings.setdefault(row, {}).setdefault(run.content["seed"], []).append(run)
+    for row in sorted(settings):
+        results = tuple(_result(row, seed, tuple(runs)) for seed, runs in sorted(settings[row].items()))
         first, *_ = results[0].runs
         advance(sum(len(result.runs) for result in results))
-        yield Row(row, name, deciding_knobs(first.config), results)
+        yield Row(row, name, knobs[first.path], results)
 
 
-def _result(row: str, seed: int, runs: tuple[Run, ...]) -> Result:
-    seen: dict[str, Run] = {}
+def _result(row: str, seed: int, runs: tuple[Evaluation, ...]) -> Result:
+    seen: dict[str, Evaluation] = {}
     for run in runs:
-        for language in run.evaluation["languages"]:
+        for language in run.content["languages"]:
             if other := seen.get(language):
                 raise UserError(
-                    f"{other.folder.root} and {run.folder.root} are both {row} with seed {seed}: give one of them"
+                    f"{other.run.root} and {run.run.root} are both {row} with seed {seed}: give one of them"
                 )
             seen[language] = run
     return Result(row, seed, runs, scores_of(_records(runs)))
 
 
-def _records(runs: Iterable[Run]) -> Iterator[dict]:
+def _records(runs: Iterable[Evaluation]) -> Iterator[dict]:
     for run in runs:
-        yield from read_predictions(run.folder.evaluation / f"{evaluation_name(SPLIT, None)}.jsonl")
+        yield from run.records()

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from mere_ds.corpus.languages import sort_languages
 from mere_ds.evaluation.intervals import LEVEL, spread
 from mere_ds.evaluation.metrics import METRICS
-from mere_ds.evaluation.report.paper import PAPER
+from mere_ds.evaluation.report.paper import paper_beside
 from mere_ds.evaluation.report.rows import PAPERS_SETTING, layers_label
-from mere_ds.evaluation.report.runs import Row
+from mere_ds.evaluation.report.runs import Row, sweep
 
 AVERAGE = "AVG"
 
@@ -68,8 +68,9 @@ def languages_of(rows: Iterable[Row]) -> list[str]:
 
 def table_2(rows: Iterable[Row]) -> Table:
     rows = main_rows(rows)
-    papers = {row.paper: PAPER["rows"].get(row.paper) for row in rows}
-    return Table("Table 2: systems", BESIDE, *_by_language(rows, papers, lambda row: row.paper))
+    paper, note = paper_beside(rows)
+    papers = {row.paper: paper["rows"].get(row.paper) for row in rows}
+    return Table("Table 2: systems", f"{BESIDE} {note}", *_by_language(rows, papers, lambda row: row.paper))
 
 
 def table_3(rows: Iterable[Row]) -> Table:
@@ -77,8 +78,9 @@ def table_3(rows: Iterable[Row]) -> Table:
     rows = sorted((row for row in rows if row.paper == "mERE"), key=lambda row: row.knobs["submodule_layers"])
     if len({_layers(row) for row in rows}) < 2:
         return Table(title, "Lacking: mERE runs with two values of --submodule_layers or more.", (), ())
-    papers = {name: {AVERAGE: average} for name, average in PAPER["layers"].items()}
-    return Table(title, BESIDE, *_by_language(rows, papers, _layers))
+    paper, note = paper_beside(rows)
+    papers = {name: {AVERAGE: average} for name, average in paper["layers"].items()}
+    return Table(title, f"{BESIDE} {note}", *_by_language(rows, papers, _layers))
 
 
 def _layers(row: Row) -> str:
@@ -89,17 +91,17 @@ def sweep_of(rows: Iterable[Row], metric: str = "triple") -> dict[int, dict]:
     """`{"mean", "deviation"}` over seeds of average triple F1 by k of the first mERE row evaluated with several k's;
     {} where there is none."""
     for row in (row for row in main_rows(rows) if row.paper == "mERE"):
-        sweeps = [run.sweep(metric) for result in row.results for run in result.runs]
+        sweeps = [sweep(run, metric) for result in row.results for run in result.runs]
         shared = set.intersection(*map(set, sweeps))
         if len(shared) > 1:
-            return {k: spread([sweep[k] for sweep in sweeps]) for k in sorted(shared)}
+            return {k: spread([by_k[k] for by_k in sweeps]) for k in sorted(shared)}
     return {}
 
 
 def table_k(rows: Iterable[Row]) -> Table:
     title = "Sub-modules used: k"
-    sweep = sweep_of(rows)
-    if not sweep:
+    by_k = sweep_of(rows)
+    if not by_k:
         return Table(title, LACKING_K, (), ())
     lines = []
     for name, metric in KINDS.items():
@@ -108,9 +110,14 @@ def table_k(rows: Iterable[Row]) -> Table:
         lines.append(
             Line(name or "mERE", [Cell(v["mean"], _deviation(v["deviation"]), v["mean"] == best) for v in values])
         )
-    lines.append(_paper_line([PAPER["top_k"].get(str(k)) for k in sweep]))
-    note = "Average triple F1 in percent, spans by tokens and by characters; ± the standard deviation over seeds."
-    return Table(title, note, [f"k = {k}" for k in sweep], lines)
+    paper, beside = paper_beside(rows)
+    if paper["top_k"]:
+        lines.append(_paper_line([paper["top_k"].get(str(k)) for k in by_k]))
+    note = (
+        "Average triple F1 in percent, spans by tokens and by characters; ± the standard deviation over seeds. "
+        f"{beside}"
+    )
+    return Table(title, note, [f"k = {k}" for k in by_k], lines)
 
 
 SCORES: dict[str, Callable[[dict], float | None]] = {

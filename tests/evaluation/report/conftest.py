@@ -9,7 +9,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 from mere_ds.evaluation.report.making import make_report
-from tests.evaluation.report.made_up import TEXTS, config, make_run
+from tests.evaluation.report.made_up import TEXTS, knobs, make_run
 
 
 @pytest.fixture(scope="session")
@@ -17,15 +17,15 @@ def runs(tmp_path_factory) -> list[str]:
     """Two seeds of mERE with a sweep of k, other layers, s = 2 and 3, EURO, a model a language, two more systems."""
     root = tmp_path_factory.mktemp("runs")
     folders = [
-        make_run(root / "mERE-0", config("mERE", 0), right=0.9, ks=(1, 6)),
-        make_run(root / "mERE-1", config("mERE", 1), right=0.9, ks=(1, 6)),
-        make_run(root / "mERE-13", config("mERE", submodule_layers=[1, 1, 1, 3, 3, 3])),
-        make_run(root / "EURO", config("mERE", languages="EURO"), ("de", "en")),
-        make_run(root / "LS", config("mERE-LS")),
-        make_run(root / "LS-3", config("mERE-LS", concatenate=3)),
-        make_run(root / "LS-LA", config("mERE-LS-LA"), right=0.5),
-        make_run(root / "mBERT", config("mBERT"), right=0.5),
-        *(make_run(root / f"MONO-{x}", config("mERE-LS-LA", languages=x), (x,), right=0.4) for x in TEXTS),
+        make_run(root / "mERE-0", knobs("mERE", 0), right=0.9, ks=(1, 6)),
+        make_run(root / "mERE-1", knobs("mERE", 1), right=0.9, ks=(1, 6)),
+        make_run(root / "mERE-13", knobs("mERE", submodule_layers=(1, 1, 1, 3, 3, 3))),
+        make_run(root / "EURO", knobs("mERE", languages="EURO"), ("de", "en")),
+        make_run(root / "LS", knobs("mERE-LS")),
+        make_run(root / "LS-3", knobs("mERE-LS", concatenate=3)),
+        make_run(root / "LS-LA", knobs("mERE-LS-LA"), right=0.5),
+        make_run(root / "mBERT", knobs("mBERT"), right=0.5),
+        *(make_run(root / f"MONO-{x}", knobs("mERE-LS-LA", languages=x), (x,), right=0.4) for x in TEXTS),
     ]
     return [str(folder) for folder in folders]
 

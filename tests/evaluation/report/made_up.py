@@ -3,10 +3,9 @@
 import random
 from pathlib import Path
 
+from mere_ds.config import TWO_STAGES
 from mere_ds.evaluation.metrics import METRICS
-from mere_ds.evaluation.predictions import evaluation_name, read_predictions
-from mere_ds.evaluation.summary import scores_of
-from mere_ds.files import write_json, write_json_lines
+from tests.evaluation.made_up_runs import evaluate, train
 
 TEXTS = {
     "de": ("Anna Berg wurde in Köln geboren.", "Anna Berg", "Köln"),
@@ -18,13 +17,9 @@ TEXTS = {
 LABELS = ("birth-place", "has-child", "no_relation")
 
 
-def config(system: str = "mERE", seed: int = 0, **knobs) -> dict:
-    """RUN/config.json as a run of `system` leaves it."""
-    told = {
-        "system": system, "seed": seed, "languages": "all", "concatenate": 2, "submodule_layers": [1, 1, 1, 2, 2, 2],
-        "learning_rate": 3e-5, "run": f"runs/{seed}", "ranks": 2, "global_batch": 32,
-    } | knobs  # fmt: skip
-    return {stage: told for stage in (("stage1", "stage2") if system in ("mERE", "mERE14") else ("stage1",))}
+def knobs(system: str = "mERE", seed: int = 0, **others) -> dict:
+    """What train.py was told for a run of `system`."""
+    return {"system": system, "seed": seed, **others}
 
 
 def record(language: str, number: int, right: float, chance: random.Random) -> dict:
@@ -53,21 +48,24 @@ def record(language: str, number: int, right: float, chance: random.Random) -> d
 
 
 def make_run(
-    folder: Path, told: dict, languages=tuple(TEXTS), sentences: int = 12, right: float = 0.7, ks: tuple[int, ...] = ()
+    folder: Path, told: dict, languages=tuple(TEXTS), sentences: int = 12, right: float = 0.7, ks=(), **how
 ) -> Path:
-    """A run folder with `sentences` answers a language and a missed German one, and an evaluation for each k."""
+    """A trained run folder with `sentences` answers a language and a missed German one, and an evaluation for each k;
+    `how` goes to `evaluate`."""
+    train(folder, (1, 2) if told["system"] in TWO_STAGES else (1,), **told)
+    for k in (None, *ks):
+        evaluate(folder, records_of(told, languages, sentences, right), k, router=_router(told, languages), **how)
+    return folder
+
+
+def records_of(told: dict, languages=tuple(TEXTS), sentences: int = 12, right: float = 0.7) -> list[dict]:
+    """Answers that are as good as `right`, the same for the same knobs."""
     chance = random.Random(str(told))
     records = [record(x, n, right, chance) for x in languages for n in range(sentences)]
     missed = {"lang": "de", "text": None, "gold": None, "predicted": None, "right": [], "reason": "rejected by reader"}
-    records += [missed] * ("de" in languages)
-    write_json(folder / "config.json", told)
-    stage = told.get("stage2") or told["stage1"]
-    router = {"languages": list(languages), "probabilities": [[0.1, 0.2, 0.3, 0.2, 0.1, 0.1]] * len(languages)}
-    for k in (None, *ks):
-        name = evaluation_name("test", k)
-        write_json_lines(folder / "evaluation" / f"{name}.jsonl", records)
-        about = {"split": "test", "k": k or 3, "system": stage["system"], "seed": stage["seed"]}
-        scores = scores_of(read_predictions(folder / "evaluation" / f"{name}.jsonl"))
-        routed = router if stage["system"] == "mERE" else None
-        write_json(folder / "evaluation" / f"{name}.json", {**about, **scores, "router": routed})
-    return folder
+    return records + [missed] * ("de" in languages)
+
+
+def _router(told: dict, languages) -> dict | None:
+    routed = {"languages": list(languages), "probabilities": [[0.1, 0.2, 0.3, 0.2, 0.1, 0.1]] * len(languages)}
+    return routed if told["system"] == "mERE" else None

@@ -1,14 +1,14 @@
 """The page in a real browser: it opens, shows, filters, and asks nobody for anything."""
 
 import json
-from pathlib import Path
 
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-from mere_ds.evaluation.predictions import read_predictions
+from mere_ds.evaluation.provenance import read_evaluation
+from mere_ds.training.run_folder import RunFolder
 from tests.evaluation.report.made_up import LABELS, TEXTS
 
 
@@ -22,7 +22,7 @@ def opened(browser, page):
 def records(runs):
     """Of the run of mERE-LS-LA."""
     (folder,) = [run for run in runs if run.endswith("/LS-LA")]
-    return list(read_predictions(Path(folder, "evaluation", "test.jsonl")))
+    return list(read_evaluation(RunFolder(folder), "test").records())
 
 
 def choose(browser, **filters):

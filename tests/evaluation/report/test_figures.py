@@ -71,4 +71,4 @@ def test_svg_stands_alone_and_follows_the_pages_colours():
 
 
 def test_png():
-    assert plots.png(plots.lines({"x": {1: (2, 0)}}, "s", "F1")).startswith(b"\x89PNG")
+    assert plots.png(plots.lines({"x": {1: (2, 0)}}, "s", "F1"), "of x").startswith(b"\x89PNG")

@@ -4,16 +4,17 @@ import base64
 import hashlib
 import json
 import re
-from pathlib import Path
 
 import pytest
 
 from mere_ds import flags
 from mere_ds.cli import COMMANDS
 from mere_ds.errors import UserError
-from mere_ds.evaluation.predictions import read_predictions
+from mere_ds.evaluation.provenance import read_evaluation
 from mere_ds.evaluation.report.making import make_report
-from tests.evaluation.report.made_up import LABELS, TEXTS, config, make_run
+from mere_ds.training.run_folder import RunFolder
+from tests.evaluation.made_up_runs import evaluate, train
+from tests.evaluation.report.made_up import LABELS, TEXTS, knobs, make_run, records_of
 
 
 def data_of(page):
@@ -32,9 +33,12 @@ def test_page_may_run_its_own_script_alone_and_load_nothing(page):
 
 def test_hostile_names_stay_text(tmp_path):
     evil = tmp_path / "<img src=x onerror=alert(1)>"
-    run = make_run(evil, config("mBERT", languages="de"), ("de",))
-    path = run / "evaluation" / "test.jsonl"
-    path.write_text(path.read_text(encoding="utf-8").replace(LABELS[0], "</script><b>{{data}}$x$"), encoding="utf-8")
+    told = knobs("mBERT", languages="de")
+    records = records_of(told, ("de",))
+    for record in records[:-1]:
+        record["gold"]["relation"] = record["gold"]["relation"].replace(LABELS[0], "</script><b>{{data}}$x$")
+    run = train(evil, **told)
+    evaluate(run, records)
     page = make_report([str(run)], str(tmp_path / "report"))
     text = page.read_text(encoding="utf-8")
     assert text.count("</script>") == 2 and "<img" not in text and "<b>" not in text
@@ -46,7 +50,7 @@ def test_data_holds_every_answer_once_and_whole(runs, page):
     lines = [json.dumps(sentence) for sentence in data["sentences"]]
     assert len(lines) == len(set(lines)) == 12 * len(TEXTS) + 1
     (run,) = [run for run in data["runs"] if run["name"] == "mERE, seed 0"]
-    records = list(read_predictions(Path(runs[0], "evaluation", "test.jsonl")))
+    records = list(read_evaluation(RunFolder(runs[0]), "test").records())
     assert len(run["answers"]) == len(records)
     for record, (number, relation, _, head, tail, right) in zip(records, run["answers"], strict=True):
         sentence, gold, predicted = data["sentences"][number], record["gold"], record["predicted"]
@@ -64,14 +68,14 @@ def test_data_holds_every_answer_once_and_whole(runs, page):
 
 
 def test_a_run_that_can_not_be_written_to_is_reported_all_the_same(tmp_path, caplog):
-    run = make_run(tmp_path / "run", config("mBERT"))
+    run = make_run(tmp_path / "run", knobs("mBERT"))
     (run / "tensorboard").write_text("no folder")
     assert make_report([str(run)], str(tmp_path / "report")).is_file()
     assert f"{run / 'tensorboard' / 'report'}: " in caplog.text and "no images for TensorBoard" in caplog.text
 
 
 def test_a_report_that_can_not_be_written(tmp_path):
-    run = make_run(tmp_path / "run", config("mBERT"))
+    run = make_run(tmp_path / "run", knobs("mBERT"))
     (tmp_path / "report").write_text("no folder")
     with pytest.raises(UserError, match="report"):
         make_report([str(run)], str(tmp_path / "report"))
@@ -81,7 +85,7 @@ def test_files_beside_the_page(page, tmp_path):
     drawn = {path.stem for path in page.parent.joinpath("figures").iterdir()}
     assert drawn == {*(f"figure{n}" for n in range(3, 9)), "figure_k"}
     assert "Table 2" in page.with_name("tables.txt").read_text(encoding="utf-8")
-    run = make_run(tmp_path / "run", config("mBERT"))
+    run = make_run(tmp_path / "run", knobs("mBERT"))
     (tmp_path / "report" / "figures").mkdir(parents=True)
     (tmp_path / "report" / "figures" / "figure8.png").write_bytes(b"of an earlier report")
     make_report([str(run)], str(tmp_path / "report"))
@@ -95,4 +99,4 @@ def test_command_prints_the_tables_and_where_the_page_is(runs, tmp_path, capsys)
     assert "Table 2" in printed and "mERE (2 seeds)" in printed and f"Look at it: {tmp_path / 'index.html'}" in printed
     with pytest.raises(SystemExit) as ended:
         flags.run(COMMANDS, ["report", str(tmp_path), f"--out={tmp_path}"], "mere-ds")
-    assert ended.value.code == 2 and "config.json is missing" in capsys.readouterr().err
+    assert ended.value.code == 2 and "evaluation/test.json: missing: run mere-ds evaluate" in capsys.readouterr().err

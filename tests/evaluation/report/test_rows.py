@@ -1,45 +1,58 @@
-"""Names of rows from config.json alone."""
+"""Names of rows from what decided a training."""
 
 import pytest
 
 from mere_ds.evaluation.report.rows import PAPERS_ORDER, deciding_knobs, layers_label, order, row_name, variant, varied
-from tests.evaluation.report.made_up import config
+from mere_ds.training.resume import STAGE_ONE, WEIGHTS
+from tests.evaluation.made_up_runs import ingredients_of
 
 
 @pytest.mark.parametrize(
-    ("told", "name"),
+    ("system", "languages", "name"),
     [
-        (config("mERE"), "mERE"),
-        (config("HERBERTa"), "HERBERTa"),
-        (config("mERE", languages="EURO"), "mERE (EURO)"),
-        (config("mERE", languages="en,es,de,pt,fr,it"), "mERE (EURO)"),
-        (config("mERE", languages="svo"), "mERE (SVO)"),
-        (config("mERE", languages="de,ko"), "mERE (de,ko)"),
-        (config("mERE-LS-LA", languages="uk"), "mERE-LS-LA (MONO)"),
-        (config("mERE-LS-LA", languages="de,uk"), "mERE-LS-LA (de,uk)"),
-        (config("mBERT", languages="uk"), "mBERT (uk)"),
-        ({"stage1": config("mERE")["stage1"]}, "mERE-LS"),  # its second stage never began
-        ({"stage2": config("mERE")["stage2"]}, "mERE"),  # its stage one is another run's
+        ("mERE", "all", "mERE"),
+        ("HERBERTa", "all", "HERBERTa"),
+        ("mERE", "EURO", "mERE (EURO)"),
+        ("mERE", "en,es,de,pt,fr,it", "mERE (EURO)"),
+        ("mERE", "svo", "mERE (SVO)"),
+        ("mERE", "de,ko", "mERE (de,ko)"),
+        ("mERE-LS-LA", "uk", "mERE-LS-LA (MONO)"),
+        ("mERE-LS-LA", "de,uk", "mERE-LS-LA (de,uk)"),
+        ("mBERT", "uk", "mBERT (uk)"),
     ],
 )
-def test_row_names(told, name):
-    assert row_name(told) == name
+def test_row_names(system, languages, name):
+    assert row_name(system, languages) == name
+
+
+def both_stages(**knobs) -> dict:
+    return {f"stage{stage}": ingredients_of(stage, **knobs) for stage in (1, 2)}
 
 
 def test_only_what_decides_scores_tells_rows_apart():
-    one, other = config("mERE", 0, run="a", global_batch=16), config("mERE", 1, run="b", global_batch=32)
+    one, other = both_stages(run="a"), both_stages(seed=1, run="b", log_every=7)
+    other["stage1"]["global batch"] = 16
+    other["stage2"][STAGE_ONE] = "7" * 64
     assert not varied([deciding_knobs(one), deciding_knobs(other)])
-    faster = config("mERE", 2, learning_rate=1e-3, concatenate=3)
+    faster = both_stages(seed=2, learning_rate=1e-3, concatenate=4)
     knobs = [deciding_knobs(told) for told in (one, other, faster)]
     assert set(varied(knobs)) == {"learning_rate", "concatenate"}
-    assert variant(knobs[2], varied(knobs)) == "s = 3, learning_rate = 0.001"
+    assert variant(knobs[2], ["concatenate", "learning_rate"]) == "s = 4, learning_rate = 0.001"
     assert variant(knobs[0], varied(knobs)) == "learning_rate = 3e-05", "the paper's s has no name"
-    elsewhere = deciding_knobs(config("mERE", shards="other"))
-    assert varied([elsewhere, deciding_knobs(config("mERE", shards="shards"))]) == ["shards"]
+
+
+def test_other_data_other_weights_and_another_precision_tell_rows_apart():
+    one, other = (deciding_knobs({"stage1": ingredients_of(1, shards=digit * 64)}) for digit in "56")
+    assert varied([one, other]) == ["shards"] and variant(other, ["shards"]) == "shards = 666666666666"
+    for name, values, shown in (
+        (WEIGHTS, (None, "8" * 64), "encoder weights"),
+        ("precision", "ab", "training precision"),
+    ):
+        assert varied(deciding_knobs({"stage1": ingredients_of(1) | {name: value}}) for value in values) == [shown]
 
 
 def test_a_knob_that_a_run_does_not_know_varies_nothing():
-    own, elses = config("mERE"), {"stage2": config("mERE")["stage2"]}
+    own, elses = both_stages(), {"stage2": ingredients_of(2)}
     assert "concatenate" not in deciding_knobs(elses)
     assert not varied([deciding_knobs(own), deciding_knobs(elses)])
 

@@ -6,7 +6,7 @@ import pytest
 
 from mere_ds.errors import UserError
 from mere_ds.evaluation.report.runs import load_rows
-from tests.evaluation.report.made_up import TEXTS, config, make_run
+from tests.evaluation.report.made_up import TEXTS, knobs, make_run
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +26,12 @@ def test_rows_of_all_runs(rows):
 def test_a_model_a_language_is_one_result(rows):
     (result,) = rows["mERE-LS-LA (MONO)"].results
     assert len(result.runs) == len(TEXTS) and set(result.scores["languages"]) == set(TEXTS)
-    own = [run.evaluation["average"]["triple"] for run in result.runs]
+    own = [run.content["average"]["triple"] for run in result.runs]
     assert result.scores["average"]["triple"] == pytest.approx(statistics.mean(own))
 
 
 def test_seeds_give_mean_and_deviation(rows):
-    own = [run.evaluation["average"]["triple"] for result in rows["mERE"].results for run in result.runs]
+    own = [run.content["average"]["triple"] for result in rows["mERE"].results for run in result.runs]
     value = rows["mERE"].triple(None)
     assert value["mean"] == pytest.approx(statistics.mean(own))
     assert value["deviation"] == pytest.approx(statistics.stdev(own))
@@ -41,23 +41,17 @@ def test_seeds_give_mean_and_deviation(rows):
 def test_folders_that_are_no_evaluated_run(tmp_path):
     with pytest.raises(UserError, match="RUN is missing"):
         load_rows([])
-    with pytest.raises(UserError, match="config.json is missing"):
+    with pytest.raises(UserError, match=r"evaluation/test.json: missing: run mere-ds evaluate "):
         load_rows([str(tmp_path)])
-    run = make_run(tmp_path / "run", config())
-    (run / "evaluation" / "test.jsonl").unlink()
-    with pytest.raises(UserError, match=f"run mere-ds evaluate {run} first"):
-        load_rows([str(run)])
-    (run / "evaluation" / "test.jsonl").write_text("{}\n")
-    (run / "evaluation" / "test.json").write_text("{")
-    with pytest.raises(UserError, match="is not JSON"):
-        load_rows([str(run)])
-    empty = make_run(tmp_path / "empty", config(), languages=())
-    with pytest.raises(UserError, match="test set is empty"):
+    with pytest.raises(UserError, match="no such folder"):
+        load_rows([str(tmp_path / "elsewhere")])
+    empty = make_run(tmp_path / "empty", knobs(), languages=())
+    with pytest.raises(UserError, match="is empty"):
         load_rows([str(empty)])
 
 
 def test_the_same_settings_and_seed_twice_are_refused(tmp_path):
-    one, other = (make_run(tmp_path / name, config("mBERT", run=name)) for name in "ab")
+    one, other = (make_run(tmp_path / name, knobs("mBERT")) for name in "ab")
     with pytest.raises(UserError, match="are both mBERT with seed 0: give one of them"):
         load_rows([str(one), str(other)])
     assert len(load_rows([str(one), str(one)])) == 1, "one folder named twice is one run"

@@ -16,7 +16,7 @@ from mere_ds.evaluation.report.making import make_report
 from mere_ds.model.switcher import Switcher
 from mere_ds.training.monitor import BEST, Monitor
 from mere_ds.training.run_folder import RunFolder
-from tests.evaluation.report.made_up import config, make_run
+from tests.evaluation.report.made_up import knobs, make_run
 
 LANGUAGES = ["de", "en"]
 
@@ -25,7 +25,7 @@ LANGUAGES = ["de", "en"]
 def board(tmp_path_factory):
     """get(path, content=None): a running server's answer about a run with a finished stage two and a report."""
     root = tmp_path_factory.mktemp("board")
-    run = make_run(root / "run", config("mERE"), tuple(LANGUAGES))
+    run = make_run(root / "run", knobs("mERE"), tuple(LANGUAGES))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         switcher = Switcher(len(LANGUAGES), 4, 8, (1, 2), renormalise=True)

@@ -1,0 +1,135 @@
+"""The model of a run that is scored or used: which checkpoint that is, and what the checkpoint says of itself."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mere_ds.config import PRESETS, TWO_STAGES, Which
+from mere_ds.errors import UserError
+from mere_ds.files import read_json
+from mere_ds.sums import STATE, identity_of, is_intact, recorded_digest
+from mere_ds.training.resume import DATA, STAGE_ONE
+from mere_ds.training.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A checkpoint of a run."""
+
+    run: RunFolder
+    folder: Path
+    """Of the checkpoint itself: the links `best` and `latest` may move on."""
+    sha256: str
+    """Of the checkpoint's list of digests: it stands for all of its files."""
+    state: dict
+    """Its training.json."""
+    finished: bool
+    """Whether its stage's training is."""
+    stage_one: dict | None
+    """What decided the stage one under a stage two, where that is in the same run."""
+
+    @property
+    def stage(self) -> int:
+        return self.state["stage"]
+
+    @property
+    def step(self) -> int:
+        return self.state["step"]
+
+    @property
+    def ingredients(self) -> dict:
+        """All that decided the stage's result, see `resume.ingredients`."""
+        return self.state["ingredients"]
+
+    @property
+    def system(self) -> str:
+        return self.ingredients["--system"]
+
+    @property
+    def trained_on(self) -> str:
+        """The sha256 of the shards' manifest.json."""
+        return self.ingredients[DATA]
+
+    @property
+    def seed(self) -> int:
+        return self.ingredients["--seed"]
+
+    @property
+    def lacks_stage_two(self) -> bool:
+        """Whether this is only the first half of its system."""
+        return self.stage == 1 and self.system in TWO_STAGES
+
+
+def trained_model(run: RunFolder, which: Which = "best") -> TrainedModel:
+    """The run's model that is scored and used.
+
+    Raises UserError where there is none. Stage one never stands in for a stage two that is missing, and a stage two is
+    refused whose stage one has been trained anew under it.
+    """
+    run.check_exists()
+    link = "best" if which == "stage1" else which
+    two = None if which == "stage1" else _read(run, 2, link)
+    if two:
+        return two
+    one = _read(run, 1, link)
+    if which != "stage1" and (run.has_begun(2) or (one and one.system in TWO_STAGES)):
+        raise UserError(f"{run.root}: {_missing_stage_two(run, link, one)}")
+    if one is None:
+        raise UserError(f"{run.root}: no trained model here (checkpoints/stage1/{link} is missing): train it first")
+    return one
+
+
+def _missing_stage_two(run: RunFolder, link: str, one: TrainedModel | None) -> str:
+    """What is wrong with a run without the stage two that it needs, and what to do."""
+    advice = [f"finish stage two (train.py --stage=2 --run={run.root})"]
+    if link == "best" and (run.model(2, "latest") / STATE).is_file():
+        advice.append("take its newest checkpoint (--which=latest)")
+    if one:
+        advice.append("take stage one alone (--which=stage1)")
+    what = f"stage two has no {link} checkpoint" if run.has_begun(2) else f"{one.system} has no stage two here yet"
+    return f"{what}: {', or '.join(advice)}"
+
+
+def _read(run: RunFolder, stage: int, link: str) -> TrainedModel | None:
+    """A stage's checkpoint; None where there is none. Raises UserError for one that isn't as it was written."""
+    folder = run.model(stage, link)
+    if not (folder / STATE).is_file():
+        return None
+    folder = folder.resolve()
+    state = _state(folder, stage)
+    latest = run.model(stage, "latest")
+    finished = _state(latest.resolve(), stage)["finished"] if (latest / STATE).is_file() else state["finished"]
+    own = _own_stage_one(run, state) if stage == 2 else None
+    return TrainedModel(run, folder, identity_of(folder), state, finished, own)
+
+
+def _state(folder: Path, stage: int) -> dict:
+    """training.json, checked. Raises UserError."""
+    path, advice = folder / STATE, "copy the checkpoint anew, or train this stage anew (--overwrite)"
+    state = read_json(path, advice)
+    if not is_intact(path, recorded_digest(folder, STATE)):
+        raise UserError(f"{path}: damaged, it has another digest than was recorded: {advice}")
+    ingredients = state.get("ingredients")
+    told = ingredients if isinstance(ingredients, dict) else {}
+    whole = type(state.get("step")) is int and type(state.get("finished")) is bool and state.get("stage") == stage
+    known = told.get("--system") in PRESETS and type(told.get("--seed")) is int and isinstance(told.get(DATA), str)
+    if not (whole and known):
+        raise UserError(f"{path}: doesn't tell how stage {stage} was trained: {advice}")
+    return state
+
+
+def _own_stage_one(run: RunFolder, state: dict) -> dict | None:
+    """What decided this run's own stage one, if stage two started from there. Raises UserError where it did and that
+    has been trained anew since."""
+    best, elsewhere = run.model(1, "best"), run.told(2).get("stage_one_run")
+    if elsewhere is not None and Path(elsewhere).resolve() != run.root.resolve():
+        return None
+    if not (best / STATE).is_file():
+        return None
+    then, now = state["ingredients"].get(STAGE_ONE), recorded_digest(best, "model.safetensors")
+    if then != now:
+        raise UserError(
+            f"{run.root}: stage two was trained over another stage one (sha256 {str(then)[:12]}...) than the one that "
+            f"is here now ({now[:12]}...): train stage two anew (train.py --stage=2 --overwrite --run={run.root}), or "
+            "take stage one alone (--which=stage1)"
+        )
+    return _state(best.resolve(), 1)["ingredients"]
