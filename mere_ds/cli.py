@@ -344,7 +344,7 @@ def extract(
         cat sentences.txt | mere-ds extract runs/a --lang=ko
 
     Args:
-        run: Run folder.
+        run: Run folder, or the folder of one of its checkpoints.
         text: One text.
         lang: Language of the texts, such as de.
         file: UTF-8 file with one text a line.
@@ -356,15 +356,17 @@ def extract(
     if text is not None and not text.strip():
         raise UserError("TEXT is empty")
     batches = _lines_of(file) if text is None else None
+    if k is not None and k < 1:
+        raise UserError(f"--k={k}: must be at least 1")
+    from mere_ds.training.trained import used_model
+
+    model = used_model(run, which)
+    model.check_language(lang)  # before torch is loaded
     from tqdm import tqdm
 
     from mere_ds.inference import Extractor
-    from mere_ds.training.run_folder import RunFolder
-    from mere_ds.training.trained import trained_model
 
-    model = trained_model(RunFolder(run), which)
     extractor = Extractor.load(model.folder, k)
-    extractor.check_language(lang)
     if not model.finished:
         sys.stderr.write(f"{run}: stage {model.stage} is not finished: answers are of its step {model.step}\n")
     beside = {"stage": model.stage} if model.lacks_stage_two else {}

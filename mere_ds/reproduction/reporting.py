@@ -13,9 +13,9 @@ def write_report(target: str, plan: Plan, place: Place) -> str:
     """Write OUT/report and the target's tables as text, OUT/table2.txt and the like; the latter's text."""
     rows = load_rows(str(place.run(job.name).root) for job in plan.jobs if job.name not in plan.left_out)
     page = report_on(rows, str(place.out / "report"))
-    text = text_of(target, rows)
+    text = f"{text_of(target, rows)}\n\n{format_sources(rows)}"
     path = place.out / f"{target.replace(' ', '')}.txt"
-    write_whole(path, f"{text}\n\n{format_sources(rows)}\n".encode())
+    write_whole(path, f"{text}\n".encode())
     return f"{text}\n\nreport: {page}; this text: {path}"
 
 

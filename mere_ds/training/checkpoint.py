@@ -18,13 +18,15 @@ from safetensors import SafetensorError
 from mere_ds.errors import MachineError, UserError
 from mere_ds.files import PART, naming, read_json, sync
 from mere_ds.sums import STATE, damage, write_sums
-from mere_ds.training.tally import is_stored
 
 log = logging.getLogger("mere_ds")
 
 LINKS = ("latest", "best")
 _ADVICE = "copy the checkpoint anew, or train this stage anew (--overwrite)"
 _NAME = re.compile(r"step-\d{8,}(-epoch-\d+)?")
+TALLY_TERMS = 6
+"""Terms of the loss in a kept tally."""
+_TALLY_SUMS = TALLY_TERMS + 5  # the loss itself, its terms, sentences, tokens, places, waited
 _ENTRIES = {
     **dict.fromkeys(("step", "epoch", "skipped", "epochs_since_best"), (int,)),
     **dict.fromkeys(("best_dev", "ingredients", "counters"), (dict,)),
@@ -157,9 +159,22 @@ def state_of(checkpoint: Path) -> dict:
     counters = state["counters"]
     if type(counters.get("updates")) is not int or not isinstance(counters.get("loss_scaler"), dict):
         raise UserError(f"{path}: 'counters' lacks updates or loss_scaler: {_ADVICE}")
-    if not is_stored(state.get("tally")):
+    if not _is_tally(state.get("tally")):
         raise UserError(f"{path}: 'tally' is of another form: {_ADVICE}")
     return state
+
+
+def _is_tally(kept: object) -> bool:
+    """Whether a checkpoint's entry is one that `tally.stored` may have made."""
+    if kept is None:
+        return True
+    if not isinstance(kept, dict) or kept.keys() != {"steps", "seconds", "ranks"}:
+        return False
+    rows = kept["ranks"]
+    if type(kept["steps"]) is not int or not isinstance(rows, list) or not rows:
+        return False
+    sizes = {len(row) if isinstance(row, list) else 0 for row in rows}
+    return sizes == {_TALLY_SUMS} and all(type(x) in (int, float) for x in [kept["seconds"], *sum(rows, [])])
 
 
 def _oddity(checkpoint: Path) -> str | None:

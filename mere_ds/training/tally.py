@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 import torch
 import torch.distributed as dist
 
-_TERMS = 6
-_SENTENCES = _TERMS + 1
-_SUMS = _TERMS + 5  # loss, its terms, sentences, tokens, places, waited
+from mere_ds.training.checkpoint import TALLY_TERMS
+
+_SENTENCES = TALLY_TERMS + 1
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Tally:
 
     def sums(self) -> list[float]:
         """All sums as numbers, in the order of a checkpoint's."""
-        terms = torch.as_tensor(self.terms_6).expand(_TERMS).tolist()
+        terms = torch.as_tensor(self.terms_6).expand(TALLY_TERMS).tolist()
         return [float(self.loss), *terms, self.sentences, self.tokens, self.places, self.waited]
 
     def of_all(self, ranks: int, device: torch.device) -> list[list[float]]:
@@ -60,7 +60,8 @@ def restored(kept: dict | None, rank: int, ranks: int, device: torch.device) -> 
         sums = then[rank]
     else:
         sums = [sum(column) if rank == 0 else 0.0 for column in zip(*then, strict=True)]
-        sums[: 1 + _TERMS] = [ranks / len(then) * value for value in sums[: 1 + _TERMS]]  # means over ranks are made
+        losses = slice(1 + TALLY_TERMS)  # of these a record has means over ranks
+        sums[losses] = [ranks / len(then) * value for value in sums[losses]]
     loss, *terms, sentences, tokens, places, waited = sums
     return Tally(
         loss,
@@ -72,16 +73,3 @@ def restored(kept: dict | None, rank: int, ranks: int, device: torch.device) -> 
         time.perf_counter() - kept["seconds"],
         -waited,
     )
-
-
-def is_stored(kept: object) -> bool:
-    """Whether a checkpoint's entry is one that `stored` may have made."""
-    if kept is None:
-        return True
-    if not isinstance(kept, dict) or kept.keys() != {"steps", "seconds", "ranks"}:
-        return False
-    rows = kept["ranks"]
-    if type(kept["steps"]) is not int or not isinstance(rows, list) or not rows:
-        return False
-    sizes = {len(row) if isinstance(row, list) else 0 for row in rows}
-    return sizes == {_SUMS} and all(type(x) in (int, float) for x in [kept["seconds"], *sum(rows, [])])

@@ -53,6 +53,14 @@ class TrainedModel:
     def seed(self) -> int:
         return self.ingredients["--seed"]
 
+    def check_language(self, language: str) -> None:
+        """Raises UserError for a language that the model wasn't trained on; needs no torch."""
+        path, advice = self.folder / "config.json", "copy the checkpoint anew, or train this stage anew (--overwrite)"
+        known = read_json(path, advice).get("languages")
+        intact = is_intact(path, recorded_digest(self.folder, path.name))  # else loading the model tells what is wrong
+        if intact and language not in known:
+            raise UserError(f"--lang={language}: unknown to this model; it knows {', '.join(known)}")
+
     @property
     def lacks_stage_two(self) -> bool:
         """Whether this is only the first half of its system."""
@@ -76,6 +84,19 @@ def trained_model(run: RunFolder, which: Which = "best") -> TrainedModel:
     if one is None:
         raise UserError(f"{run.root}: no trained model here (checkpoints/stage1/{link} is missing): train it first")
     return one
+
+
+def used_model(place: str | Path, which: Which = "best") -> TrainedModel:
+    """What `trained_model` finds in a run's folder, or a checkpoint's folder itself, wherever it lies. Raises
+    UserError."""
+    folder = Path(place)
+    if not (folder / STATE).is_file():
+        return trained_model(RunFolder(folder), which)
+    if which != "best":
+        raise UserError(f"--which={which}: {folder} is a checkpoint itself: leave --which out, or name its run")
+    folder = folder.resolve()
+    # it was asked for by name, so that nothing has to be said of a training that went on
+    return TrainedModel(RunFolder(folder), folder, identity_of(folder), _state(folder), finished=True, stage_one=None)
 
 
 def _missing_stage_two(run: RunFolder, link: str, one: TrainedModel | None) -> str:
@@ -102,18 +123,19 @@ def _read(run: RunFolder, stage: int, link: str) -> TrainedModel | None:
     return TrainedModel(run, folder, identity_of(folder), state, finished, own)
 
 
-def _state(folder: Path, stage: int) -> dict:
-    """training.json, checked. Raises UserError."""
+def _state(folder: Path, stage: int | None = None) -> dict:
+    """training.json, checked; `stage` is the one that it must be of. Raises UserError."""
     path, advice = folder / STATE, "copy the checkpoint anew, or train this stage anew (--overwrite)"
     state = read_json(path, advice)
     if not is_intact(path, recorded_digest(folder, STATE)):
         raise UserError(f"{path}: damaged, it has another digest than was recorded: {advice}")
+    stages = (1, 2) if stage is None else (stage,)
     ingredients = state.get("ingredients")
     told = ingredients if isinstance(ingredients, dict) else {}
-    whole = type(state.get("step")) is int and type(state.get("finished")) is bool and state.get("stage") == stage
+    whole = type(state.get("step")) is int and type(state.get("finished")) is bool and state.get("stage") in stages
     known = told.get("--system") in PRESETS and type(told.get("--seed")) is int and isinstance(told.get(DATA), str)
     if not (whole and known):
-        raise UserError(f"{path}: doesn't tell how stage {stage} was trained: {advice}")
+        raise UserError(f"{path}: doesn't tell how this stage was trained: {advice}")
     return state
 
 

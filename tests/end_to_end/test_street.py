@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -157,11 +158,23 @@ def test_extract_answers_each_line_at_once_and_bad_bytes_cost_one_answer(run):
     assert int(read) < int(whole) == 1 << 20
 
 
+def test_extract_reads_a_checkpoint_wherever_it_lies(run, tmp_path):
+    text = "Anna Berg wurde in Köln geboren."
+    of_run = succeeded(mere_ds("extract", run, "--lang=de", text)).stdout
+    copied = shutil.copytree(run / "checkpoints/stage2/best", tmp_path / "copied")
+    assert succeeded(mere_ds("extract", copied, "--lang=de", text)).stdout == of_run
+    refused = mere_ds("extract", copied, "--lang=de", "--which=latest", text)
+    assert refused.returncode == 2 and "is a checkpoint itself" in refused.stderr
+    unknown = mere_ds("extract", copied, "--lang=xx", text)
+    assert unknown.returncode == 2 and "it knows de" in unknown.stderr
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
         (["--lang=xx", "text"], "it knows"),
         (["--lang=de", " "], "TEXT is empty"),
+        (["--lang=de", "--k=0", "text"], "must be at least 1"),
         (["--lang=de", "--file=/no/such/file"], "No such file"),
         (["text"], "--lang=... is missing"),
     ],
