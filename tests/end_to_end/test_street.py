@@ -166,7 +166,7 @@ def test_extract_reads_a_checkpoint_wherever_it_lies(run, tmp_path):
     refused = mere_ds("extract", copied, "--lang=de", "--which=latest", text)
     assert refused.returncode == 2 and "is a checkpoint itself" in refused.stderr
     unknown = mere_ds("extract", copied, "--lang=xx", text)
-    assert unknown.returncode == 2 and "it knows de" in unknown.stderr
+    assert unknown.returncode == 2 and "it knows" in unknown.stderr
 
 
 @pytest.mark.parametrize(
