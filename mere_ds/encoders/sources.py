@@ -79,6 +79,9 @@ class EncoderInfo:
     seed: int
     fingerprint: str
     """Of the tokenizer."""
+    weights_sha256: str | None = None
+    """`weights_digest` of a folder's weights, which stay there. None for others: those in the built folder are listed
+    by whoever keeps it, and a hub's revision names its files."""
 
     def as_dict(self) -> dict:
         """Plain JSON values."""
@@ -148,6 +151,7 @@ def build_encoder(
         new_token_ids=new_ids,
         seed=seed,
         fingerprint=fingerprint(tokenizer),
+        weights_sha256=weights_digest(Path(source)) if kind == "folder" else None,
     )
 
 
@@ -190,6 +194,11 @@ def _own_weights(folder: Path, info: EncoderInfo) -> Path:
         path = Path(info.source)
     if not hub.has_any(path, hub.WEIGHTS):
         raise UserError(f"there are no weights in {path}: put the encoder's {' or '.join(hub.WEIGHTS)} there")
+    if info.weights_sha256 not in (None, weights_digest(path)):
+        raise UserError(
+            f"the encoder in {path} is not what it was when the shards were made (its config.json or weights have "
+            "another sha256): put it back, or run mere-ds shard again"
+        )
     return path
 
 

@@ -82,7 +82,7 @@ def _rules_of_files(files: list[dict]) -> Iterator[tuple[bool, str]]:
 def _rules_of_encoder(encoder: dict, plain: dict) -> Iterator[tuple[bool, str]]:
     fault = "encoder is not described as mere-ds shard does"
     yield all(type(encoder[name]) is kind for name, kind in _ENCODER.items()), fault
-    yield encoder["revision"] is None or type(encoder["revision"]) is str, fault
+    yield all(type(encoder.get(name)) in (str, type(None)) for name in ("revision", "weights_sha256")), fault
     symbols, words = encoder["language_token_ids"], encoder["vocab_size"]
     ids = [*symbols.values(), *encoder["new_token_ids"], plain["pad_id"]]
     yield set(symbols) == set(plain["languages"]) and _is_count(*ids), fault
