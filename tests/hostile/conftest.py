@@ -1,0 +1,66 @@
+"""The material, made once for all processes that run tests; a tenth of the cases unless MERE_DS_HOSTILE=all."""
+
+import hashlib
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.hostile.cases import judge
+from tests.hostile.material import material
+
+ALL = os.environ.get("MERE_DS_HOSTILE") == "all"
+SHARE = 10
+
+
+def pytest_generate_tests(metafunc) -> None:
+    """A test with the argument `case` is run for the cases that its module's CASES name, or a tenth of each kind."""
+    if "case" in metafunc.fixturenames:
+        kinds: dict[str, list] = {}
+        for case in metafunc.module.CASES:
+            kinds.setdefault(case.kind, []).append(case)
+        chosen = [case for cases in kinds.values() for case in (cases if ALL else _tenth(cases))]
+        metafunc.parametrize("case", chosen, ids=map(str, chosen))
+
+
+def _tenth(cases: list) -> list:
+    """The same ones each time."""
+    return sorted(cases, key=lambda case: hashlib.sha256(str(case).encode()).digest())[: -(-len(cases) // SHARE)]
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def hold(base, tmp_path_factory):
+    """hold(case): the verdict, or the test fails."""
+    folder = material(base)
+    place = tmp_path_factory.mktemp("place") / "here"
+    return lambda case: judge(case, folder, place)
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """How many cases of each kind were refused, gave the same answer or another that is right, or failed."""
+    table: dict[str, Counter] = {}
+    seconds: Counter = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            found = dict(getattr(report, "user_properties", ()))
+            if "hostile" in found and getattr(report, "when", "") == "call":
+                kind, verdict = found["hostile"].split(": ")
+                table.setdefault(kind, Counter())[verdict] += 1
+                seconds[kind] += report.duration
+    if not table:
+        return
+    verdicts = ("refused", "same", "answered", "failed")
+    terminalreporter.write_line("")
+    terminalreporter.write_line(f"{'hostile cases':<16}" + "".join(f"{v:>10}" for v in ("all", *verdicts, "seconds")))
+    whole = sum(table.values(), Counter())
+    for kind, row in [*table.items(), ("all", whole)]:
+        cells = [sum(row.values()), *(row[v] for v in verdicts)]
+        terminalreporter.write_line(f"{kind:<16}" + "".join(f"{n:>10,}" for n in cells) + f"{seconds[kind]:>10.0f}")
+        seconds["all"] += seconds[kind]

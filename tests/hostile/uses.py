@@ -1,0 +1,69 @@
+"""The commands that read what is damaged, each with its answer."""
+
+from tests.hostile.cases import STDOUT, Use
+from tests.hostile.material import FEATURES, KNOBS, PRETRAIN
+
+_MODELS = ("checkpoints/stage*/best/model.safetensors", "checkpoints/stage*/best/training.json")
+_OWN = ("config.json", "log.txt", "metrics.jsonl", "writer.json*", "tensorboard/*", "tensorboard", "features*")
+_DATA = ("shards", "ds.json")
+
+
+def _models(run: str) -> tuple[str, ...]:
+    return tuple(f"{run}/{name}" for name in _MODELS)
+
+
+def _going_on(run: str, stage: int) -> Use:
+    argv = ("train", *KNOBS, *FEATURES, f"--run={run}", f"--stage={stage}")
+    writes = (*(f"{run}/{name}" for name in _OWN), f"{run}/checkpoints/stage{stage}*", "features*")
+    return Use(f"go on {stage}", argv, (*_DATA, run, "features"), _models(run), writes)
+
+
+TRAIN = Use("train", ("train", *KNOBS, "--run=new", "--epochs=1"), _DATA, _models("new"), ("new", "new/*"))
+ONE_STAGE = ("train", *KNOBS, "--run=new", "--stage=1", "--max_steps=2")
+TUNE = Use(
+    "stage two",
+    ("train", *KNOBS, *FEATURES, "--run=new", "--stage=2", "--stage_one_run=run"),
+    (*_DATA, "run", "features"),
+    _models("new"),
+    ("new", "new/*", "features*"),
+)
+GO_ON_ONE, GO_ON_TWO = _going_on("halfway_one", 1), _going_on("halfway_two", 2)
+AGAIN = Use("train again", GO_ON_TWO.argv[:-2] + ("--run=run", "--stage=all"), (*_DATA, "run"), _models("run"),
+            tuple(f"run/{name}" for name in (*_OWN, "checkpoints/*")))  # fmt: skip
+EVALUATE = Use(
+    "evaluate",
+    ("evaluate", "run", "--shards=shards"),
+    ("shards", "run"),
+    (STDOUT, "run/evaluation/test.json*"),
+    ("run/evaluation/*",),
+)
+EXTRACT = Use(
+    "extract",
+    ("extract", "run", "--lang=de", "Anna Berg kannte der alten Mühle hinter Köln kaum."),
+    ("run",),
+)
+REPORT = Use(
+    "report",
+    ("report", "run", "run_b", "--out=report"),
+    ("run", "run_b"),
+    (STDOUT, "report/index.html"),
+    ("report", "report/*", "run*/tensorboard/report*"),
+)
+COMPARE = Use("compare", ("compare", "run", "run_b"), ("run", "run_b"))
+PRETRAIN_ON = Use(
+    "pretrain on",
+    (*PRETRAIN, "--out=halfway_mtmb"),
+    ("corpus", "shards", "halfway_mtmb"),
+    ("halfway_mtmb/model.safetensors",),
+    ("halfway_mtmb/*",),
+)
+PRETRAIN_AGAIN = Use(
+    "pretrain again", (*PRETRAIN, "--out=mtmb"), ("corpus", "shards", "mtmb"), ("mtmb/model.safetensors",), ("mtmb/*",)
+)
+TRAIN_MTMB = Use(
+    "train from mtmb",
+    (*ONE_STAGE, "--encoder_weights=mtmb"),
+    (*_DATA, "mtmb"),
+    ("new/checkpoints/stage1/best/model.safetensors",),
+    ("new", "new/*"),
+)
