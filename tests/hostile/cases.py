@@ -25,7 +25,7 @@ STDOUT = "stdout"
 
 _LOG_LINE = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (INFO|WARNING) ")
 _BAR = re.compile(rb"\d+%\||\d+(\.\d+)?(it|s|unit|texts?|sentences?|steps?|blocks?|batch)/s|\?\w+/s")
-_NOT_JSON = re.compile(rb'[\s:\[,](NaN|-?Infinity)[\s,\]}]')
+_NOT_JSON = re.compile(rb"[\s:\[,](NaN|-?Infinity)[\s,\]}]")
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,13 @@ class Use:
     """Patterns of files that hold the answer, or STDOUT."""
     writes: tuple[str, ...] = ()
     """Patterns of what it may change."""
+    creates: bool = False
+    """Whether it may make files and folders beside its material, unless it refuses."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """`change` is given the place, where a copy of what `use` needs lies; it may return the command's standard input."""
+    """`change` is given the place where a copy of what `use` needs lies, and may return the standard input."""
 
     kind: str
     name: str
@@ -66,7 +68,7 @@ def judge(case: Case, material: Path, place: Path) -> tuple[str, str]:
     before = _snapshot(place)
     outcome = command(place, case.use.argv, stdin)
     after = _snapshot(place)
-    wrong = _wrong_end(outcome) or _wrong_touch(case.use, before, after)
+    wrong = _wrong_end(outcome) or _wrong_touch(case.use, before, after, outcome.code == 0)
     if not wrong and outcome.code == 0:
         wrong = _not_sound(place, before, after, outcome) or case.check(place, outcome)
         if not wrong and case.same and _answer(case.use, place, outcome) != intact(case.use, material, place):
@@ -133,8 +135,9 @@ def _wrong_end(outcome: Outcome) -> str | None:
     return None
 
 
-def _wrong_touch(use: Use, before: dict[str, str], after: dict[str, str]) -> str | None:
-    changed = [name for name in before | after if before.get(name) != after.get(name)]
+def _wrong_touch(use: Use, before: dict[str, str], after: dict[str, str], answered: bool) -> str | None:
+    known = before if use.creates and answered else before | after
+    changed = [name for name in known if before.get(name) != after.get(name)]
     left = [name for name in after if ".part" in name and name not in before]
     others = [name for name in changed if not any(fnmatch.fnmatch(name, pattern) for pattern in use.writes)]
     if others or left:

@@ -1,4 +1,4 @@
-"""Commands as processes of their own that cost milliseconds: each is forked from a server that has imported everything."""
+"""Commands as processes of their own, in milliseconds: forked from a server that has imported everything."""
 
 import contextlib
 import os
@@ -50,7 +50,7 @@ def _work(place: Path, streams: list[Path], work: Callable[[], None]) -> None:
         handle = os.open(stream, os.O_RDWR | os.O_CREAT | (os.O_TRUNC if number else 0), 0o644)
         os.dup2(handle, number)
         os.close(handle)
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # multiprocessing has put another in its place
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # multiprocessing has put another in its place
     os.chdir(place)
     work()
 

@@ -17,9 +17,9 @@ SIZES = {"de": (24, 6), "fr": (18, 5), "ko": (14, 4)}
 """Sentences of training and test."""
 LABELS = {"de": ("born-in", "wrote", "made-of"), "fr": ("born-in", "wrote"), "ko": ("wrote",)}
 WORDS = {
-    "de": "der kleine Fluss hinter dem alten Dorf kannte seine Mühle kaum".split(),
-    "fr": "la petite rivière près du vieux village ne connaît pas son moulin".split(),
-    "ko": "작은 강 뒤의 오래된 마을 은 방앗간 을 모른다".split(),
+    "de": ["der", "kleine", "Fluss", "hinter", "dem", "alten", "Dorf", "kannte", "seine", "Mühle", "kaum"],
+    "fr": ["la", "petite", "rivière", "près", "du", "vieux", "village", "ne", "connaît", "pas", "son", "moulin"],
+    "ko": ["작은", "강", "뒤의", "오래된", "마을", "은", "방앗간", "을", "모른다"],
 }
 NAMES = {
     "de": ("Anna Berg", "Jörg Weiß", "Lindau", "Köln"),

@@ -1,0 +1,11 @@
+"""DeepSpeed settings that are odd train soundly or are refused in one line."""
+
+from tests.hostile import settings
+
+CASES = list(settings.cases())
+
+
+def test_setting(case, hold, record_property):
+    verdict, wrong = hold(case)
+    record_property("hostile", f"{case.kind}: {verdict}")
+    assert verdict != "failed", wrong
