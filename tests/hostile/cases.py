@@ -4,7 +4,9 @@ It may give the answer that it gives for intact material, or refuse in one line 
 another answer in silence, show a traceback, hang, leave numbers that are not finite, or touch what is not its own.
 """
 
+import contextlib
 import fnmatch
+import json
 import math
 import re
 import shutil
@@ -25,7 +27,6 @@ STDOUT = "stdout"
 
 _LOG_LINE = re.compile(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (INFO|WARNING) ")
 _BAR = re.compile(rb"\d+%\||\d+(\.\d+)?(it|s|unit|texts?|sentences?|steps?|blocks?|batch)/s|\?\w+/s")
-_NOT_JSON = re.compile(rb"[\s:\[,](NaN|-?Infinity)[\s,\]}]")
 
 
 @dataclass(frozen=True)
@@ -146,16 +147,27 @@ def _wrong_touch(use: Use, before: dict[str, str], after: dict[str, str], answer
 
 
 def _not_sound(place: Path, before: dict[str, str], after: dict[str, str], outcome: Outcome) -> str | None:
-    """Numbers that are not finite, in the files that it wrote or in what it said."""
-    if _NOT_JSON.search(outcome.out):
-        return "prints NaN or Infinity"
-    for name in [name for name in after if after[name] != before.get(name)]:
-        path = place / name
-        if path.suffix in (".json", ".jsonl") and path.is_file() and _NOT_JSON.search(path.read_bytes()):
-            return f"{name} holds NaN or Infinity"
-        if path.suffix == ".safetensors" and path.is_file() and not _finite(path):
-            return f"{name} holds numbers that are not finite"
+    """Numbers that are not finite, or no JSON, in the files that it wrote or in what it said."""
+    written = [name for name in after if after[name] != before.get(name) and "damaged-" not in name]
+    for path in [place / name for name in written if (place / name).is_file()]:
+        lines = [path.read_bytes()] if path.suffix == ".json" else path.read_bytes().split(b"\n")
+        if path.suffix in (".json", ".jsonl") and not all(map(_is_json, filter(None, lines))):
+            return f"{path.name} is no JSON"
+        if path.suffix == ".safetensors" and not _finite(path):
+            return f"{path.name} holds numbers that are not finite"
+    if not all(_is_json(line) for line in outcome.out.split(b"\n") if line.startswith(b'{"')):
+        return "prints what is no JSON"
     return None
+
+
+def _is_json(content: bytes) -> bool:
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    with contextlib.suppress(ValueError, RecursionError):
+        json.loads(content, parse_constant=refuse)
+        return True
+    return False
 
 
 def _finite(path: Path) -> bool:

@@ -23,7 +23,7 @@ TRAIN_ONE = replace(uses.TRAIN, name="train one", argv=(*uses.ONE_STAGE, "--epoc
 
 DROP = "(dropped)"
 DEEP = "(deep)"
-ODD = {"null": None, "text": "x", "-1": -1, "half": 0.5, "list": [], "object": {}, "huge": 10**30, "deep": DEEP}
+ODD = {"null": None, "text": "x", "-1": -1, "half": 0.5, "list": [], "object": {}, "huge": 10**30}
 VALUES = {**ODD, "dropped": DROP}
 """What stands in place of a JSON value; DEEP is lists in lists, deeper than Python reads."""
 

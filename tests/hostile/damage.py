@@ -61,7 +61,7 @@ LEASES = {
 }
 """What a run folder's writer.json may hold after a fault; `folder` comes on top."""
 
-FLIPS = 4
+FLIPS = 3
 
 
 def flip(path: Path, draw: random.Random) -> None:

@@ -11,30 +11,11 @@ from tests.hostile import corpora, uses
 from tests.hostile.cases import Case, Use
 
 HUGE = "99999999999999999999"
-NUMBERS = (
-    "nan",
-    "inf",
-    "-inf",
-    "-1",
-    "-0.5",
-    "0",
-    "",
-    " ",
-    "x",
-    "1e400",
-    HUGE,
-    "0.5",
-    "1e-320",
-    "True",
-    "None",
-    "1,2",
-    "٣",
-)
-TEXTS = ("", " ", "no/such", "ds.json/below", "a,b", "[x]", "(x,)", "\udcff", "x" * 5000, "None", "-", "--", "*",
-         "a\nb", "http://", "file:///etc", "de,de", "\u202e")  # fmt: skip
+NUMBERS = ("nan", "inf", "-1", "0", "", "x", "1e400", HUGE, "0.5", "None", "1,2")
+TEXTS = ("", " ", "no/such", "ds.json/below", "a,b", "[x]", "\udcff", "x" * 5000, "--", "a\nb", "http://")
 SWITCHES = ("x", "", "None", "2", "[]")
 CHOICES = ("bogus", "", "None", "MERE", "1,2")
-LISTS = ("", ",", "1,,2", "x", "-1,0", "nan", "1.5", "()", HUGE, "0")
+LISTS = ("", ",", "1,,2", "x", "-1,0", "nan", "()", HUGE)
 
 BASE: dict[str, Use] = {
     "inspect": Use("inspect", ("inspect", "corpus"), ("corpus",)),

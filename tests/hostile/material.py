@@ -90,11 +90,9 @@ def _make(place: Path) -> None:
     write_corpus(place / "corpus")
     (place / "ds.json").write_text(json.dumps(DEEPSPEED))
     _done(place, write_shards)
-    train = ["train", *KNOBS, *FEATURES]
     _done(place, [*PRETRAIN, "--out=mtmb"])
-    _done(place, [*train, "--run=run"])
-    _done(place, [*train, "--run=run_b", "--seed=1", "--stage=1"])
-    _done(place, [*train, "--run=run_b", "--seed=1", "--stage=2"])
+    _done(place, ["train", *KNOBS, *FEATURES, "--run=run"])
+    _done(place, ["train", *KNOBS, "--run=run_b", "--seed=1"])
     for run in ("run", "run_b"):
         _done(place, ["evaluate", run, "--shards=shards"])
     shutil.copytree(place / "run", place / "halfway_one", symlinks=True)

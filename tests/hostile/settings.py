@@ -13,8 +13,8 @@ from tests.hostile.uses import ONE_STAGE
 TRAIN = Use("train", (*ONE_STAGE, "--epochs=1"), ("shards", "ds.json"), ("new/checkpoints/*",), ("new", "new/*"))
 
 VALUES: dict[str, Any] = {
-    **{"null": None, "true": True, "text": "x", "number": 7, "-1": -1, "0": 0, "half": 0.5, "list": [], "object": {}},
-    **{"NaN": float("nan"), "inf": float("inf"), "huge": 10**30, "lists": [[1, 2]], "nested": {"x": {"y": []}}},
+    **{"null": None, "true": True, "text": "x", "-1": -1, "0": 0, "half": 0.5, "list": [], "object": {}},
+    **{"NaN": float("nan"), "huge": 10**30},
 }
 FULL: dict[str, Any] = {
     **DEEPSPEED,

@@ -28,8 +28,13 @@ TUNE = Use(
     ("new", "new/*", "features*"),
 )
 GO_ON_ONE, GO_ON_TWO = _going_on("halfway_one", 1), _going_on("halfway_two", 2)
-AGAIN = Use("train again", GO_ON_TWO.argv[:-2] + ("--run=run", "--stage=all"), (*_DATA, "run"), _models("run"),
-            tuple(f"run/{name}" for name in (*_OWN, "checkpoints/*")))  # fmt: skip
+AGAIN = Use(
+    "train again",
+    ("train", *KNOBS, *FEATURES, "--run=run"),
+    (*_DATA, "run", "features"),
+    _models("run"),
+    (*(f"run/{name}" for name in (*_OWN, "checkpoints/*")), "features*"),
+)
 EVALUATE = Use(
     "evaluate",
     ("evaluate", "run", "--shards=shards"),
