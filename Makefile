@@ -1,4 +1,4 @@
-# make demo: the whole street on a small synthetic corpus    make test: all tests
+# make demo: the whole street on a small synthetic corpus    make test: all tests    make hostile: thousands of bad inputs
 # make check: lint    make bench: the measurements    make clean: all that these made
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +13,7 @@ SENTENCES := 30000
 DEMO_KNOBS := --epochs=4 --epochs_stage_two=1 --learning_rate=2e-3 --learning_rate_stage_two=1e-3 \
               --word_dropout=0.05 --bottleneck=256
 
-.PHONY: demo test check bench clean
+.PHONY: demo test hostile check bench clean
 
 $(VENV)/%: setup.py constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or later is needed" if sys.version_info < (3, 10) else 0)'
@@ -42,6 +42,10 @@ demo: $(VENV)/use
 # for one another: those that compute took twice as long
 test: $(VENV)/test
 	OMP_NUM_THREADS=1 pytest tests --numprocesses=3 --dist=loadfile --no-loadscope-reorder
+
+# every hostile case, of which `make test` runs a tenth
+hostile: $(VENV)/test
+	MERE_DS_HOSTILE=all OMP_NUM_THREADS=1 pytest tests/hostile --numprocesses=3 --dist=worksteal --durations=5
 
 check: $(VENV)/test
 	ruff check .

@@ -62,17 +62,18 @@ class Case:
         return f"{self.name} | {self.use.name}".encode("unicode_escape").decode()
 
 
-def judge(case: Case, material: Path, place: Path) -> tuple[str, str]:
-    """(REFUSED, SAME or ANSWERED, "") or ("failed", what is wrong)."""
+def judge(case: Case, material: Path, place: Path, run: Callable = command) -> tuple[str, str]:
+    """(REFUSED, SAME or ANSWERED, "") or ("failed", what is wrong); `run` is `command` or `program`."""
+    good = intact(case.use, material, place) if case.same else None
     _lay_out(case.use, material, place)
     stdin = case.change(place) or b""
     before = _snapshot(place)
-    outcome = command(place, case.use.argv, stdin)
+    outcome = run(place, case.use.argv, stdin)
     after = _snapshot(place)
     wrong = _wrong_end(outcome) or _wrong_touch(case.use, before, after, outcome.code == 0)
     if not wrong and outcome.code == 0:
         wrong = _not_sound(place, before, after, outcome) or case.check(place, outcome)
-        if not wrong and case.same and _answer(case.use, place, outcome) != intact(case.use, material, place):
+        if not wrong and case.same and _answer(case.use, place, outcome) != good:
             wrong = "another answer than for intact material, without a word"
     if wrong:
         return "failed", f"{wrong}\ncode {outcome.code}, {outcome.seconds:.1f} s\n{_shown(outcome)}"

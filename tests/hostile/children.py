@@ -1,6 +1,7 @@
 """Commands as processes of their own, in milliseconds: forked from a server that has imported everything."""
 
 import contextlib
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from launching import BIN, environment
 from ranks import Forked
 
 PATIENCE = 120
@@ -29,6 +31,15 @@ class Outcome:
 def command(place: Path, argv: Sequence[str], stdin: bytes = b"") -> Outcome:
     """`mere-ds ARGV` in the folder `place`."""
     return child(place, partial(_mere_ds, [str(word) for word in argv]), stdin)
+
+
+def program(place: Path, argv: Sequence[str], stdin: bytes = b"") -> Outcome:
+    """The same by the installed program, which takes seconds to start."""
+    started = time.monotonic()
+    ended = subprocess.run(
+        [str(BIN / "mere-ds"), *argv], cwd=place, env=environment(), input=stdin, capture_output=True, timeout=PATIENCE
+    )
+    return Outcome(ended.returncode, ended.stdout, ended.stderr, time.monotonic() - started)
 
 
 def child(place: Path, work: Callable[[], None], stdin: bytes = b"") -> Outcome:
@@ -52,6 +63,7 @@ def _work(place: Path, streams: list[Path], work: Callable[[], None]) -> None:
         os.close(handle)
     sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # multiprocessing has put another in its place
     os.chdir(place)
+    multiprocessing.current_process()._config["daemon"] = False  # it may have children of its own, as a program may
     work()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.hostile.cases import judge
+from tests.hostile.children import command
 from tests.hostile.material import material
 
 ALL = os.environ.get("MERE_DS_HOSTILE") == "all"
@@ -37,10 +38,10 @@ def base(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def hold(base, tmp_path_factory):
-    """hold(case): the verdict, or the test fails."""
+    """hold(case): its verdict, and what is wrong if that is "failed"; `run` as in `judge`."""
     folder = material(base)
     place = tmp_path_factory.mktemp("place") / "here"
-    return lambda case: judge(case, folder, place)
+    return lambda case, run=command: judge(case, folder, place, run)
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

@@ -19,7 +19,7 @@ Arrays = dict[str, np.ndarray]
 
 MODELS = ("new/checkpoints/stage*/best/model.safetensors",)
 TRAIN = replace(uses.TRAIN, name="train models", answers=MODELS)
-TRAIN_ONE = replace(uses.TRAIN, name="train one", argv=(*uses.ONE_STAGE, "--epochs=1"), answers=MODELS)
+TRAIN_ONE = replace(uses.TRAIN, name="train one", argv=uses.ONE_STAGE, answers=MODELS)
 
 DROP = "(dropped)"
 DEEP = "(deep)"

@@ -22,7 +22,7 @@ BASE: dict[str, Use] = {
     "shard": corpora.SHARD,
     "pretrain-mtmb": corpora.PRETRAIN,
     "synthesize": Use("synthesize", ("synthesize", "out", "--sentences=30", "--languages=de,ko"), ("ds.json",)),
-    "train": replace(uses.TRAIN, argv=(*uses.ONE_STAGE, "--epochs=1")),
+    "train": replace(uses.TRAIN, argv=uses.ONE_STAGE),
     "evaluate": uses.EVALUATE,
     "compare": uses.COMPARE,
     "report": uses.REPORT,
@@ -64,6 +64,10 @@ def cases() -> Iterator[Case]:
         yield _case(f"{command} one word less", replace(base, argv=base.argv[:-1]))
     for argv in ALONE:
         yield _case(f"alone {argv!r}", Use("mere-ds", argv, ("ds.json",)))
+
+
+def good(command: str) -> Case:
+    return _case(command, replace(BASE[command], creates=True))
 
 
 def _case(name: str, use: Use) -> Case:

@@ -33,9 +33,10 @@ DEEPSPEED = {
 }
 KNOBS = [
     *("--shards=shards", "--deepspeed_config=ds.json", "--batch_size=8", "--learning_rate=1e-3", "--bottleneck=8"),
-    *("--submodule_layers=1,2", "--top_k=1", "--epochs=2", "--epochs_stage_two=2", "--patience=9", "--log_every=1"),
+    *("--submodule_layers=1,2", "--top_k=1", "--epochs_stage_two=2", "--patience=9", "--log_every=1"),
     *("--save_steps=3", "--keep=9"),
 ]
+EPOCHS = "--epochs=2"
 FEATURES = ["--feature_cache=features", "--keep_features"]
 PRETRAIN = [
     *("pretrain-mtmb", "corpus", "--encoder=shards/encoder", "--steps=5", "--save_steps=2", "--batch_size=4"),
@@ -91,8 +92,8 @@ def _make(place: Path) -> None:
     (place / "ds.json").write_text(json.dumps(DEEPSPEED))
     _done(place, write_shards)
     _done(place, [*PRETRAIN, "--out=mtmb"])
-    _done(place, ["train", *KNOBS, *FEATURES, "--run=run"])
-    _done(place, ["train", *KNOBS, "--run=run_b", "--seed=1"])
+    _done(place, ["train", *KNOBS, EPOCHS, *FEATURES, "--run=run"])
+    _done(place, ["train", *KNOBS, EPOCHS, "--run=run_b", "--seed=1"])
     for run in ("run", "run_b"):
         _done(place, ["evaluate", run, "--shards=shards"])
     shutil.copytree(place / "run", place / "halfway_one", symlinks=True)

@@ -10,7 +10,7 @@ from tests.hostile.cases import Case, Use
 from tests.hostile.material import DEEPSPEED
 from tests.hostile.uses import ONE_STAGE
 
-TRAIN = Use("train", (*ONE_STAGE, "--epochs=1"), ("shards", "ds.json"), ("new/checkpoints/*",), ("new", "new/*"))
+TRAIN = Use("train", ONE_STAGE, ("shards", "ds.json"), ("new/checkpoints/*",), ("new", "new/*"))
 
 VALUES: dict[str, Any] = {
     **{"null": None, "true": True, "text": "x", "-1": -1, "0": 0, "half": 0.5, "list": [], "object": {}},
@@ -53,6 +53,10 @@ def cases() -> Iterator[Case]:
         yield Case("settings", f"file {how}", TRAIN, partial(_write, content), False)
     for how in ("folder", "gone"):
         yield Case("settings", f"file {how}", TRAIN, partial(_no_file, how), False)
+
+
+def good() -> Case:
+    return _case("as it stands", lambda: FULL)
 
 
 def _case(name: str, config) -> Case:

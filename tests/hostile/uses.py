@@ -1,7 +1,7 @@
 """The commands that read what is damaged, each with its answer."""
 
 from tests.hostile.cases import STDOUT, Use
-from tests.hostile.material import FEATURES, KNOBS, PRETRAIN
+from tests.hostile.material import EPOCHS, FEATURES, KNOBS, PRETRAIN
 
 _MODELS = ("checkpoints/stage*/best/model.safetensors", "checkpoints/stage*/best/training.json")
 _OWN = ("config.json", "log.txt", "metrics.jsonl", "writer.json*", "tensorboard/*", "tensorboard", "features*")
@@ -13,16 +13,16 @@ def _models(run: str) -> tuple[str, ...]:
 
 
 def _going_on(run: str, stage: int) -> Use:
-    argv = ("train", *KNOBS, *FEATURES, f"--run={run}", f"--stage={stage}")
+    argv = ("train", *KNOBS, EPOCHS, *FEATURES, f"--run={run}", f"--stage={stage}")
     writes = (*(f"{run}/{name}" for name in _OWN), f"{run}/checkpoints/stage{stage}*", "features*")
     return Use(f"go on {stage}", argv, (*_DATA, run, "features"), _models(run), writes)
 
 
 TRAIN = Use("train", ("train", *KNOBS, "--run=new", "--epochs=1"), _DATA, _models("new"), ("new", "new/*"))
-ONE_STAGE = ("train", *KNOBS, "--run=new", "--stage=1", "--max_steps=2")
+ONE_STAGE = ("train", *KNOBS, "--run=new", "--stage=1", "--max_steps=2", "--epochs=1")
 TUNE = Use(
     "stage two",
-    ("train", *KNOBS, *FEATURES, "--run=new", "--stage=2", "--stage_one_run=run"),
+    ("train", *KNOBS, EPOCHS, *FEATURES, "--run=new", "--stage=2", "--stage_one_run=run"),
     (*_DATA, "run", "features"),
     _models("new"),
     ("new", "new/*", "features*"),
@@ -30,7 +30,7 @@ TUNE = Use(
 GO_ON_ONE, GO_ON_TWO = _going_on("halfway_one", 1), _going_on("halfway_two", 2)
 AGAIN = Use(
     "train again",
-    ("train", *KNOBS, *FEATURES, "--run=run"),
+    ("train", *KNOBS, EPOCHS, *FEATURES, "--run=run"),
     (*_DATA, "run", "features"),
     _models("run"),
     (*(f"run/{name}" for name in (*_OWN, "checkpoints/*")), "features*"),
