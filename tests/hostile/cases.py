@@ -87,7 +87,9 @@ def intact(use: Use, material: Path, place: Path) -> dict[str, bytes | str]:
     place = place.with_name(f"{place.name}.intact")
     outcome = command(place, use.argv)
     assert outcome.code == 0, f"{use.name} fails on intact material: {_shown(outcome)}"
-    return _answer(use, place, outcome)
+    answer = _answer(use, place, outcome)
+    assert answer, f"{use.name} gives no answer: {_shown(outcome)}"
+    return answer
 
 
 def _lay_out(use: Use, material: Path, place: Path) -> None:
@@ -103,9 +105,15 @@ def _lay_out(use: Use, material: Path, place: Path) -> None:
 def _answer(use: Use, place: Path, outcome: Outcome) -> dict[str, bytes | str]:
     found = {STDOUT: outcome.out} if STDOUT in use.answers else {}
     for pattern in use.answers:
-        found |= {str(path.relative_to(place)): digest_file(path) for path in place.glob(pattern) if path.is_file()}
-    assert found
+        found |= {str(path.relative_to(place)): _digest(path) for path in place.glob(pattern) if path.is_file()}
     return found
+
+
+def _digest(path: Path) -> str:
+    """Of a checkpoint's state without what it was made from: a manifest may lose its last line end."""
+    if path.name != "training.json":
+        return digest_file(path)
+    return json.dumps({k: v for k, v in json.loads(path.read_bytes()).items() if k != "ingredients"})
 
 
 def _snapshot(place: Path) -> dict[str, str]:
@@ -132,8 +140,6 @@ def _wrong_end(outcome: Outcome) -> str | None:
     told = [line for line in lines if not _LOG_LINE.match(line) and not _BAR.search(line)]
     if outcome.code and (len(told) != 1 or not re.match(rb"mere-ds[ a-z-]*: ", told[0])):
         return f"{len(told)} lines for one"
-    if outcome.code and len(told[0]) > 2000:
-        return f"a line of {len(told[0])} bytes"
     return None
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -51,12 +52,15 @@ def child(place: Path, work: Callable[[], None], stdin: bytes = b"") -> Outcome:
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.communicate(PATIENCE)
     code = process.returncode
+    with contextlib.suppress(ProcessLookupError):  # whatever it has left running
+        os.killpg(process.pid, signal.SIGKILL)
     process.end()
     out, err = (stream.read_bytes() if stream.exists() else b"" for stream in streams[1:])
     return Outcome(code, out, err, time.monotonic() - started)
 
 
 def _work(place: Path, streams: list[Path], work: Callable[[], None]) -> None:
+    os.setsid()
     for number, stream in enumerate(streams):
         handle = os.open(stream, os.O_RDWR | os.O_CREAT | (os.O_TRUNC if number else 0), 0o644)
         os.dup2(handle, number)

@@ -27,7 +27,7 @@ BASE: dict[str, Use] = {
     "compare": uses.COMPARE,
     "report": uses.REPORT,
     "reproduce": Use(
-        "reproduce", ("reproduce", "--table=2", "--shards=shards", "--out=paper", "--dry_run"), ("shards", "ds.json")
+        "reproduce", ("reproduce", "--dry_run", "--table=2", "--shards=shards", "--out=paper"), ("shards", "ds.json")
     ),
     "extract": uses.EXTRACT,
 }
