@@ -74,7 +74,7 @@ def run(component: Callable | dict[str, Callable], argv: list[str], name: str) -
         fire.Fire(component, command=_checked(component, argv, name), name=name)
         sys.stdout.flush()
     except (UserError, MachineError) as error:
-        sys.stderr.write(f"{name}: {error}\n")  # one write: ranks share the stream
+        _tell(name, error)
         sys.exit(2 if isinstance(error, UserError) else 1)
     except KeyboardInterrupt as stopped:
         number = signal.SIGTERM if isinstance(stopped, _Terminated) else signal.SIGINT
@@ -85,8 +85,14 @@ def run(component: Callable | dict[str, Callable], argv: list[str], name: str) -
         sys.exit(141)
     except OSError as error:  # no caller knew more of it than its path and reason
         told = from_os_error(error)
-        sys.stderr.write(f"{name}: {told}\n")
+        _tell(name, told)
         sys.exit(2 if isinstance(told, UserError) else 1)
+
+
+def _tell(name: str, error: UserError | MachineError) -> None:
+    """One line, whatever names of files and flags the message quotes."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(error))
+    sys.stderr.write(f"{name}: {line}\n")  # one write: ranks share the stream
 
 
 class _Terminated(KeyboardInterrupt):
