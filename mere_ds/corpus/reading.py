@@ -346,6 +346,9 @@ def split_files(tsv_dir: str | Path, languages: str | Sequence[str] = "all", eng
         inner = sorted({str(path.parent) for path in folder.glob("*/*_corpora_*.tsv")})
         hint = f"; there are some in {', '.join(inner)}" if inner else ""
         raise UserError(f"{folder}: holds no *_corpora_*.tsv file{hint}")
+    for path in paths:
+        if not path.is_file():  # a pipe would be waited for, without end
+            raise UserError(f"{path}: is no regular file: remove it or put the corpus file in its place")
     files = [TsvFile.of(path) for path in paths]
     wanted = parse_languages(languages)
     if wanted == "all":

@@ -25,6 +25,7 @@ from mere_ds.training.stop import LEFT_EARLY
 
 CHOSEN_HERE = ("system", "stage", "languages", "stage_one_run", "seed", "overwrite")
 """Knobs that `--train` can't have."""
+MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,8 @@ class Reproduction:
 
 def prepare(target: str, options: Options) -> Reproduction:
     """The plan of a target (see `plan.TARGETS`) with all checked that can be before work starts. Raises UserError."""
-    if options.seeds < 1:
-        raise UserError(f"--seeds={options.seeds}: at least 1 is wanted")
+    if not 1 <= options.seeds <= MOST_SEEDS:
+        raise UserError(f"--seeds={options.seeds}: must be from 1 to {MOST_SEEDS}")
     ranks, gpus = launching.ranks_here()
     common = _common_knobs(options, gpus)
     told = TrainConfig(**common, run="-")

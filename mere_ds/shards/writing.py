@@ -23,6 +23,7 @@ from mere_ds.shards.target import making
 MOST_DEV_SHARE = 0.5
 """Of a language's training sentences."""
 
+MOST_SEED = 2**63 - 1  # what torch takes
 _DISK_FACTOR = 4  # what is written for sentences, spill included, in sizes of the TSV files
 
 
@@ -54,8 +55,10 @@ def shard_corpus(
     positions -1, a certain miss. Raises UserError for bad input, an `out` that exists or lies in the
     corpus, or too little room on the disk; MachineError while another process makes `out`; OSError that names `out`.
     """
-    if min(sentences_per_shard, sentences_per_member) < 1 or seed < 0:
-        raise UserError("sentences a shard and a member must be above 0, and the seed not below")
+    if min(sentences_per_shard, sentences_per_member) < 1:
+        raise UserError("sentences a shard and a member must be greater than 0")
+    if not 0 <= seed <= MOST_SEED:
+        raise UserError(f"--seed={seed}: must be from 0 to {MOST_SEED}")
     if dev_share is not None and not 0 < dev_share <= MOST_DEV_SHARE:
         raise UserError(f"--dev_share={dev_share}: must be greater than 0 and at most {MOST_DEV_SHARE}")
     files = split_files(tsv_dir, languages, english)
