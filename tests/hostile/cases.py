@@ -83,8 +83,7 @@ def judge(case: Case, material: Path, place: Path, run: Callable = command) -> t
 @cache
 def intact(use: Use, material: Path, place: Path) -> dict[str, bytes | str]:
     """The answer for intact material, computed once in a process."""
-    _lay_out(use, material, place.with_name(f"{place.name}.intact"))
-    place = place.with_name(f"{place.name}.intact")
+    _lay_out(use, material, place)
     outcome = command(place, use.argv)
     assert outcome.code == 0, f"{use.name} fails on intact material: {_shown(outcome)}"
     answer = _answer(use, place, outcome)
@@ -113,7 +112,9 @@ def _digest(path: Path) -> str:
     """Of a checkpoint's state without what it was made from: a manifest may lose its last line end."""
     if path.name != "training.json":
         return digest_file(path)
-    return json.dumps({k: v for k, v in json.loads(path.read_bytes()).items() if k != "ingredients"})
+    with contextlib.suppress(ValueError):
+        return json.dumps({k: v for k, v in json.loads(path.read_bytes()).items() if k != "ingredients"})
+    return "no JSON"
 
 
 def _snapshot(place: Path) -> dict[str, str]:
