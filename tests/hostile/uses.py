@@ -4,7 +4,16 @@ from tests.hostile.cases import STDOUT, Use
 from tests.hostile.material import EPOCHS, FEATURES, KNOBS, PRETRAIN
 
 _MODELS = ("checkpoints/stage*/best/model.safetensors", "checkpoints/stage*/best/training.json")
-_OWN = ("damaged-*", "config.json", "log.txt", "metrics.jsonl", "writer.json*", "tensorboard/*", "tensorboard", "features*")
+_OWN = (
+    "damaged-*",
+    "config.json",
+    "log.txt",
+    "metrics.jsonl",
+    "writer.json*",
+    "tensorboard/*",
+    "tensorboard",
+    "features*",
+)
 _DATA = ("shards", "ds.json")
 
 
