@@ -89,7 +89,7 @@ def test_records_are_those_of_an_uninterrupted_training(train, tmp_path):
     of_whole, of_other = ([row for row in metrics(run) if row["kind"] == "train"] for run in (whole, other))
     assert [row["step"] for row in of_other] == [row["step"] for row in of_whole]
     for row, its_whole in zip(of_other, of_whole, strict=True):
-        assert row["loss"] == pytest.approx(its_whole["loss"], rel=1e-3)
+        assert row["loss"] == pytest.approx(its_whole["loss"], rel=1e-2)
         assert row["padding_share"] == pytest.approx(its_whole["padding_share"])
     assert all(
         json.loads(line)["sentences_per_second"] > 0
