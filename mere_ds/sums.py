@@ -1,4 +1,4 @@
-"""Digests beside files: whether a file still is what was written, and a checkpoint's list `SHA256SUMS`.
+"""Digests beside files: whether a file still is what was written, and a folder's list of them, `SHA256SUMS`.
 
 `sha256sum -c SHA256SUMS` reads that list too.
 """
@@ -38,13 +38,16 @@ def write_sums(folder: Path) -> None:
     (folder / SUMS).write_text(sums, encoding="ascii")
 
 
-def damage(folder: Path, unused: Container[str] = ()) -> str | None:
-    """What is wrong with a checkpoint's files, those that are `unused` aside; None if all are as they were written."""
+def damage(folder: Path, unused: Container[str] = (), last: str = STATE) -> str | None:
+    """What is wrong with the listed files, those that are `unused` aside; None if all are as they were written.
+
+    `last` is the name that a whole list ends with: a checkpoint's is the default.
+    """
     try:
         listed = _listed(folder)
     except (OSError, ValueError):
         return f"{SUMS} is missing or unreadable"
-    if STATE not in listed:
+    if last not in listed:
         return f"{SUMS} is cut"
     for name, digest in listed.items():
         try:

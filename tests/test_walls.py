@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "flags": {"errors", "files", "streams"},
     "lease": {"errors"},
     "corpus": {"errors", "files", "network", "streams"},
-    "encoders": {"errors", "files"},
+    "encoders": {"errors", "files", "sums"},
     "shards": {"errors", "files", "network", "sums", "lease", "corpus", "encoders"},
     "model": {"errors", "files", "sums", "encoders.weights", "fused"},
     "fused": set(),
@@ -54,7 +54,7 @@ MAY_IMPORT = {
         "evaluation",
     },
     "pretraining": {
-        *("errors", "files", "lease", "knobs", "corpus", "encoders", "model.precision", "training.run_folder")
+        *("errors", "files", "sums", "lease", "knobs", "corpus", "encoders", "model.precision", "training.run_folder")
     },
     "train": {"flags", "config", "training"},
     "reproduction": {

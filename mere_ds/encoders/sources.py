@@ -6,6 +6,8 @@ checkpoints carry with them; `load_encoder` makes the model, from its own weight
 
 import contextlib
 import hashlib
+import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ from mere_ds.encoders import e5, hub
 from mere_ds.encoders import tiny as tiny_bert
 from mere_ds.encoders.tiny import TinySize
 from mere_ds.encoders.tokens import (
+    TOKENIZER_FILES,
     add_languages,
     fingerprint,
     first_line,
@@ -36,11 +39,13 @@ from mere_ds.encoders.tokens import (
 )
 from mere_ds.encoders.weights import new_rows, own_memory
 from mere_ds.errors import UserError
+from mere_ds.sums import SUMS, damage
 
 __all__ = [
     "EncoderInfo",
     "TinySize",
     "build_encoder",
+    "encoder_damage",
     "fingerprint",
     "language_symbol",
     "load_encoder",
@@ -54,6 +59,8 @@ _ADVICE = (
     "give a folder with config.json and model.safetensors, or a model that the hub has; for MTMB, make one with "
     "`mere-ds pretrain-mtmb` and pass its folder"
 )
+
+log = logging.getLogger("mere_ds")
 
 
 @dataclass(frozen=True)
@@ -205,14 +212,29 @@ def _own_weights(folder: Path, info: EncoderInfo) -> Path:
 def locate_weights(source: str) -> Path:
     """The local folder of weights that training is to start from: `source` itself or a hub model's files.
 
-    A folder must hold safetensors. UserError where there are none, with what to do.
+    A folder must hold safetensors. UserError where there are none or they are damaged, with what to do.
     """
     folder = Path(source).expanduser()
     if not folder.is_dir():
         return hub.fetch_weights(source, None, _ADVICE)
+    _check_undamaged(folder)
     if not (folder / "config.json").is_file() or not hub.has_any(folder, hub.WEIGHTS[:1]):
         raise UserError(f"there is no config.json and {hub.WEIGHTS[0]} in {folder}: {_ADVICE}")
     return folder.resolve()
+
+
+def encoder_damage(folder: Path) -> str | None:
+    """What is wrong with the files of an encoder that has `SHA256SUMS`; None if all are as they were written."""
+    return damage(folder, last=TOKENIZER_FILES[-1])
+
+
+def _check_undamaged(folder: Path) -> None:
+    """Raises UserError for an encoder that has `SHA256SUMS` and other files than it lists."""
+    if os.path.lexists(folder / SUMS) and (what := encoder_damage(folder)):
+        raise UserError(
+            f"the encoder in {folder} is damaged ({what}): copy or make it anew, or, if the change is meant, remove "
+            f"its {SUMS}"
+        )
 
 
 def weights_digest(folder: Path) -> str:
@@ -273,8 +295,19 @@ def _known_symbols(weights: Path, folder: Path, info: EncoderInfo, words: int, r
         "that encoder, or run mere-ds shard with this one"
     )
     if not hub.has_any(weights, hub.VOCABULARIES):  # then only the number of rows can tell
+        if os.path.lexists(weights / TOKENIZER_FILES[-1]):
+            raise UserError(
+                f"{weights} has a {TOKENIZER_FILES[-1]} but no tokenizer ({', '.join(hub.VOCABULARIES)}): copy it anew"
+            )
         if rows not in (words, info.vocab_size):
             raise alien
+        if rows > words:
+            log.warning(
+                "%s has no tokenizer: its %d rows beyond the words are not used, the language symbols start as the "
+                "shards' encoder has them",
+                weights,
+                rows - words,
+            )
         return {}
     try:
         theirs = AutoTokenizer.from_pretrained(weights, trust_remote_code=False, local_files_only=True).get_vocab()
@@ -301,6 +334,7 @@ def _locate(source: str) -> tuple[str, str, str | None, Path]:
     """Kind, source, revision and local folder of an encoder that this package doesn't make itself."""
     folder = Path(source).expanduser()
     if folder.is_dir():
+        _check_undamaged(folder)
         if not hub.has_any(folder, hub.WEIGHTS):
             raise UserError(f"there is no model in {folder} ({' or '.join(hub.WEIGHTS)}): {hub.CHOICES}")
         folder = folder.resolve()

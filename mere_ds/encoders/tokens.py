@@ -89,8 +89,11 @@ def _shield(backend: Tokenizer, unknown: str | None) -> None:
             raise UserError(f"this encoder's tokenizer takes {token!r} in a text for a special token: choose another")
 
 
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+
+
 def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Writes `tokenizer.json` and `tokenizer_config.json`, which `load_tokenizer` and transformers read."""
+    """Writes `TOKENIZER_FILES`, which `load_tokenizer` and transformers read."""
     tokenizer.save_pretrained(str(folder))
 
 

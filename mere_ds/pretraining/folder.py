@@ -1,5 +1,6 @@
 """The output folder: `pretraining.json` and `tensorboard/` from the start, `checkpoint.safetensors` while it trains,
-and at the end an encoder as transformers saves it, `config.json`, tokenizer and `model.safetensors`, which comes last.
+and at the end an encoder as transformers saves it, `config.json`, tokenizer and `model.safetensors`, which comes last,
+with `SHA256SUMS` of these.
 """
 
 import contextlib
@@ -16,11 +17,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from mere_ds.encoders.tokens import save_tokenizer
+from mere_ds.encoders.sources import encoder_damage
+from mere_ds.encoders.tokens import TOKENIZER_FILES, save_tokenizer
 from mere_ds.encoders.weights import save_model
 from mere_ds.errors import MachineError, UserError
 from mere_ds.files import naming, parents_of, read_json, write_json
 from mere_ds.lease import WriterLease
+from mere_ds.sums import SUMS, write_sums
 
 MODEL = "model.safetensors"
 _ADVICE = "restore it, choose another --out, or --overwrite"
@@ -97,7 +100,7 @@ class PretrainFolder:
         for number, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in state.items()}
         part = self._checkpoint.with_name(self._checkpoint.name + ".part")
-        with _written(self._checkpoint):
+        with _written(self._checkpoint, part):
             told = {"step": str(step), "scaler": json.dumps(scaler)}
             save_file(tensors, part, metadata={**told, _PROOF: _proof(tensors, told)})
             os.replace(part, self._checkpoint)
@@ -109,7 +112,7 @@ class PretrainFolder:
 
         Raises UserError for one that is not as it was written.
         """
-        if not self._checkpoint.is_file():
+        if not os.path.lexists(self._checkpoint):
             return 0
         tensors, metadata = self._read_checkpoint()
         states: dict[int, dict[str, torch.Tensor]] = {}
@@ -147,16 +150,29 @@ class PretrainFolder:
         part = self.root / "part"
         encoder.config.architectures = [type(encoder).__name__]
         weights = {name: tensor.cpu().contiguous() for name, tensor in encoder.state_dict().items()}
-        with _written(self.root):
+        with _written(self.root, part):
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
             save_tokenizer(tokenizer, part)
             save_model(part, encoder.config, weights)
+            write_sums(part)
             for path in sorted(part.iterdir(), key=lambda path: path.name == MODEL):
                 os.replace(path, self.root / path.name)
             part.rmdir()
             write_json(self._told, self._recorded() | {"result": result})
             self._checkpoint.unlink(missing_ok=True)
+
+    def check_finished(self) -> None:
+        """Raises UserError unless the encoder is as `finish` wrote it; one without `SHA256SUMS` need only be there."""
+        if os.path.lexists(self.root / SUMS):
+            what = encoder_damage(self.root)
+        else:
+            missing = [n for n in ("config.json", MODEL, *TOKENIZER_FILES) if not (self.root / n).is_file()]
+            what = f"{missing[0]} is missing" if missing else None
+            if not missing:
+                log.warning("%s has no %s, as of an older version: damage to it may go unseen", self.root, SUMS)
+        if what:
+            raise UserError(f"{self.root} is finished but damaged ({what}): put the file back, or --overwrite")
 
 
 def _proof(tensors: dict[str, torch.Tensor], told: dict[str, str]) -> str:
@@ -169,10 +185,13 @@ def _proof(tensors: dict[str, torch.Tensor], told: dict[str, str]) -> str:
 
 
 @contextlib.contextmanager
-def _written(path: Path) -> Iterator[None]:
-    """MachineError where `path` can't be written."""
+def _written(path: Path, part: Path | None = None) -> Iterator[None]:
+    """MachineError where `path` can't be written; what was to become it goes."""
     try:
         with naming(path):
             yield
     except (OSError, SafetensorError) as error:
+        if part:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
         raise MachineError(f"{path} can't be written ({error}): make room or choose another --out") from error

@@ -63,6 +63,8 @@ def _pretrain(settings: PretrainSettings, files: list[TsvFile], folder: Pretrain
         result = _train(settings, folder, pairing, collator, model)
         encoder.resize_token_embeddings(info.vocab_size, mean_resizing=False)
         folder.finish(encoder, tokenizer, result)
+    else:
+        folder.check_finished()
 
 
 def _start_encoder(

@@ -18,6 +18,7 @@ from mere_ds.encoders.sources import (
 )
 from mere_ds.encoders.tokens import language_symbol
 from mere_ds.errors import UserError
+from mere_ds.sums import SUMS, write_sums
 
 SIZE = TinySize(hidden=16, layers=1, heads=2, vocabulary=60, positions=64)
 TEXTS = ["Anna Berg wurde in Köln geboren", "Seoul is the capital of Korea", "다니엘은 서울에서 태어났다"]
@@ -60,7 +61,7 @@ def test_language_symbols_are_taken_by_their_name(shards, languages, tmp_path):
 
 
 @pytest.mark.parametrize("symbols", [0, 3])
-def test_of_weights_without_tokenizer_the_words_are_taken(shards, symbols, tmp_path):
+def test_of_weights_without_tokenizer_the_words_are_taken(shards, symbols, tmp_path, caplog):
     """As a masked language model saves them: with a head, without a pooler."""
     own = load_encoder(*shards)
     torch.manual_seed(1)
@@ -68,6 +69,7 @@ def test_of_weights_without_tokenizer_the_words_are_taken(shards, symbols, tmp_p
     other.resize_token_embeddings(len(words(own)) - 3 + symbols, mean_resizing=False)
     other.save_pretrained(tmp_path / "other")
     model, again = (load_encoder(*shards, weights=locate_weights(str(tmp_path / "other"))) for _ in range(2))
+    assert ("3 rows beyond the words are not used" in caplog.text) == bool(symbols)
     assert torch.equal(words(model)[:-3], words(other)[: len(words(own)) - 3])
     assert torch.equal(words(model)[-3:], words(own)[-3:])
     assert all(torch.equal(tensor, other.bert.state_dict()[name]) for name, tensor in inner(model).items())
@@ -114,6 +116,37 @@ def test_other_words_sizes_and_architectures_are_refused(shards, foreign, tmp_pa
     config = json.loads((same_number / "config.json").read_text())
     (same_number / "config.json").write_text(json.dumps(config | {"vocab_size": config["vocab_size"] - 4}))
     refused(shards, same_number, "another vocabulary")
+
+
+@pytest.mark.parametrize("ruin", ["gone", "loop"])
+def test_a_lost_tokenizer_is_not_taken_for_none(shards, ruin, tmp_path):
+    other = shutil.copytree(shards[0], tmp_path / "other")
+    (other / "tokenizer.json").unlink()
+    if ruin == "loop":
+        (other / "tokenizer.json").symlink_to("tokenizer.json")
+    refused(shards, other, "has a tokenizer_config.json but no tokenizer .*copy it anew")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", SUMS])
+def test_an_encoder_that_is_not_what_its_digests_say_is_refused(shards, tmp_path, name):
+    other, _ = tiny(tmp_path / "other", seed=1)
+    write_sums(other)
+    expected = load_encoder(*shards, weights=locate_weights(str(other))).state_dict()
+    build_encoder(str(other), tmp_path / "built", lambda: [], ["de"])
+    content = (other / name).read_bytes()
+    for ruined in (content[:-5] + bytes([content[-5] ^ 1]) + content[-4:], content[: len(content) // 2], None):
+        (other / name).unlink()
+        if ruined is None:
+            (other / name).symlink_to(name)  # a loop
+        else:
+            (other / name).write_bytes(ruined)
+        refused(shards, other, f"{other} is damaged .*: copy or make it anew")
+        with pytest.raises(UserError, match="is damaged"):
+            build_encoder(str(other), tmp_path / "built", lambda: [], ["de"])
+    (other / name).unlink()
+    (other / name).write_bytes(content)
+    again = load_encoder(*shards, weights=locate_weights(str(other))).state_dict()
+    assert all(torch.equal(tensor, again[key]) for key, tensor in expected.items())
 
 
 def test_what_is_no_folder_with_safetensors_is_told_what_to_do(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, safe_open, save_file
 
-from mere_ds.errors import UserError
+from mere_ds.errors import MachineError, UserError
 from mere_ds.pretraining.folder import PretrainFolder
 
 
@@ -50,6 +50,21 @@ def test_no_flipped_bit_goes_unseen(saved):
         path.write_bytes(content[:size])
         with pytest.raises(UserError, match="checkpoint.safetensors"):
             folder.load_checkpoint(*parts)
+
+
+@pytest.mark.parametrize("ruin", ["folder", "loop"])
+def test_what_is_no_file_is_refused_and_nothing_is_left_behind(saved, ruin):
+    folder, path, model = saved
+    path.unlink()
+    path.mkdir() if ruin == "folder" else path.symlink_to(path.name)
+    parts = state(1)
+    with pytest.raises(UserError, match="checkpoint.safetensors .*remove it") as refused:
+        folder.load_checkpoint(*parts)
+    assert "\n" not in str(refused.value)
+    if ruin == "folder":  # which came while it trained
+        with pytest.raises(MachineError, match="checkpoint.safetensors"):
+            folder.save_checkpoint(5, *parts[:2], parts[2].state_dict())
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_one_of_before_digests_is_taken_and_said_to_prove_less(saved, caplog):

@@ -152,6 +152,58 @@ def test_a_finished_folder_is_left_alone_and_another_training_is_refused(pretrai
     assert (out / "model.safetensors").stat().st_mtime_ns != before
 
 
+def ruin(path, how):
+    content = path.read_bytes()
+    path.unlink()
+    if how == "loop":
+        path.symlink_to(path.name)
+    elif how == "folder":
+        path.mkdir()
+    elif how == "flip":
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 4]))
+    elif how == "cut":
+        path.write_bytes(content[: content.rindex(b"\n", 0, -1) + 1])
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        *(("model.safetensors", how) for how in ("flip", "gone", "folder")),
+        *(
+            ("tokenizer.json", "loop"),
+            ("tokenizer_config.json", "flip"),
+            ("config.json", "gone"),
+            ("SHA256SUMS", "cut"),
+        ),
+    ],
+)
+def test_a_finished_encoder_that_is_damaged_is_refused(pretrain, tmp_path, capsys, name, how):
+    out = tmp_path / "out"
+    pretrain(out=out, steps=1)
+    capsys.readouterr()
+    ruin(out / name, how)
+    with pytest.raises(SystemExit, match="2"):
+        pretrain(out=out, steps=1)
+    refused(capsys, f"{out} is finished but damaged", name, "--overwrite")
+    pretrain(out=out, steps=1, overwrite=True)
+    capsys.readouterr()
+    pretrain(out=out, steps=1)
+
+
+def test_an_encoder_without_digests_is_taken_with_a_warning_but_must_be_there(pretrain, tmp_path, capsys, caplog):
+    """As older versions left it."""
+    out = tmp_path / "out"
+    pretrain(out=out, steps=1)
+    (out / "SHA256SUMS").unlink()
+    pretrain(out=out, steps=1)
+    assert "has no SHA256SUMS" in caplog.text
+    (out / "model.safetensors").unlink()
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="2"):
+        pretrain(out=out, steps=1)
+    refused(capsys, "model.safetensors is missing", "--overwrite")
+
+
 def test_a_corpus_that_tells_of_nobody_twice_is_refused(pretrain, tmp_path, capsys):
     synthesize(tmp_path / "corpus", 60, languages="de,en", quirks=False, processes=1)
     with pytest.raises(SystemExit, match="2"):
