@@ -66,6 +66,8 @@ class Extractor:
         A line that isn't UTF-8 gets no triple and a note that names the byte; one of which only the beginning was kept
         (see `streams.split_lines`) is read so far, with a note.
         """
+        if before == 0 and lines == [(BOM, len(BOM), False)]:
+            return []  # the mark of UTF-8 and nothing behind it: an empty file
         cut = [length - ended > len(content) for content, length, ended in lines]
         texts = [_decoded(line[0], before + i, cut[i - 1]) for i, line in enumerate(lines, start=1)]
         found = iter(self._answers([text for text, problem in texts if problem is None], language))

@@ -1,7 +1,10 @@
 """What a model is made of, saved beside its weights as config.json."""
 
+import sys
+from collections.abc import Iterator
 from dataclasses import field
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin
 
 from transformers import AutoConfig, PreTrainedConfig
 
@@ -10,13 +13,18 @@ from mere_ds.errors import UserError
 POOLERS = ("auto", "encoder", "new", "mean")
 ROUTINGS = ("learned", "language")
 ENTITY_HEADS = ("relation", "states")
+MOST_WIDE = 1 << 16
+"""How large a size may be, so that a wrong number does not end in a try to get all memory."""
+MOST_LAYERS = 1 << 12
+"""How many layers all sub-modules may have together."""
+_MOST_INT = 1 << 31
 
 
 class TripleConfig(PreTrainedConfig):
     """What every model needs that finds a relation and its two entities.
 
     Shapes are of N languages and U relation labels; the first four fields have to be given. Raises UserError for
-    values that don't fit together.
+    values of another type than their field's and for those that don't fit together, and names the field.
     """
 
     languages: list[str] = field(default_factory=list)
@@ -51,9 +59,9 @@ class TripleConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        for fits, advice in self._requirements():
-            if not fits:
-                raise UserError(f"model configuration: {advice}")
+        _check(self._types())  # first: the others compare and count
+        self._derive()
+        _check(self._requirements())
 
     @property
     def most_k(self) -> int:
@@ -70,7 +78,17 @@ class TripleConfig(PreTrainedConfig):
             raise UserError("model configuration: encoder_config must be the encoder's config with its model_type")
         return AutoConfig.for_model(**self.encoder_config)
 
-    def _requirements(self):
+    def _types(self) -> Iterator[tuple[bool, str]]:
+        """As `_requirements`: whether each field of ours is of the type that it is declared with."""
+        for kind in type(self).__mro__:
+            if issubclass(kind, TripleConfig):
+                for name, expected in kind.__annotations__.items():
+                    yield _is(getattr(self, name), expected), f"{name} must be {_in_words(expected)}"
+
+    def _derive(self) -> None:
+        """Set what follows from other fields."""
+
+    def _requirements(self) -> Iterator[tuple[bool, str]]:
         """(whether it holds, what to do) of every rule."""
         N, U = len(self.languages), len(self.labels)
         yield 0 < N == len(set(self.languages)), "languages must be given, each once"
@@ -85,7 +103,10 @@ class TripleConfig(PreTrainedConfig):
             f"language_token_ids must hold one token id for each of the {N} languages",
         )
         yield self.pooler in POOLERS, f"pooler must be one of {', '.join(POOLERS)}, not {self.pooler!r}"
-        yield self.max_length >= 4, "max_length must be at least 4: [CLS], the language symbol, one word token, [SEP]"
+        yield (
+            4 <= self.max_length <= MOST_WIDE,
+            f"max_length must be between 4 ([CLS], the language symbol, one word token, [SEP]) and {MOST_WIDE}",
+        )
         yield 1 <= self.top_k <= self.most_k, f"top_k must be between 1 and {self.most_k}, not {self.top_k}"
         yield min(self.alpha, self.beta) >= 0, "alpha and beta must not be negative"
         yield self.stage in (1, 2), f"stage must be 1 or 2, not {self.stage}"
@@ -121,27 +142,30 @@ class MereConfig(TripleConfig):
     stage: int = 1
     """1: everything but the switcher trains; 2: the switcher and the output layers on a frozen encoder."""
 
-    def __post_init__(self, **kwargs):
+    def _derive(self) -> None:
         if self.routing == "language":
             self.submodule_layers = [max(self.submodule_layers, default=0)] * len(self.languages)
             self.top_k = 1
-        super().__post_init__(**kwargs)
 
     @property
     def most_k(self) -> int:
         return 1 if self.routing == "language" else len(self.submodule_layers)
 
-    def _requirements(self):
+    def _requirements(self) -> Iterator[tuple[bool, str]]:
         layers = self.submodule_layers
-        yield layers and min(layers) > 0, "submodule_layers must hold a positive number per sub-module"
+        yield min(layers, default=0) > 0, "submodule_layers must hold a positive number per sub-module"
+        yield sum(layers) <= MOST_LAYERS, f"submodule_layers must be at most {MOST_LAYERS} together"
         yield from super()._requirements()
         yield self.routing in ROUTINGS, f"routing must be one of {', '.join(ROUTINGS)}, not {self.routing!r}"
-        yield self.bottleneck > 0, "bottleneck must be positive"
+        yield 0 < self.bottleneck <= MOST_WIDE, f"bottleneck must be between 1 and {MOST_WIDE}"
         yield (
             self.entity_heads in ENTITY_HEADS,
             f"entity_heads must be one of {', '.join(ENTITY_HEADS)}, not {self.entity_heads!r}",
         )
-        yield self.characters is None or self.characters > 0, "characters must be positive or None"
+        yield (
+            self.characters is None or 0 < self.characters <= MOST_WIDE,
+            f"characters must be between 1 and {MOST_WIDE}, or None",
+        )
         yield self.stage == 1 or self.use_ls, "stage 2 trains the switcher: it needs use_ls"
 
 
@@ -153,6 +177,39 @@ class HerbertaConfig(TripleConfig):
     stage: int = 1
     """1: the first encoder and the relation classifier; 2: the second encoder, which is made then."""
 
+
+def _check(rules: Iterator[tuple[bool, str]]) -> None:
+    for holds, advice in rules:
+        if not holds:
+            raise UserError(f"model configuration: {advice}")
+
+
+def _is(value: object, kind: Any) -> bool:
+    """Whether a value read from JSON is of an annotated type; a float may be written as a whole number."""
+    if get_origin(kind) is UnionType:
+        return any(_is(value, one) for one in get_args(kind))
+    if get_origin(kind) is list:
+        return type(value) is list and all(_is(item, *get_args(kind)) for item in value)
+    if kind is float:
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    if kind is int:
+        return type(value) is int and abs(value) < _MOST_INT
+    return type(value) is (get_origin(kind) or kind)
+
+
+def _in_words(kind: Any) -> str:
+    """A type as messages call it: `a finite number`, `a list, in which each is a text`."""
+    if get_origin(kind) is UnionType:
+        return " or ".join(map(_in_words, get_args(kind)))
+    if get_origin(kind) is list:
+        return f"a list, in which each is {_in_words(*get_args(kind))}"
+    return _WORDS[get_origin(kind) or kind]
+
+
+_WORDS = {
+    **{str: "a text", bool: "true or false", int: "a whole number below 2^31", float: "a finite number"},
+    **{dict: "an object", type(None): "null"},
+}
 
 for kind in (MereConfig, HerbertaConfig):
     AutoConfig.register(kind.model_type, kind)

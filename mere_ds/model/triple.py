@@ -9,7 +9,6 @@ import json
 from dataclasses import dataclass
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 from torch.nn.functional import cross_entropy
 from transformers import AutoModel, PreTrainedModel
@@ -18,7 +17,7 @@ from transformers.utils import ModelOutput
 from transformers.utils import logging as transformers_logging
 
 from mere_ds.encoders.weights import own_memory
-from mere_ds.errors import UserError
+from mere_ds.errors import MachineError, UserError
 from mere_ds.model.configuration import TripleConfig
 from mere_ds.model.decoding import best_spans
 from mere_ds.model.encoder import CrossLingualEncoder
@@ -133,10 +132,14 @@ class TripleModel(PreTrainedModel):
         many or of other shapes."""
         strictly = {"use_safetensors": True, "local_files_only": True, "ignore_mismatched_sizes": True}  # told below
         transformers_logging.disable_progress_bar()  # a line a load, in the middle of our own output
+        transformers_logging.set_verbosity_error()  # its report of keys takes many lines, one is said below
         try:
             model, info = super().from_pretrained(folder, *args, output_loading_info=True, **{**kwargs, **strictly})
-        except (OSError, SafetensorError, UserError) as error:
-            reason = str(error).splitlines()[0]
+        except (MachineError, MemoryError):
+            raise
+        except Exception as error:  # transformers, torch and safetensors raise many kinds on what is no model
+            what = next(iter(str(error).splitlines()), type(error).__name__)
+            reason = f"config.json: {what}" if isinstance(error, UserError) else what
             raise UserError(f"{folder}: no readable model there, name a folder saved by mere-ds ({reason})") from error
         for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
             if info[kind]:

@@ -73,9 +73,9 @@ def _rules(plain: dict[str, Any]) -> Iterator[tuple[bool, str]]:
 def _rules_of_files(files: list[dict]) -> Iterator[tuple[bool, str]]:
     """Nothing that a manifest says may lead out of the folder, or out of a cache's."""
     for file in files:
-        yield bool(_SAFE_NAME.fullmatch(str(file["file"]))), f"{file['file']!r} is no plain file name"
-        proven = _SHA256.fullmatch(str(file["sha256"])) and _is_count(file["bytes"])
-        yield bool(proven), f"{file['file']} has no proper size and sha256"
+        yield _is_text(file["file"], _SAFE_NAME), f"{file['file']!r} is no plain file name"
+        proven = _is_text(file["sha256"], _SHA256) and _is_count(file["bytes"])
+        yield proven, f"{file['file']} has no proper size and sha256"
     yield len({file["file"] for file in files}) == len(files), "a file is listed twice"
 
 
@@ -86,7 +86,7 @@ def _rules_of_encoder(encoder: dict, plain: dict) -> Iterator[tuple[bool, str]]:
     symbols, words = encoder["language_token_ids"], encoder["vocab_size"]
     ids = [*symbols.values(), *encoder["new_token_ids"], plain["pad_id"]]
     yield set(symbols) == set(plain["languages"]) and _is_count(*ids), fault
-    yield max(ids) < words and bool(_SHA256.fullmatch(encoder["fingerprint"])) and encoder["hidden_size"] > 0, fault
+    yield max(ids) < words and _is_text(encoder["fingerprint"], _SHA256) and encoder["hidden_size"] > 0, fault
     yield 3 < plain["max_length"] <= encoder["max_length"], "max_length is out of the encoder's range"
 
 
@@ -107,7 +107,8 @@ def _rules_of_split(name: str, split: dict, languages: list[str], labels: list[s
             _counts(some, languages) and all(n <= of.get(language, 0) for language, n in some.items()),
             (f"{name}'s {what} are more than its sentences"),
         )
-    yield _counts(split["lengths"], ("p50", "p90", "p99", "max")), f"{name}'s lengths must be counts"
+    lengths = split["lengths"]
+    yield _counts(lengths) and set(lengths) == {"p50", "p90", "p99", "max"}, f"{name}'s lengths must be counts"
 
 
 def _label_mask(counts: dict, languages: list[str], labels: list[str]) -> list[list[int]]:
@@ -115,6 +116,10 @@ def _label_mask(counts: dict, languages: list[str], labels: list[str]) -> list[l
     shown = [{*counts["train"].get(language, {}), *counts["dev"].get(language, {})} for language in languages]
     anywhere = set().union(*shown)
     return [[int(label in (row or anywhere)) for label in labels] for row in shown]
+
+
+def _is_text(value: object, pattern: re.Pattern) -> bool:
+    return type(value) is str and bool(pattern.fullmatch(value))
 
 
 def _is_count(*values: object) -> bool:

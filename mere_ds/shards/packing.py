@@ -249,6 +249,8 @@ def _fits(arrays: dict[str, np.ndarray]) -> bool:
     if arrays.keys() | _LATER != _DTYPES.keys():
         return False
     lengths = arrays["lengths"]
+    if lengths.dtype != _DTYPES["lengths"]:  # the other shapes follow from their sum
+        return False
     n, tokens = lengths.size, int(lengths.sum(dtype=np.int64))
     for name, array in arrays.items():
         shape = (tokens,) if name == "tokens" else (n, *_WIDTHS.get(name, ()))

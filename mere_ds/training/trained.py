@@ -58,7 +58,8 @@ class TrainedModel:
         path, advice = self.folder / "config.json", "copy the checkpoint anew, or train this stage anew (--overwrite)"
         known = read_json(path, advice).get("languages")
         intact = is_intact(path, recorded_digest(self.folder, path.name))  # else loading the model tells what is wrong
-        if intact and language not in known:
+        named = isinstance(known, list) and all(isinstance(name, str) for name in known)
+        if intact and named and language not in known:
             raise UserError(f"--lang={language}: unknown to this model; it knows {', '.join(known)}")
 
     @property
