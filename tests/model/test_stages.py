@@ -1,5 +1,6 @@
 """What each stage changes, and what a folder keeps."""
 
+import json
 from functools import partial
 
 import numpy as np
@@ -232,3 +233,14 @@ def test_unreadable_folders_are_refused_in_one_line(tmp_path):
     whole = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     assert "\n" not in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("name, value", [("bottleneck", 12), ("top_k", None), ("encoder_config", {"model_type": "x"})])
+def test_a_config_that_is_not_of_the_weights_is_one_line(tmp_path, capfd, name, value):
+    tiny_model(stage=2).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(UserError) as refused:
+        load_model(tmp_path)
+    assert str(tmp_path) in str(refused.value) and "\n" not in str(refused.value)
+    assert not capfd.readouterr().err

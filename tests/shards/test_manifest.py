@@ -46,6 +46,9 @@ def test_no_folder_or_no_manifest(tmp_path, folder):
         (lambda plain: plain["splits"]["dev"]["shards"][0].update(file="pipe:true"), "no plain file name"),
         (lambda plain: plain["splits"]["dev"]["shards"][0].update(file="/etc/passwd"), "no plain file name"),
         (lambda plain: plain["splits"]["dev"]["shards"][0].update(file="http://host/a.tar"), "no plain file name"),
+        (lambda plain: plain["splits"]["dev"]["shards"][0].update(file=None), "no plain file name"),
+        (lambda plain: plain["splits"]["dev"]["shards"][0].update(file=10**30), "no plain file name"),
+        (lambda plain: plain["splits"]["dev"].update(lengths={}), "lengths must be counts"),
     ],
 )
 def test_a_manifest_that_cannot_be_used(folder, change, message):
