@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 
 from mere_ds.errors import MachineError, UserError
 from mere_ds.files import PART, naming, read_json, sync
-from mere_ds.sums import STATE, damage, write_sums
+from mere_ds.sums import OPTIMIZER, STATE, damage, write_sums
 
 log = logging.getLogger("mere_ds")
 
@@ -46,14 +46,13 @@ class Checkpoints:
     def newest_whole(self) -> Path | None:
         """The newest checkpoint that is as it was written; None if none was ever written.
 
-        Newer ones that are damaged are set aside as `damaged-...`, with a warning. Raises UserError if there are
-        checkpoints and every one is damaged.
+        Newer ones that are damaged are set aside as `damaged-...`, with a warning. Raises UserError, and sets nothing
+        aside, if there are checkpoints and every one is damaged, or the one that the newest whole one names as best.
         """
-        for part in self.folder.glob(f"*{PART}"):  # a save or a removal that was cut off
-            shutil.rmtree(part, ignore_errors=True)
         damaged = {}
-        for link in LINKS:
-            self._adopt(self.folder / link)
+        for path in [self.folder / link for link in LINKS]:
+            if what := self._adopt(path):
+                damaged[path] = what
         for path in checkpoints_in(self.folder):
             what = damage(path) or _oddity(path)
             if what is None:
@@ -63,24 +62,43 @@ class Checkpoints:
             if damaged:
                 raise UserError(f"every checkpoint in {self.folder} is damaged; --overwrite trains this stage anew")
             return None
+        self._check_best(state_of(path)["best"], path)
+        for part in self.folder.glob(f"*{PART}"):  # a save or a removal that was cut off
+            shutil.rmtree(part, ignore_errors=True)
         for bad, what in damaged.items():
             self._set_aside(bad, what)
         self._link("latest", path.name)
         return path
 
-    def _adopt(self, path: Path) -> None:
-        """Where a copy followed the link `path`, a checkpoint lies in the link's place: give it its own name back."""
+    def _adopt(self, path: Path) -> str | None:
+        """Where a copy followed the link `path`, a checkpoint lies in the link's place: give it its own name back.
+
+        Returns what is wrong with it, if anything; then it stays where it is.
+        """
         if path.is_symlink() or not path.exists():
-            return
+            return None
         if what := damage(path) or _oddity(path):
-            return self._set_aside(path, what)
-        state = state_of(path)
-        target = self.folder / name_of(state["step"], state["epoch"] if state.get("dev") else None)
+            return what
+        target = self.folder / _own_name(state_of(path))
         if target.exists() and not damage(target):
-            return _remove(path)
+            _remove(path)
+            return None
         if target.exists():
             self._set_aside(target, damage(target))
         os.replace(path, target)
+        return None
+
+    def _check_best(self, best: str | None, newest: Path) -> None:
+        """Raises UserError where the checkpoint that `newest` names as best is lost: no later one replaces it."""
+        if best in (None, newest.name):
+            return
+        path = self.folder / best
+        if what := damage(path, unused=(OPTIMIZER,)) or _oddity(path):
+            what = f"damaged ({what})" if path.exists() else "missing"
+            raise UserError(
+                f"{path}, the best checkpoint so far, is {what}: put a copy of it back, or train this stage anew "
+                "(--overwrite)"
+            )
 
     def _set_aside(self, bad: Path, what: str | None) -> None:
         aside = self.folder / f"damaged-{bad.name}"
@@ -152,10 +170,14 @@ def state_of(checkpoint: Path) -> dict:
     state = read_json(path, _ADVICE)
     for name, types in _ENTRIES.items():
         value = state.get(name)
-        if type(value) not in types or type(value) is int and value < 0:
+        if name not in state or type(value) not in types or type(value) is int and value < 0:
             raise UserError(f"{path}: {name!r} is missing or of another type: {_ADVICE}")
     if state["best"] is not None and not _NAME.fullmatch(state["best"]):
         raise UserError(f"{path}: 'best' is no checkpoint's name: {_ADVICE}")
+    if (state["best"] is None) == bool(state["best_dev"]):
+        raise UserError(f"{path}: one of 'best' and 'best_dev' is missing: {_ADVICE}")
+    if state["epoch"] > state["step"]:
+        raise UserError(f"{path}: {state['step']} steps can't be {state['epoch']} epochs: {_ADVICE}")
     counters = state["counters"]
     if type(counters.get("updates")) is not int or not isinstance(counters.get("loss_scaler"), dict):
         raise UserError(f"{path}: 'counters' lacks updates or loss_scaler: {_ADVICE}")
@@ -180,10 +202,14 @@ def _is_tally(kept: object) -> bool:
 def _oddity(checkpoint: Path) -> str | None:
     """Why a checkpoint whose files are as they were written is nothing to go on with."""
     try:
-        state_of(checkpoint)
+        name = _own_name(state_of(checkpoint))
     except UserError as error:
         return str(error)
-    return None
+    return None if checkpoint.name in (name, *LINKS) else f"{STATE} is that of {name}"
+
+
+def _own_name(state: dict) -> str:
+    return name_of(state["step"], state["epoch"] if state.get("dev") else None)
 
 
 def _best_to(checkpoint: Path) -> str | None:

@@ -123,10 +123,14 @@ UNSUPPORTED = (
 )
 """What DeepSpeed reads besides, or has read in older versions."""
 
+INT64 = 2**63 - 1
+"""No size or count of torch's is greater; DeepSpeed's own default of some thresholds is this."""
+
 _MORE_BOUNDS = {
     "fp16.initial_scale_power": {"least": 0, "most": 32},
     "fp16.hysteresis": {"least": 1},
     "fp16.loss_scale_window": {"least": 1},
+    "zero_optimization.reduce_bucket_size": {"least": 1, "most": 10**10},  # so many numbers are allocated
 }
 """For numbers that DeepSpeed itself takes whatever they are."""
 
@@ -237,7 +241,7 @@ def _annotated(value: Any, annotation: Any, where: str) -> None:
         _value(value, OFF if where in _OFF else FLAG, where)
     elif issubclass(kind, int | float):
         whole = not issubclass(kind, float)
-        bounds = _MORE_BOUNDS.get(where, {"least": -math.inf, "most": math.inf})
+        bounds = _MORE_BOUNDS.get(where, {"most": INT64 if whole else math.inf})
         _checked_number(value, Number(bounds, whole), where)
     elif issubclass(kind, str | enum.Enum):
         _value(value, str, where)

@@ -144,9 +144,11 @@ def test_whatever_writer_json_holds_a_silent_one_is_followed(tmp_path, content, 
     assert not list(tmp_path.iterdir())
 
 
+DROPPED = "(dropped)"
 ODD_STATES = [
     b"", b"[]", b'{"step": 5', b"{}", {"step": "5"}, {"epoch": None}, {"finished": 1}, {"ingredients": []},
     {"counters": {}}, {"best": "../../../step-00000003"}, {"step": -5}, {"best_dev": 0}, {"tally": {"steps": 1}},
+    {"step": 10**30}, {"step": 7}, {"epoch": 10**30}, {"best": DROPPED}, {"best": "step-00000003"},
     {"tally": {"steps": 1, "seconds": 1.0, "ranks": [[1.0], "x"]}},
 ]  # fmt: skip
 
@@ -154,8 +156,10 @@ ODD_STATES = [
 @pytest.mark.parametrize("odd", ODD_STATES, ids=str)
 def test_a_state_that_tells_nothing_is_set_aside_though_its_digest_is_right(run, odd):
     newest = run / "checkpoints/stage1/step-00000006"
-    content = odd if isinstance(odd, bytes) else json.dumps(json.loads((newest / "training.json").read_text()) | odd)
-    (newest / "training.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    if not isinstance(odd, bytes):
+        state = json.loads((newest / "training.json").read_text()) | odd
+        odd = json.dumps({name: value for name, value in state.items() if value != DROPPED}).encode()
+    (newest / "training.json").write_bytes(odd)
     (newest / SUMS).unlink()
     write_sums(newest)
     found = Checkpoints(run / "checkpoints/stage1", keep=2).newest_whole()

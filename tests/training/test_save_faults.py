@@ -12,10 +12,13 @@ from meddling import (
     full_disk_at_save_point,
     keep_copies,
     scores_that_rise,
+    scores_that_stay,
     signal_at_save_point,
     signal_before_update,
 )
 from outcomes import assert_same_results, checkpoint, is_whole, names
+
+from mere_ds.training.checkpoint import Checkpoints
 
 MISUSE, MACHINE = 2, 1
 ONE_RANK = {"stage": "1", "batch_size": 16, "save_steps": 12, "keep": 1}
@@ -134,3 +137,56 @@ def test_with_every_checkpoint_damaged_it_refuses_to_start_from_scratch(train, t
     last = refused.stderr[0].splitlines()[-1]
     assert str(run) in last and "--overwrite" in last, refused
     assert names(run, 1) == names(two_left, 1), "nothing is lost"
+
+
+BEST = "step-00000009-epoch-1"
+LOSSES_OF_BEST = {
+    "a bit of its weights": lambda best: flip(best / "model.safetensors"),
+    "a bit of its state": lambda best: flip(best / "training.json"),
+    "half its weights": lambda best: cut(best / "model.safetensors"),
+    "its weights": lambda best: (best / "model.safetensors").unlink(),
+    "its sums": lambda best: (best / "SHA256SUMS").unlink(),
+    "all": shutil.rmtree,
+}
+
+
+@pytest.mark.parametrize("lost", LOSSES_OF_BEST)
+def test_training_does_not_go_on_without_its_best_checkpoint(train, two_left, tmp_path, lost):
+    """No later epoch may be taken for the best in its place; nothing is changed."""
+    run = shutil.copytree(two_left, tmp_path / "run", symlinks=True)
+    LOSSES_OF_BEST[lost](run / "checkpoints/stage1" / BEST)
+    before = contents(run / "checkpoints")
+    refused = train(1, run=run, meddle=rising(), **ONE_RANK).ended(MISUSE)
+    last = refused.stderr[0].splitlines()[-1]
+    assert f"{BEST}, the best checkpoint so far, is {'missing' if lost == 'all' else 'damaged'}" in last, refused
+    assert "put a copy of it back" in last and "--overwrite" in last and "Traceback" not in refused.stderr[0]
+    assert contents(run / "checkpoints") == before
+    shutil.rmtree(run / "checkpoints/stage1" / BEST, ignore_errors=True)
+    shutil.copytree(two_left / "checkpoints/stage1" / BEST, run / "checkpoints/stage1" / BEST)
+    assert Checkpoints(run / "checkpoints/stage1", keep=1).newest_whole().name == "step-00000012"
+
+
+def test_without_the_optimizer_of_its_best_checkpoint_training_goes_on(two_left, tmp_path):
+    run = shutil.copytree(two_left, tmp_path / "run", symlinks=True)
+    flip(run / "checkpoints/stage1" / BEST / "optimizer.safetensors")
+    assert Checkpoints(run / "checkpoints/stage1", keep=1).newest_whole().name == "step-00000012"
+
+
+def test_a_stage_is_not_finished_without_its_best_checkpoint(train, two_left, tmp_path):
+    """Its first epoch stays the best."""
+    run = shutil.copytree(two_left, tmp_path / "run", symlinks=True)
+    train(1, run=run, meddle=scores_that_stay, **ONE_RANK).ended(0)
+    assert checkpoint(run, 1, "best").resolve().name == BEST
+    flip(checkpoint(run, 1, "best") / "model.safetensors")
+    refused = train(1, run=run, **ONE_RANK).ended(MISUSE)
+    said = refused.stderr[0]
+    assert f"{BEST}, the best checkpoint so far, is damaged" in said and "is finished" not in said
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Of all files below a folder, and where its links lead."""
+    return {
+        path: str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_symlink() or path.is_file()
+    }
