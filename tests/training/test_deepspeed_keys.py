@@ -39,7 +39,10 @@ def merged(text: str, folder: Path) -> dict:
         ('{"zero_optimization": true}', "zero_optimization = true: must be an object"),
         ('{"zero_optimization": {"stage": "1"}}', 'zero_optimization.stage = "1": must be a whole number'),
         ('{"zero_optimization": {"stage": 4}}', "zero_optimization.stage: Input should be 0, 1"),
-        ('{"zero_optimization": {"reduce_bucket_size": -1}}', "reduce_bucket_size = -1: must be at least 1 and at most"),
+        (
+            '{"zero_optimization": {"reduce_bucket_size": -1}}',
+            "reduce_bucket_size = -1: must be at least 1",
+        ),
         ('{"zero_optimization": {"reduce_bucket_size": 100000000000}}', "reduce_bucket_size = 100000000000: must be"),
         ('{"zero_optimization": {"sub_group_size": 9223372036854775808}}', "must be at most 9223372036854775807"),
         ('{"zero_optimization": {"overlap_comm": "yes"}}', 'overlap_comm = "yes": must be true or false'),
