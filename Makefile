@@ -43,7 +43,7 @@ demo: $(VENV)/use
 test: $(VENV)/test
 	OMP_NUM_THREADS=1 pytest tests --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
-# every hostile case, of which `make test` runs a tenth
+# every hostile case, of which `make test` runs a share
 hostile: $(VENV)/test
 	MERE_DS_HOSTILE=all OMP_NUM_THREADS=1 pytest tests/hostile --numprocesses=3 --dist=worksteal --durations=5
 
