@@ -54,6 +54,11 @@ def _is_bound(text: str, place: int) -> bool:
     return place <= 0 or place >= len(text) or _are_apart(text[place - 1 : place + 1])
 
 
+def surely_whole(text: str, span: Span) -> bool:
+    """Whether `whole_graphemes` is known to leave a span as it is by the neighbours of its ends alone."""
+    return _is_bound(text, span[0]) and _is_bound(text, span[1])
+
+
 @lru_cache(maxsize=1 << 16)
 def _are_apart(pair: str) -> bool:
     return bool(_ARE_APART.match(pair))

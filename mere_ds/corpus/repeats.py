@@ -26,9 +26,9 @@ class ReadRows:
 
     def add(self, example: Example, is_test: bool) -> None:
         given, (a, b), (c, d) = example.text, example.head, example.tail
-        text, head, tail = fold(given), given[a:b], given[c:d]
-        if text != given:
-            head, tail = fold(head), fold(tail)
+        text, head, tail = given, given[a:b], given[c:d]
+        if not _is_folded(given):
+            text, head, tail = fold(given), fold(head), fold(tail)
         self._texts.append(hash(text))
         self._triples.append(hash((example.label, head, tail)))
         self._of.append(self._numbers[example.language])
@@ -70,6 +70,12 @@ def fold(text: str) -> str:
     """The text in NFC, with one blank for any white space and none at its ends."""
     folded = " ".join(text.split())
     return folded if folded.isascii() else unicodedata.normalize("NFC", folded)
+
+
+def _is_folded(text: str) -> bool:
+    """Whether a text surely is what `fold` makes of it; of all white space only the blank is printable."""
+    single = text.isprintable() and "  " not in text and text[:1] != " " != text[-1:]
+    return single and unicodedata.is_normalized("NFC", text)
 
 
 def _repeats(texts: np.ndarray, triples: np.ndarray) -> dict[str, int]:

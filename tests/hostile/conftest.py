@@ -15,8 +15,6 @@ ALL = os.environ.get("MERE_DS_HOSTILE") == "all"
 SHARE = 20
 SHARES = {"lines": 60, "settings": 40, "lease": 0, "program": 30}
 """By kind, of how many cases one is run; 0 is none, for an odd writer.json costs the patience with a silent writer."""
-PENDING = set(Path(__file__).with_name("pending.txt").read_text(encoding="utf-8").splitlines())
-"""Cases that still fail; a line goes with its fault."""
 
 
 def pytest_generate_tests(metafunc) -> None:
@@ -26,9 +24,7 @@ def pytest_generate_tests(metafunc) -> None:
         for case in metafunc.module.CASES:
             kinds.setdefault(case.kind, []).append(case)
         chosen = [case for kind, cases in kinds.items() for case in (cases if ALL else _share(kind, cases))]
-        waits = pytest.mark.skip("its fault is known and not mended yet: tests/hostile/pending.txt")
-        chosen = [pytest.param(c, id=str(c), marks=[waits] if str(c) in PENDING else []) for c in chosen]
-        metafunc.parametrize("case", chosen)
+        metafunc.parametrize("case", chosen, ids=str)
 
 
 def _share(kind: str, cases: list) -> list:
