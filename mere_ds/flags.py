@@ -128,11 +128,12 @@ def parse(function: Callable, argv: list[str], name: str) -> dict[str, object]:
         if key in given and key != gathers:
             raise UserError(f"--{key} is given twice")
         given[key] = [*given.get(key, []), value] if key == gathers else value
+    values = {key: _value(parameters[key], text) for key, text in given.items()}
     for p in parameters.values():
         if p.default is p.empty and p.name not in given:
             how = p.name.upper() if p.name in positional else f"--{p.name}=..."
             raise UserError(f"{how} is missing; see {name} --help")
-    return {key: _value(parameters[key], text) for key, text in given.items()}
+    return values
 
 
 def _checked(component: Callable | dict[str, Callable], argv: list[str], name: str) -> list[str]:

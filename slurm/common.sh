@@ -102,15 +102,16 @@ count_start() { # sets `checkpoint`, and `starts`: how often this job has now st
 }
 
 choose_knobs() { # KNOBS...: sets `knobs`, what train.py is to be told
-  local word name
+  local word name next
   knobs=()
   [ -n "$(knob deepspeed_config "$@")" ] || knobs+=("--deepspeed_config=$repository/ds_configs/v100_fp16_zero2.json")
   while [ $# -gt 0 ]; do
     word=$1 name=${1%%=*}
     shift
+    next=${1:-}
     # --overwrite is for the old training, not for what this job itself trained before it was requeued
     if [[ $name =~ ^-+overwrite$ ]] && [ "$checkpoint" != "$(cat "$state/before")" ]; then
-      if [ "$word" = "$name" ] && [[ ${1,,} =~ ^(true|yes|1|false|no|0)$ ]]; then shift; fi
+      if [ "$word" = "$name" ] && [[ ${next,,} =~ ^(true|yes|1|false|no|0)$ ]]; then shift; fi
     else
       knobs+=("$word")
     fi

@@ -47,7 +47,8 @@ def test_contradictions_and_missing_things_are_one_line(shards, tmp_path):
     base["deepspeed_config"] = deepspeed_config(tmp_path)
     assert "train stage one first" in refused(**base, stage=2)
     assert "made with the encoder tiny, not e5-small" in refused(**base, encoder="e5-small")
-    assert "mere-ds shard" in refused(**base | {"shards": tmp_path})
+    (tmp_path / "empty").mkdir()
+    assert "mere-ds shard" in refused(**base | {"shards": tmp_path / "empty"})
 
 
 def test_a_missing_or_damaged_shard_stops_training_by_name(shards, tmp_path):
