@@ -1,4 +1,4 @@
-# make demo: the whole street on a small synthetic corpus    make test: all tests    make hostile: all bad inputs
+# make demo: the whole street on a small synthetic corpus    make test: all other tests    make hostile: bad inputs
 # make check: lint    make bench: the measurements    make clean: all that these made
 PYTHON ?= python3
 VENV := .venv
