@@ -42,26 +42,23 @@ def graphemes(text: str, span: Span) -> list[Span]:
 def whole_graphemes(text: str, span: Span) -> Span:
     """The span with the rest of the graphemes that it begins and ends in."""
     start, end = span
-    if not _is_bound(text, start):
+    if not _are_apart(text[start - 1 : start + 1]):
         start = _grapheme_at(text, start)[0]
-    if not _is_bound(text, end):
+    if not _are_apart(text[end - 1 : end + 1]):
         end = _grapheme_at(text, end)[1]
     return start, end
 
 
-def _is_bound(text: str, place: int) -> bool:
-    """Whether a place is known to be between two graphemes by its neighbours alone."""
-    return place <= 0 or place >= len(text) or _are_apart(text[place - 1 : place + 1])
-
-
 def surely_whole(text: str, span: Span) -> bool:
     """Whether `whole_graphemes` is known to leave a span as it is by the neighbours of its ends alone."""
-    return _is_bound(text, span[0]) and _is_bound(text, span[1])
+    start, end = span
+    return _are_apart(text[start - 1 : start + 1]) and _are_apart(text[end - 1 : end + 1])
 
 
 @lru_cache(maxsize=1 << 16)
-def _are_apart(pair: str) -> bool:
-    return bool(_ARE_APART.match(pair))
+def _are_apart(neighbours: str) -> bool:
+    """Whether two characters are known to be of two graphemes; at the ends of a text there is but one, or none."""
+    return len(neighbours) < 2 or bool(_ARE_APART.match(neighbours))
 
 
 def _grapheme_at(text: str, place: int) -> Span:
@@ -79,6 +76,11 @@ class Alignment:
 
     _origins: list[Span] | None = None  # for each composed character, what it was made from; None: the texts are equal
     _places: list[Span] | None = None  # for each given character, what it became
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether the text was composed as it was given."""
+        return self._origins is None
 
     def to_given(self, span: Span) -> Span:
         """What a span of the composed text was made from. Composed graphemes count as a whole."""

@@ -247,14 +247,15 @@ def _columns(row: bytes, language: str, complete: bool) -> _Columns:
         raise _Rejected("wrong_language" if complete else "cut_row")
     cells[4:] = [b"\t".join(cells[4:-1])]
     try:
-        columns = _Columns(*[cell.decode("utf-8") for cell in cells])
+        own_id, entity_1, entity_2, label, text = [cell.decode("utf-8") for cell in cells]
     except UnicodeDecodeError:
         raise _Rejected("invalid_utf8") from None
-    if not columns.text.strip(BLANK):
+    if not text.strip(BLANK):
         raise _Rejected("empty_text")
-    if not columns.label.strip():
+    label = label.strip()
+    if not label:
         raise _Rejected("empty_label")
-    return columns._replace(label=columns.label.strip())
+    return _Columns(own_id, entity_1, entity_2, label, text)
 
 
 def _locate(columns: _Columns, repair: bool) -> tuple[str, Span, Span, str | None]:

@@ -107,6 +107,9 @@ def _batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
         yield batch
 
 
+_quoted = json.JSONEncoder(ensure_ascii=False).encode  # fast for strings alone, and json.dumps makes one each time
+
+
 class _Collector:
     def __init__(
         self,
@@ -181,8 +184,10 @@ class _Collector:
 
 
 def _record(example: Example) -> bytes:
-    fields = {"id": example.id, "text": example.text, "label": example.label, "lang": example.language}
-    return json.dumps({**fields, "head": example.head, "tail": example.tail}, ensure_ascii=False).encode()
+    return (
+        f'{{"id": {_quoted(example.id)}, "text": {_quoted(example.text)}, "label": {_quoted(example.label)}, '
+        f'"lang": {_quoted(example.language)}, "head": {list(example.head)}, "tail": {list(example.tail)}}}'
+    ).encode()
 
 
 def _row(example: Example) -> str:
