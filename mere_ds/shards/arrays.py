@@ -44,16 +44,12 @@ def check_sentences(s: Sentences, path: str, words: int, languages: int, labels:
     `words`, `languages` and `labels` are how many tokens, languages and labels there are, `cuts` whether the shards
     say what entities cut off their tokens.
     """
-    exact_n4 = np.repeat(s.exact.view(np.uint8) > 0, 2, axis=1)
     found = {
         "tokens": _within(s.tokens, words),
         "languages": _within(s.languages, languages),
         "labels": _within(s.labels, labels),
         "positions": _are_inside(s.positions, s.lengths),
-        "exact": _within(s.exact.view(np.uint8), 2),
-        "cuts": np.array_equal(s.cuts >= 0, (s.positions >= 0) & cuts)
-        and s.cuts.min(initial=0) >= -1
-        and not s.cuts[exact_n4].max(initial=0) > 0,
+        "cuts": np.array_equal(s.cuts >= 0, (s.positions >= 0) & cuts) and s.cuts.min(initial=0) >= -1,
     }
     if wrong := [name for name, holds in found.items() if not holds]:
         raise UserError(f"{path}: values of {', '.join(wrong)} are out of range: {ADVICE}")

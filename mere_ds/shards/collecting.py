@@ -37,6 +37,8 @@ class Collected:
     """bool [n]; whether a sentence came from a test file."""
     truncated: np.ndarray
     """bool [n]; whether a sentence lost words to the maximum length."""
+    unaligned: np.ndarray
+    """bool [n]; whether tokens of an entity of a sentence cover other characters than the entity's."""
     counts: list[FileCounts]
     is_kept: np.ndarray
     """bool [rows read]; whether a row that was read is one of the sentences."""
@@ -174,13 +176,14 @@ class _Collector:
             columns["languages"],
             renumbered[columns["labels"]],
             columns["positions"].reshape(-1, 4),
-            columns["exact"].reshape(-1, 2),
             columns["cuts"].reshape(-1, 4),
         )
         text_ends = np.cumsum(columns["text_bytes"], dtype=np.int64)
         flags = columns["is_test"].astype(bool), columns["truncated"].astype(bool)
+        inexact = (columns["exact"].reshape(-1, 2) == 0) & (sentences.positions[:, ::2] >= 0)
         is_kept = np.array(self._is_kept, bool)
-        return Collected(sentences, labels, *flags, self.counts, is_kept, np.memmap(texts, np.uint8, "r"), text_ends)
+        flat = np.memmap(texts, np.uint8, "r")
+        return Collected(sentences, labels, *flags, inexact.any(axis=1), self.counts, is_kept, flat, text_ends)
 
 
 def _record(example: Example) -> bytes:

@@ -26,11 +26,10 @@ _DTYPES = {
     "languages": np.int16,
     "labels": np.int16,
     "positions": np.int16,
-    "exact": np.bool_,
     "cuts": np.int16,
 }
-_WIDTHS = {"positions": (4,), "exact": (2,), "cuts": (4,)}
-_LATER = {"cuts"}  # shards of older versions lack these
+_WIDTHS = {"positions": (4,), "cuts": (4,)}
+_VERSION_2 = _DTYPES.keys() - {"cuts"} | {"exact"}  # what its members hold; nothing needs the latter
 
 
 @dataclass(slots=True)
@@ -47,8 +46,6 @@ class Sentences:
     """int16 [n]; index into the manifest's labels."""
     positions: np.ndarray
     """int16 [n, 4]; tokens of head start, head end, tail start, tail end (ends inclusive); -1: no such token."""
-    exact: np.ndarray
-    """bool [n, 2]; whether head's and tail's tokens cover exactly the gold characters."""
     cuts: np.ndarray | None = None
     """int16 [n, 4]; characters that head and tail leave out at the front of their first token and at the end of their
     last one (see `EncodedExample.cuts`); -1: no such token, and everywhere in shards of older versions, which lack
@@ -241,18 +238,19 @@ def read_sentences(source: ShardSource, shard: Shard) -> Sentences:
     parts = [member["npz"] for member in read_shard(source, shard)]
     if not parts or not all(map(_fits, parts)):
         raise UserError(f"{source.path(shard.file)}: its arrays are not a shard's: {ADVICE}")
-    return Sentences.join([Sentences(**part) for part in parts])
+    return Sentences.join([Sentences(**{name: part[name] for name in _DTYPES if name in part}) for part in parts])
 
 
 def _fits(arrays: dict[str, np.ndarray]) -> bool:
     """Whether a member's arrays have the names, types and shapes of `Sentences`."""
-    if arrays.keys() | _LATER != _DTYPES.keys():
+    if arrays.keys() not in (_DTYPES.keys(), _VERSION_2):
         return False
     lengths = arrays["lengths"]
     if lengths.dtype != _DTYPES["lengths"]:  # the other shapes follow from their sum
         return False
     n, tokens = lengths.size, int(lengths.sum(dtype=np.int64))
-    for name, array in arrays.items():
+    for name in _DTYPES.keys() & arrays.keys():
+        array = arrays[name]
         shape = (tokens,) if name == "tokens" else (n, *_WIDTHS.get(name, ()))
         if array.dtype != _DTYPES[name] or array.shape != shape:
             return False

@@ -177,7 +177,7 @@ class _Held:
 
     def __init__(self, rows: np.ndarray, parts: list[Sentences], pad_id: int, widest: int):
         # A filler is one more sentence, of one pad token; its spare tokens let `collate` read beyond a sentence's end.
-        filler = Sentences([pad_id] * widest, [1], [0], [0], [[-1] * 4], [[False] * 2])
+        filler = Sentences([pad_id] * widest, [1], [0], [0], [[-1] * 4])
         self._s = Sentences.join([*parts, filler])
         self._rows, self._pad_id, self._places_M = rows, np.int64(pad_id), np.arange(widest)
 

@@ -194,7 +194,7 @@ def _describe(corpus: Collected, languages: list[str], rows: np.ndarray, shards:
         lengths=length_percentiles(lengths),
         counts={language: labels for language, labels in counts.items() if labels},
         truncated=by_language(corpus.truncated[rows]),
-        unaligned=by_language((has_tokens & ~s.exact[rows]).any(axis=1)),
+        unaligned=by_language(corpus.unaligned[rows]),
         cut_spans=by_language(~has_tokens.all(axis=1)),
     )
 

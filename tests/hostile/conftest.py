@@ -12,9 +12,7 @@ from tests.hostile.children import command
 from tests.hostile.material import material
 
 ALL = os.environ.get("MERE_DS_HOSTILE") == "all"
-SHARE = 20
-SHARES = {"lines": 60, "settings": 40, "lease": 0, "program": 30}
-"""By kind, of how many cases one is run; 0 is none, for an odd writer.json costs the patience with a silent writer."""
+SHARE = 10
 
 
 def pytest_generate_tests(metafunc) -> None:
@@ -29,9 +27,8 @@ def pytest_generate_tests(metafunc) -> None:
 
 def _share(kind: str, cases: list) -> list:
     """The same ones each time."""
-    share = SHARES.get(kind, SHARE)
-    chosen = sorted(cases, key=lambda case: hashlib.sha256(str(case).encode()).digest())
-    return chosen[: -(-len(cases) // share)] if share else []
+    chosen = sorted(cases, key=lambda case: hashlib.sha256(f"{kind} {case}".encode()).digest())
+    return chosen[: -(-len(cases) // SHARE)]
 
 
 @pytest.fixture(scope="session")

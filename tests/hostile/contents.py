@@ -27,7 +27,7 @@ ODD = {"null": None, "text": "x", "-1": -1, "half": 0.5, "list": [], "object": {
 VALUES = {**ODD, "dropped": DROP}
 """What stands in place of a JSON value; DEEP is lists in lists, deeper than Python reads."""
 
-ARRAYS = ("tokens", "lengths", "languages", "labels", "positions", "exact")
+ARRAYS = ("tokens", "lengths", "languages", "labels", "positions", "cuts")
 EDITS: dict[str, Callable[[np.ndarray], Any]] = {
     "float64": lambda a: a.astype(np.float64),
     "NaN": lambda a: np.full(a.shape, np.nan),
@@ -153,9 +153,10 @@ _MAY_BE = {
 
 
 def _is_wrong(name: str, how: str) -> bool:
-    """Whether no honest array is like that: positions of -1 are a cut sentence's, an exact of 1 is true."""
-    return (name, how) not in {("positions", "-1"), ("tokens", "77"), ("lengths", "float64"), ("exact", "int64")} | {
-        (n, "float64") for n in ("train_lengths", "train_languages")
+    """Whether no honest array is like that: positions of -1 are a cut sentence's, any cut may be."""
+    return (name, how) not in {("positions", "-1"), ("tokens", "77"), ("lengths", "float64")} | {
+        *((n, "float64") for n in ("train_lengths", "train_languages")),
+        *(("cuts", "77"), ("cuts", "32767")),
     }
 
 

@@ -97,13 +97,6 @@ def remade(name: str, make):
     return lambda arrays: arrays.update({name: make(arrays[name])})
 
 
-def bad_bools(array):
-    """A byte of 7, which is neither True nor False."""
-    array = array.copy()
-    array.view(np.uint8)[0, 0] = 7
-    return array
-
-
 def longer_sentence(arrays):
     """Lengths whose sum is right, but not those of the index."""
     lengths = arrays["lengths"].copy()
@@ -112,10 +105,7 @@ def longer_sentence(arrays):
 
 
 ARRAYS = {
-    **{
-        f"{name} missing": (lambda arrays, name=name: arrays.pop(name))
-        for name in ("tokens", "labels", "exact", "cuts")
-    },
+    **{f"{name} missing": (lambda arrays, name=name: arrays.pop(name)) for name in ("tokens", "labels", "cuts")},
     "one too many": lambda arrays: arrays.update(more=arrays["labels"]),
     "a token beyond the vocabulary": put("tokens", 3, 10**6),
     "a token below 0": put("tokens", 3, -1),
@@ -138,11 +128,9 @@ ARRAYS = {
     "an end before its start": put("positions", (0, slice(0, 2)), (3, 2)),
     "a start without an end": put("positions", (0, 1), -1),
     "positions of three columns": remade("positions", lambda a: a[:, :3]),
-    "exact of numbers": remade("exact", lambda a: a.astype(np.int8)),
-    "exact neither true nor false": remade("exact", bad_bools),
+    "cuts of another type": remade("cuts", lambda a: a.astype(np.int8)),
     "cuts of -2": put("cuts", (0, 0), -2),
     "no cuts where there are tokens": put("cuts", (0, 0), -1),
-    "cuts of an exact entity": lambda arrays: put("cuts", np.repeat(arrays["exact"], 2, axis=1), 3)(arrays),
     "cuts of two columns": remade("cuts", lambda a: a[:, :2]),
     "no sentence": lambda arrays: arrays.update({name: array[:0] for name, array in arrays.items()}),
 }

@@ -1,6 +1,7 @@
 import io
 import tarfile
 import zipfile
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -9,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mere_ds.errors import UserError
-from mere_ds.shards.packing import LocalSource, Sentences, read_sentences, read_shard, write_shard
+from mere_ds.shards.packing import LocalSource, Sentences, Shard, describe, read_sentences, read_shard, write_shard
 
 
 def sentences(lengths: list[int], seed: int = 0) -> Sentences:
     random, n = np.random.default_rng(seed), len(lengths)
     tokens = random.integers(0, 200_000, sum(lengths))
     columns = [random.integers(0, 30, shape) for shape in ((n,), (n,), (n, 4))]
-    return Sentences(tokens, lengths, *columns, random.random((n, 2)) < 0.5, random.integers(-1, 30, (n, 4)))
+    return Sentences(tokens, lengths, *columns, random.integers(-1, 30, (n, 4)))
 
 
 def equal(a: Sentences, b: Sentences) -> bool:
@@ -49,14 +50,15 @@ def test_a_shard_holds_what_was_written_and_equal_sentences_give_equal_bytes(tmp
     assert write_shard(tmp_path / "other.tar", sentences([3, 4, 5, 6, 7], seed=1), 2).sha256 != shard.sha256
 
 
-def test_shards_of_older_versions_lack_the_cut_characters(tmp_path, monkeypatch):
+def test_shards_of_version_2_lack_the_cut_characters(tmp_path):
     whole = sentences([3, 4])
-    stored = Sentences.stored
-    monkeypatch.setattr(Sentences, "stored", lambda self: {k: v for k, v in stored(self).items() if k != "cuts"})
-    shard = write_shard(tmp_path / "train-00000.tar", whole, 2)
-    monkeypatch.undo()
-    read = read_sentences(LocalSource(tmp_path), shard)
-    assert np.array_equal(read.positions, whole.positions)
+    arrays = {name: array for name, array in whole.stored().items() if name != "cuts"}
+    with wds.TarWriter(str(tmp_path / "train-00000.tar"), encoder=False) as tar:
+        np.savez(content := io.BytesIO(), **arrays, exact=np.ones((2, 2), bool))
+        tar.write({"__key__": "train-00000-0000", "npz": content.getvalue()})
+    described = describe(tmp_path / "train-00000.tar")
+    read = read_sentences(LocalSource(tmp_path), Shard(**asdict(described), sentences=2))
+    assert np.array_equal(read.positions, whole.positions) and np.array_equal(read.tokens, whole.tokens)
     assert read.cuts.dtype == np.int16 and (read.cuts == -1).all() and read.cuts.shape == (2, 4)
 
 
