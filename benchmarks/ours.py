@@ -9,6 +9,7 @@ import torch
 
 from benchmarks.material import Material
 from mere_ds.config import TrainConfig
+from mere_ds.ranks.stop import StopSignals
 from mere_ds.shards.reading import ShardReader
 from mere_ds.training.engine import Trainee
 from mere_ds.training.feature_cache import features_of
@@ -16,7 +17,6 @@ from mere_ds.training.loop import Progress, StageTrainer, Tally
 from mere_ds.training.monitor import Monitor
 from mere_ds.training.nonfinite import NonfiniteGuard
 from mere_ds.training.session import open_session
-from mere_ds.training.stop import StopSignals
 
 CONFIGS = Path(__file__).resolve().parents[1] / "ds_configs"
 CONFIG = {

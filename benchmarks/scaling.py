@@ -149,9 +149,9 @@ def zero(zero_optimization: dict, hidden: int, layers: int, folder: str) -> dict
     from deepspeed.comm import comm
 
     from mere_ds.config import TrainConfig
+    from mere_ds.ranks.stop import StopSignals
     from mere_ds.training.engine import Trainee
     from mere_ds.training.session import open_session
-    from mere_ds.training.stop import StopSignals
 
     # buckets of DeepSpeed's default size, 5e8 values, would be larger than the model
     zero_optimization["reduce_bucket_size"] = 4 * hidden**2

@@ -358,7 +358,7 @@ def extract(
     batches = _lines_of(file) if text is None else None
     if k is not None and k < 1:
         raise UserError(f"--k={k}: must be at least 1")
-    from mere_ds.training.trained import used_model
+    from mere_ds.runs.trained import used_model
 
     model = used_model(run, which)
     model.check_language(lang)  # before torch is loaded

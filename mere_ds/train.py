@@ -9,7 +9,7 @@ if not __package__:  # started by its path: this folder's names must not shadow 
 
 from mere_ds import flags
 from mere_ds.config import TrainConfig, takes_knobs
-from mere_ds.training.stop import StopSignals
+from mere_ds.ranks.stop import StopSignals
 
 
 @takes_knobs

@@ -20,7 +20,7 @@ from mere_ds.errors import UserError
 from mere_ds.evaluation import intervals
 from mere_ds.evaluation.metrics import f1
 from mere_ds.evaluation.provenance import ABOUT, Evaluation, read_evaluation
-from mere_ds.training.run_folder import RunFolder
+from mere_ds.runs.run_folder import RunFolder
 
 TIE = 1e-9
 """Percent of F1 that counts as no difference: far less than one sentence, far more than rounding."""

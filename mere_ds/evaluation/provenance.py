@@ -22,9 +22,9 @@ from mere_ds.evaluation.metrics import METRICS
 from mere_ds.evaluation.predictions import PredictionsWriter, check_predictions, evaluation_name, read_predictions
 from mere_ds.evaluation.summary import scores_of
 from mere_ds.files import digest_of_json, read_json, write_json, writing
+from mere_ds.runs.run_folder import RunFolder
+from mere_ds.runs.trained import TrainedModel, trained_model
 from mere_ds.shards.manifest import Manifest
-from mere_ds.training.run_folder import RunFolder
-from mere_ds.training.trained import TrainedModel, trained_model
 
 _DIGEST = "digest"
 _PARTS = {

@@ -18,11 +18,11 @@ from mere_ds.inference import check_k
 from mere_ds.model.loading import load_model
 from mere_ds.model.precision import DTYPES, check_available
 from mere_ds.model.triple import TripleModel
+from mere_ds.runs.run_folder import RunFolder
+from mere_ds.runs.trained import TrainedModel, trained_model
 from mere_ds.shards.batch import Batch
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.remote import CACHE_GIB
-from mere_ds.training.run_folder import RunFolder
-from mere_ds.training.trained import TrainedModel, trained_model
 
 
 @dataclass

@@ -7,11 +7,11 @@ from mere_ds.config import TrainConfig, knobs_of_stage
 from mere_ds.errors import UserError
 from mere_ds.evaluation.provenance import read_evaluation
 from mere_ds.reproduction.plan import Job, Plan
+from mere_ds.runs.checkpoint import state_of
+from mere_ds.runs.resume import DATA, STAGE_ONE, check_same
+from mere_ds.runs.run_folder import RunFolder
 from mere_ds.shards.manifest import Manifest
 from mere_ds.sums import STATE, recorded_digest
-from mere_ds.training.checkpoint import state_of
-from mere_ds.training.resume import DATA, STAGE_ONE, check_same
-from mere_ds.training.run_folder import RunFolder
 
 FROM_DEEPSPEED = ("learning_rate", "weight_decay")
 """Knobs whose value may come from DeepSpeed's JSON where nobody typed them."""

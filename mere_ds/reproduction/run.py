@@ -13,6 +13,7 @@ from mere_ds import flags
 from mere_ds.config import TrainConfig
 from mere_ds.corpus.languages import choose_languages
 from mere_ds.errors import MachineError, UserError
+from mere_ds.ranks.stop import LEFT_EARLY
 from mere_ds.reproduction import launching, mtmb
 from mere_ds.reproduction.place import Place, command_line, missing
 from mere_ds.reproduction.plan import EVERYTHING, Job, Plan, Setting, make_plan
@@ -21,7 +22,6 @@ from mere_ds.reproduction.showing import as_list, as_text
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.remote import absolute
 from mere_ds.train import train
-from mere_ds.training.stop import LEFT_EARLY
 
 CHOSEN_HERE = ("system", "stage", "languages", "stage_one_run", "seed", "overwrite")
 """Knobs that `--train` can't have."""

@@ -11,8 +11,7 @@ from mere_ds.config import TrainConfig
 from mere_ds.errors import UserError
 from mere_ds.files import read_json
 from mere_ds.model.precision import check_available
-from mere_ds.training.deepspeed_keys import checked
-from mere_ds.training.resume import (
+from mere_ds.runs.resume import (
     CLIPPING,
     DEFAULT_CLIPPING,
     batch_multiple,
@@ -20,6 +19,7 @@ from mere_ds.training.resume import (
     precision_of,
     unrecorded_clipping,
 )
+from mere_ds.training.deepspeed_keys import checked
 
 SAME_THING = {
     "train_micro_batch_size_per_gpu": "batch_size",

@@ -12,10 +12,10 @@ from safetensors.torch import save_file
 
 from mere_ds.encoders.weights import share
 from mere_ds.model.triple import TripleModel
+from mere_ds.runs.resume import is_plain
 from mere_ds.sums import OPTIMIZER
 from mere_ds.training.full_state import FullState
 from mere_ds.training.optimization import parameter_groups
-from mere_ds.training.resume import is_plain
 from mere_ds.training.session import Session
 
 

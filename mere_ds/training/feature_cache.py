@@ -26,11 +26,11 @@ from tqdm import tqdm
 from mere_ds.files import digest_of
 from mere_ds.model.mere import MereModel
 from mere_ds.model.precision import DTYPES
+from mere_ds.ranks.stop import LEFT_EARLY
 from mere_ds.shards.features import FeatureStore
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.reading import RowReader
 from mere_ds.training.session import Session
-from mere_ds.training.stop import LEFT_EARLY
 
 log = logging.getLogger("mere_ds")
 

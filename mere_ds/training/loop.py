@@ -18,19 +18,19 @@ from mere_ds.errors import UserError
 from mere_ds.evaluation.scoring import score_split
 from mere_ds.files import write_json
 from mere_ds.model.precision import nonfinite
+from mere_ds.ranks.stop import LEFT_EARLY
+from mere_ds.runs.checkpoint import Checkpoints, name_of
 from mere_ds.shards.batch import Batch
 from mere_ds.shards.features import FeatureStore
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.plan import EpochPlan
 from mere_ds.shards.reading import ShardReader
 from mere_ds.sums import STATE
-from mere_ds.training.checkpoint import Checkpoints, name_of
 from mere_ds.training.engine import Trainee, without_compiling, write_model
 from mere_ds.training.monitor import Monitor
 from mere_ds.training.nonfinite import NonfiniteGuard, poisoned
 from mere_ds.training.optimization import rate_factor
 from mere_ds.training.session import Session
-from mere_ds.training.stop import LEFT_EARLY
 from mere_ds.training.tally import Tally, restored, stored
 from mere_ds.training.word_dropout import WordDropout
 

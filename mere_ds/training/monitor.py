@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from tqdm import tqdm
 
-from mere_ds.training.run_folder import RunFolder
+from mere_ds.runs.run_folder import RunFolder
 
 BEST = "best/dev"
 """TensorBoard's name of the score that named a stage's best epoch."""

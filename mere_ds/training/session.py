@@ -20,14 +20,14 @@ from mere_ds.errors import MachineError, UserError, from_os_error
 from mere_ds.files import check_apart
 from mere_ds.fused.choice import choose, set_choice
 from mere_ds.lease import WriterLease
+from mere_ds.ranks.rendezvous import Place, join
+from mere_ds.ranks.stop import StopSignals
+from mere_ds.ranks.watch import Watch
+from mere_ds.runs.run_folder import RunFolder
 from mere_ds.shards.remote import absolute, is_address
 from mere_ds.training.cpu import prepare_cpu
 from mere_ds.training.deepspeed_config import check_compile, check_device, merge, read_config
 from mere_ds.training.own_adam import check_own_adam
-from mere_ds.training.rendezvous import Place, join
-from mere_ds.training.run_folder import RunFolder
-from mere_ds.training.stop import StopSignals
-from mere_ds.training.watch import Watch
 
 log = logging.getLogger("mere_ds")
 

@@ -26,14 +26,14 @@ from mere_ds.model.herberta import HerbertaModel
 from mere_ds.model.loading import load_model
 from mere_ds.model.mere import MereModel
 from mere_ds.model.triple import TripleModel
+from mere_ds.runs.checkpoint import Checkpoints, state_of
+from mere_ds.runs.resume import CLIPPING, DATA, STAGE_ONE, check_same, ingredients, unrecorded_clipping
+from mere_ds.runs.run_folder import RunFolder
 from mere_ds.shards.manifest import Manifest
 from mere_ds.sums import OPTIMIZER, STATE, damage, recorded_digest
-from mere_ds.training.checkpoint import Checkpoints, state_of
 from mere_ds.training.engine import Trainee
 from mere_ds.training.feature_cache import features_of, why_not
 from mere_ds.training.loop import Progress, StageTrainer
-from mere_ds.training.resume import CLIPPING, DATA, STAGE_ONE, check_same, ingredients, unrecorded_clipping
-from mere_ds.training.run_folder import RunFolder
 from mere_ds.training.session import Session
 
 log = logging.getLogger("mere_ds")

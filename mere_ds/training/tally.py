@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 import torch.distributed as dist
 
-from mere_ds.training.checkpoint import TALLY_TERMS
+from mere_ds.runs.checkpoint import TALLY_TERMS
 
 _SENTENCES = TALLY_TERMS + 1
 

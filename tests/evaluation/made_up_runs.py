@@ -11,10 +11,10 @@ from mere_ds.corpus.smiler import ENGLISH_SENTENCES, SENTENCES
 from mere_ds.evaluation.predictions import evaluation_name
 from mere_ds.evaluation.provenance import made_from, write_evaluation
 from mere_ds.files import write_json
+from mere_ds.runs.resume import DATA, STAGE_ONE
+from mere_ds.runs.run_folder import RunFolder
+from mere_ds.runs.trained import trained_model
 from mere_ds.training.loop import Progress
-from mere_ds.training.resume import DATA, STAGE_ONE
-from mere_ds.training.run_folder import RunFolder
-from mere_ds.training.trained import trained_model
 
 SHARDS = "5" * 64
 """The sha256 of the manifest of made-up shards."""

@@ -17,8 +17,8 @@ from mere_ds.evaluation.provenance import read_evaluation
 from mere_ds.evaluation.report.making import make_report
 from mere_ds.evaluation.report.runs import load_rows
 from mere_ds.evaluation.report.tables import table_2, table_k
-from mere_ds.training.run_folder import RunFolder
-from mere_ds.training.trained import trained_model
+from mere_ds.runs.run_folder import RunFolder
+from mere_ds.runs.trained import trained_model
 from tests.evaluation.made_up_runs import ROWS, evaluate, ingredients_of, make_checkpoint, train
 from tests.evaluation.records import answers
 

@@ -9,9 +9,9 @@ from mere_ds.config import knobs_of_stage
 from mere_ds.errors import UserError
 from mere_ds.reproduction.place import Place, missing
 from mere_ds.reproduction.plan import Setting, make_plan
+from mere_ds.runs.resume import DATA, STAGE_ONE
 from mere_ds.shards.manifest import Manifest
 from mere_ds.sums import recorded_digest
-from mere_ds.training.resume import DATA, STAGE_ONE
 from tests.evaluation.made_up_runs import evaluate, make_checkpoint
 from tests.evaluation.records import answers
 

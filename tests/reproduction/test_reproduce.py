@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mere_ds.ranks.stop import LEFT_EARLY
 from mere_ds.reproduction.plan import TARGETS
-from mere_ds.training.stop import LEFT_EARLY
 
 FLAGS = [f"--{kind}={value}" for kind, _, value in (target.partition(" ") for target in TARGETS if " " in target)]
 SMALL = ("--languages=de,en,ko", "--train=--max_steps=2 --bottleneck=64")

@@ -4,7 +4,7 @@ import deepspeed
 import torch
 
 from mere_ds.errors import MachineError, UserError
-from mere_ds.training.rendezvous import join
+from mere_ds.ranks.rendezvous import join
 
 
 def join_and_share(timeout: float) -> None:

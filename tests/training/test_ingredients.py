@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from mere_ds import config as knobs
 from mere_ds.config import TrainConfig, knobs_of_stage
 from mere_ds.errors import UserError
+from mere_ds.runs.resume import check_same, fit_batch, ingredients
 from mere_ds.training.deepspeed_config import merge
-from mere_ds.training.resume import check_same, fit_batch, ingredients
 from tests.model.samples import tiny_config
 
 

@@ -10,8 +10,8 @@ import pytest
 from meddling import every, fp16_on_cpu, record_rows, record_weights, signal_before_update, spoil, spoil_a_weight
 from outcomes import assert_same_results, metrics, names, state
 
+from mere_ds.runs.run_folder import RunFolder
 from mere_ds.training.monitor import Monitor
-from mere_ds.training.run_folder import RunFolder
 
 MISUSE = 2
 STEPS = 6

@@ -10,7 +10,7 @@ from launching import free_port
 from ranks import Forked
 
 from mere_ds.errors import UserError
-from mere_ds.training.rendezvous import Place
+from mere_ds.ranks.rendezvous import Place
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from outcomes import assert_same_tensors, checkpoint, metrics, names, tensors
 from mere_ds import lease
 from mere_ds.errors import UserError
 from mere_ds.lease import WriterLease
+from mere_ds.runs.checkpoint import Checkpoints
+from mere_ds.runs.run_folder import RunFolder
 from mere_ds.sums import SUMS, write_sums
-from mere_ds.training.checkpoint import Checkpoints
-from mere_ds.training.run_folder import RunFolder
 
 MISUSE = 2
 ONE_RANK = {"stage": "1", "batch_size": 16, "save_steps": 3}

@@ -13,7 +13,7 @@ import pytest
 import torch.distributed as dist
 
 from mere_ds.errors import MachineError
-from mere_ds.training.watch import Watch
+from mere_ds.ranks.watch import Watch
 
 SOON = 20  # seconds in which everything here must be over
 
@@ -205,7 +205,7 @@ def test_strangers_and_garbage_are_ignored(group):
 
 
 def test_a_group_of_one_watches_nobody():
-    from mere_ds.training.watch import Watch
+    from mere_ds.ranks.watch import Watch
 
     with pytest.raises(ZeroDivisionError), Watch(None, 0, 1, "nowhere.invalid", 1) as watch:
         watch.fail("nobody hears it")

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 
 from mere_ds.corpus.languages import GROUPS, parse_languages
-from mere_ds.training.resume import DATA, STAGE_ONE, WEIGHTS
+from mere_ds.runs.resume import DATA, STAGE_ONE, WEIGHTS
 
 PAPERS_ORDER = (
     *("HERBERTa", "mBERT", "MTMB", "mERE14", "mERE", "mERE (EURO)", "mERE (SVO)"),

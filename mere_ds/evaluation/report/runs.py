@@ -12,7 +12,7 @@ from mere_ds.evaluation.predictions import evaluation_name
 from mere_ds.evaluation.provenance import Evaluation, check_same_sentences, check_scored_alike, read_evaluation
 from mere_ds.evaluation.report.rows import deciding_knobs, order, row_name, variant, varied
 from mere_ds.evaluation.summary import scores_of
-from mere_ds.training.run_folder import RunFolder
+from mere_ds.runs.run_folder import RunFolder
 
 SPLIT = "test"
 

@@ -8,7 +8,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
 from mere_ds.evaluation.provenance import read_evaluation
-from mere_ds.training.run_folder import RunFolder
+from mere_ds.runs.run_folder import RunFolder
 from tests.evaluation.report.made_up import LABELS, TEXTS
 
 

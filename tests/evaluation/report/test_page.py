@@ -12,7 +12,7 @@ from mere_ds.cli import COMMANDS
 from mere_ds.errors import UserError
 from mere_ds.evaluation.provenance import read_evaluation
 from mere_ds.evaluation.report.making import make_report
-from mere_ds.training.run_folder import RunFolder
+from mere_ds.runs.run_folder import RunFolder
 from tests.evaluation.made_up_runs import evaluate, train
 from tests.evaluation.report.made_up import LABELS, TEXTS, knobs, make_run, records_of
 

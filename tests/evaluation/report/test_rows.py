@@ -3,7 +3,7 @@
 import pytest
 
 from mere_ds.evaluation.report.rows import PAPERS_ORDER, deciding_knobs, layers_label, order, row_name, variant, varied
-from mere_ds.training.resume import STAGE_ONE, WEIGHTS
+from mere_ds.runs.resume import STAGE_ONE, WEIGHTS
 from tests.evaluation.made_up_runs import ingredients_of
 
 

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from mere_ds.evaluation.report.making import make_report
 from mere_ds.model.switcher import Switcher
+from mere_ds.runs.run_folder import RunFolder
 from mere_ds.training.monitor import BEST, Monitor
-from mere_ds.training.run_folder import RunFolder
 from tests.evaluation.report.made_up import knobs, make_run
 
 LANGUAGES = ["de", "en"]

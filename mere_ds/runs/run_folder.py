@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mere_ds.errors import UserError
 from mere_ds.files import parents_of, parse_json, read_json, write_json, write_whole
-from mere_ds.training.checkpoint import checkpoints_in, state_of
+from mere_ds.runs.checkpoint import checkpoints_in, state_of
 
 log = logging.getLogger("mere_ds")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from mere_ds.config import PRESETS, TWO_STAGES, Which
 from mere_ds.errors import UserError
 from mere_ds.files import read_json
+from mere_ds.runs.resume import DATA, STAGE_ONE
+from mere_ds.runs.run_folder import RunFolder
 from mere_ds.sums import STATE, identity_of, is_intact, recorded_digest
-from mere_ds.training.resume import DATA, STAGE_ONE
-from mere_ds.training.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
