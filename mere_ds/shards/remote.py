@@ -103,8 +103,9 @@ class RemoteSource:
 class ShardCache:
     """Files by their sha256 in `folder` (None: the user's cache folder), at most `gib` GiB, the last used ones.
 
-    Folders of small files that libraries open by themselves (`folder_of`) lie there too, outside that bound. Whoever
-    changes something holds the folder's lock, so of several processes one fetches and the others find it there.
+    Folders of small files that libraries open by themselves (`folder_of`) lie there too, outside that bound, and so do
+    files while they are fetched. Of several processes that need the same file one fetches it, and the others wait for
+    it; different files are fetched at once. Whoever removes or adds a file holds the folder's lock.
     """
 
     def __init__(self, folder: str | Path | None = None, gib: float = CACHE_GIB):
@@ -116,12 +117,16 @@ class ShardCache:
         path = self.folder / file.sha256
         content = _content(path, file)
         if content is None:
-            with self._alone():
+            with self._part_of(path) as part:
                 content = _content(path, file)  # another process may have fetched it meanwhile
                 if content is None:
-                    self._make_room(file.bytes)
-                    self._download(url, file, path)
-                    content = path.read_bytes()
+                    with self._alone():
+                        self._make_room(file.bytes)
+                    self._download(url, file, part)
+                    content = Path(part.name).read_bytes()
+                    with self._alone():
+                        self._make_room(0)  # others may have been fetched meanwhile
+                        os.replace(part.name, path)
         with contextlib.suppress(OSError):  # evicted by another process, or the folder is read-only
             os.utime(path, ns=(time.time_ns(),) * 2)  # the kernel's own time here is milliseconds coarse
         return content
@@ -133,60 +138,103 @@ class ShardCache:
         for url, file in files.items():
             path = folder / file.file
             if not _is_intact(path, file):
-                with self._alone():
+                with self._part_of(path) as part:
                     if not _is_intact(path, file):
                         log.info("fetching %s (%.1f MiB)", url, file.bytes / 2**20)
-                        self._download(url, file, path)
+                        self._download(url, file, part)
+                        os.replace(part.name, path)
         return folder
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """No other process changes the folder; what the disk refuses is told in one line."""
+    def _part_of(self, path: Path) -> Iterator[BinaryIO]:
+        """What is to become `path`: an empty file that no other process fetches into at the same time.
+
+        What the disk refuses is told in one line.
+        """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / "lock").open("ab") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                yield
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _claimed(path.with_name(path.name + ".part")) as part:
+                assert part is not None, "waited for"
+                part.truncate(0)  # the rest of a process that died
+                yield part
         except OSError as error:
             raise MachineError(
                 f"the shards' cache {self.folder}: {error.strerror}: make room, or pass another --shard_cache"
             ) from error
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other process adds or removes a file."""
+        with (self.folder / "lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def _make_room(self, needed: int) -> None:
         """Removes what was not used for longest until `needed` bytes fit, into the bound and onto the disk.
 
-        A `.part` is the rest of a process that died: a living one would hold the lock.
+        A `.part` that no process holds is the rest of one that died.
         """
         cached = [path for path in self.folder.iterdir() if _CACHED.fullmatch(path.name)]
-        held = sum(path.stat().st_size for path in cached)
+        sizes = {path: path.stat().st_size for path in cached}
+        held = sum(sizes.values())
         for path in sorted(cached, key=lambda path: path.stat().st_mtime_ns):
             if held + needed <= self._most and shutil.disk_usage(self.folder).free >= needed:
                 return
-            held -= path.stat().st_size
-            path.unlink()
+            if path.suffix != ".part":
+                path.unlink()
+                held -= sizes[path]
+                continue
+            with _claimed(path, wait=False) as part:  # which removes it
+                held -= sizes[path] if part else 0
 
-    def _download(self, url: str, file: StoredFile, path: Path) -> None:
-        """Fetches the file to `path`, which shows it whole and verified or not at all."""
+    def _download(self, url: str, file: StoredFile, part: BinaryIO) -> None:
+        """Fetches the file into the empty `part` and verifies it."""
         free = shutil.disk_usage(self.folder).free
         if free < file.bytes:
             raise MachineError(
                 f"the shards' cache {self.folder}: {free >> 20} MiB are free, {-(-file.bytes >> 20)} MiB are needed "
                 f"for {file.file}: make room, or pass another --shard_cache"
             )
-        path.parent.mkdir(exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.unlink(missing_ok=True)
-        try:
-            with part.open("xb") as stream:
-                _fetch(url, file.bytes, stream)
-            got = describe(part)
-            if got.bytes != file.bytes:
-                raise UserError(f"{url}: has {got.bytes} bytes instead of {file.bytes}: {_ADVICE}")
-            if got.sha256 != file.sha256:
-                raise UserError(f"{url}: damaged, its sha256 is not the manifest's: {_ADVICE}")
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        _fetch(url, file.bytes, part)
+        part.flush()
+        got = describe(Path(part.name))
+        if got.bytes != file.bytes:
+            raise UserError(f"{url}: has {got.bytes} bytes instead of {file.bytes}: {_ADVICE}")
+        if got.sha256 != file.sha256:
+            raise UserError(f"{url}: damaged, its sha256 is not the manifest's: {_ADVICE}")
+
+
+@contextlib.contextmanager
+def _claimed(path: Path, wait: bool = True) -> Iterator[BinaryIO | None]:
+    """The file at `path`, made if missing, locked against other processes; it goes at the end unless it was renamed.
+
+    None where another process holds it, without `wait`.
+    """
+    while True:
+        with open(path, "r+b", opener=_open_or_make) as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield None
+                return
+            if not _lies_at(path, stream):  # whoever held it has renamed or removed it meanwhile
+                continue
+            try:
+                yield stream
+            finally:
+                if _lies_at(path, stream):
+                    path.unlink()
+            return
+
+
+def _open_or_make(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+
+
+def _lies_at(path: Path, stream: BinaryIO) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(path.stat(), os.fstat(stream.fileno()))
+    return False
 
 
 def _user_cache() -> Path:

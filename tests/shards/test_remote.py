@@ -138,6 +138,28 @@ def test_processes_share_a_cache_of_one_shard_and_a_large_one_is_filled_once(man
     assert len(cached(cache / "small")) == 1
 
 
+def test_different_shards_are_fetched_at_once_and_the_same_one_only_once(manifest, server, cache):
+    """The server answers neither request before it has both."""
+    both, shards = threading.Barrier(2, timeout=20), manifest.splits["train"].shards[:2]
+
+    def wait_for_the_other(handler):
+        both.wait()
+        answer(manifest.source.read(shards[handler.path.endswith(shards[1].file)]), None, handler)
+
+    server.faults = {shard.file: [wait_for_the_other] for shard in shards}
+    source, got = open_source(server.address, cache), []
+    threads = [
+        threading.Thread(target=lambda shard=shard: got.append(source.read(shard) == manifest.source.read(shard)))
+        for shard in (*shards, *shards)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == [True] * 4 and not both.broken
+    assert server.asked == {shard.file: 1 for shard in shards} and len(cached(cache)) == 2
+
+
 def test_a_cached_file_that_changed_is_fetched_again(manifest, server, cache):
     shard, loaded = manifest.splits["train"].shards[0], Manifest.load(server.address, cache)
     loaded.source.read(shard)
