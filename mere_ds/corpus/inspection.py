@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from mere_ds.columns import align
 from mere_ds.corpus.languages import sort_languages
 from mere_ds.corpus.reading import (
     NOTES,
@@ -129,7 +130,7 @@ def format_table(report: dict) -> str:
         lengths = ["-" if counts[unit][key] is None else f"{counts[unit][key]:,}" for unit, key in measures]
         numbers = (counts["rows"], counts["kept"], *sums, len(counts["labels"]))
         lines.append([counts["file"], *(f"{number:,}" for number in numbers), *lengths])
-    sections = [_align([header, *lines]), _reasons(report), "\n".join(describe_repeats(report["repeats"]))]
+    sections = [align([header, *lines]), _reasons(report), "\n".join(describe_repeats(report["repeats"]))]
     if report["incomplete"]:
         sections.append(f"Only one of train and test: {', '.join(report['incomplete'])}")
     return "\n\n".join(section for section in sections if section)
@@ -143,13 +144,4 @@ def _reasons(report: dict) -> str:
             files = [counts for counts in report["files"] if reason in counts[name]]
             lines += [[name, reason, counts["file"], f"{counts[name][reason]:,}", ""] for counts in files]
             lines.append([name, reason, "total", f"{count:,}", meanings[reason]])
-    return _align([["what", "reason", "file", "rows", "meaning"], *lines], left=(0, 1, 2, 4)) if lines else ""
-
-
-def _align(lines: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> str:
-    """Columns of equal width, those at the places in `left` ranged left and the others right."""
-    formats = [
-        f"{{:{'<' if place in left else '>'}{max(map(len, cells))}}}"
-        for place, cells in enumerate(zip(*lines, strict=True))
-    ]
-    return "\n".join("  ".join(formats).format(*line).rstrip() for line in lines)
+    return align([["what", "reason", "file", "rows", "meaning"], *lines], left=(0, 1, 2, 4)) if lines else ""

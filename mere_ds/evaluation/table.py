@@ -1,5 +1,6 @@
 """Scores and comparisons as the tables that a person reads."""
 
+from mere_ds.columns import align
 from mere_ds.evaluation.intervals import LEVEL
 from mere_ds.evaluation.metrics import BY_CHARACTERS, BY_TOKENS
 from mere_ds.evaluation.provenance import remarks
@@ -20,16 +21,19 @@ def format_evaluation(result: dict) -> str:
 def format_scores(result: dict) -> str:
     """A row a language, then average and pooled: the entities by tokens and by characters, each with the interval of
     triple F1; last what the triples score without `no_relation`. `result` as from `summary.scores_of`."""
-    titles = "".join(f"{metric:>8}" for metric in BY_TOKENS) + f"{f'triple {LEVEL} %':>15}"
-    kinds = "".join(f"{f'by {kind}':>{len(titles)}}" for kind in _KINDS)
-    lines = [f"{'':30}{kinds}", f"{'':10}{'sentences':>10}{'relation':>10}{titles * len(_KINDS)}"]
+    titles = [*BY_TOKENS, f"triple {LEVEL} %"]
+    grid = [["", "", ""], ["", "sentences", "relation"]]
+    for kind in _KINDS:  # the kind stands above the last of its columns
+        grid[0] += [""] * len(BY_TOKENS) + [f"by {kind}"]
+        grid[1] += titles
     total = sum(row["sentences"] for row in result["languages"].values())
     for name, row in _flat(result).items():
-        line = f"{name:10}{row.get('sentences', total):>10}{row['relation']:>10.1f}"
+        line = [name, str(row.get("sentences", total)), f"{row['relation']:.1f}"]
         for metrics, suffix in _KINDS.values():
             bounds = _flat(result[f"intervals{suffix}"])[name]
-            line += "".join(f"{row[metric]:>8.1f}" for metric in metrics) + f"{_range(bounds):>15}"
-        lines.append(line)
+            line += [*(f"{row[metric]:.1f}" for metric in metrics), _range(bounds)]
+        grid.append(line)
+    lines = [align(grid)]
     for kind, (_, suffix) in _KINDS.items():
         average, pooled = (result[f"without_no_relation{suffix}"][name] for name in ("average", "pooled"))
         if pooled:
@@ -43,15 +47,14 @@ def format_scores(result: dict) -> str:
 def format_comparison(result: dict) -> str:
     """A row a language, then average and pooled, for triples by tokens and by characters; then the two sides; last the
     difference of either average in words."""
-    lines, verdicts = [], []
+    grid, verdicts = [], []
     for kind, compared in (("tokens", result), ("characters", result["characters"])):
-        title = f"triple F1 by {kind}"
-        lines.append(f"{title:24}{'A':>8}{'B':>8}{'A - B':>8}{f'{LEVEL} %':>15}{'p':>9}")
+        grid.append([f"triple F1 by {kind}", "A", "B", "A - B", f"{LEVEL} %", "p"])
         for name, row in _flat(compared).items():
-            numbers = f"{row['a']:>8.1f}{row['b']:>8.1f}{row['difference']:>+8.1f}"
-            lines.append(f"{name:24}{numbers}{_range(row['interval']):>15}{row['p']:>9.4f}")
+            scores = f"{row['a']:.1f}", f"{row['b']:.1f}", f"{row['difference']:+.1f}"
+            grid.append([name, *scores, _range(row["interval"]), f"{row['p']:.4f}"])
         verdicts.append(f"A - B on average by {kind}: {sentence(compared['average'])}")
-    lines += [_side(side.upper(), result, side) for side in "ab"]
+    lines = [align(grid), *(_side(side.upper(), result, side) for side in "ab")]
     if result["left_out"]:
         lines.append(f"not compared, as one side alone has them: {', '.join(result['left_out'])}")
     return "\n".join([*lines, *verdicts])

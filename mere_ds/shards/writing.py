@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from mere_ds.columns import align
 from mere_ds.corpus.graphemes import compose
 from mere_ds.corpus.reading import RejectsFile, TsvFile, read_file, split_files
 from mere_ds.corpus.repeats import ReadRows, describe_repeats
@@ -205,9 +206,7 @@ def summary(manifest: Manifest) -> str:
     rows = [[language, *_row_of(manifest, language)] for language in manifest.languages]
     rows.append(["all", *[sum(column) for column in list(zip(*rows, strict=True))[1:]]])
     cells = [columns, *[[row[0], *[f"{n:,}" for n in row[1:]]] for row in rows]]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
-    lines.append("")
+    lines = [align(cells, left=()), ""]
     for name, split in manifest.splits.items():
         percentiles = ", ".join(f"{k} {v}" for k, v in split.lengths.items())
         lines.append(f"{name}: {split.tokens:,} tokens in {len(split.shards)} shards; tokens a sentence: {percentiles}")

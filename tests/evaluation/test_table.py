@@ -5,6 +5,7 @@ from mere_ds.evaluation.table import format_comparison, format_scores, sentence
 from tests.evaluation.records import answers, record
 
 ROW = {"a": 50.0, "b": 49.2, "difference": 0.8, "interval": [0.1, 1.5], "p": 0.02}
+NO_SEEDS = {side: {"mean": 50.0, "deviation": None} for side in "ab"}
 
 
 def test_scores():
@@ -25,6 +26,20 @@ def test_scores():
         "triple by characters without no_relation: F1 50.0 average, 50.0 pooled (precision 50.0, recall 50.0)",
     ]
     assert len(format_scores(scores_of([])).splitlines()) == 2
+
+
+def test_cells_of_long_names_and_large_numbers_stay_apart():
+    name = "a-language-with-a-very-long-name-of-its-own"
+    result = scores_of([record(name, "x", "x", "ht"), record("ko", "x", "x", "ht")])
+    result["languages"][name]["sentences"] = 10**30
+    lines = [line.split() for line in format_scores(result).splitlines()]
+    assert lines[2][:3] == [name, str(10**30), "100.0"] and len(lines[2]) == len(lines[3])
+    assert lines[4][:3] == ["average", str(10**30 + 1), "100.0"]
+    row = {**ROW, "a": 10.0**12, "difference": 10.0**12, "interval": [-(10.0**12), 10.0**12]}
+    table = {"languages": {name: row}, "average": ROW, "pooled": ROW, "seeds": NO_SEEDS}
+    sides = {"a": ["x"], "b": ["z"], "k": {"a": None, "b": None}, "left_out": [], "remarks": {"a": [[]], "b": [[]]}}
+    first = format_comparison({**table, **sides, "characters": table}).splitlines()[1]
+    assert first.split() == [name, f"{10.0**12:.1f}", "49.2", f"+{10.0**12:.1f}", *(first.split()[4:7]), "0.0200"]
 
 
 def test_comparison():

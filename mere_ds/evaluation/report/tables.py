@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from mere_ds.columns import align
 from mere_ds.corpus.languages import sort_languages
 from mere_ds.evaluation.intervals import LEVEL, spread
 from mere_ds.evaluation.metrics import METRICS
@@ -202,9 +203,4 @@ def format_table(table: Table) -> str:
         grid.append([line.name, *(f"{c.value:.1f}" if c else "-" for c in line.cells)])
         if any(c and c.beside for c in line.cells):
             grid.append(["", *(c.beside if c else "" for c in line.cells)])
-    name_width, *widths = (max(map(len, column)) for column in zip(*grid, strict=True))
-    lines = [table.title]
-    for name, *cells in grid:
-        padded = (f"  {cell:>{max(width, 9)}}" for cell, width in zip(cells, widths, strict=True))
-        lines.append(f"{name:{name_width}}{''.join(padded)}")
-    return "\n".join([*lines, table.note])
+    return "\n".join([table.title, align(grid), table.note])
