@@ -15,7 +15,7 @@ DEMO_KNOBS := --epochs=4 --epochs_stage_two=1 --learning_rate=2e-3 --learning_ra
 
 .PHONY: demo test hostile check bench clean
 
-$(VENV)/%: setup.py constraints.txt
+$(VENV)/%: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or later is needed" if sys.version_info < (3, 10) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".$(EXTRAS_$*)"

@@ -56,7 +56,11 @@ class TrainConfig:
 
     shards: str = knob("Folder made by `mere-ds shard`, or its http(s) address.")
     run: str = knob("Run folder: config, log, checkpoints, tensorboard, metrics.jsonl.")
-    deepspeed_config: str = knob("DeepSpeed's JSON: precision, ZeRO stage, optimizer sharding (see ds_configs/).")
+    deepspeed_config: str | None = knob(
+        "DeepSpeed's JSON: precision, ZeRO stage, optimizer sharding; a file, or the name of one in ds_configs/ "
+        "(None: what the stage started with, else one of these for the device).",
+        None,
+    )
     stage: Literal["1", "2", "all"] = knob("Stage one (encoder and LA), two (LS), or both in a row.", "all")
     system: System = knob("mERE, mERE14 (a sub-module a language), either without parts, or a baseline.", "mERE")
     languages: str = knob("Languages of the model: all of the shards', EURO, SVO, or a list such as de,fr.", "all")

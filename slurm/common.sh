@@ -1,7 +1,9 @@
 # shellcheck shell=bash
 # What the three job scripts share. They source it and then call `train_stage` or `evaluate`.
 
-repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+repository=$(dirname "$scripts") # the folder that holds mere_ds/
+[ ! -e "$repository/train.py" ] || repository=$(dirname "$repository") # the scripts lie in the installed package
 if [ -z "${PYTHON:-}" ]; then
   PYTHON=$repository/.venv/bin/python
   [ -x "$PYTHON" ] || PYTHON=python3
@@ -21,9 +23,8 @@ Nodes, GPUs, time, partition, account and so on are sbatch's own flags; the foll
 
   sbatch --nodes=4 --time=12:00:00 --partition=v100 slurm/stage1.sh --shards=shards --run=runs/a --epochs=3
   sbatch --ntasks-per-node=8 --gres=gpu:8 slurm/stage1.sh --shards=shards --run=runs/b \
-      --deepspeed_config=ds_configs/h100_bf16_zero1.json
-  sbatch --ntasks-per-node=2 --gres=none slurm/stage1.sh --shards=shards --run=runs/c \
-      --deepspeed_config=ds_configs/cpu.json
+      --deepspeed_config=h100_bf16_zero1
+  sbatch --ntasks-per-node=2 --gres=none slurm/stage1.sh --shards=shards --run=runs/c
 
 While a job waits, also after a requeue, it can be given fewer or more nodes; it goes on as if nothing had changed:
 
@@ -104,7 +105,6 @@ count_start() { # sets `checkpoint`, and `starts`: how often this job has now st
 choose_knobs() { # KNOBS...: sets `knobs`, what train.py is to be told
   local word name next
   knobs=()
-  [ -n "$(knob deepspeed_config "$@")" ] || knobs+=("--deepspeed_config=$repository/ds_configs/v100_fp16_zero2.json")
   while [ $# -gt 0 ]; do
     word=$1 name=${1%%=*}
     shift
@@ -177,10 +177,10 @@ has_stage_two() { # SYSTEM, empty for the default
 submit_next() { # KNOBS...: submit the job that follows this one, once
   # An earlier start may have been cut off between submitting and writing the number down: then a job waits for this
   # one. What is written down counts as well, so that a job which the user cancelled doesn't come back.
-  local name=mere-evaluate words=("$repository/slurm/evaluate.sh" "$run") waiting id options
+  local name=mere-evaluate words=("$scripts/evaluate.sh" "$run") waiting id options
   [ ! -s "$state/next" ] || return 0
   if [ "$stage" = 1 ] && has_stage_two "$(knob system "$@")"; then
-    name=mere-stage2 words=("$repository/slurm/stage2.sh" "$@")
+    name=mere-stage2 words=("$scripts/stage2.sh" "$@")
   fi
   waiting=$(squeue --noheader --name="$name" --format='%i %E') || return 1
   id=$(grep -E "afterok:$SLURM_JOB_ID([^0-9]|\$)" <<<"$waiting" | cut -d ' ' -f 1)

@@ -51,7 +51,7 @@ submit() { # NUMBERS OF JOBS, or nothing for the report; FLAGS...: behind what w
   shift
   [ "$what" != "jobs " ] || what="the report" array=(--output=%x-%j.out)
   id=$(outside_this_job sbatch --parsable "${options[@]}" "${array[@]}" "${before[@]}" \
-    "$repository/slurm/reproduce.sh" run "$@") || exit
+    "$scripts/reproduce.sh" run "$@") || exit
   id=${id%%;*} # a federation adds the cluster's name
   before=(--dependency="afterok:$id" --kill-on-invalid-dep=yes)
   echo "$what: job $id"

@@ -8,6 +8,9 @@ from mere_ds.errors import UserError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+BF16_CAPABILITY = (8, 0)
+"""Of the first GPUs with bf16 hardware (Ampere)."""
+
 MASKED = -1e9
 """A masked logit: large and finite, so that a softmax over masked logits alone (a filler) is no NaN."""
 
@@ -21,7 +24,7 @@ def check_available(precision: str, device: torch.device) -> None:
     """Refuse one of `DTYPES` that `device` doesn't have; raises UserError."""
     if precision == "fp16" and device.type == "cpu":
         raise UserError("fp16 needs a GPU; on a CPU take fp32 or bf16")
-    if precision == "bf16" and device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+    if precision == "bf16" and device.type == "cuda" and torch.cuda.get_device_capability(device) < BF16_CAPABILITY:
         raise UserError(f"{torch.cuda.get_device_name(device)} has no bf16 hardware; take fp16")
 
 

@@ -43,7 +43,7 @@ def reproduce(
         train: Knobs of mere_ds/train.py for all trainings.
         mtmb: Folder or hub model with MTMB's weights; none leaves its row out.
         launcher: Command that starts mere_ds/train.py (None: deepspeed on all GPUs, without any on 2 ranks).
-        deepspeed_config: DeepSpeed's JSON (None: ds_configs/v100_fp16_zero2.json, without a GPU cpu.json).
+        deepspeed_config: DeepSpeed's JSON, a file or the name of one in ds_configs/ (None: one for the device).
         dry_run: Only tell the plan and its cost.
         list: Only list the jobs for a script: number, state, number of the job that it needs, name.
         only: Number of the one job to run, without a report.

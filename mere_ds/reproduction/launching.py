@@ -28,14 +28,6 @@ def ranks_here() -> tuple[int, bool]:
     return (gpus, True) if gpus else (RANKS_ON_A_CPU, False)
 
 
-def default_config(gpus: bool) -> str:
-    """The ready DeepSpeed JSON for this machine. Raises UserError where the repository's folder isn't at hand."""
-    path = PACKAGE.parent / "ds_configs" / ("v100_fp16_zero2.json" if gpus else "cpu.json")
-    if not path.is_file():
-        raise UserError(f"{path} isn't there: name DeepSpeed's JSON by --deepspeed_config=FILE")
-    return str(path)
-
-
 def training_command(launcher: str | None, ranks: int | None) -> list[str]:
     """`launcher` and train.py; by default DeepSpeed's launcher with `ranks` ranks and a port that is free now."""
     if launcher is None:

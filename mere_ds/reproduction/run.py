@@ -131,8 +131,8 @@ def prepare(target: str, options: Options) -> Reproduction:
     """The plan of a target (see `plan.TARGETS`) with all checked that can be before work starts. Raises UserError."""
     if not 1 <= options.seeds <= MOST_SEEDS:
         raise UserError(f"--seeds={options.seeds}: must be from 1 to {MOST_SEEDS}")
-    ranks, gpus = launching.ranks_here()
-    common = _common_knobs(options, gpus)
+    ranks, _ = launching.ranks_here()
+    common = _common_knobs(options)
     told = TrainConfig(**common, run="-")
     manifest = Manifest.load(told.shards, told.shard_cache, told.shard_cache_gib)
     chosen, _ = choose_languages(options.languages, manifest.languages)
@@ -153,12 +153,11 @@ def prepare(target: str, options: Options) -> Reproduction:
     return Reproduction(target, plan, place, options.launcher, ranks if options.launcher is None else None)
 
 
-def _common_knobs(options: Options, gpus: bool) -> dict[str, object]:
+def _common_knobs(options: Options) -> dict[str, object]:
     """What every training is told; `--train` is read as train.py would read it."""
-    ours = {
-        "shards": absolute(options.shards),
-        "deepspeed_config": options.deepspeed_config or launching.default_config(gpus),
-    }
+    ours = {"shards": absolute(options.shards)}
+    if options.deepspeed_config:
+        ours["deepspeed_config"] = options.deepspeed_config
     try:
         typed = flags.parse(train, [*command_line(ours | {"run": "-"}), *shlex.split(options.train)], "train.py")
     except ValueError as error:  # UserError is one, and what shlex raises for an open quote

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
+import mere_ds
 from mere_ds.config import TrainConfig
 from mere_ds.errors import UserError
 from mere_ds.files import read_json
-from mere_ds.model.precision import check_available
+from mere_ds.model.precision import BF16_CAPABILITY, check_available
 from mere_ds.runs.resume import (
     CLIPPING,
     DEFAULT_CLIPPING,
@@ -32,9 +33,31 @@ SAME_THING = {
 BATCH = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
 
 
-def read_config(path: str | Path) -> dict:
-    """The JSON object in `path`; raises UserError if there is none."""
-    return read_json(Path(path), "see ds_configs/ for ready ones", distinct=True)
+READY = Path(mere_ds.__file__).parent / "ds_configs"
+"""The configs that come with the package; in a checkout a link to the folder at its top."""
+
+
+def choose_config(given: str | None, before: str | None, device: torch.device) -> tuple[str, str | None]:
+    """DeepSpeed's JSON, by name or path: the `given` one, else what the stage had `before`, else one for `device`.
+
+    Also returns why it is this one, where it was not given.
+    """
+    if given:
+        return given, None
+    if before:
+        return before, "as this stage started with it"
+    if device.type == "cpu":
+        return "cpu", "torch finds no GPU here"
+    gpu, capability = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
+    if capability >= BF16_CAPABILITY:
+        return "h100_bf16_zero1", f"{gpu} has bf16 hardware"
+    return "v100_fp16_zero2", f"{gpu} has no bf16 hardware"
+
+
+def read_config(name: str) -> dict:
+    """The JSON object of a ready config, by its name, or in a file. Raises UserError if there is none."""
+    ready = {path.stem: path for path in sorted(READY.glob("*.json"))}
+    return read_json(ready.get(name, Path(name)), f"give a file, or one of {', '.join(ready)}", distinct=True)
 
 
 def merge(
@@ -46,7 +69,7 @@ def merge(
     from it is refused. `started` is what a stage that goes on was told at its first start: with another number of
     `ranks` its global batch is shared anew. Raises UserError.
     """
-    ds = checked(ds, config.deepspeed_config)
+    ds = checked(ds, config.deepspeed_config or "")
     if started and started["ranks"] != ranks:
         ds = {key: value for key, value in ds.items() if key not in BATCH}
         given -= {"batch_size", "accumulation"}
@@ -86,7 +109,7 @@ def merge(
 def check_device(ds: dict, device: torch.device) -> None:
     """Refuse a precision that `device` doesn't have, and a config for other devices; raises UserError."""
     if ds.get("device", device.type) != device.type:
-        advice = "take ds_configs/cpu.json" if device.type == "cpu" else "take one of ds_configs/ that is for GPUs"
+        advice = "take --deepspeed_config=cpu" if device.type == "cpu" else "take one of ds_configs/ that is for GPUs"
         found = "torch finds no GPU here" if device.type == "cpu" else "this machine has a GPU"
         raise UserError(f'--deepspeed_config is for "device": "{ds["device"]}", but {found}: {advice}')
     enabled = [p for p in ("fp16", "bf16", "torch_autocast") if ds.get(p, {}).get("enabled", False)]

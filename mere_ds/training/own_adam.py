@@ -25,7 +25,7 @@ def check_own_adam(ds: dict, device: torch.device, patience: float) -> None:
     if device.type == "cpu" and not (folder / f"{name}.so").exists():
         raise UserError(
             'the optimizer of DeepSpeed\'s config would be compiled for minutes: add "torch_adam": true and "fused": '
-            "true to its params, as ds_configs/cpu.json has them"
+            "true to its params, as --deepspeed_config=cpu has them"
         )
     _wait_for(folder / "lock", patience)
 

@@ -26,7 +26,7 @@ from mere_ds.ranks.watch import Watch
 from mere_ds.runs.run_folder import RunFolder
 from mere_ds.shards.remote import absolute, is_address
 from mere_ds.training.cpu import prepare_cpu
-from mere_ds.training.deepspeed_config import check_compile, check_device, merge, read_config
+from mere_ds.training.deepspeed_config import check_compile, check_device, choose_config, merge, read_config
 from mere_ds.training.own_adam import check_own_adam
 
 log = logging.getLogger("mere_ds")
@@ -69,10 +69,12 @@ def open_session(config: TrainConfig, given: frozenset[str], stop: StopSignals) 
     _check_folders(config)
     folder = RunFolder(config.run)
     started = {} if config.overwrite else folder.started(2 if config.stage == "2" else 1)
-    ds, config = merge(read_config(config.deepspeed_config), config, given, ranks, started)
+    device = torch.device("cuda", place.local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    chosen, why = choose_config(config.deepspeed_config, started.get("deepspeed_config"), device)
+    config = replace(config, deepspeed_config=chosen)
+    ds, config = merge(read_config(chosen), config, given, ranks, started)
     cache = config.shard_cache and str(Path(config.shard_cache).resolve())
     config = replace(config, shards=absolute(config.shards), shard_cache=cache)  # evaluation may start elsewhere
-    device = torch.device("cuda", place.local_rank) if torch.cuda.is_available() else torch.device("cpu")
     check_device(ds, device)
     check_own_adam(ds, device, config.timeout)
     try:
@@ -93,7 +95,12 @@ def open_session(config: TrainConfig, given: frozenset[str], stop: StopSignals) 
             stack.callback(lease.release)
         _start_log(folder.log if rank == 0 else None)
         dist.barrier()  # nobody works for a run that was refused
-        yield Session(config, ds, folder, rank, ranks, device, stop, lease)
+        session = Session(config, ds, folder, rank, ranks, device, stop, lease)
+        if (first := session.from_rank_0(chosen)) != chosen:
+            raise UserError(f"rank 0 takes --deepspeed_config={first}, rank {rank} {chosen}: give the flag")
+        if why:
+            log.info("--deepspeed_config=%s: %s", chosen, why)
+        yield session
     dist.destroy_process_group()
 
 

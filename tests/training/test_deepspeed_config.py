@@ -1,13 +1,14 @@
 """DeepSpeed's JSON and our knobs complete each other; contradictions are refused."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from mere_ds.config import TrainConfig
 from mere_ds.errors import UserError
-from mere_ds.training.deepspeed_config import check_device, merge, read_config
+from mere_ds.training.deepspeed_config import check_device, choose_config, merge, read_config
 
 
 def config(**knobs):
@@ -82,9 +83,44 @@ def test_unreadable_configs_are_named(tmp_path, content):
 
 
 def test_shipped_configs_are_whole():
-    from pathlib import Path
-
     folder = Path(__file__).parents[2] / "ds_configs"
     for path in folder.glob("*.json"):
-        merge(read_config(path), config(), frozenset(), ranks=4)
+        assert read_config(path.stem) == read_config(str(path))
+        merge(read_config(path.stem), config(), frozenset(), ranks=4)
         assert json.loads(path.read_text())["zero_optimization"]["stage"] in (0, 1, 2, 3)
+
+
+def test_a_file_called_as_a_ready_config_is_read_by_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("cpu").write_text('{"zero_optimization": {"stage": 2}}')
+    assert read_config("./cpu")["zero_optimization"]["stage"] == 2
+    assert read_config("cpu")["zero_optimization"]["stage"] == 0
+    with pytest.raises(
+        UserError, match="cpu_bf15.*give a file, or one of cpu, cpu_bf16, h100_bf16_zero1, v100_fp16_zero2"
+    ):
+        read_config("cpu_bf15")
+
+
+@pytest.mark.parametrize(
+    ("capability", "chosen"),
+    [
+        ((7, 0), "v100_fp16_zero2"),
+        ((7, 5), "v100_fp16_zero2"),
+        ((8, 0), "h100_bf16_zero1"),
+        ((9, 0), "h100_bf16_zero1"),
+    ],
+)
+def test_without_the_flag_the_gpu_decides(monkeypatch, capability, chosen):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Some GPU")
+    gpu = torch.device("cuda", 0)
+    name, why = choose_config(None, None, gpu)
+    assert name == chosen and why.startswith("Some GPU has ")
+    check_device(merge(read_config(name), config(), frozenset(), ranks=1)[0], gpu)
+
+
+def test_a_flag_comes_first_then_what_the_stage_started_with():
+    cpu = torch.device("cpu")
+    assert choose_config("mine.json", "v100_fp16_zero2", cpu) == ("mine.json", None)
+    assert choose_config(None, "ds_configs/cpu_bf16.json", cpu)[0] == "ds_configs/cpu_bf16.json"
+    assert choose_config(None, None, cpu)[0] == "cpu"

@@ -71,7 +71,7 @@ def test_another_deepspeed_config_is_refused(train, stopped, zero, tmp_path, cha
 @pytest.mark.parametrize(
     ("ds", "says"),
     [
-        ((REPOSITORY / "ds_configs" / "h100_bf16_zero1.json").read_text(), "take ds_configs/cpu.json"),
+        ((REPOSITORY / "ds_configs" / "h100_bf16_zero1.json").read_text(), "take --deepspeed_config=cpu"),
         ('{"zero_optimisation": {"stage": 2}}', "did you mean zero_optimization?"),
         ('{"optimizer": {"params": {"torch_adam": true, "lr": "x"}}}', 'optimizer.params.lr = "x": must be a number'),
     ],
@@ -81,6 +81,14 @@ def test_a_refused_deepspeed_config_leaves_nothing_behind(train, tmp_path, ds, s
     refused = train(2, run=tmp_path / "run", deepspeed_config=tmp_path / "ds.json", **ONE_RANK).ended(MISUSE)
     assert all(says in told and told.count("\n") == 1 for told in refused.stderr), refused
     assert not (tmp_path / "run").exists()
+
+
+def test_without_the_flag_a_stage_keeps_its_config_and_a_new_one_takes_the_devices(train, stopped, zero, tmp_path):
+    new = train(1, run=tmp_path / "new", deepspeed_config=None, max_steps=1, **ONE_RANK).ended(0)
+    assert "--deepspeed_config=cpu: torch finds no GPU here" in new.stderr[0]
+    assert json.loads((tmp_path / "new" / "config.json").read_text())["stage1"]["deepspeed_config"] == "cpu"
+    again = train(1, run=stopped, deepspeed_config=None, seed=1, **ONE_RANK).ended(MISUSE)  # the seed ends it soon
+    assert f"--deepspeed_config={zero(1)}: as this stage started with it" in again.stderr[0]
 
 
 def test_a_stage_that_began_before_clipping_was_recorded_goes_on_to_the_same_bits(train, stopped, zero, tmp_path):
