@@ -25,7 +25,7 @@ import fire
 from fire import decorators
 
 import mere_ds
-from mere_ds.errors import MachineError, UserError, from_os_error
+from mere_ds.errors import MachineError, UserError, from_memory_error, from_os_error
 from mere_ds.streams import use_utf8
 
 HELP_FLAGS, VERSION_FLAG = ("-h", "--help"), "--version"
@@ -87,6 +87,11 @@ def run(component: Callable | dict[str, Callable], argv: list[str], name: str) -
         told = from_os_error(error)
         _tell(name, told)
         sys.exit(2 if isinstance(told, UserError) else 1)
+    except (MemoryError, RuntimeError) as error:
+        if not (told := from_memory_error(error)):
+            raise
+        _tell(name, told)
+        sys.exit(1)
 
 
 def _tell(name: str, error: UserError | MachineError) -> None:

@@ -7,7 +7,9 @@ import sys
 from importlib import metadata
 from typing import Literal
 
+import numpy as np
 import pytest
+import torch
 
 import mere_ds
 from mere_ds import flags
@@ -121,6 +123,37 @@ def test_user_errors_of_the_command_itself_end_the_same_way(capsys):
         flags.run({"fail": fail}, ["fail"], "mere-ds")
     assert stop.value.code == 2
     assert capsys.readouterr().err == "mere-ds: the disk is full; free some\n"
+
+
+MOST = 1 << 50
+"""More bytes than any machine has."""
+
+
+def out_of_gpu_memory() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+
+
+@pytest.mark.parametrize(
+    ("act", "shown"),
+    [
+        (lambda: bytearray(MOST << 10), "act: out of memory: free some"),
+        (lambda: np.empty(MOST), "act: out of memory (no room for 8.00 PiB more): "),
+        (lambda: torch.empty(MOST), f"act: out of memory (no room for {4 * MOST} bytes more): "),
+        (out_of_gpu_memory, "act: out of memory (no room for 2.00 GiB more): "),
+    ],
+)
+def test_memory_that_runs_out_is_one_line(capsys, act, shown):
+    with pytest.raises(SystemExit) as stop:
+        flags.run(act, [], "act")
+    said = capsys.readouterr().err
+    assert stop.value.code == 1 and said.startswith(shown) and said.count("\n") == 1
+    assert "--batch_size" in said and "reduce_bucket_size" in said
+
+
+@pytest.mark.parametrize("act", [lambda: torch.ones(2, 3) @ torch.ones(2, 3), lambda: int("out of memory")])
+def test_any_other_error_keeps_its_traceback(act):
+    with pytest.raises((RuntimeError, ValueError), match="shapes cannot be multiplied|invalid literal"):
+        flags.run(act, [], "act")
 
 
 def test_a_list_that_is_the_only_argument_takes_all_words(capsys):

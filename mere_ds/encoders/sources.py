@@ -38,7 +38,7 @@ from mere_ds.encoders.tokens import (
     wrap,
 )
 from mere_ds.encoders.weights import new_rows, own_memory
-from mere_ds.errors import UserError
+from mere_ds.errors import UserError, from_memory_error
 from mere_ds.sums import SUMS, damage
 
 __all__ = [
@@ -255,6 +255,8 @@ def _load(path: Path, dtype: torch.dtype) -> PreTrainedModel:
             path, dtype=dtype, trust_remote_code=False, local_files_only=True, output_loading_info=True
         )
     except Exception as error:  # of many kinds: a damaged file, other shapes, an unknown architecture
+        if from_memory_error(error):
+            raise
         raise UserError(f"the encoder in {path} can't be loaded: {first_line(error)}") from error
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     if missing:

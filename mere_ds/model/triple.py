@@ -17,7 +17,7 @@ from transformers.utils import ModelOutput
 from transformers.utils import logging as transformers_logging
 
 from mere_ds.encoders.weights import own_memory
-from mere_ds.errors import MachineError, UserError
+from mere_ds.errors import MachineError, UserError, from_memory_error
 from mere_ds.model.configuration import TripleConfig
 from mere_ds.model.decoding import best_spans
 from mere_ds.model.encoder import CrossLingualEncoder
@@ -135,9 +135,9 @@ class TripleModel(PreTrainedModel):
         transformers_logging.set_verbosity_error()  # its report of keys takes many lines, one is said below
         try:
             model, info = super().from_pretrained(folder, *args, output_loading_info=True, **{**kwargs, **strictly})
-        except (MachineError, MemoryError):
-            raise
         except Exception as error:  # transformers, torch and safetensors raise many kinds on what is no model
+            if isinstance(error, MachineError) or from_memory_error(error):
+                raise
             what = next(iter(str(error).splitlines()), type(error).__name__)
             reason = f"config.json: {what}" if isinstance(error, UserError) else what
             raise UserError(f"{folder}: no readable model there, name a folder saved by mere-ds ({reason})") from error

@@ -16,7 +16,7 @@ from deepspeed.utils import logger as deepspeed_logger
 from transformers.utils import logging as transformers_logging
 
 from mere_ds.config import TrainConfig
-from mere_ds.errors import MachineError, UserError, from_os_error
+from mere_ds.errors import MachineError, UserError, from_memory_error, from_os_error
 from mere_ds.files import check_apart
 from mere_ds.fused.choice import choose, set_choice
 from mere_ds.lease import WriterLease
@@ -115,7 +115,7 @@ def _check_folders(config: TrainConfig) -> None:
 
 @contextmanager
 def _in_one_line(run: str) -> Iterator[None]:
-    """A disk that takes no more, or a file that isn't one, is no defect of ours, whichever it was."""
+    """A disk or memory that takes no more, or a file that isn't one, is no defect of ours, whichever it was."""
     try:
         yield
     except OSError as error:
@@ -124,6 +124,10 @@ def _in_one_line(run: str) -> Iterator[None]:
         raise MachineError(
             f"--run={run}: {error.strerror}. The last checkpoint is whole: make room, then the same command goes on"
         ) from error
+    except (MemoryError, RuntimeError) as error:
+        if told := from_memory_error(error):
+            raise told from error
+        raise
 
 
 def _quieten() -> None:

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import resource
 import shutil
 import sys
 from collections.abc import Callable
@@ -112,6 +113,11 @@ def somebody_elses_folder() -> None:
         return original(cache)
 
     FeatureCache._make = make
+
+
+def little_memory(most: int) -> None:
+    """No more than so many bytes of address space."""
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def little_space() -> None:

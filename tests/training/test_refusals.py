@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from launching import REPOSITORY
-from meddling import signal_before_update
+from meddling import little_memory, signal_before_update
 from outcomes import assert_same_tensors, checkpoint, tensors
 
 from mere_ds.shards.sealing import seal
@@ -89,6 +89,17 @@ def test_without_the_flag_a_stage_keeps_its_config_and_a_new_one_takes_the_devic
     assert json.loads((tmp_path / "new" / "config.json").read_text())["stage1"]["deepspeed_config"] == "cpu"
     again = train(1, run=stopped, deepspeed_config=None, seed=1, **ONE_RANK).ended(MISUSE)  # the seed ends it soon
     assert f"--deepspeed_config={zero(1)}: as this stage started with it" in again.stderr[0]
+
+
+def test_buckets_beyond_the_memory_are_one_line(train, zero, tmp_path):
+    ds = json.loads(zero(2).read_text())
+    ds["zero_optimization"]["reduce_bucket_size"] = 10**10
+    (tmp_path / "ds.json").write_text(json.dumps(ds))
+    meddle = partial(little_memory, 32 << 30)
+    ended = train(2, run=tmp_path / "run", deepspeed_config=tmp_path / "ds.json", meddle=meddle, **ONE_RANK).ended(1)
+    said = "".join(ended.stderr)
+    assert "out of memory (no room for 40000000000 bytes more)" in said and "reduce_bucket_size" in said, ended
+    assert "Traceback" not in said, ended
 
 
 def test_a_stage_that_began_before_clipping_was_recorded_goes_on_to_the_same_bits(train, stopped, zero, tmp_path):

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from mere_ds.errors import MachineError, UserError  # noqa: F401 (for the lines of stdin)
-from mere_ds.training import watch as watching
+from mere_ds.ranks import watch as watching
 
 
 class FolderStore:
