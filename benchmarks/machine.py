@@ -1,13 +1,14 @@
 """What the machine can do at most, measured beside what we do: matrix products, memory copies; and where time goes."""
 
 import os
-import platform
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile
+
+from mere_ds.versions import cpu_model
 
 
 def precision_here(device: torch.device) -> str:
@@ -74,7 +75,6 @@ class Ceiling:
     def __str__(self) -> str:
         if self.device.type == "cuda":
             return f"one {torch.cuda.get_device_name(self.device)}"
-        info = Path("/proc/cpuinfo")
-        models = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        name = models[0] if models else platform.processor()
-        return f"{len(os.sched_getaffinity(0))} cores of {name} ({torch.backends.cpu.get_cpu_capability()}), no GPU"
+        return (
+            f"{len(os.sched_getaffinity(0))} cores of {cpu_model()} ({torch.backends.cpu.get_cpu_capability()}), no GPU"
+        )

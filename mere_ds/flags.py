@@ -12,21 +12,19 @@ import gc
 import inspect
 import logging
 import os
-import platform
 import signal
 import sys
 import types
 import typing
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from itertools import takewhile
 
 import fire
 from fire import decorators
 
-import mere_ds
 from mere_ds.errors import MachineError, UserError, from_memory_error, from_os_error
 from mere_ds.streams import use_utf8
+from mere_ds.versions import versions
 
 HELP_FLAGS, VERSION_FLAG = ("-h", "--help"), "--version"
 END_OF_FLAGS = "--"
@@ -70,7 +68,7 @@ def run(component: Callable | dict[str, Callable], argv: list[str], name: str) -
     """
     try:
         if VERSION_FLAG in _flags_of(argv):
-            return print(_versions())
+            return print("\n".join(f"{name} {version}" for name, version in versions().items()))
         fire.Fire(component, command=_checked(component, argv, name), name=name)
         sys.stdout.flush()
     except (UserError, MachineError) as error:
@@ -161,17 +159,6 @@ def _asks_help(argv: list[str]) -> bool:
 
 def _flags_of(argv: list[str]) -> Iterator[str]:
     return takewhile(lambda word: word != END_OF_FLAGS, argv)
-
-
-def _versions() -> str:
-    """This program's version and that of what its results depend on, a line each; nothing of it is imported."""
-    lines = [f"mere_ds {mere_ds.__version__}", f"python {platform.python_version()}"]
-    for name in ("torch", "deepspeed", "transformers"):
-        try:
-            lines.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            lines.append(f"{name} is not installed")
-    return "\n".join(lines)
 
 
 def _for_fire(function: Callable, argv: list[str], name: str) -> list[str]:

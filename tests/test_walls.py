@@ -16,7 +16,8 @@ MAY_IMPORT = {
     "streams": set(),
     "columns": set(),
     "network": set(),
-    "flags": {"errors", "files", "streams"},
+    "versions": set(),
+    "flags": {"errors", "files", "streams", "versions"},
     "lease": {"errors"},
     "runs": {"errors", "files", "sums", "config"},
     "ranks": {"errors"},
@@ -27,11 +28,11 @@ MAY_IMPORT = {
     "model": {"errors", "files", "sums", "encoders", "fused"},
     "inference": {"errors", "files", "streams", "encoders", "shards", "model"},
     "evaluation": {
-        *("errors", "files", "columns", "sums", "config", "runs"),
+        *("versions", "errors", "files", "columns", "sums", "config", "runs"),
         *("corpus", "encoders", "shards", "model", "inference"),
     },
     "training": {
-        *("errors", "files", "sums", "lease", "knobs", "config", "runs", "ranks"),
+        *("versions", "errors", "files", "sums", "lease", "knobs", "config", "runs", "ranks"),
         *("corpus", "encoders", "shards", "fused", "model", "evaluation"),
     },
     "pretraining": {

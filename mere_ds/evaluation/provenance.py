@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import mere_ds
@@ -25,6 +24,7 @@ from mere_ds.files import digest_of_json, read_json, write_json, writing
 from mere_ds.runs.run_folder import RunFolder
 from mere_ds.runs.trained import TrainedModel, trained_model
 from mere_ds.shards.manifest import Manifest
+from mere_ds.versions import versions
 
 _DIGEST = "digest"
 _PARTS = {
@@ -90,7 +90,7 @@ def made_from(model: TrainedModel, manifest: Manifest) -> dict:
             **{"labels": manifest.labels, "rows": dict(rows)},
         },
         "metrics": list(METRICS),
-        "versions": {"mere_ds": mere_ds.__version__} | {name: version(name) for name in ("torch", "transformers")},
+        "versions": versions(),
     }
 
 

@@ -1,8 +1,9 @@
-"""A run's folder: `config.json, log.txt, metrics.jsonl, writer.json, tensorboard/, checkpoints/, evaluation/`, and
-`features/` while stage two trains."""
+"""A run's folder: `config.json, log.txt, metrics.jsonl, starts.jsonl, writer.json, tensorboard/, checkpoints/,
+evaluation/`, and `features/` while stage two trains."""
 
 import contextlib
 import errno
+import json
 import logging
 import os
 import shutil
@@ -42,6 +43,11 @@ class RunFolder:
     @property
     def metrics(self) -> Path:
         return self.root / "metrics.jsonl"
+
+    @property
+    def starts(self) -> Path:
+        """What each start of a stage was made by, one JSON object per line."""
+        return self.root / "starts.jsonl"
 
     @property
     def writer(self) -> Path:
@@ -130,6 +136,11 @@ class RunFolder:
         shutil.rmtree(self.tensorboard(stage), ignore_errors=True)
         self.cut_metrics(stage, 0)
         write_json(self.config, others | {f"stage{stage}": config})
+
+    def add_start(self, start: dict) -> None:
+        """Add a line to `starts`."""
+        before = self.starts.read_bytes() if self.starts.exists() else b""
+        write_whole(self.starts, before + (json.dumps(start, ensure_ascii=False) + "\n").encode())
 
     def restore_config(self) -> None:
         """Write a lost or damaged config.json anew from what the checkpoints keep. Raises UserError and OSError."""

@@ -35,6 +35,7 @@ from mere_ds.training.engine import Trainee
 from mere_ds.training.feature_cache import features_of, why_not
 from mere_ds.training.loop import Progress, StageTrainer
 from mere_ds.training.session import Session
+from mere_ds.versions import made_by
 
 log = logging.getLogger("mere_ds")
 
@@ -243,7 +244,11 @@ def _train(
     with _features(session, stage, model, manifest, now) as features:
         trainee = Trainee(model, rate, session)
         told = session.folder.started(stage) or _told(session) if session.leads else {}
-        facts = {"ingredients": now, "cached_features": bool(features), "told": told}
+        start = {}
+        if session.leads:
+            start = {"stage": stage, "step": progress.step} | made_by(session.ranks)
+            session.folder.add_start(start)
+        facts = {"ingredients": now, "cached_features": bool(features), "told": told, "start": start}
         if checkpoint:
             trainee.restore(checkpoint, state["counters"])
             if state["cached_features"] != facts["cached_features"]:

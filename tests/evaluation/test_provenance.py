@@ -51,7 +51,7 @@ def test_an_evaluation_tells_what_it_was_made_from(run):
     assert made["checkpoint"]["sha256"] == model.sha256 and made["checkpoint"]["stage"] == 2
     assert made["trained"]["stage1"]["--concatenate"] == 2 and made["trained"]["stage2"]["--top_k"] == 3
     assert made["predictions"]["lines"] == 3 and made["sentences"]["de"]["count"] == 3
-    assert set(made["versions"]) == {"mere_ds", "torch", "transformers"}
+    assert set(made["versions"]) == {"mere_ds", "python", "torch", "deepspeed", "transformers"}
     assert evaluation.is_usual and not evaluation.remarks()
 
 

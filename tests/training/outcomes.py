@@ -14,6 +14,11 @@ def checkpoint(run: Path, stage: int, which: str = "latest") -> Path:
     return run / "checkpoints" / f"stage{stage}" / which
 
 
+def starts(run: Path) -> list[dict]:
+    """What each start of a stage was made by."""
+    return [json.loads(line) for line in (run / "starts.jsonl").read_text().splitlines()]
+
+
 def names(run: Path, stage: int) -> set[str]:
     """All that lies in a stage's folder of checkpoints."""
     return {path.name for path in (run / "checkpoints" / f"stage{stage}").iterdir()}

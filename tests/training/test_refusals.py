@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from launching import REPOSITORY
 from meddling import little_memory, signal_before_update
-from outcomes import assert_same_tensors, checkpoint, tensors
+from outcomes import assert_same_tensors, checkpoint, starts, tensors
 
 from mere_ds.shards.sealing import seal
 
@@ -103,7 +104,7 @@ def test_buckets_beyond_the_memory_are_one_line(train, zero, tmp_path):
 
 
 def test_a_stage_that_began_before_clipping_was_recorded_goes_on_to_the_same_bits(train, stopped, zero, tmp_path):
-    """DeepSpeed clipped at 1 then too, in ZeRO 1."""
+    """DeepSpeed clipped at 1 then too, in ZeRO 1. Nor did it record by which versions it was made."""
     same, old = (shutil.copytree(stopped, tmp_path / name, symlinks=True) for name in ("same", "old"))
     told = json.loads((old / "config.json").read_text())
     del told["stage1"]["gradient_clipping"]
@@ -111,6 +112,8 @@ def test_a_stage_that_began_before_clipping_was_recorded_goes_on_to_the_same_bit
     state = (old / "checkpoints/stage1/latest").resolve() / "training.json"
     then = json.loads(state.read_text())
     then["ingredients"]["gradient_clipping"] = None
+    del then["start"]
+    (old / "starts.jsonl").unlink()
     state.write_text(json.dumps(then))
     sums = [line.split("  ")[1] for line in (state.parent / "SHA256SUMS").read_text().splitlines()]
     digests = {name: hashlib.sha256((state.parent / name).read_bytes()).hexdigest() for name in sums}
@@ -121,6 +124,15 @@ def test_a_stage_that_began_before_clipping_was_recorded_goes_on_to_the_same_bit
     went_on = train(1, run=old, deepspeed_config=tmp_path / "ds.json", **ONE_RANK).ended(0)
     assert "goes on from step-00000006" in went_on.stderr[0]
     assert_same_tensors(tensors(same, 1), tensors(old, 1))
+    assert [start["step"] for start in starts(same)] == [0, 6]
+    assert [start["step"] for start in starts(old)] == [6]
+
+
+def test_each_start_of_a_stage_records_what_it_is_made_by(stopped):
+    (start,) = starts(stopped)
+    assert (start["stage"], start["step"], start["hardware"]["ranks"]) == (1, 0, 1)
+    assert start["versions"]["torch"] == torch.__version__
+    assert json.loads((checkpoint(stopped, 1) / "training.json").read_text())["start"] == start
 
 
 def test_what_decides_nothing_may_change(train, stopped, dropout_shards, tmp_path):
