@@ -8,18 +8,17 @@ import sys
 from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mere_ds import flags
-from mere_ds.config import Which
+from mere_ds.config import CutMarks, English, Which
 from mere_ds.errors import UserError
 from mere_ds.files import naming
+from mere_ds.knobs import takes_knobs
+from mere_ds.pretraining.settings import PretrainSettings
 from mere_ds.reproduction.command import reproduce
 from mere_ds.streams import LINES_AT_ONCE, MOST_BYTES_AT_ONCE, MOST_LINE_BYTES, Line, batches_of_lines
 from mere_ds.train import train
-
-English = Literal["auto", "small", "mid", "full"]
-CutMarks = Literal["repair", "reject"]
 
 
 def inspect(
@@ -152,29 +151,8 @@ def shard(
     )
 
 
-def pretrain_mtmb(
-    tsv_dir: str,
-    *,
-    out: str,
-    encoder: str = "bert-base-multilingual-cased",
-    languages: str = "all",
-    english: English = "auto",
-    cut_marks: CutMarks = "repair",
-    parallel_ids: bool = False,
-    epochs: int = 1,
-    steps: int | None = None,
-    batch_size: int = 32,
-    learning_rate: float = 3e-5,
-    warmup: float = 0.06,
-    weight_decay: float = 0.01,
-    max_length: int = 256,
-    blank: float = 0.7,
-    mask: float = 0.15,
-    seed: int = 0,
-    save_steps: int = 1000,
-    log_every: int = 10,
-    overwrite: bool = False,
-) -> None:
+@takes_knobs(PretrainSettings)
+def pretrain_mtmb(tsv_dir: str, **given: Any) -> None:
     """Train an encoder further by Matching the Multilingual Blanks, for --system=MTMB where no hub is at hand.
 
     Two objectives on the corpus' training files: masked words, and two sentences with the same pair of entities, if
@@ -186,34 +164,11 @@ def pretrain_mtmb(
         mere-ds pretrain-mtmb smiler/ --out=mtmb
         mere-ds pretrain-mtmb smiler/ --out=mtmb --encoder=e5-small --languages=EURO --steps=20000
         tensorboard --logdir=mtmb/tensorboard
-
-    Args:
-        tsv_dir: Folder with {lang}_corpora_train.tsv.
-        out: Folder for the encoder, tensorboard/ and, while it trains, a checkpoint.
-        encoder: Where to start: a folder or hub name; e5-small; tiny (random weights, for tests).
-        languages: all, EURO, SVO, or a list such as de,fr,ko.
-        english: Which English files, where there are several: small, mid or full.
-        cut_marks: What to do with an entity cut at an abbreviation's dot: repair or reject the row.
-        parallel_ids: Rows of the same id (a language code in front aside: de-12, fr-12) are translations of each other.
-        epochs: How often each sentence is read.
-        steps: Updates, instead of epochs.
-        batch_size: Sentences a step, an even number.
-        learning_rate: Peak learning rate of AdamW; rises over the warm-up, then falls to 0.
-        warmup: Share of the steps in which the rate rises from 0.
-        weight_decay: AdamW's weight decay, on matrices only.
-        max_length: Most tokens of a sentence, special tokens and marks included.
-        blank: Chance that an entity gives way to a blank.
-        mask: Share of the words that are to be guessed.
-        seed: Seed of pairs, blanks, masks, dropout and new weights.
-        save_steps: Updates between two checkpoints.
-        log_every: Steps between two records in TensorBoard.
-        overwrite: Replace what an earlier pretraining left in OUT.
     """
-    settings = dict(locals())
+    settings = PretrainSettings(tsv_dir, **given)
     from mere_ds.pretraining.run import pretrain
-    from mere_ds.pretraining.settings import PretrainSettings
 
-    print(json.dumps(pretrain(PretrainSettings(**settings)), indent=2, allow_nan=False))
+    print(json.dumps(pretrain(settings), indent=2, allow_nan=False))
 
 
 def evaluate(

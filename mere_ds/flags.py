@@ -16,7 +16,7 @@ import signal
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import takewhile
 
 import fire
@@ -109,6 +109,7 @@ def _terminated(number: int, frame: types.FrameType | None) -> None:
 def parse(function: Callable, argv: list[str], name: str) -> dict[str, object]:
     """The values that a command line gives the parameters of `function`; raises UserError as `run` does for misuse."""
     parameters = inspect.signature(function).parameters
+    suggested = getattr(function, "__also__", {}) | {name: f"--{name}" for name in parameters}
     given: dict[str, str | list[str]] = {}
     positional = [p.name for p in parameters.values() if p.kind is not p.KEYWORD_ONLY]
     gathers = positional[0] if len(positional) == 1 and _is_list(parameters[positional[0]]) else None
@@ -120,7 +121,7 @@ def parse(function: Callable, argv: list[str], name: str) -> dict[str, object]:
             continue
         free = [p for p in positional if p not in given]
         if len(word) > 1 and word[0] == "-" and not flags_end and not _is_number(word):
-            key, value = _flag(word, rest, parameters, free, name)
+            key, value = _flag(word, rest, parameters, suggested, free, name)
         elif gathers:  # a list that is a command's only argument: RUN RUN is RUN,RUN
             given.setdefault(gathers, []).append(word)
             continue
@@ -147,7 +148,9 @@ def _checked(component: Callable | dict[str, Callable], argv: list[str], name: s
         return FIRE_HELP
     command, rest = argv[0], argv[1:]
     if command not in component:
-        raise UserError(f"unknown command {command!r}{_did_you_mean(command, component)}; see {name} --help")
+        raise UserError(
+            f"unknown command {command!r}{_did_you_mean(command, {c: c for c in component})}; see {name} --help"
+        )
     if _asks_help(rest):
         return [command, *FIRE_HELP]
     return [command, *_for_fire(component[command], rest, f"{name} {command}")]
@@ -168,10 +171,17 @@ def _for_fire(function: Callable, argv: list[str], name: str) -> list[str]:
     return [f"--{key}=" for key in values]
 
 
-def _flag(word: str, rest: list[str], parameters: typing.Mapping, free: list[str], name: str) -> tuple[str, str]:
+def _flag(
+    word: str,
+    rest: list[str],
+    parameters: Mapping[str, inspect.Parameter],
+    suggested: Mapping[str, str],
+    free: list[str],
+    name: str,
+) -> tuple[str, str]:
     """One flag and its value: `--x=v`, `--x v`, for switches `--x`, `--nox`; `-x` where one flag alone begins so.
 
-    `free` are the arguments that are still to be given.
+    `suggested` has what to suggest for an unknown flag, `free` the arguments that are still to be given.
     """
     key, equals, value = word.lstrip("-").partition("=")
     key = key.replace("-", "_")
@@ -182,7 +192,7 @@ def _flag(word: str, rest: list[str], parameters: typing.Mapping, free: list[str
         return key[2:], "False"
     if key not in parameters:
         hint = f"; if this is the {free[0].upper()}, write --{free[0]}={word!r}" if free else ""
-        raise UserError(f"unknown flag --{key}{_did_you_mean(key, parameters)}{hint}; see {name} --help")
+        raise UserError(f"unknown flag --{key}{_did_you_mean(key, suggested)}{hint}; see {name} --help")
     if equals:
         return key, value
     if _is_switch(parameters[key]):
@@ -192,9 +202,10 @@ def _flag(word: str, rest: list[str], parameters: typing.Mapping, free: list[str
     return key, rest.pop(0)
 
 
-def _did_you_mean(word: str, known: typing.Iterable[str]) -> str:
+def _did_you_mean(word: str, known: Mapping[str, str]) -> str:
+    """`known` are the words that there are, or that people try, with what to suggest for each."""
     near = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    return f" (did you mean {known[near[0]]}?)" if near else ""
 
 
 def _is_number(word: str) -> bool:

@@ -1,12 +1,21 @@
-"""A knob: a dataclass' field with its help, its default and its bounds in one place, and the check of all of them."""
+"""A knob: a field of a dataclass that says all about itself, and what is made from such fields.
 
+Command line, help, checks, what a resumed run compares, the model's configuration and DeepSpeed's keys follow from the
+fields alone, in training and pretraining alike: a new knob is a new field (see `knob`).
+"""
+
+import inspect
 import math
 import operator
-from collections.abc import Mapping
-from dataclasses import MISSING, field, fields
-from typing import Any
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from mere_ds.errors import UserError
+
+Command = TypeVar("Command", bound=Callable[..., None])
 
 _LIMITS = {
     "above": (operator.gt, "greater than"),
@@ -18,10 +27,95 @@ _LIMITS = {
 overflow 64 bits."""
 
 
-def knob(help: str = "", default: Any = MISSING, **bounds: float) -> Any:
-    """A dataclass' field; `bounds` are any of above, least, below and most, and hold for each element of a tuple."""
-    assert bounds.keys() <= _LIMITS.keys()
-    return field(default=default, metadata={"help": help, "bounds": bounds})
+@dataclass(frozen=True)
+class Knob:
+    """What a field says of its knob, beside name, type and default."""
+
+    help: str
+    bounds: Mapping[str, float]
+    """Any of above, least, below and most; they hold for each element of a tuple."""
+    stage: Literal[1, 2] | None
+    """The one stage that it belongs to, None: both; 2 is the stage that tunes the switcher."""
+    on_resume: Literal["same", "content", "free"]
+    """"same": it decides the result, so an interrupted run goes on with the same value only. "content": the value may
+    change but not what it stands for, which is compared by itself (a folder's content, the global batch). "free": it
+    decides nothing and may change."""
+    model: str | None
+    """The field of the model's configuration that has its value."""
+    inherited: bool
+    """Whether stage two takes that field over from stage one's model and refuses another value."""
+    deepspeed: str | None
+    """The key of DeepSpeed's configuration that means the same, with dots between the levels."""
+    also: str
+    """Other names that people try, with blanks between them; an unknown flag of such a name gets this knob as a
+    suggestion."""
+
+
+def knob(
+    help: str,
+    default: Any = MISSING,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
+    stage: Literal[1, 2] | None = None,
+    on_resume: Literal["same", "content", "free"] = "same",
+    model: str | None = None,
+    inherited: bool = False,
+    deepspeed: str | None = None,
+    also: str = "",
+) -> Any:
+    """A dataclass' field for a knob; the arguments are those of `Knob`.
+
+    A run that was started before the knob was there goes on as with its default, which must be what the run did.
+    """
+    limits = {"above": above, "least": least, "below": below, "most": most}
+    bounds = {name: limit for name, limit in limits.items() if limit is not None}
+    return field(
+        default=default,
+        metadata={"knob": Knob(help, bounds, stage, on_resume, model, inherited, deepspeed, also)},
+    )
+
+
+def knobs_of(kind: Any) -> dict[str, Knob]:
+    """The knobs of a dataclass by name, in the order of its fields."""
+    return {f.name: f.metadata["knob"] for f in fields(kind)}
+
+
+@cache
+def types_of(kind: type) -> dict[str, Any]:
+    """The annotated types of a dataclass' fields."""
+    return get_type_hints(kind)
+
+
+def defaults_of(kind: Any) -> dict[str, Any]:
+    """The defaults of the knobs that have one and decide the result."""
+    values = {f.name: f.default for f in fields(kind) if f.default is not MISSING}
+    return {name: value for name, value in values.items() if knobs_of(kind)[name].on_resume == "same"}
+
+
+def deciding(config: Any, stage: Literal[1, 2] | None = None) -> dict[str, Any]:
+    """The knobs that decide the result (of a stage, if given), with their values; a resumed run must have the same."""
+    return {
+        name: getattr(config, name)
+        for name, knob in knobs_of(config).items()
+        if knob.on_resume == "same" and (stage is None or knob.stage in (None, stage))
+    }
+
+
+def deepspeed_keys(kind: Any) -> dict[str, str]:
+    """DeepSpeed's key -> the knob that means the same."""
+    return {knob.deepspeed: name for name, knob in knobs_of(kind).items() if knob.deepspeed}
+
+
+def check_knobs(config: Any) -> None:
+    """Raises UserError for the first knob whose value is of another type than its field's or out of bounds."""
+    for name, knob in knobs_of(config).items():
+        value = getattr(config, name)
+        if what := _wrong(value, types_of(type(config))[name], knob.bounds):
+            shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
+            raise UserError(f"--{name}={shown}: {what}")
 
 
 def beyond(value: float, bounds: Mapping[str, float]) -> str | None:
@@ -30,17 +124,74 @@ def beyond(value: float, bounds: Mapping[str, float]) -> str | None:
         return "must be a finite number"
     if isinstance(value, int) and "most" not in bounds and value >= 2**31:
         bounds = {**bounds, "most": 2**31 - 1}
-    limits = [(*_LIMITS[name], bounds[name]) for name in _LIMITS if name in bounds]
-    if all(holds(value, limit) for holds, _, limit in limits):
+    if all(_LIMITS[name][0](value, limit) for name, limit in bounds.items()):
         return None
-    return "must be " + " and ".join(f"{words} {limit}" for _, words, limit in limits)
+    return f"must be {_in_words(bounds)}"
 
 
-def check_bounds(knobs: Any) -> None:
-    """Raises UserError for the first field of a dataclass of knobs that is out of bounds; None and text never are."""
-    for f in fields(knobs):
-        value = getattr(knobs, f.name)
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, int | float) and (what := beyond(number, f.metadata["bounds"])):
-                shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
-                raise UserError(f"--{f.name}={shown}: {what}")
+def takes_knobs(kind: type, **elsewhere: str) -> Callable[[Command], Command]:
+    """Decorate `function(**given)` with the signature and help of a dataclass' knobs; `given` holds what was typed.
+
+    Parameters that the function names itself may be given by position. `elsewhere` are further words that people try
+    as flags, with what to suggest.
+    """
+
+    def decorated(function: Command) -> Command:
+        command: Any = function
+        named = inspect.signature(function).parameters
+        command.__signature__ = inspect.Signature(
+            [
+                inspect.Parameter(
+                    f.name,
+                    inspect.Parameter.POSITIONAL_OR_KEYWORD if f.name in named else inspect.Parameter.KEYWORD_ONLY,
+                    annotation=types_of(kind)[f.name],
+                    default=inspect.Parameter.empty if f.default is MISSING else f.default,
+                )
+                for f in fields(kind)
+            ]
+        )
+        lines = "\n".join(f"    {name}: {_help(knob)}" for name, knob in knobs_of(kind).items())
+        command.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\nArgs:\n{lines}\n"
+        command.__also__ = {
+            word: f"--{name}" for name, knob in knobs_of(kind).items() for word in knob.also.split()
+        } | elsewhere
+        return function
+
+    return decorated
+
+
+def _help(knob: Knob) -> str:
+    facts = [f"of stage {knob.stage}"] if knob.stage else []
+    facts += [_in_words(knob.bounds)] if knob.bounds else []
+    facts += ["may change on resume"] if knob.on_resume == "free" else []
+    return f"{knob.help} [{'; '.join(facts)}]" if facts else knob.help
+
+
+def _in_words(bounds: Mapping[str, float]) -> str:
+    return " and ".join(f"{_LIMITS[name][1]} {bounds[name]}" for name in _LIMITS if name in bounds)
+
+
+def _wrong(value: Any, kind: Any, bounds: Mapping[str, float]) -> str | None:
+    """What a value must be and isn't; None where it is of its field's type and within bounds."""
+    if isinstance(kind, types.UnionType):  # a type or None
+        (plain,) = (k for k in get_args(kind) if k is not type(None))
+        return None if value is None else _wrong(value, plain, bounds)
+    if get_origin(kind) is Literal:
+        return None if value in get_args(kind) else f"must be one of {', '.join(get_args(kind))}"
+    if get_origin(kind) is tuple:
+        if not isinstance(value, tuple):
+            return "must be a tuple of numbers"
+        return next(filter(None, (_wrong(number, get_args(kind)[0], bounds) for number in value)), None)
+    words, accepted = _ACCEPTED[kind]
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+        return f"must be {words}"
+    return beyond(value, bounds) if isinstance(value, int | float) else None
+
+
+_ACCEPTED: dict[type, tuple[str, type | tuple[type, ...]]] = {
+    str: ("text", str),
+    bool: ("true or false", bool),
+    int: ("a whole number", int),
+    float: ("a number", (int, float)),
+}
+"""By a field's type: what to call its values, and the types that they may be of."""

@@ -3,17 +3,21 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 if not __package__:  # started by its path: this folder's names must not shadow top-level packages
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from mere_ds import flags
-from mere_ds.config import TrainConfig, takes_knobs
+from mere_ds.config import TrainConfig
+from mere_ds.knobs import takes_knobs
 from mere_ds.ranks.stop import StopSignals
 
+LAUNCHERS_FLAGS = ("gpus", "num_gpus", "devices", "nproc_per_node", "ranks", "num_nodes", "nnodes")
 
-@takes_knobs
-def train(**given) -> None:
+
+@takes_knobs(TrainConfig, **dict.fromkeys(LAUNCHERS_FLAGS, "deepspeed --num_gpus=N mere_ds/train.py"))
+def train(**given: Any) -> None:
     """Train mERE: stage one (encoder and Language-universal Aggregator), then stage two (Language-specific Switcher).
 
     Every rank runs this. DeepSpeed's JSON decides precision and ZeRO stage; what it and a flag both say must agree.

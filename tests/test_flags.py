@@ -80,7 +80,7 @@ def test_values_arrive_as_their_types(recorder, argv, want):
     [
         (["shard", "a"], "OUT is missing"),
         (["shard", "a", "b", "c"], "one argument too many: 'c'"),
-        (["shard", "a", "b", "--encodr=x"], "unknown flag --encodr (did you mean encoder?)"),
+        (["shard", "a", "b", "--encodr=x"], "unknown flag --encodr (did you mean --encoder?)"),
         (["shard", "a", "b", "--zzz"], "unknown flag --zzz"),
         (["shard", "a", "b", "-z"], "unknown flag --z"),
         (["shard", "a", "b", "--encoder"], "--encoder needs a value"),
@@ -259,7 +259,7 @@ def test_parse_gives_typed_values_of_what_was_typed():
     command = Recorder().commands["shard"]
     given = flags.parse(command, ["a", "--out=b=c", "--layers=3,4", "--noquirks", "--length", "None"], "shard")
     assert given == {"tsv_dir": "a", "out": "b=c", "layers": (3, 4), "quirks": False, "length": None}
-    with pytest.raises(UserError, match="did you mean layers"):
+    with pytest.raises(UserError, match="did you mean --layers"):
         flags.parse(command, ["a", "b", "--layer=3"], "shard")
 
 

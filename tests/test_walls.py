@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "versions": set(),
     "flags": {"errors", "files", "streams", "versions"},
     "lease": {"errors"},
-    "runs": {"errors", "files", "sums", "config"},
+    "runs": {"errors", "files", "sums", "knobs", "config"},
     "ranks": {"errors"},
     "corpus": {"errors", "files", "columns", "network", "streams"},
     "encoders": {"errors", "files", "sums"},
@@ -36,15 +36,15 @@ MAY_IMPORT = {
         *("corpus", "encoders", "shards", "fused", "model", "evaluation"),
     },
     "pretraining": {
-        *("errors", "files", "sums", "lease", "knobs", "runs", "corpus", "encoders", "model"),
+        *("errors", "files", "sums", "lease", "knobs", "config", "runs", "corpus", "encoders", "model"),
     },
-    "train": {"flags", "config", "ranks", "training"},
+    "train": {"flags", "knobs", "config", "ranks", "training"},
     "reproduction": {
-        *("errors", "files", "sums", "config", "flags", "runs", "ranks"),
+        *("errors", "files", "sums", "knobs", "config", "flags", "runs", "ranks"),
         *("corpus", "encoders", "shards", "evaluation", "train"),
     },
     "cli": {
-        *("errors", "files", "streams", "config", "flags", "runs", "train"),
+        *("errors", "files", "streams", "knobs", "config", "flags", "runs", "train"),
         *("corpus", "shards", "pretraining", "evaluation", "reproduction", "inference"),
     },
 }

@@ -22,7 +22,9 @@ from mere_ds.encoders.tokens import TOKENIZER_FILES, save_tokenizer
 from mere_ds.encoders.weights import save_model
 from mere_ds.errors import MachineError, UserError
 from mere_ds.files import naming, parents_of, read_json, write_json
+from mere_ds.knobs import defaults_of
 from mere_ds.lease import WriterLease
+from mere_ds.pretraining.settings import PretrainSettings
 from mere_ds.sums import SUMS, write_sums
 
 MODEL = "model.safetensors"
@@ -69,7 +71,7 @@ class PretrainFolder:
             with _written(self._told):
                 write_json(self._told, {"told": told})
             return
-        before = self._recorded()["told"]
+        before = defaults_of(PretrainSettings) | self._recorded()["told"]  # an older run may not know all knobs
         other = [f"{name} {before.get(name)} -> {told[name]}" for name in told if before.get(name) != told[name]]
         if other:
             raise UserError(

@@ -18,6 +18,7 @@ from mere_ds.encoders.sources import EncoderInfo, build_encoder, load_encoder, l
 from mere_ds.encoders.weights import new_rows
 from mere_ds.errors import UserError
 from mere_ds.files import check_apart
+from mere_ds.knobs import deciding
 from mere_ds.model.precision import nonfinite
 from mere_ds.pretraining.batches import MARKS, BlankBatch, Collator
 from mere_ds.pretraining.folder import PretrainFolder
@@ -56,7 +57,7 @@ def _pretrain(settings: PretrainSettings, files: list[TsvFile], folder: Pretrain
     print("masked word head:", "the encoder's own" if head else "new", flush=True)
     collator = Collator(statements, tokenizer, info.vocab_size, settings.blank, settings.mask, settings.seed)
     data = {"tokenizer": info.fingerprint, "revision": info.revision, "corpus": _digest(statements)}
-    folder.start(settings.deciding() | data, settings.overwrite)
+    folder.start(deciding(settings) | data, settings.overwrite)
     if folder.result is None:
         model = Blanks(encoder, info.vocab_size)
         model.load_state_dict(head, strict=False)

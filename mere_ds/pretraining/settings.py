@@ -1,44 +1,56 @@
-"""What `mere-ds pretrain-mtmb` is told."""
+"""Every knob of `mere-ds pretrain-mtmb`."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
+from mere_ds.config import MOST, CutMarks, English
 from mere_ds.errors import UserError
-from mere_ds.knobs import check_bounds, knob
-
-DECIDES_NOTHING = ("tsv_dir", "out", "save_steps", "log_every", "overwrite")
-"""May change between an interruption and going on; the corpus' content is compared by itself."""
+from mere_ds.knobs import check_knobs, knob
 
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """Every knob with its bounds; UserError for a value beyond them. Meanings and defaults stand with the command."""
+    """What `mere-ds pretrain-mtmb` is told; raises UserError for values that are out of bounds."""
 
-    tsv_dir: str = knob()
-    out: str = knob()
-    encoder: str = knob()
-    languages: str = knob()
-    english: str = knob()
-    cut_marks: str = knob()
-    parallel_ids: bool = knob()
-    epochs: int = knob(least=1)
-    steps: int | None = knob(least=1)
-    batch_size: int = knob(least=4)
-    learning_rate: float = knob(above=0, most=10**6)
-    warmup: float = knob(least=0, below=1)
-    weight_decay: float = knob(least=0, most=10**6)
-    max_length: int = knob(least=1)
-    blank: float = knob(least=0, most=1)
-    mask: float = knob(least=0, most=1)
-    seed: int = knob(least=0, most=2**63 - 1)
-    save_steps: int = knob(least=1)
-    log_every: int = knob(least=1)
-    overwrite: bool = knob()
+    tsv_dir: str = knob("Folder with {lang}_corpora_train.tsv.", on_resume="content")
+    out: str = knob(
+        "Folder for the encoder, tensorboard/ and, while it trains, a checkpoint.",
+        on_resume="free",
+        also="output output_dir run",
+    )
+    encoder: str = knob(
+        "Where to start: a folder or hub name; e5-small; tiny (random weights, for tests).",
+        "bert-base-multilingual-cased",
+        also="model",
+    )
+    languages: str = knob("all, EURO, SVO, or a list such as de,fr,ko.", "all", also="lang")
+    english: English = knob("Which English files, where there are several: small, mid or full.", "auto")
+    cut_marks: CutMarks = knob(
+        "What to do with an entity cut at an abbreviation's dot: repair or reject the row.", "repair"
+    )
+    parallel_ids: bool = knob(
+        "Rows of the same id (a language code in front aside: de-12, fr-12) are translations of each other.", False
+    )
+    epochs: int = knob("How often each sentence is read.", 1, least=1, also="num_epochs num_train_epochs")
+    steps: int | None = knob("Updates, instead of epochs.", None, least=1, also="max_steps")
+    batch_size: int = knob("Sentences a step, an even number.", 32, least=4, also="bs")
+    learning_rate: float = knob(
+        "Peak learning rate of AdamW; rises over the warm-up, then falls to 0.", 3e-5, above=0, most=MOST, also="lr"
+    )
+    warmup: float = knob(
+        "Share of the steps in which the rate rises from 0.", 0.06, least=0, below=1, also="warmup_steps warmup_ratio"
+    )
+    weight_decay: float = knob("AdamW's weight decay, on matrices only.", 0.01, least=0, most=MOST, also="wd")
+    max_length: int = knob("Most tokens of a sentence, special tokens and marks included.", 256, least=1)
+    blank: float = knob("Chance that an entity gives way to a blank.", 0.7, least=0, most=1)
+    mask: float = knob("Share of the words that are to be guessed.", 0.15, least=0, most=1)
+    seed: int = knob("Seed of pairs, blanks, masks, dropout and new weights.", 0, least=0, most=2**63 - 1)
+    save_steps: int = knob("Updates between two checkpoints.", 1000, least=1, on_resume="free", also="save_every")
+    log_every: int = knob(
+        "Steps between two records in TensorBoard.", 10, least=1, on_resume="free", also="logging_steps"
+    )
+    overwrite: bool = knob("Replace what an earlier pretraining left in OUT.", False, on_resume="free", also="force")
 
     def __post_init__(self) -> None:
-        check_bounds(self)
+        check_knobs(self)
         if self.batch_size % 2:
             raise UserError(f"--batch_size={self.batch_size}: must be even, for sentences are read in pairs")
-
-    def deciding(self) -> dict:
-        """The knobs that decide the result, with their values."""
-        return {name: value for name, value in asdict(self).items() if name not in DECIDES_NOTHING}

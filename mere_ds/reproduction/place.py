@@ -6,15 +6,13 @@ from pathlib import Path
 from mere_ds.config import TrainConfig, knobs_of_stage
 from mere_ds.errors import UserError
 from mere_ds.evaluation.provenance import read_evaluation
+from mere_ds.knobs import deepspeed_keys
 from mere_ds.reproduction.plan import Job, Plan
 from mere_ds.runs.checkpoint import state_of
 from mere_ds.runs.resume import DATA, STAGE_ONE, check_same
 from mere_ds.runs.run_folder import RunFolder
 from mere_ds.shards.manifest import Manifest
 from mere_ds.sums import STATE, recorded_digest
-
-FROM_DEEPSPEED = ("learning_rate", "weight_decay")
-"""Knobs whose value may come from DeepSpeed's JSON where nobody typed them."""
 
 OVERRIDES = ("batch_size", "encoder_weights")
 """Knobs of `--train` that a job may replace by its own."""
@@ -68,12 +66,13 @@ class Place:
             return False
         state = state_of(latest)
         knobs = knobs_of_stage(config, stage)
-        now = {f"--{name}": value for name, value in knobs.items() if name in given or name not in FROM_DEEPSPEED}
+        of_deepspeed = set(deepspeed_keys(TrainConfig).values()) - given.keys()  # its JSON may say them
+        now = {f"--{name}": value for name, value in knobs.items() if name not in of_deepspeed}
         now[DATA] = self.manifest.sha256
         best = job.needs and self.run(job.needs).model(1, "best")
         if best and (best / STATE).is_file():
             now[STAGE_ONE] = recorded_digest(best, "model.safetensors")
-        then = {name: state["ingredients"].get(name) for name in now}
+        then = {name: value for name, value in state["ingredients"].items() if name in now}
         check_same(then, now, stage, str(run.root), "train it as before, take another --out, or remove that folder")
         return state["finished"]
 

@@ -7,7 +7,7 @@ mERE14 and every other choice of sub-modules. Equal jobs of two plans have equal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from mere_ds.config import PUBLISHED_MTMB
+from mere_ds.config import PUBLISHED_MTMB, TrainConfig
 from mere_ds.corpus.languages import GROUPS
 
 LAYER_PAIRS = ((1, 1), (1, 2), (1, 3), (1, 4), (2, 2), (2, 3), (2, 4), (3, 3), (3, 4), (4, 4))
@@ -16,7 +16,7 @@ CONCATENATED = (1, 2, 3, 4, 5)
 """Figure 6: the numbers s of sentences that LA sees together."""
 SUB_MODULES = (2, 4, 6, 8, 10, 12)
 """The numbers T of sub-modules of our own sweep: half of them have one layer, half two."""
-PAPER_LAYERS, PAPER_CONCATENATE = (1, 1, 1, 2, 2, 2), 2
+PAPER_LAYERS, PAPER_CONCATENATE = TrainConfig.submodule_layers, TrainConfig.concatenate
 """train.py's defaults: a job that has them needs no knob, and is the one that other plans train too."""
 
 EVERYTHING = "all"
@@ -48,9 +48,9 @@ class Setting:
     """The languages of the choice that the shards hold."""
     choice: str = "all"
     """all, or languages and groups as for `--languages`."""
-    batch_size: int = 16
+    batch_size: int = TrainConfig.batch_size
     submodule_layers: tuple[int, ...] = PAPER_LAYERS
-    top_k: int = 3
+    top_k: int = TrainConfig.top_k
     mtmb: str | None = PUBLISHED_MTMB
     """Folder or hub name of MTMB's weights; None leaves its row out."""
 

@@ -4,6 +4,7 @@ import math
 
 from mere_ds.config import TrainConfig, knobs_of_stage
 from mere_ds.errors import UserError
+from mere_ds.knobs import deepspeed_keys, defaults_of
 
 DATA, STAGE_ONE = "data (sha256 of manifest.json)", "stage one's model (sha256)"
 WEIGHTS = "--encoder_weights (sha256)"
@@ -38,7 +39,8 @@ def ingredients(
     that of an encoder that isn't the shards' own.
     """
     optimizer = ds["optimizer"]
-    settings = {k: v for k, v in optimizer.get("params", {}).items() if k not in ("lr", "weight_decay")}
+    knobs = deepspeed_keys(config)
+    settings = {k: v for k, v in optimizer.get("params", {}).items() if f"optimizer.params.{k}" not in knobs}
     return {
         **{f"--{name}": value for name, value in knobs_of_stage(config, stage).items()},
         "global batch": ds["train_batch_size"],
@@ -60,16 +62,17 @@ def unrecorded_clipping(ds: dict) -> float:
     return 0.0 if is_plain(ds) else DEFAULT_CLIPPING
 
 
-_NOT_RECORDED_BEFORE = ("--overlapping_spans",)
-"""Knobs that older runs have no record of: such a run goes on as the config of its saved model says."""
-
-
 def check_same(then: dict, now: dict, stage: int, run: str, advice: str = _ADVICE) -> None:
-    """Raises UserError that shows what differs between the first start of a stage and this one."""
+    """Raises UserError that shows what differs between the first start of a stage and this one.
+
+    A knob that was not there at the first start had its default.
+    """
+    defaults = {f"--{name}": value for name, value in defaults_of(TrainConfig).items() if f"--{name}" in now}
+    then = defaults | then
     changed = [
         f"{name} was {_short(then.get(name))}, is {_short(now.get(name))}"
         for name in then | now
-        if _plain(then.get(name)) != _plain(now.get(name)) and (name in then or name not in _NOT_RECORDED_BEFORE)
+        if _plain(then.get(name)) != _plain(now.get(name))
     ]
     if changed:
         raise UserError(f"stage {stage} of {run} can't go on: {'; '.join(changed)}: {advice}")

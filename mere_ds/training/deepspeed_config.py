@@ -11,6 +11,7 @@ import mere_ds
 from mere_ds.config import TrainConfig
 from mere_ds.errors import UserError
 from mere_ds.files import read_json
+from mere_ds.knobs import deepspeed_keys
 from mere_ds.model.precision import BF16_CAPABILITY, check_available
 from mere_ds.runs.resume import (
     CLIPPING,
@@ -21,14 +22,6 @@ from mere_ds.runs.resume import (
     unrecorded_clipping,
 )
 from mere_ds.training.deepspeed_keys import checked
-
-SAME_THING = {
-    "train_micro_batch_size_per_gpu": "batch_size",
-    "gradient_accumulation_steps": "accumulation",
-    "optimizer.params.lr": "learning_rate",
-    "optimizer.params.weight_decay": "weight_decay",
-}
-"""DeepSpeed's key -> our knob. Where both are given they must agree; where one is given it holds."""
 
 BATCH = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
 
@@ -63,7 +56,7 @@ def read_config(name: str) -> dict:
 def merge(
     ds: dict, config: TrainConfig, given: frozenset[str], ranks: int, started: dict | None = None
 ) -> tuple[dict, TrainConfig]:
-    """DeepSpeed's config and ours, completed from each other.
+    """DeepSpeed's config and ours, completed from each other where a key and a knob mean the same.
 
     `given` names the knobs that the user typed: a default gives way to DeepSpeed's config, a typed value that differs
     from it is refused. `started` is what a stage that goes on was told at its first start: with another number of
@@ -75,7 +68,8 @@ def merge(
         given -= {"batch_size", "accumulation"}
         size, accumulation = fit_batch(started["global_batch"], ranks, started["batch_size"], batch_multiple(config))
         config = replace(config, batch_size=size, accumulation=accumulation)
-    for key, name in SAME_THING.items():
+    keys = deepspeed_keys(config)
+    for key, name in keys.items():
         value = _find(ds, key)
         if value is None:
             continue
@@ -91,13 +85,9 @@ def merge(
     optimizer = {"type": "AdamW"} | ds.get("optimizer", {})
     if optimizer["type"].lower() not in ("adam", "adamw"):
         raise UserError(f"optimizer {optimizer['type']} in DeepSpeed's config: checkpoints know Adam and AdamW")
-    params = optimizer.get("params", {}) | {"lr": config.learning_rate, "weight_decay": config.weight_decay}
-    ds |= {
-        "train_micro_batch_size_per_gpu": config.batch_size,
-        "gradient_accumulation_steps": config.accumulation,
-        "train_batch_size": whole,
-        "optimizer": optimizer | {"params": params},
-    }
+    ds |= {"train_batch_size": whole, "optimizer": optimizer}
+    for key, name in keys.items():
+        _put(ds, key, getattr(config, name))
     if _find(ds, "zero_optimization.offload_optimizer.device") == "nvme":
         raise UserError("offload_optimizer to nvme is not supported: checkpoints read Adam's moments; take cpu")
     before = started and not started.get(CLIPPING)
@@ -137,3 +127,10 @@ def _find(ds: dict, dotted: str):
     for part in dotted.split("."):
         ds = ds.get(part) if isinstance(ds, dict) else None
     return ds
+
+
+def _put(ds: dict, dotted: str, value: float) -> None:
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        ds = ds.setdefault(parent, {})
+    ds[last] = value

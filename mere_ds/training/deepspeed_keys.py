@@ -9,7 +9,7 @@ import enum
 import json
 import math
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Union, get_args, get_origin
 
@@ -19,15 +19,16 @@ from deepspeed.runtime.precision_config import DeepSpeedBF16Config, DeepSpeedFP1
 from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
 from pydantic import ValidationError
 
+from mere_ds.config import TrainConfig
 from mere_ds.errors import UserError
-from mere_ds.knobs import beyond
+from mere_ds.knobs import beyond, deepspeed_keys, knobs_of, types_of
 
 
 @dataclass(frozen=True)
 class Number:
     """A finite number within the bounds of `knobs.beyond`."""
 
-    bounds: dict
+    bounds: Mapping[str, float]
     whole: bool = False
 
 
@@ -56,9 +57,18 @@ PAIR = (_number(least=0, below=1),) * 2
 ANY_OBJECT: dict = {}
 """Without influence on the result: what is in it is DeepSpeed's affair."""
 
+
+def _of_knobs(parent: str = "") -> dict[str, Number]:
+    """The keys of an object that mean the same as knobs of ours, and so have their bounds."""
+    return {
+        key.removeprefix(parent): Number(knobs_of(TrainConfig)[name].bounds, whole=types_of(TrainConfig)[name] is int)
+        for key, name in deepspeed_keys(TrainConfig).items()
+        if key.rpartition(".")[0] == parent.rstrip(".")
+    }
+
+
 ADAM = {
-    "lr": _number(above=0, most=10**6),
-    "weight_decay": _number(least=0, most=10**6),
+    **_of_knobs("optimizer.params."),
     "betas": PAIR,
     "eps": _number(above=0),
     "torch_adam": FLAG,
@@ -71,8 +81,7 @@ OWN_ADAM = ADAM | {"bias_correction": FLAG, "set_grad_none": FLAG, "fp32_optimiz
 
 KEYS = {
     "train_batch_size": _whole(least=1),
-    "train_micro_batch_size_per_gpu": _whole(least=1),
-    "gradient_accumulation_steps": _whole(least=1),
+    **_of_knobs(),
     "optimizer": {"type": str, "params": dict, "legacy_fusion": FLAG},
     "gradient_clipping": _number(least=0),
     "zero_optimization": DeepSpeedZeroConfig,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -21,6 +22,7 @@ from mere_ds.encoders.sources import (
     weights_digest,
 )
 from mere_ds.errors import UserError
+from mere_ds.knobs import knobs_of
 from mere_ds.model.configuration import HerbertaConfig, MereConfig, TripleConfig
 from mere_ds.model.herberta import HerbertaModel
 from mere_ds.model.loading import load_model
@@ -39,12 +41,11 @@ from mere_ds.versions import made_by
 
 log = logging.getLogger("mere_ds")
 
-OF_EVERY_MODEL = ("alpha", "beta", "ordered_spans", "overlapping_spans")
-STAGE_TWO_KNOBS = ("submodule_layers", "bottleneck", "top_k", "renormalise_top_k", *OF_EVERY_MODEL)
-"""Of the model's knobs, those that stage two may choose anew."""
-OF_STAGE_TWO = ("use_ls", "routing", *STAGE_TWO_KNOBS)
+OF_MODEL = {knob.model: knob for knob in knobs_of(TrainConfig).values() if knob.model}
+"""The fields of the model's config that knobs fill."""
+OF_STAGE_TWO = ("use_ls", "routing", *(name for name, knob in OF_MODEL.items() if not knob.inherited))
 """Of the model's config, what stage two decides; mERE-LS is as good a start as stage one of mERE itself."""
-OF_STAGE_ONE = ("model_type", "use_la", "pooler", "la_residual", "entity_heads", "characters")
+OF_STAGE_ONE = ("model_type", "use_la", "entity_heads", *(name for name, knob in OF_MODEL.items() if knob.inherited))
 """Of the model's config, what stage two takes over."""
 
 
@@ -169,31 +170,34 @@ def model_config(config: TrainConfig, manifest: Manifest) -> TripleConfig:
         "max_length": manifest.max_length,
     }
     if config.system != "HERBERTa":
-        knobs = _knobs(config, ("pooler", "la_residual", "characters", *STAGE_TWO_KNOBS))
-        return MereConfig(**data, **PRESETS[config.system], **knobs)
+        return MereConfig(**data, **model_choices(config, MereConfig))
     most = manifest.encoder.max_length
     if manifest.max_length >= most:
         raise UserError(
             f"HERBERTa's relation is one more token than the encoder's {most}: make shards with mere-ds shard ... "
             f"--max_length={most - 1}"
         )
-    return HerbertaConfig(**data, **_knobs(config, ("pooler", *OF_EVERY_MODEL)))
+    return HerbertaConfig(**data, **model_choices(config, HerbertaConfig))
 
 
-def _knobs(config: TrainConfig, names: tuple[str, ...]) -> dict:
-    """Knobs that training and model know by the same name."""
-    values = {name: getattr(config, name) for name in names}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+def model_choices(config: TrainConfig, kind: type[TripleConfig]) -> dict[str, Any]:
+    """Those fields of such a model's config that are chosen by knobs, or by the system, which comes first."""
+    known = {f.name for f in fields(kind)}
+    values = {knob.model: getattr(config, name) for name, knob in knobs_of(config).items() if knob.model in known}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()} | PRESETS[
+        config.system
+    ]
 
 
 def _check_start(trained: TripleConfig, wanted: TripleConfig, run: RunFolder) -> None:
     """Raises UserError where the knobs describe another stage one than the one that was trained."""
+    inherited = [name for name, knob in knobs_of(TrainConfig).items() if knob.inherited]
     for name in OF_STAGE_ONE:
         then, now = getattr(trained, name, None), getattr(wanted, name, None)
         if now not in (then, "auto"):
             raise UserError(
                 f"stage one of {run.root} was trained with {name} = {then}, now it is {now}: "
-                "pass the same --system, --pooler, --la_residual and --characters"
+                f"pass the same {', '.join(f'--{name}' for name in ('system', *inherited))}"
             )
 
 

@@ -21,7 +21,7 @@ def direct(*flags) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--sede=1"], "unknown flag --sede (did you mean seed?)"),
+        (["--sede=1"], "unknown flag --sede (did you mean --seed?)"),
         (["--epochs=many"], "must be a whole number"),
         (["--epochs"], "--epochs needs a value"),
         ([], "--shards=... is missing"),

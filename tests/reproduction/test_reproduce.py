@@ -46,7 +46,7 @@ def test_rows_that_cannot_be_had_are_told_first(reproduce, tmp_path):
         ((), "one of --table, --figure and --sweep is wanted"),
         (("--table=2", "--figure=3"), "one of --table, --figure and --sweep is wanted"),
         (("--table=2", "--seeds=0"), "--seeds=0: must be from 1 to 1000"),
-        (("--table=2", "--train=--epoch=2"), "--train: unknown flag --epoch (did you mean epochs?)"),
+        (("--table=2", "--train=--epoch=2"), "--train: unknown flag --epoch (did you mean --epochs?)"),
         (("--table=2", "--train=--seed=2"), "--train: --seed is chosen by the plan"),
         (("--table=2", "--train=--run=x"), "--train: --run is given twice"),
         (("--table=2", "--train='"), "--train: No closing quotation"),

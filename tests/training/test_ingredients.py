@@ -1,13 +1,12 @@
 """What must be as it was when a stage goes on, and how its global batch is shared anew."""
 
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mere_ds import config as knobs
 from mere_ds.config import TrainConfig, knobs_of_stage
 from mere_ds.errors import UserError
 from mere_ds.runs.resume import check_same, fit_batch, ingredients
@@ -98,11 +97,6 @@ def test_data_precision_optimizer_and_stage_one_may_not_change(config):
         check_same(then, then | {"stage one's model (sha256)": "1" * 64}, 1, "r")
     with pytest.raises(UserError, match="data "):
         check_same(then, of(config, data="2" * 64), 1, "r")
-
-
-def test_every_knob_of_the_lists_exists():
-    names = {f.name for f in fields(TrainConfig)}
-    assert {*knobs.ONLY_STAGE_ONE, *knobs.ONLY_STAGE_TWO, *knobs.DECIDES_NOTHING} <= names
 
 
 def test_what_only_says_where_and_how_often_is_free(config):

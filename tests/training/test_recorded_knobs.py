@@ -11,6 +11,7 @@ import pytest
 
 from mere_ds.cli import pretrain_mtmb
 from mere_ds.config import PRESETS, TrainConfig
+from mere_ds.knobs import deciding
 from mere_ds.pretraining.settings import PretrainSettings
 from mere_ds.runs.resume import ingredients
 from mere_ds.train import train
@@ -120,5 +121,5 @@ def test_a_pretraining_on_disk_records_what_today_s_defaults_give():
     defaults = {
         name: p.default for name, p in inspect.signature(pretrain_mtmb).parameters.items() if p.default is not p.empty
     }
-    made = PretrainSettings(tsv_dir="t", out="o", **defaults).deciding()
+    made = deciding(PretrainSettings(tsv_dir="t", out="o", **defaults))
     assert json.loads(json.dumps(made)) == PRETRAIN

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 
+from mere_ds.config import TrainConfig
 from mere_ds.corpus.languages import GROUPS, parse_languages
 from mere_ds.runs.resume import DATA, STAGE_ONE, WEIGHTS
 
@@ -12,8 +13,8 @@ PAPERS_ORDER = (
 )
 """Rows of Table 2 from top to bottom; mERE14, which is only in Figure 7, before mERE."""
 
-PAPERS_SETTING = {"concatenate": 2, "submodule_layers": [1, 1, 1, 2, 2, 2]}
-"""The paper's choice of what its Figure 6 and Table 3 vary."""
+PAPERS_SETTING = {"concatenate": TrainConfig.concatenate, "submodule_layers": [*TrainConfig.submodule_layers]}
+"""The paper's choice of what its Figure 6 and Table 3 vary: train.py's defaults."""
 
 _NAMED_ELSEWHERE = {"--seed", "--system", "--languages", "global batch", STAGE_ONE}
 _NAMES = {DATA: "shards", WEIGHTS: "encoder weights", "precision": "training precision"}
