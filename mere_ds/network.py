@@ -3,14 +3,16 @@
 A timeout on each read alone is none: a server that sends a byte now and then would be waited for without end.
 """
 
-import functools
 import http.client
 import io
 import time
 import urllib.request
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 SILENCE_SECONDS = 60
 """The longest that a server may send nothing."""
@@ -48,7 +50,9 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def __init__(self, may_follow: Callable[[str, str], bool]):
         self._may_follow = may_follow
 
-    def http_error_302(self, req, fp, code, msg, headers):
+    def http_error_302(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage
+    ) -> Any:
         try:
             return super().http_error_302(req, fp, code, msg, headers)
         except (ValueError, http.client.InvalidURL):
@@ -56,7 +60,15 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
         fp.close()  # else urllib reads all that comes with the redirect, however much it is
         parts = urlsplit(newurl)
         if not parts.hostname or parts.port == 0 or not self._may_follow(req.full_url, newurl):
@@ -74,7 +86,7 @@ class _Paced(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int | None:
+    def readinto(self, buffer: "WriteableBuffer") -> int | None:
         started = time.monotonic()
         got = self._raw.readinto(buffer)
         if self._begun:
@@ -92,9 +104,9 @@ class _Paced(io.RawIOBase):
 
 
 class _Response(http.client.HTTPResponse):
-    def __init__(self, *args, **options):
+    def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.fp: BinaryIO = io.BufferedReader(_Paced(self.fp.detach()))
+        self.fp = io.BufferedReader(_Paced(self.fp.detach()))
 
 
 class _HttpConnection(http.client.HTTPConnection):
@@ -106,10 +118,10 @@ class _HttpsConnection(http.client.HTTPSConnection):
 
 
 class _Http(urllib.request.HTTPHandler):
-    def http_open(self, req):
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
         return self.do_open(_HttpConnection, req)
 
 
 class _Https(urllib.request.HTTPSHandler):
-    def https_open(self, req):
-        return self.do_open(functools.partial(_HttpsConnection, context=self._context), req)
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_HttpsConnection, req)

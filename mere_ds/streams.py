@@ -1,6 +1,7 @@
 """What a program reads and writes: UTF-8 whatever the locale, and lines in bounded memory, however long they are."""
 
 import codecs
+import io
 import locale
 import os
 import queue
@@ -37,7 +38,7 @@ def use_utf8() -> None:
     if encodings != {"utf-8"} and not sys.flags.utf8_mode and sys.executable:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # closed by who started us
+        if isinstance(stream, io.TextIOWrapper):  # None where who started us closed it
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 

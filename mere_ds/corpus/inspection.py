@@ -45,7 +45,8 @@ class _Lengths:
 def percentiles(histogram: Counter) -> dict[str, int | None]:
     """The smallest lengths that 50, 90 and 99 % of the sentences do not exceed, and the greatest; None if empty."""
     total = sum(histogram.values())
-    found: dict[str, int | None] = {f"p{p}": None for p in PERCENTILES} | {"max": max(histogram, default=None)}
+    found: dict[str, int | None] = dict.fromkeys(f"p{p}" for p in PERCENTILES)
+    found["max"] = max(histogram, default=None)
     seen = 0
     for length in sorted(histogram):
         before, seen = seen, seen + histogram[length]
@@ -102,7 +103,7 @@ def _measure(
 ) -> tuple[FileCounts, _Lengths]:
     counts, lengths = FileCounts.of(file), _Lengths()
     shown = 0
-    for example in read_file(file.path, cut_marks, sink and sink.write, counts):
+    for example in read_file(file.path, cut_marks, sink.write if sink else None, counts):
         lengths.characters[len(example.text)] += 1
         lengths.words[len(example.text.split())] += 1
         rows.add(example, file.split == "test")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from mere_ds.errors import UserError
 
@@ -29,7 +30,7 @@ def sort_languages(codes: Iterable[str]) -> list[str]:
     return sorted(codes, key=lambda code: (rank.get(code, len(rank)), code))
 
 
-def parse_languages(languages: str | Sequence[str]) -> str | list[str]:
+def parse_languages(languages: str | Sequence[str]) -> Literal["all"] | list[str]:
     """Reads a choice of languages: `all`, a group of `GROUPS`, codes, or a mix of groups and codes.
 
     Takes `"de,fr"` as well as `["de", "fr"]`; case does not matter. Returns `"all"` or the codes in the order of

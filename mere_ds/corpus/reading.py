@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from itertools import chain
 from pathlib import Path
+from types import TracebackType
 from typing import BinaryIO, NamedTuple
 
 from mere_ds.corpus.example import Example, Span
@@ -150,8 +151,10 @@ class RejectsFile:
         self._stream = self._writing.__enter__()
         return self
 
-    def __exit__(self, *error) -> None:
-        self._writing.__exit__(*error)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writing.__exit__(kind, error, trace)
 
     def write(self, reject: Reject) -> None:
         self._stream.write((json.dumps(asdict(reject), ensure_ascii=False) + "\n").encode())

@@ -60,8 +60,8 @@ class ReadRows:
         texts, triples, is_test = self.texts, np.array(self._triples, np.int64), self.is_test
         by_split = {"train": ~is_test, "test": is_test}
         found = {name: _repeats(texts[rows], triples[rows]) for name, rows in by_split.items()}
-        unique = {name: np.unique(texts[rows]) for name, rows in by_split.items()}
-        shared = np.intersect1d(*unique.values(), assume_unique=True)
+        train, test = (np.unique(texts[rows]) for rows in by_split.values())
+        shared = np.intersect1d(train, test, assume_unique=True)
         test_rows = int(np.isin(texts[is_test], shared).sum())
         return {**found, "train_and_test": {"texts": len(shared), "test_rows": test_rows}}
 

@@ -79,6 +79,7 @@ def _meet(place: Place, timeout: float) -> dist.Store:
     deadline = time.monotonic() + timeout
     _resolve(place.address)
     agent_has_it = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # torchrun
+    store: dist.Store
     if place.rank == 0 and not agent_has_it:
         store = _open_store(place, timeout)
     else:

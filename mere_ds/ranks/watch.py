@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 import traceback
+from typing import Protocol
 
 from mere_ds.errors import MachineError, UserError
 
@@ -28,6 +29,14 @@ GRACE = 3.0
 """Seconds that a process of a lost group has to end by itself."""
 _LONGEST = 8192  # bytes of a line; a stranger's stream must not fill memory
 _UNANSWERED = 20_000  # ms that the other's kernel may leave our bytes unanswered: then its machine is gone
+
+
+class Store(Protocol):
+    """What the watch needs of a torch.distributed store."""
+
+    def set(self, key: str, value: str, /) -> None: ...
+
+    def get(self, key: str, /) -> bytes: ...
 
 
 class Watch:
@@ -41,7 +50,7 @@ class Watch:
     UserError, else 1. Raises MachineError if rank 0 can't be reached.
     """
 
-    def __init__(self, store, rank: int, ranks: int, address: str, timeout: float) -> None:
+    def __init__(self, store: Store, rank: int, ranks: int, address: str, timeout: float) -> None:
         self._rank = rank
         self._host, self._pid = socket.gethostname(), os.getpid()
         self._lock, self._known = threading.Lock(), threading.Event()
@@ -90,7 +99,7 @@ class Watch:
     def __enter__(self) -> "Watch":
         return self
 
-    def __exit__(self, _type, error: BaseException | None, _traceback) -> None:
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         if error is None or isinstance(error, SystemExit):
             self.leave()
         if self._left:
@@ -109,7 +118,7 @@ class Watch:
         sys.stdout.flush()
         os._exit(self._code)  # the destructors of a broken process group may hang
 
-    def _listen(self, store, ranks: int) -> None:
+    def _listen(self, store: Store, ranks: int) -> None:
         both = socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if both else socket.AF_INET
         self._listener = socket.create_server(("", 0), family=family, dualstack_ipv6=both, backlog=ranks)
@@ -119,7 +128,7 @@ class Watch:
         port = self._listener.getsockname()[1]
         store.set("watch", json.dumps([port, self._token, _name(0, self._host, self._pid)]))
 
-    def _connect(self, store, address: str, timeout: float) -> None:
+    def _connect(self, store: Store, address: str, timeout: float) -> None:
         try:
             port, token, name = json.loads(store.get("watch"))
         except RuntimeError as error:  # torch's DistError
@@ -215,7 +224,7 @@ class Watch:
             log.error("%s", verdict)
         self._known.set()
 
-    def _tell(self, *message) -> None:
+    def _tell(self, *message: object) -> None:
         for peer in list(self._peers):
             if peer.name:
                 peer.send(*message)
@@ -242,7 +251,7 @@ class _Peer:
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNANSWERED)
 
-    def send(self, *message) -> None:
+    def send(self, *message: object) -> None:
         with contextlib.suppress(OSError):  # whoever doesn't read is found by its silence
             self.connection.send(json.dumps(message).encode() + b"\n")
 

@@ -215,6 +215,7 @@ def _own_name(state: dict) -> str:
 def _best_to(checkpoint: Path) -> str | None:
     with contextlib.suppress(UserError):  # an older one may be damaged; nobody has looked
         return state_of(checkpoint)["best"]
+    return None
 
 
 def _remove(checkpoint: Path) -> None:

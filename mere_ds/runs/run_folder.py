@@ -213,5 +213,5 @@ def _place_of(line: bytes) -> tuple[int, int] | None:
         record = parse_json(line, "", "")
     except UserError:
         return None
-    place = record.get("stage"), record.get("step")
-    return place if all(type(n) is int for n in place) else None
+    stage, step = record.get("stage"), record.get("step")
+    return (stage, step) if type(stage) is int and type(step) is int else None

@@ -57,9 +57,9 @@ class TrainedModel:
         """Raises UserError for a language that the model wasn't trained on; needs no torch."""
         path, advice = self.folder / "config.json", "copy the checkpoint anew, or train this stage anew (--overwrite)"
         known = read_json(path, advice).get("languages")
-        intact = is_intact(path, recorded_digest(self.folder, path.name))  # else loading the model tells what is wrong
-        named = isinstance(known, list) and all(isinstance(name, str) for name in known)
-        if intact and named and language not in known:
+        if not isinstance(known, list) or not all(isinstance(name, str) for name in known):
+            return  # loading the model tells what is wrong; so it does where the file isn't as it was written
+        if language not in known and is_intact(path, recorded_digest(self.folder, path.name)):
             raise UserError(f"--lang={language}: unknown to this model; it knows {', '.join(known)}")
 
     @property
@@ -107,7 +107,9 @@ def _missing_stage_two(run: RunFolder, link: str, one: TrainedModel | None) -> s
         advice.append("take its newest checkpoint (--which=latest)")
     if one:
         advice.append("take stage one alone (--which=stage1)")
-    what = f"stage two has no {link} checkpoint" if run.has_begun(2) else f"{one.system} has no stage two here yet"
+    what = f"stage two has no {link} checkpoint"
+    if one and not run.has_begun(2):
+        what = f"{one.system} has no stage two here yet"
     return f"{what}: {', or '.join(advice)}"
 
 

@@ -3,11 +3,12 @@
 import argparse
 import re
 import sys
+from collections.abc import Iterator
 from math import prod
 from random import Random
 
 from mere_ds.corpus.synthetic.grammar import LANGUAGES_DIR, Language, parse_language
-from mere_ds.corpus.synthetic.parts import Choice, Digits, Name, Names, Number, Part, is_test_name
+from mere_ds.corpus.synthetic.parts import Choice, Digits, Name, Names, Number, Part, Parts, is_test_name
 from mere_ds.corpus.synthetic.roles import FEWEST_CLAUSES, FEWEST_OF_OWN_KIND, FEWEST_PATTERNS, FEWEST_SURFACES
 from mere_ds.corpus.synthetic.sentences import CONTINUATIONS, Writer
 from mere_ds.corpus.synthetic.shares import LABELS
@@ -85,7 +86,7 @@ def _kind_problems(language: Language) -> list[str]:
     return found + [f"kind {kind} is not used" for kind in idle]
 
 
-def _all_parts(language: Language):
+def _all_parts(language: Language) -> Iterator[Parts]:
     for alternatives in (*language.kinds.values(), *language.clauses.values()):
         yield from alternatives
     for patterns in language.labels.values():

@@ -94,7 +94,7 @@ def synthesize(
             _write(file, of_file, written, counts, bar)
             file.flush()
     sizes = {name: {"sentences": sum(labels.values()), "labels": labels} for name, (_, _, labels) in files.items()}
-    test = sum(size["sentences"] for name, size in sizes.items() if name.endswith("_test.tsv"))
+    test = sum(sum(labels.values()) for _, is_test, labels in files.values() if is_test)
     return {
         "sentences": sentences,
         "train": sentences - test,
@@ -157,7 +157,9 @@ def _in_order(pool: ProcessPoolExecutor, chunks: Iterator[Chunk], ahead: int) ->
         yield result
 
 
-def _write(file: BinaryIO, chunks: list[Chunk], written: Iterator[tuple[bytes, Counter]], counts: Counter, bar) -> None:
+def _write(
+    file: BinaryIO, chunks: list[Chunk], written: Iterator[tuple[bytes, Counter]], counts: Counter, bar: tqdm
+) -> None:
     file.write(("\t".join(COLUMNS) + "\n").encode())
     for chunk in chunks:
         text, quirks = next(written)

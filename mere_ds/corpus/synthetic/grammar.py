@@ -7,12 +7,12 @@ and, in a pattern, `{aside}`. A clause of `[after]` that starts with a comma or 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from mere_ds.corpus.synthetic.parts import Aside, Choice, Digits, Entity, Name, Number, Part, Parts
+from mere_ds.corpus.synthetic.parts import Aside, Choice, Digits, DrawnParts, Entity, Name, Number, Part, Parts
 from mere_ds.corpus.synthetic.roles import LABEL_KINDS
 
 LANGUAGES_DIR = Path(__file__).parent / "languages"
@@ -39,9 +39,9 @@ class Pattern:
 class Language:
     """One compiled language file. `entity_kinds` are the kinds whose names are test names or training names."""
 
-    kinds: dict[str, list[Parts]] = field(default_factory=dict)
+    kinds: dict[str, list[DrawnParts]] = field(default_factory=dict)
     labels: dict[str, list[Pattern]] = field(default_factory=dict)
-    clauses: dict[str, list[Parts]] = field(default_factory=lambda: {"before": [], "after": [], "aside": []})
+    clauses: dict[str, list[DrawnParts]] = field(default_factory=lambda: {"before": [], "after": [], "aside": []})
     entity_kinds: set[str] = field(default_factory=set)
 
 
@@ -82,12 +82,12 @@ def _open_section(language: Language, line: str) -> Callable[[str], None]:
         raise ValueError("not a section")
     what, name, clause = match.groups()
     if clause:
-        return lambda text: language.clauses[clause].append(_parts(text))
+        return lambda text: language.clauses[clause].append(_drawn_parts(text))
     if what == "kind":
         if name in ("head", "tail", "aside"):
             raise ValueError("a kind may not have this name")
         alternatives = language.kinds.setdefault(name, [])
-        return lambda text: alternatives.extend(_parts(one.strip()) for one in text.split(" | "))
+        return lambda text: alternatives.extend(_drawn_parts(one.strip()) for one in text.split(" | "))
     if name not in LABEL_KINDS:
         raise ValueError("unknown label")
     patterns = language.labels.setdefault(name, [])
@@ -105,6 +105,14 @@ def _pattern(label: str, text: str) -> Pattern:
         raise ValueError("head and tail must stand exactly once each")
     kinds = {entity.slot: entity.kind for entity in entities}
     return Pattern(parts, kinds["head"], kinds["tail"], entities[0].slot == "head")
+
+
+def _drawn_parts(text: str) -> DrawnParts:
+    parts = _parts(text)
+    drawn = tuple(part for part in parts if not isinstance(part, Entity | Aside))
+    if len(drawn) < len(parts):
+        raise ValueError("{head}, {tail} and {aside} stand in patterns only")
+    return drawn
 
 
 def _parts(text: str) -> Parts:
@@ -139,7 +147,7 @@ def _brace(inside: str) -> Part:
     raise ValueError(f"cannot read {{{inside}}}")
 
 
-def _lines(language: Language):
+def _lines(language: Language) -> Iterator[tuple[str, Parts]]:
     """Every compiled line with a word that says where it stands."""
     for kind, alternatives in language.kinds.items():
         yield from ((f"kind {kind}", parts) for parts in alternatives)
@@ -153,13 +161,7 @@ def _unknown_kinds(language: Language) -> list[str]:
     used = {
         (where, part.kind) for where, parts in _lines(language) for part in parts if isinstance(part, Name | Entity)
     }
-    unknown = [f"[{where}]: kind {kind} is not defined" for where, kind in sorted(used) if kind not in language.kinds]
-    misplaced = [
-        f"[{where}]: {{head}}, {{tail}} and {{aside}} stand in patterns only"
-        for where, parts in _lines(language)
-        if not where.startswith("label ") and any(isinstance(part, Entity | Aside) for part in parts)
-    ]
-    return unknown + misplaced
+    return [f"[{where}]: kind {kind} is not defined" for where, kind in sorted(used) if kind not in language.kinds]
 
 
 def _entity_kinds(language: Language) -> set[str]:

@@ -29,7 +29,7 @@ class Names:
     `avoid` holds the case-folded surfaces that must not be drawn: the entities of the sentence that is being written.
     """
 
-    def __init__(self, kinds: "dict[str, list[Parts]]", entity_kinds: set[str], rng: Random, test: bool):
+    def __init__(self, kinds: "dict[str, list[DrawnParts]]", entity_kinds: set[str], rng: Random, test: bool):
         self.kinds, self.entity_kinds, self.rng, self.test = kinds, entity_kinds, rng, test
         self.random = rng.random
         self.avoid: tuple[str, ...] = ()
@@ -37,8 +37,8 @@ class Names:
     def pick(self, items: Sequence[T]) -> T:
         return items[int(self.random() * len(items))]
 
-    def join(self, parts: "Parts") -> str:
-        return "".join([part if part.__class__ is str else part.draw(self) for part in parts])
+    def join(self, parts: "DrawnParts") -> str:
+        return "".join([part if isinstance(part, str) else part.draw(self) for part in parts])
 
     def surface(self, kind: str) -> str:
         """A name of this kind; where the kind can be head or tail, one of this stream's side."""
@@ -131,7 +131,9 @@ class Aside:
     """The place of an aside in a pattern."""
 
 
-Part = str | Choice | Number | Digits | Name | Entity | Aside
+Drawn = str | Choice | Number | Digits | Name
+DrawnParts = tuple[Drawn, ...]
+Part = Drawn | Entity | Aside
 Parts = tuple[Part, ...]
 
 
