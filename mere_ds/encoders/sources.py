@@ -37,7 +37,7 @@ from mere_ds.encoders.tokens import (
     save_tokenizer,
     wrap,
 )
-from mere_ds.encoders.weights import new_rows, own_memory
+from mere_ds.encoders.weights import new_rows, own_memory, word_embeddings
 from mere_ds.errors import UserError, from_memory_error
 from mere_ds.sums import SUMS, damage
 
@@ -127,6 +127,7 @@ def build_encoder(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     kind, revision, positions = source, None, None
+    config: PretrainedConfig
     if source == "tiny":
         tokenizer = tiny_bert.train_tokenizer(texts(), tiny, seed)
         new_ids = add_languages(tokenizer, languages)
@@ -146,6 +147,7 @@ def build_encoder(
         config.vocab_size = max(config.vocab_size, 1 + max(tokenizer.get_vocab().values()))
         config.save_pretrained(out)
     save_tokenizer(tokenizer, out)
+    numbers = tokenizer.get_vocab()
     return EncoderInfo(
         source=source,
         kind=kind,
@@ -154,7 +156,7 @@ def build_encoder(
         hidden_size=config.hidden_size,
         vocab_size=config.vocab_size,
         max_length=min(positions or config.max_position_embeddings, tokenizer.model_max_length),
-        language_token_ids={x: tokenizer.convert_tokens_to_ids(language_symbol(x)) for x in languages},
+        language_token_ids={x: numbers[language_symbol(x)] for x in languages},
         new_token_ids=new_ids,
         seed=seed,
         fingerprint=fingerprint(tokenizer),
@@ -276,16 +278,16 @@ def _load_others(folder: Path, info: EncoderInfo, dtype: torch.dtype, weights: P
                 f"{weights} has {name} = {theirs}, the shards' encoder {info.source} {ours}: give weights of that "
                 "encoder, or run mere-ds shard with this one"
             )
-    theirs_VD = model.get_input_embeddings().weight.detach().clone()
+    theirs_VD = word_embeddings(model).weight.detach().clone()
     words = min(info.new_token_ids, default=info.vocab_size)
     symbols = _known_symbols(weights, folder, info, words, len(theirs_VD))
     model.resize_token_embeddings(words, mean_resizing=False)
     _add_rows(model, info)
     with torch.no_grad():
-        embeddings_VD = model.get_input_embeddings().weight
+        embeddings_VD = word_embeddings(model).weight
         if info.weights_in_folder:
-            own = load_encoder(folder, info, dtype).get_input_embeddings()
-            embeddings_VD[info.new_token_ids] = own.weight[info.new_token_ids]
+            own_VD = word_embeddings(load_encoder(folder, info, dtype)).weight
+            embeddings_VD[info.new_token_ids] = own_VD[info.new_token_ids]
         embeddings_VD[list(symbols)] = theirs_VD[list(symbols.values())]
     return model
 
@@ -324,12 +326,12 @@ def _known_symbols(weights: Path, folder: Path, info: EncoderInfo, words: int, r
 
 def _add_rows(model: PreTrainedModel, info: EncoderInfo) -> None:
     """Grows the word embeddings to `info.vocab_size` rows and sets those of the new tokens."""
-    old_VD = model.get_input_embeddings().weight.detach()
+    old_VD = word_embeddings(model).weight.detach()
     rows = new_rows(old_VD, len(info.new_token_ids), info.seed)
     if info.vocab_size > len(old_VD):
         model.resize_token_embeddings(info.vocab_size, mean_resizing=False)
     with torch.no_grad():
-        model.get_input_embeddings().weight[info.new_token_ids] = rows
+        word_embeddings(model).weight[info.new_token_ids] = rows
 
 
 def _locate(source: str) -> tuple[str, str, str | None, Path]:

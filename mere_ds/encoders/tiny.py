@@ -71,9 +71,8 @@ def train_tokenizer(texts: Iterable[str], size: TinySize, seed: int) -> PreTrain
     backend = Tokenizer(models.WordPiece(_train_vocabulary(drawn, size.vocabulary), unk_token=SPECIAL["unk_token"]))
     _set_word_steps(backend)
     backend.decoder = decoders.WordPiece()
-    backend.post_processor = processors.BertProcessing(
-        *((SPECIAL[role], backend.token_to_id(SPECIAL[role])) for role in ("sep_token", "cls_token"))
-    )
+    numbers, (sep, cls) = backend.get_vocab(), (SPECIAL[role] for role in ("sep_token", "cls_token"))
+    backend.post_processor = processors.BertProcessing((sep, numbers[sep]), (cls, numbers[cls]))
     return wrap(backend, SPECIAL, size.positions)
 
 

@@ -61,7 +61,8 @@ def add_languages(tokenizer: PreTrainedTokenizerFast, languages: list[str]) -> l
     known = set(backend.get_vocab(with_added_tokens=True).values())
     backend.add_special_tokens([AddedToken(symbol, special=True, normalized=False) for symbol in symbols])
     _shield(backend, unknown=roles.get("unk_token"))
-    return sorted({backend.token_to_id(symbol) for symbol in symbols} - known)
+    numbers = backend.get_vocab(with_added_tokens=True)
+    return sorted({numbers[symbol] for symbol in symbols} - known)
 
 
 def _shield(backend: Tokenizer, unknown: str | None) -> None:
@@ -117,7 +118,7 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
     roles = {role: settings[role] for role in ROLES if settings.get(role)}
     unknown = [role for role, token in roles.items() if type(token) is not str or backend.token_to_id(token) is None]
     lacking = [*(role for role in NEEDED_ROLES if role not in roles), *unknown]
-    longest = settings.get("model_max_length")
+    longest = settings.get("model_max_length", 0)
     if type(longest) is not int or longest < 1:
         lacking.append("model_max_length")
     if lacking:

@@ -6,11 +6,12 @@ Shapes: V old rows, A added rows, D the hidden size.
 import itertools
 import os
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedModel
 
 WEIGHTS = "model.safetensors"
 NOISE = 0.1  # of the old rows' standard deviation: new tokens start alike, near the middle, but not equal
@@ -28,6 +29,11 @@ def save_model(folder: Path, config: PretrainedConfig, state: dict[str, torch.Te
     config.save_pretrained(folder)
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
     share(folder / WEIGHTS)
+
+
+def word_embeddings(model: PreTrainedModel) -> nn.Embedding:
+    """The table of an encoder's tokens; an architecture's own class for it has an `nn.Embedding`'s attributes."""
+    return cast(nn.Embedding, model.get_input_embeddings())
 
 
 def own_memory(model: nn.Module) -> None:

@@ -75,8 +75,9 @@ def read_texts(members: Iterable[object], path: str, labels: Sequence[str]) -> l
 
 
 def _is_record(record: object, labels: set[str]) -> bool:
-    texts = type(record) is dict and all(type(record.get(name)) is str for name in ("id", "text", "label", "lang"))
-    return texts and record["label"] in labels and _is_span(record, "head") and _is_span(record, "tail")
+    if type(record) is not dict or any(type(record.get(name)) is not str for name in ("id", "text", "label", "lang")):
+        return False
+    return record["label"] in labels and _is_span(record, "head") and _is_span(record, "tail")
 
 
 def _is_span(record: dict, name: str) -> bool:

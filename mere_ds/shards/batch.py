@@ -4,7 +4,9 @@ Shape suffixes: B sentences of a micro-batch, M tokens of a sentence (padded), D
 head end, tail start, tail end; the ends inclusive).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 
@@ -40,9 +42,19 @@ class Batch:
     @property
     def features(self) -> tuple[torch.Tensor, torch.Tensor] | None:
         """(unified_BMD, pooled_BD), as `MereModel.forward` takes them; None where they are to be computed."""
-        return None if self.unified_BMD is None else (self.unified_BMD, self.pooled_BD)
+        if self.unified_BMD is None or self.pooled_BD is None:
+            return None
+        return self.unified_BMD, self.pooled_BD
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch with every tensor on `device`."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Batch(**{k: v.to(device, non_blocking=True) if torch.is_tensor(v) else v for k, v in moved.items()})
+        return self._with(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> "Batch":
+        """The same batch in memory that a GPU can copy from without waiting."""
+        return self._with(torch.Tensor.pin_memory)
+
+    def _with(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        changed: dict[str, Any] = {name: change(x) if torch.is_tensor(x) else x for name, x in values.items()}
+        return Batch(**changed)

@@ -18,7 +18,7 @@ from mere_ds.corpus.example import Example
 from mere_ds.corpus.reading import COLUMNS, FileCounts, Reject, TsvFile, read_file
 from mere_ds.corpus.repeats import ReadRows
 from mere_ds.errors import UserError
-from mere_ds.shards.encoding import EncodedExample, SentenceEncoder
+from mere_ds.shards.encoding import SentenceEncoder
 from mere_ds.shards.packing import Sentences
 
 _BATCH = 2048  # sentences tokenised at a time
@@ -133,7 +133,7 @@ class _Collector:
         """Tokenises a batch of one file and appends what is kept of it."""
         tokens, texts, columns = array("i"), [], self._columns
         for example, encoded in zip(batch, self._encoder.encode_examples(batch), strict=True):
-            kept = not encoded.problem or self._keeps(example, encoded, counts)
+            kept = not encoded.problem or self._keeps(example, encoded.problem, counts)
             self._is_kept.append(kept)
             if not kept:
                 continue
@@ -151,14 +151,14 @@ class _Collector:
         self._tokens.write(tokens)
         self._texts.write(b"".join(texts))
 
-    def _keeps(self, example: Example, encoded: EncodedExample, counts: FileCounts) -> bool:
+    def _keeps(self, example: Example, problem: str, counts: FileCounts) -> bool:
         """Whether a sentence without a token for a span is kept; if not, it is counted as rejected after all."""
         kept = counts.split == "test"
-        self._on_reject(Reject(example.file, example.line, encoded.problem, kept, _row(example)))
+        self._on_reject(Reject(example.file, example.line, problem, kept, _row(example)))
         if not kept:
             counts.kept -= 1
             counts.labels[example.label] -= 1
-            counts.rejected[encoded.problem] += 1
+            counts.rejected[problem] += 1
         return kept
 
     def finish(self, tokens: Path, texts: Path) -> Collected:

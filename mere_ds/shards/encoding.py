@@ -147,7 +147,9 @@ def _in_tokens(
         return (-1, -1), False, (-1, -1), problem
     first, last = tokens
     positions = first + _BEFORE, last + _BEFORE
-    covered = words.token_to_chars(first)[0], words.token_to_chars(last)[1]
+    of_first, of_last = words.token_to_chars(first), words.token_to_chars(last)
+    assert of_first and of_last  # tokens of these words
+    covered = of_first[0], of_last[1]
     if alignment.is_equal and covered == span and surely_whole(text, span):
         return positions, True, (0, 0), None  # nearly all, at a tenth of the cost of what follows
     shown, gold = _shown(text, alignment.to_given(covered)), trim(text, span)
@@ -156,14 +158,15 @@ def _in_tokens(
 
 def _tokens_of(words: Encoding, span: Span) -> tuple[int, int] | None:
     """First and last token of a character span; characters without a token (white space, ...) are stepped over."""
-    start, end = span
-    while start < end and (first := words.char_to_token(start)) is None:
-        start += 1
-    if start == end:
+    for start in range(*span):
+        if (first := words.char_to_token(start)) is not None:
+            break
+    else:
         return None
+    end = span[1]
     while (last := words.char_to_token(end - 1)) is None:
         end -= 1
-    while last + 1 < len(words) and words.token_to_chars(last + 1)[0] < span[1]:
+    while (following := words.token_to_chars(last + 1)) and following[0] < span[1]:
         last += 1  # a character can be several tokens, and char_to_token names the first
     return first, last
 

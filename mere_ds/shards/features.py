@@ -38,7 +38,7 @@ class FeatureStore:
         self._open = lru_cache(_OPEN_FILES)(lambda block: self._path(block).open("rb", buffering=0))
 
     @property
-    def bytes(self) -> int:
+    def total_bytes(self) -> int:
         """Of all blocks together."""
         return int(self._starts[-1]) * self.hidden_size * self.dtype.itemsize + self.blocks * _SEAL_BYTES
 
@@ -94,7 +94,7 @@ class FeatureStore:
         block = row // BLOCK
         offset = int(self._starts[row] - self._starts[block * BLOCK]) * pooled_D.nbytes
         try:
-            got = os.preadv(self._open(block).fileno(), [pooled_D, tokens_MD], offset)
+            got = os.preadv(self._open(block).fileno(), [pooled_D.data, tokens_MD.data], offset)
         except OSError as error:
             raise MachineError(f"{self._path(block)}: {error.strerror}: {_ADVICE}") from error
         if got != pooled_D.nbytes + tokens_MD.nbytes:

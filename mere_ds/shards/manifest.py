@@ -87,14 +87,14 @@ class Manifest:
     """Dev's share of training, where one was asked for."""
     cuts: bool = False
     """Whether the shards say which characters of its first and last token an entity leaves out."""
-    source: ShardSource | None = field(default=None, compare=False)
+    source: ShardSource = field(compare=False, kw_only=True)
     """Not stored."""
     sha256: str = field(default="", compare=False)
     """Of `manifest.json` as it was loaded: it stands for all data. Not stored."""
     stored_languages: list[str] = field(default_factory=list, compare=False)
     """What the language numbers in the files mean; in a view (see `only`) not `languages`. Not stored."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.stored_languages = self.stored_languages or self.languages
 
     def save(self, folder: Path) -> None:
@@ -236,7 +236,7 @@ class Manifest:
 
 def save_index(folder: Path, sentences: Sentences, rows: dict[str, np.ndarray]) -> StoredFile:
     """Writes `index.npz` for splits whose shards hold these `rows` of `sentences`, in order."""
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, chosen in rows.items():
         arrays |= {f"{name}_lengths": sentences.lengths[chosen], f"{name}_languages": sentences.languages[chosen]}
     return save_arrays(folder / INDEX, arrays)

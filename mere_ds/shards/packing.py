@@ -46,15 +46,15 @@ class Sentences:
     """int16 [n]; index into the manifest's labels."""
     positions: np.ndarray
     """int16 [n, 4]; tokens of head start, head end, tail start, tail end (ends inclusive); -1: no such token."""
-    cuts: np.ndarray | None = None
+    cuts: np.ndarray = field(default_factory=lambda: np.empty((0, 4), np.int16))
     """int16 [n, 4]; characters that head and tail leave out at the front of their first token and at the end of their
     last one (see `EncodedExample.cuts`); -1: no such token, and everywhere in shards of older versions, which lack
     it."""
     starts: np.ndarray = field(init=False)
     """int64 [n]; where each sentence begins in `tokens`; derived, not stored."""
 
-    def __post_init__(self):
-        if self.cuts is None:
+    def __post_init__(self) -> None:
+        if not len(self.cuts):  # not given
             self.cuts = np.full_like(self.positions, -1)
         for name, dtype in _DTYPES.items():
             setattr(self, name, np.asarray(getattr(self, name), dtype))
@@ -130,10 +130,11 @@ def write_shard(
     buffer = io.BytesIO()
     with wds.TarWriter(buffer, user="", group="", mtime=0, encoder=False) as tar:
         for member, start in enumerate(range(0, len(sentences), sentences_per_member)):
-            rows = np.arange(start, min(start + sentences_per_member, len(sentences)))
-            sample = {"__key__": f"{path.stem}-{member:04d}", "npz": _npz(sentences.take(rows).stored())}
+            end = min(start + sentences_per_member, len(sentences))
+            arrays = _npz(sentences.take(np.arange(start, end)).stored())
+            sample = {"__key__": f"{path.stem}-{member:04d}", "npz": arrays}
             if records is not None:
-                sample["json"] = b"[" + b",".join(records[row] for row in rows) + b"]"
+                sample["json"] = b"[" + b",".join(records[start:end]) + b"]"
             tar.write(sample)
     packed = buffer.getvalue()
     path.write_bytes(packed)

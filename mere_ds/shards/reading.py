@@ -11,8 +11,9 @@ import queue
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator
-from dataclasses import fields, replace
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,13 +67,14 @@ class ShardReader:
         self._plan, self._micro, self._start_step = plan, micro, start_step
         self._share, self._features = (accumulation, ranks, rank), features
         self._gpu = torch.cuda.current_device() if torch.cuda.is_available() else None
-        self._source = _Prefetch(self._chunks(), _AHEAD) if prefetch else self._chunks()
+        chunks = self._chunks()
+        self._source = _Prefetch(chunks, _AHEAD) if prefetch else chunks
         self._ready: deque[Batch] = deque()
 
     def __enter__(self) -> "ShardReader":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._source.close()
         self._ready.clear()
 
@@ -88,7 +90,7 @@ class ShardReader:
                 self.seconds_waited += time.perf_counter() - started
         return self._ready.popleft()
 
-    def _chunks(self) -> Iterator[list[Batch]]:
+    def _chunks(self) -> Generator[list[Batch], None, None]:
         plan = self._plan
         if self._start_step == plan.steps:
             return
@@ -105,13 +107,10 @@ class ShardReader:
                 sentences = [plan.real_sentences(step) for step in steps_N[chosen].tolist()]
                 batches = held.collate(rows_NB[chosen], plan.widths_of(rows_NB[chosen]), sentences)
                 if self._features:
-                    batches = [self._with_features(batch) for batch in batches]
-                yield batches if self._gpu is None else [_pinned(batch) for batch in batches]
-            self.held_sentences, held = 0, None  # free the window before the next one is read
-
-    def _with_features(self, batch: Batch) -> Batch:
-        unified_BMD, pooled_BD = self._features.read(batch.rows_B.numpy(), batch.mask_BM.shape[1])
-        return replace(batch, unified_BMD=unified_BMD, pooled_BD=pooled_BD)
+                    batches = [_with_features(batch, self._features) for batch in batches]
+                yield batches if self._gpu is None else [batch.pinned() for batch in batches]
+            del held  # free the window before the next one is read
+            self.held_sentences = 0
 
     def _own_rows(self, rows_SG: np.ndarray, first_step: int) -> tuple[np.ndarray, np.ndarray]:
         """This rank's micro-batches of global batches [steps, global batch], and the step that each belongs to."""
@@ -138,7 +137,7 @@ class RowReader:
         self._manifest, self._split, self._pad_id = manifest, split, manifest.pad_id
         self._shard_starts = np.concatenate([[0], np.cumsum(manifest.shard_sizes(split), dtype=np.int64)])
         self._lengths = manifest.lengths(split)
-        self._last: tuple[int, Sentences | None] = (-1, None)
+        self._last: tuple[int, Sentences] | None = None
 
     def by_length(self, rows: np.ndarray, tokens: int) -> Iterator[Batch]:
         """Batches of at most `tokens` tokens, padding included (but of one sentence at least), the longest first.
@@ -155,7 +154,7 @@ class RowReader:
             yield held.collate(chosen[None], np.array([width]), [len(chosen)])[0]
 
     def _shard(self, shard: int) -> Sentences:
-        if self._last[0] != shard:
+        if self._last is None or self._last[0] != shard:
             self._last = shard, _read(self._manifest, self._split, shard, self._shard_starts[shard])
         return self._last[1]
 
@@ -177,7 +176,7 @@ class _Held:
 
     def __init__(self, rows: np.ndarray, parts: list[Sentences], pad_id: int, widest: int):
         # A filler is one more sentence, of one pad token; its spare tokens let `collate` read beyond a sentence's end.
-        filler = Sentences([pad_id] * widest, [1], [0], [0], [[-1] * 4])
+        filler = Sentences(np.full(widest, pad_id), np.ones(1), np.zeros(1), np.zeros(1), np.full((1, 4), -1))
         self._s = Sentences.join([*parts, filler])
         self._rows, self._pad_id, self._places_M = rows, np.int64(pad_id), np.arange(widest)
 
@@ -199,7 +198,7 @@ class _Held:
         for i, width in enumerate(widths_N.tolist()):
             mask_BM = self._places_M[:width] < lengths_NB1[i]
             tokens_BM = np.where(mask_BM, s.tokens[starts_NB1[i] + self._places_M[:width]], self._pad_id)
-            own = {name: part[i] for name, part in parts.items()}
+            own: dict[str, Any] = {name: part[i] for name, part in parts.items()}
             batches.append(
                 Batch(
                     torch.from_numpy(tokens_BM), torch.from_numpy(mask_BM), **own, global_sentences=global_sentences[i]
@@ -208,22 +207,21 @@ class _Held:
         return batches
 
 
-def _pinned(batch: Batch) -> Batch:
-    """The same batch in memory that a GPU can copy from without waiting."""
-    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    return Batch(**{name: value.pin_memory() if torch.is_tensor(value) else value for name, value in values.items()})
+def _with_features(batch: Batch, features: FeatureStore) -> Batch:
+    unified_BMD, pooled_BD = features.read(batch.rows_B.numpy(), batch.mask_BM.shape[1])
+    return replace(batch, unified_BMD=unified_BMD, pooled_BD=pooled_BD)
 
 
 class _Prefetch:
     """An iterator over `items` that a background thread keeps at most `depth` items ahead of its consumer."""
 
-    def __init__(self, items: Iterator, depth: int):
+    def __init__(self, items: Iterator[list[Batch]], depth: int):
         self._queue: queue.Queue = queue.Queue(depth)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._fill, args=(items,), name="shard-reader", daemon=True)
         self._thread.start()
 
-    def _fill(self, items: Iterator) -> None:
+    def _fill(self, items: Iterator[list[Batch]]) -> None:
         try:
             for item in items:
                 if not self._put((item, None)):
@@ -245,7 +243,7 @@ class _Prefetch:
     def __iter__(self) -> "_Prefetch":
         return self
 
-    def __next__(self):
+    def __next__(self) -> list[Batch]:
         if self._stop.is_set():
             raise StopIteration
         item, error = self._queue.get()

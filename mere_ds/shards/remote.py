@@ -13,7 +13,7 @@ import re
 import shutil
 import time
 import urllib.error
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import BinaryIO
@@ -57,6 +57,7 @@ def absolute(place: str | Path) -> str:
     """`place` as it may be written down: it means the same wherever a process starts. UserError for a bad address."""
     if not is_address(place):
         return str(Path(place).resolve())
+    place = str(place)
     try:
         parts = urlsplit(place)
         known = parts.scheme in _SCHEMES and bool(parts.hostname) and (parts.port or 1) > 0
@@ -283,7 +284,7 @@ def _fetch(url: str, most: int, stream: BinaryIO) -> None:
         time.sleep(pause)
 
 
-def _body(url: str, most: int) -> Iterator[bytes]:
+def _body(url: str, most: int) -> Generator[bytes, None, None]:
     """What one request to `url` brings. Raises _Broken for what may pass, UserError for what won't."""
     too_long = UserError(f"{url}: is longer than the {most} bytes that it may have: {_ADVICE}")
     try:

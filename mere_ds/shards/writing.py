@@ -17,7 +17,7 @@ from mere_ds.files import check_apart
 from mere_ds.shards.collecting import Collected, collect
 from mere_ds.shards.encoding import SentenceEncoder
 from mere_ds.shards.manifest import ENCODER, REJECTS, SPLITS, Manifest, Split, length_percentiles, save_index
-from mere_ds.shards.packing import Shard, describe, write_shard
+from mere_ds.shards.packing import LocalSource, Shard, describe, write_shard
 from mere_ds.shards.splitting import FEW_DEV, draw_dev
 from mere_ds.shards.target import making
 
@@ -114,6 +114,7 @@ def shard_corpus(
             encoder_files=[describe(path) for path in sorted((part / ENCODER).iterdir())],
             repeats=rows.repeats(),
             dev_share=dev_share,
+            source=LocalSource(part),
         ).save(part)
     return Manifest.load(out)
 
@@ -151,7 +152,7 @@ def _split(corpus: Collected, dev: np.ndarray, seed: int) -> dict[str, np.ndarra
 def _write_split(
     folder: Path, name: str, corpus: Collected, rows: np.ndarray, per_shard: int, per_member: int
 ) -> list[Shard]:
-    shards = []
+    shards: list[Shard] = []
     for start in tqdm(range(0, len(rows), per_shard), desc=f"writing {name}", unit="shard", disable=None):
         chosen = rows[start : start + per_shard]
         records = None if name == "train" else [corpus.record(row) for row in chosen]
@@ -203,9 +204,9 @@ def _describe(corpus: Collected, languages: list[str], rows: np.ndarray, shards:
 def summary(manifest: Manifest) -> str:
     """A table for people: sentences by language and split, what was repaired, rejected, truncated and is unaligned."""
     columns = ["language", *SPLITS, "repaired", "rejected", "truncated", "unaligned", "missed in test"]
-    rows = [[language, *_row_of(manifest, language)] for language in manifest.languages]
-    rows.append(["all", *[sum(column) for column in list(zip(*rows, strict=True))[1:]]])
-    cells = [columns, *[[row[0], *[f"{n:,}" for n in row[1:]]] for row in rows]]
+    rows = {language: _row_of(manifest, language) for language in manifest.languages}
+    rows["all"] = [sum(column) for column in zip(*rows.values(), strict=True)]
+    cells = [columns, *[[name, *[f"{n:,}" for n in row]] for name, row in rows.items()]]
     lines = [align(cells, left=()), ""]
     for name, split in manifest.splits.items():
         percentiles = ", ".join(f"{k} {v}" for k, v in split.lengths.items())

@@ -105,7 +105,7 @@ class FeatureCache:
 
     def fits(self, stores: dict[str, FeatureStore]) -> bool:
         """Whether every rank's folder takes all features; says on rank 0 why not."""
-        needed = sum(store.bytes for store in stores.values())
+        needed = sum(store.total_bytes for store in stores.values())
         budget = self.session.config.feature_cache_gib * 2**30
         if needed > budget:
             self.trouble = f"they need {needed / 2**30:.1f} GiB (--feature_cache_gib={budget / 2**30:g})"
