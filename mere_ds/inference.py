@@ -82,7 +82,7 @@ class Extractor:
         """`extract` for so few texts that all are held at once; what of a text is surely cut off isn't tokenised."""
         read = [text[: CHARACTERS_A_TOKEN * self.encoder.max_length] for text in texts]
         encoded = self.encoder.encode_texts(read, [language] * len(read))
-        answers: list[dict | None] = [None] * len(read)
+        answers = [_no_triple(text, language, "empty text") for text in texts]
         full = [i for i in range(len(read)) if len(encoded[i].offsets)]
         full.sort(key=lambda i: len(encoded[i].ids))
         for start in range(0, len(full), BATCH):
@@ -90,7 +90,6 @@ class Extractor:
             for i, triple in zip(rows, self._predict([encoded[i] for i in rows], language), strict=True):
                 answers[i] = self._answer(texts[i], language, encoded[i], triple)
         for i, text in enumerate(texts):
-            answers[i] = answers[i] or _no_triple(text, language, "empty text")
             end = int(encoded[i].offsets[-1][1]) if encoded[i].truncated else len(read[i])
             if encoded[i].truncated or end < len(text):
                 answers[i]["note"] = f"too long: only the first {end} of {len(text)} characters were read"
@@ -165,5 +164,6 @@ def check_k(model: TripleModel, k: int) -> None:
 
 
 def _span(text: str, encoded: Encoded, positions: list[int], cuts: list[int]) -> dict:
-    start, end = encoded.characters(text, *positions, cuts)
+    first, last = positions
+    start, end = encoded.characters(text, first, last, cuts)
     return {"text": text[start:end], "start": start, "end": end}

@@ -62,11 +62,13 @@ def compare_runs(
     evaluations = [
         [read_evaluation(RunFolder(run), split, k) for run in side] for side, k in zip((a, b), ks, strict=True)
     ]
-    sides = [_read(side) for side in evaluations]
-    by_tokens, by_characters = (_compared(*sides, metric, parallel_ids) for metric in ("triple", "triple_characters"))
+    of_a, of_b = (_read(side) for side in evaluations)
+    by_tokens, by_characters = (
+        _compared(of_a, of_b, metric, parallel_ids) for metric in ("triple", "triple_characters")
+    )
     return {
         **{"a": list(a), "b": list(b), "split": split, "k": dict(zip("ab", ks, strict=True))},
-        "left_out": sorted(sides[0].keys() ^ sides[1].keys()),
+        "left_out": sorted(of_a.keys() ^ of_b.keys()),
         **by_tokens,
         "characters": by_characters,
         "remarks": {side: [one.remarks() for one in its] for side, its in zip("ab", evaluations, strict=True)},
@@ -209,7 +211,7 @@ def _grouped(answers: dict[str, Rows]) -> Group:
 
 def _of_languages(groups: list[Group], sums: Callable[[Group], np.ndarray]) -> dict[str, np.ndarray]:
     """What `sums` gives for the groups (R x C, for each of their languages side by side), by language."""
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for group in groups:
         found |= zip(group.languages, np.split(sums(group), len(group.languages), axis=1), strict=True)
     return found

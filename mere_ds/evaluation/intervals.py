@@ -36,7 +36,9 @@ def resampled(outcomes: Counter, random: np.random.Generator, resamples: int = R
     return random.multinomial(counts_K.sum(), counts_K / counts_K.sum(), size=resamples) @ values_KC
 
 
-def shuffled(outcomes: Counter, swap: Sequence[int], random: np.random.Generator, rounds: int = ROUNDS) -> np.ndarray:
+def shuffled(
+    outcomes: Counter, swap: Sequence[int] | np.ndarray, random: np.random.Generator, rounds: int = ROUNDS
+) -> np.ndarray:
     """Sums (R x C) where each sentence's numbers are, with probability 1/2, exchanged as `swap` (C) says."""
     counts_K, values_KC = arrays(outcomes)
     sums = []

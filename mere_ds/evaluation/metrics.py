@@ -6,6 +6,7 @@ Shape suffixes: N languages, C columns of a count table (`COLUMNS`).
 """
 
 from collections.abc import Sequence
+from typing import Any, overload
 
 import numpy as np
 
@@ -29,7 +30,15 @@ def right_metrics(relation: bool, tokens: Sequence[bool], characters: Sequence[b
     return [metric for metric, right in zip(METRICS, answers, strict=True) if right]
 
 
-def f1(right, gold, predicted):
+@overload
+def f1(right: int, gold: int, predicted: int) -> float: ...
+
+
+@overload
+def f1(right: np.ndarray, gold: np.ndarray, predicted: np.ndarray) -> np.ndarray: ...
+
+
+def f1(right: Any, gold: Any, predicted: Any) -> Any:
     """Micro-F1 in percent, 2 TP / (gold + predicted): of numbers or of arrays; something must be gold or predicted."""
     return 200 * right / (gold + predicted)
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 from mere_ds.errors import UserError
 from mere_ds.evaluation.metrics import METRICS
@@ -109,7 +109,7 @@ def _wrong(record: dict) -> str | None:
     return None
 
 
-def _is_triple(triple: Any, length: int) -> bool:
+def _is_triple(triple: Any, length: int) -> TypeGuard[dict]:
     return (
         isinstance(triple, dict)
         and isinstance(triple.get("relation"), str)

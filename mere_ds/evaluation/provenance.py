@@ -74,7 +74,7 @@ class Evaluation:
 
 def made_from(model: TrainedModel, manifest: Manifest) -> dict:
     """What is known before a model has answered; `manifest` is of the shards that it is scored on."""
-    rows = Counter()
+    rows: Counter[str] = Counter()
     for file in manifest.files:
         rows[file["language"]] += file["rows"]
     trained = {"stage1": model.stage_one} if model.stage_one else {}
@@ -154,7 +154,7 @@ def read_evaluation(run: RunFolder, split: str, k: int | None = None) -> Evaluat
     return Evaluation(run, path, content, now.finished, advice)
 
 
-def _named(stage: int, name: str, sha256: str, **_) -> str:
+def _named(stage: int, name: str, sha256: str, **_: object) -> str:
     return f"stage {stage}'s {name} (sha256 {sha256[:12]}...)"
 
 

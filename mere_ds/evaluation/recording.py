@@ -4,10 +4,13 @@ Shape suffixes: B sentences, 4 positions, 2 entities.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import torch
 from transformers import PreTrainedTokenizerFast
 
+from mere_ds.corpus.example import Span
 from mere_ds.corpus.graphemes import trim
 from mere_ds.errors import UserError
 from mere_ds.evaluation.metrics import right_metrics
@@ -44,14 +47,14 @@ class Recorder:
             output.score_B,
             same_B4.unflatten(1, (2, 2)).all(2),
         )
-        self._parts.append(tuple(column[real_B].cpu().numpy() for column in columns))
+        self._parts.append(tuple(_rows_of(column, real_B) for column in columns))
 
     def records(self) -> Iterator[dict]:
         """`answers`, then a record for each test sentence that the shards' maker had to reject."""
         yield from self.answers()
         for language, times in (self._manifest.missed_test if self._split == "test" else {}).items():
             for _ in range(times):
-                nothing = {"text": None, "gold": None, "predicted": None, "right": []}
+                nothing: dict[str, Any] = {"text": None, "gold": None, "predicted": None, "right": []}
                 yield {"lang": language, **nothing, "reason": NOT_READ}
 
     def answers(self) -> Iterator[dict]:
@@ -87,10 +90,7 @@ class Recorder:
         right_tokens: list[bool],
     ) -> dict:
         text, label = sentence["text"], self._manifest.labels[relation]
-        head, tail = (
-            tokens.characters(text, *positions[own], cuts[own]) if min(positions[own]) >= 0 else None
-            for own in (slice(2), slice(2, 4))
-        )
+        head, tail = (_span(text, tokens, positions[own], cuts[own]) for own in (slice(2), slice(2, 4)))
         gold = {"relation": sentence["label"], "head": sentence["head"], "tail": sentence["tail"]}
         right_characters = [span == trim(text, tuple(gold[side])) for side, span in (("head", head), ("tail", tail))]
         return {
@@ -105,3 +105,14 @@ class Recorder:
             },
             "right": right_metrics(label == gold["relation"], right_tokens, right_characters),
         }
+
+
+def _rows_of(column: torch.Tensor | None, real_B: torch.Tensor) -> np.ndarray:
+    assert column is not None  # an answer has them all
+    return column[real_B].cpu().numpy()
+
+
+def _span(text: str, tokens: Encoded, positions: list[int], cuts: list[int]) -> Span | None:
+    """The characters of an entity; None where the model found none."""
+    first, last = positions
+    return tokens.characters(text, first, last, cuts) if min(first, last) >= 0 else None

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from mere_ds.config import Which
@@ -16,7 +15,9 @@ from mere_ds.evaluation.recording import Recorder
 from mere_ds.evaluation.scoring import EVALUATION_BATCH, batches
 from mere_ds.inference import check_k
 from mere_ds.model.loading import load_model
+from mere_ds.model.mere import MereModel
 from mere_ds.model.precision import DTYPES, check_available
+from mere_ds.model.switcher import LanguageSwitcher, Switcher
 from mere_ds.model.triple import TripleModel
 from mere_ds.runs.run_folder import RunFolder
 from mere_ds.runs.trained import TrainedModel, trained_model
@@ -85,7 +86,9 @@ def evaluate_runs(
     return [result for one in candidates for result in one.results]
 
 
-def _open(run, shards, split, ks, which, shard_cache) -> Candidate:
+def _open(
+    run: str, shards: str | None, split: str, ks: Sequence[int | None], which: Which, shard_cache: str | None
+) -> Candidate:
     """What `evaluate_runs` was told, loaded and checked."""
     trained = trained_model(RunFolder(run), which)
     manifest = _manifest(trained, shards, shard_cache)
@@ -130,7 +133,9 @@ def _answer_all(group: Sequence[Candidate], split: str, device: torch.device, dt
     several = sum(len(one.recorders) for one in group) > 1
     total = -(-first.manifest.splits[split].sentences // EVALUATION_BATCH)
     for batch in tqdm(batches(first.manifest, split, device), desc=split, total=total, unit="batch", disable=None):
-        features = first.model.unify(batch.token_ids_BM, batch.mask_BM) if several else None
+        features = None
+        if several and isinstance(first.model, MereModel):
+            features = first.model.unify(batch.token_ids_BM, batch.mask_BM)
         for one in group:
             one.answer(batch, features)
 
@@ -149,7 +154,7 @@ def _write(one: Candidate, about: dict, k: int | None) -> dict:
     return write_evaluation(path, about, records, router, made_from(trained, one.manifest))
 
 
-def _router(switcher: nn.Module, languages: list[str]) -> dict | None:
+def _router(switcher: Switcher | LanguageSwitcher, languages: list[str]) -> dict | None:
     """Each language's f_1 to f_T of eq. 5 (Figure 8); None where there is no router."""
     f_NT = switcher.probabilities()
     return None if f_NT is None else {"languages": languages, "probabilities": f_NT.tolist()}

@@ -66,7 +66,7 @@ def outcomes_of(records: Iterable[dict]) -> Outcomes:
 
 def _scores(outcomes: Outcomes) -> dict:
     counts_NC = np.zeros((len(outcomes), len(COLUMNS)), dtype=np.int64)
-    missed = Counter()
+    missed: Counter[str] = Counter()
     for n, (language, counter) in enumerate(outcomes.items()):
         for outcome, times in counter.items():
             if outcome.gold is None:
@@ -94,7 +94,7 @@ def triple_intervals(outcomes: Outcomes, metric: str = "triple") -> dict:
 
 def _triples(counter: Counter[Outcome], metric: str) -> Counter:
     """How often (sentence, predicted, triple right) come."""
-    triples = Counter()
+    triples: Counter[tuple[int, int, int]] = Counter()
     for outcome, times in counter.items():
         sentence, predicted, *_ = outcome.counts()
         triples[sentence, predicted, int(metric in outcome.right)] += times
@@ -120,7 +120,11 @@ def without_no_relation(outcomes: Outcomes, metric: str = "triple") -> dict:
         return {"languages": {}, "average": {}, "pooled": {}}
     rows = {language: _precision_recall(*count.tolist()) for language, count in counts.items()}
     average = {m: float(np.mean([row[m] for row in rows.values()])) for m in ("precision", "recall", "f1")}
-    return {"languages": rows, "average": average, "pooled": _precision_recall(*sum(counts.values()).tolist())}
+    return {
+        "languages": rows,
+        "average": average,
+        "pooled": _precision_recall(*np.sum(list(counts.values()), axis=0).tolist()),
+    }
 
 
 def _precision_recall(gold: int, predicted: int, right: int) -> dict:
@@ -134,7 +138,9 @@ def relation_by_label(outcomes: Outcomes) -> dict:
     "f1"}}}`; F1 in percent is 2 TP / (gold + predicted), "gold" the label's sentences."""
     table = {}
     for language, counter in outcomes.items():
-        gold, predicted, right = Counter(), Counter(), Counter()
+        gold: Counter[str | None] = Counter()
+        predicted: Counter[str | None] = Counter()
+        right: Counter[str | None] = Counter()
         for outcome, times in counter.items():
             gold[outcome.gold] += times
             predicted[outcome.predicted] += times
@@ -146,7 +152,7 @@ def relation_by_label(outcomes: Outcomes) -> dict:
                 "right": right[label],
                 "f1": f1(right[label], gold[label], predicted[label]),
             }
-            for label in sorted((gold.keys() | predicted.keys()) - {None})
+            for label in sorted(label for label in gold.keys() | predicted.keys() if label is not None)
         }
     return table
 
@@ -154,7 +160,7 @@ def relation_by_label(outcomes: Outcomes) -> dict:
 def confusion(outcomes: Outcomes) -> dict:
     """`{"labels": [...], "counts": [[...]]}`: sentences by gold (row) and predicted relation (column), all languages
     together. Sentences without a gold label or an answer are in none."""
-    pairs = Counter()
+    pairs: Counter[tuple[str, str]] = Counter()
     for counter in outcomes.values():
         for outcome, times in counter.items():
             if outcome.gold is not None and outcome.predicted is not None:

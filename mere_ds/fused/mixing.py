@@ -3,6 +3,8 @@
 Shape suffixes: G sub-modules, B sentences, M tokens of a sentence, D hidden size.
 """
 
+from typing import Any
+
 import torch
 from torch.autograd.function import once_differentiable
 
@@ -28,7 +30,14 @@ def mix(
 
 class _Mix(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, z_GBMD, scale_G1D, shift_G1D, f_BG, onto_BMD):
+    def forward(
+        ctx: Any,
+        z_GBMD: torch.Tensor,
+        scale_G1D: torch.Tensor,
+        shift_G1D: torch.Tensor,
+        f_BG: torch.Tensor,
+        onto_BMD: torch.Tensor | None,
+    ) -> torch.Tensor:
         ctx.passes = implementation(z_GBMD)
         with torch.autocast(z_GBMD.device.type, enabled=False):
             mixed_BMD, mean_GBM1, rstd_GBM1 = ctx.passes.mix_forward(
@@ -39,7 +48,7 @@ class _Mix(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, d_mixed_BMD):
+    def backward(ctx: Any, d_mixed_BMD: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """The parameters' gradients follow from sums over each sentence's tokens, in which f is constant."""
         z_GBMD, mean_GBM1, rstd_GBM1, scale_G1D, shift_G1D, f_BG = ctx.saved_tensors
         d_z_GBMD, products_BGD, sums_BD = ctx.passes.mix_backward(

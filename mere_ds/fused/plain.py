@@ -6,10 +6,14 @@ in fp32, as in the kernels.
 Shape suffixes: B sentences, M tokens of a sentence, R = B * M rows, D hidden size, 4 positions y, G sub-modules.
 """
 
+from collections.abc import Sequence
+
 import torch
 
 
-def position_logits_forward(token_BM4D, relation_B4D, index_4D):
+def position_logits_forward(
+    token_BM4D: torch.Tensor, relation_B4D: torch.Tensor, index_4D: torch.Tensor
+) -> tuple[torch.Tensor, tuple[torch.Tensor]]:
     """Logits (B x M x 4, at least fp32), and what the backward pass wants kept."""
     dtype = torch.promote_types(token_BM4D.dtype, torch.float32)
     # tanh(x) = 2 sigmoid(2 x) - 1: on a CPU PyTorch's own tanh takes three times as long
@@ -20,7 +24,9 @@ def position_logits_forward(token_BM4D, relation_B4D, index_4D):
     return logits_41R.squeeze(1).T.reshape(token_BM4D.shape[:3]), (activation_BM4D,)
 
 
-def position_logits_backward(d_logits_BM4, kept, index_4D):
+def position_logits_backward(
+    d_logits_BM4: torch.Tensor, kept: Sequence[torch.Tensor], index_4D: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gradients of token_BM4D, relation_B4D and index_4D."""
     (activation_BM4D,) = kept
     d_index_4D = torch.einsum("bmy,bmyd->yd", d_logits_BM4, activation_BM4D)
@@ -29,7 +35,14 @@ def position_logits_backward(d_logits_BM4, kept, index_4D):
     return d_token_BM4D, d_token_BM4D.sum(dim=1), d_index_4D
 
 
-def mix_forward(z_GBMD, scale_G1D, shift_G1D, f_BG, onto_BMD, epsilon: float):
+def mix_forward(
+    z_GBMD: torch.Tensor,
+    scale_G1D: torch.Tensor,
+    shift_G1D: torch.Tensor,
+    f_BG: torch.Tensor,
+    onto_BMD: torch.Tensor | None,
+    epsilon: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The mixture (B x M x D, of z's dtype), and mean and 1 / deviation of each row of z (G x B x M x 1)."""
     dtype = torch.promote_types(z_GBMD.dtype, torch.float32)
     normal_GBMD, mean_GBM1, rstd_GBM1 = torch.native_layer_norm(
@@ -43,7 +56,14 @@ def mix_forward(z_GBMD, scale_G1D, shift_G1D, f_BG, onto_BMD, epsilon: float):
     return mixed.to(z_GBMD.dtype), mean_GBM1, rstd_GBM1
 
 
-def mix_backward(d_mixed_BMD, z_GBMD, mean_GBM1, rstd_GBM1, scale_G1D, f_BG):
+def mix_backward(
+    d_mixed_BMD: torch.Tensor,
+    z_GBMD: torch.Tensor,
+    mean_GBM1: torch.Tensor,
+    rstd_GBM1: torch.Tensor,
+    scale_G1D: torch.Tensor,
+    f_BG: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gradient of z, and over each sentence's tokens the sums of d_mixed * LN(z) (B x G x D) and d_mixed (B x D)."""
     G, B, _, D = z_GBMD.shape
     d_mixed_BMD = d_mixed_BMD.to(mean_GBM1.dtype)
@@ -60,6 +80,6 @@ def mix_backward(d_mixed_BMD, z_GBMD, mean_GBM1, rstd_GBM1, scale_G1D, f_BG):
     return d_z_GBMD, products_BGD, d_mixed_BMD.sum(dim=1)
 
 
-def _weights(scale_G1D, f_BG, dtype):
+def _weights(scale_G1D: torch.Tensor, f_BG: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """f_bg scale_g: what LN(z_g) is multiplied by in sentence b, G x B x 1 x D."""
     return (f_BG.T.unsqueeze(-1) * scale_G1D).unsqueeze(2).to(dtype)

@@ -3,6 +3,8 @@
 Shape suffixes: B sentences, M tokens of a sentence, D hidden size, 4 positions y.
 """
 
+from typing import Any
+
 import torch
 from torch.autograd.function import once_differentiable
 
@@ -19,7 +21,7 @@ def position_logits(token_BM4D: torch.Tensor, relation_B4D: torch.Tensor, index_
 
 class _PositionLogits(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, token_BM4D, relation_B4D, index_4D):
+    def forward(ctx: Any, token_BM4D: torch.Tensor, relation_B4D: torch.Tensor, index_4D: torch.Tensor) -> torch.Tensor:
         ctx.passes = implementation(token_BM4D)
         with torch.autocast(token_BM4D.device.type, enabled=False):
             logits_BM4, kept = ctx.passes.position_logits_forward(token_BM4D, relation_B4D, index_4D)
@@ -28,6 +30,6 @@ class _PositionLogits(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, d_logits_BM4):
+    def backward(ctx: Any, d_logits_BM4: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         index_4D, *kept = ctx.saved_tensors
         return ctx.passes.position_logits_backward(d_logits_BM4.contiguous(), kept, index_4D)  # autograd sees to dtypes

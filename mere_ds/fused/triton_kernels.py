@@ -8,6 +8,8 @@ Shape suffixes: B sentences, M tokens of a sentence, R = B * M rows, D hidden si
 S stretches of up to `STRETCH` tokens of a sentence.
 """
 
+from collections.abc import Sequence
+
 import torch
 import triton
 import triton.language as tl
@@ -136,7 +138,9 @@ def mix_backward_kernel(
         tl.store(sums_ptr + tl.program_id(0) * D + d, sums_D, inside)
 
 
-def position_logits_forward(token_BM4D, relation_B4D, index_4D):
+def position_logits_forward(
+    token_BM4D: torch.Tensor, relation_B4D: torch.Tensor, index_4D: torch.Tensor
+) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
     """Logits (B x M x 4, fp32), and what the backward pass wants kept."""
     B, M, _, D = token_BM4D.shape
     logits_BM4 = _fp32(token_BM4D, B, M, 4)
@@ -146,7 +150,9 @@ def position_logits_forward(token_BM4D, relation_B4D, index_4D):
     return logits_BM4, (token_BM4D, relation_B4D)
 
 
-def position_logits_backward(d_logits_BM4, kept, index_4D):
+def position_logits_backward(
+    d_logits_BM4: torch.Tensor, kept: Sequence[torch.Tensor], index_4D: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gradients of token_BM4D, relation_B4D and index_4D."""
     token_BM4D, relation_B4D = kept
     B, M, _, D = token_BM4D.shape
@@ -161,7 +167,14 @@ def position_logits_backward(d_logits_BM4, kept, index_4D):
     return d_token_BM4D, d_relation_BS4D.sum(dim=1), d_index_BS4D.sum(dim=(0, 1))
 
 
-def mix_forward(z_GBMD, scale_G1D, shift_G1D, f_BG, onto_BMD, epsilon: float):
+def mix_forward(
+    z_GBMD: torch.Tensor,
+    scale_G1D: torch.Tensor,
+    shift_G1D: torch.Tensor,
+    f_BG: torch.Tensor,
+    onto_BMD: torch.Tensor | None,
+    epsilon: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """The mixture (B x M x D, of z's dtype), and mean and 1 / deviation of each row of z (G x B x M x 1)."""
     G, B, M, D = z_GBMD.shape
     mixed_BMD = torch.empty_like(z_GBMD[0])
@@ -174,7 +187,14 @@ def mix_forward(z_GBMD, scale_G1D, shift_G1D, f_BG, onto_BMD, epsilon: float):
     return mixed_BMD, mean_GBM1, rstd_GBM1
 
 
-def mix_backward(d_mixed_BMD, z_GBMD, mean_GBM1, rstd_GBM1, scale_G1D, f_BG):
+def mix_backward(
+    d_mixed_BMD: torch.Tensor,
+    z_GBMD: torch.Tensor,
+    mean_GBM1: torch.Tensor,
+    rstd_GBM1: torch.Tensor,
+    scale_G1D: torch.Tensor,
+    f_BG: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gradient of z, and over each sentence's tokens the sums of d_mixed * LN(z) (B x G x D) and d_mixed (B x D)."""
     G, B, M, D = z_GBMD.shape
     S = triton.cdiv(M, STRETCH)

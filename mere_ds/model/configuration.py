@@ -57,7 +57,7 @@ class TripleConfig(PreTrainedConfig):
     initializer_range: float = 0.02
     """Standard deviation of new weights."""
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         _check(self._types())  # first: the others compare and count
         self._derive()
@@ -184,7 +184,7 @@ def _check(rules: Iterator[tuple[bool, str]]) -> None:
             raise UserError(f"model configuration: {advice}")
 
 
-def _is(value: object, kind: Any) -> bool:
+def _is(value: Any, kind: Any) -> bool:
     """Whether a value read from JSON is of an annotated type; a float may be written as a whole number."""
     if get_origin(kind) is UnionType:
         return any(_is(value, one) for one in get_args(kind))
@@ -206,7 +206,7 @@ def _in_words(kind: Any) -> str:
     return _WORDS[get_origin(kind) or kind]
 
 
-_WORDS = {
+_WORDS: dict[Any, str] = {
     **{str: "a text", bool: "true or false", int: "a whole number below 2^31", float: "a finite number"},
     **{dict: "an object", type(None): "null"},
 }

@@ -25,7 +25,7 @@ class CrossLingualEncoder(nn.Module):
             raise UserError(f"{type(model).__name__} has no pooler of its own: set pooler to new, mean or auto")
         self.pooler_kind = ("encoder" if has_own else "new") if pooler == "auto" else pooler
         if has_own and self.pooler_kind != "encoder":
-            model.pooler = None  # its parameters would never get a gradient
+            model.register_module("pooler", None)  # its parameters would never get a gradient
         self.model = model
         self.hidden_size = D = model.config.hidden_size
         self.pooler = nn.Linear(D, D) if self.pooler_kind == "new" else None
@@ -39,6 +39,7 @@ class CrossLingualEncoder(nn.Module):
             return h_BMD, encoded.pooler_output
         if self.pooler_kind == "mean":
             return h_BMD, _mean(h_BMD, mask_BM)
+        assert self.pooler is not None
         return h_BMD, torch.tanh(self.pooler(h_BMD[:, 0]))
 
 

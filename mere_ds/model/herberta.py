@@ -4,10 +4,13 @@ Shape suffixes: B sentences, M tokens of a sentence (padded), L = M + 1 with the
 the word embeddings, U relation labels, 4 positions (head start, head end, tail start, tail end; ends inclusive).
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedModel
 
+from mere_ds.encoders.weights import word_embeddings
 from mere_ds.model.configuration import HerbertaConfig
 from mere_ds.model.entity_heads import StateHeads
 from mere_ds.model.precision import at_least_fp32
@@ -24,9 +27,9 @@ class Tagger(nn.Module):
     def __init__(self, model: PreTrainedModel, labels: int):
         super().__init__()
         if getattr(model, "pooler", None) is not None:
-            model.pooler = None  # its parameters would never get a gradient
+            model.register_module("pooler", None)  # its parameters would never get a gradient
         self.encoder = model
-        self.relations = nn.Embedding(labels, model.get_input_embeddings().embedding_dim)
+        self.relations = nn.Embedding(labels, word_embeddings(model).embedding_dim)
         self.heads = StateHeads(model.config.hidden_size)
 
     def forward(self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
@@ -46,6 +49,7 @@ class HerbertaModel(TripleModel):
     Until then the model predicts no entities.
     """
 
+    config: HerbertaConfig
     config_class = HerbertaConfig
     frozen_in_stage_two = ("encoder.", "relation.")
 
@@ -74,7 +78,7 @@ class HerbertaModel(TripleModel):
         `cuts_B4`, `concatenate`, `k` and `features` could change.
         """
         assert (labels_B is None) == (positions_B4 is None), "gold labels and gold positions go together"
-        if labels_B is None:
+        if labels_B is None or positions_B4 is None:
             return self._predict(token_ids_BM, mask_BM, languages_B)
         relation_BU = entity_BM4 = None
         if self.config.stage == 1:
@@ -93,14 +97,14 @@ class HerbertaModel(TripleModel):
     def trained_encoder(self) -> PreTrainedModel:
         return self.encoder.model if self.tagger is None else self.tagger.encoder
 
-    def begin_stage_two(self, encoder: PreTrainedModel, **choices) -> None:
+    def begin_stage_two(self, encoder: PreTrainedModel, **choices: Any) -> None:
         """Put in a tagger around `encoder`, whose weights stay as they are; freeze the rest.
 
         `choices` replace the config's. To be called on whole weights, before DeepSpeed partitions them. UserError for
         choices that don't fit together.
         """
         self._enter_stage_two(choices)
-        self.tagger = Tagger(encoder.to(self.device, self.dtype), len(self.config.labels))
+        self.tagger = Tagger(encoder, len(self.config.labels)).to(self.device, self.dtype)
         self._begin_with(self.tagger.relations, self.tagger.heads)
 
     def _classify(self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor) -> torch.Tensor:
@@ -108,7 +112,7 @@ class HerbertaModel(TripleModel):
         _, pooled_BD = self.encoder(token_ids_BM, mask_BM)
         return at_least_fp32(self.relation(pooled_BD))
 
-    def _predict(self, token_ids_BM, mask_BM, languages_B) -> MereOutput:
+    def _predict(self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor, languages_B: torch.Tensor) -> MereOutput:
         relation_B, probability_B = self._best_relation(self._classify(token_ids_BM, mask_BM), languages_B)
         positions_B4 = torch.full((len(relation_B), 4), ABSENT, device=relation_B.device)
         entities_B = torch.zeros_like(probability_B)

@@ -21,8 +21,8 @@ def load_model(folder: str | Path) -> TripleModel:
     """
     folder = Path(folder)
     check_for_use(folder)
-    kind = read_json(folder / "config.json", "name a folder saved by mere-ds").get("model_type")
-    if str(kind) not in MODELS:
+    kind = str(read_json(folder / "config.json", "name a folder saved by mere-ds").get("model_type"))
+    if kind not in MODELS:
         raise UserError(f"{folder}: no readable model there (model_type {kind}): name a folder saved by mere-ds")
     model = MODELS[kind].from_pretrained(folder)
     if name := nonfinite(model.state_dict()):

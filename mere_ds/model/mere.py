@@ -4,6 +4,8 @@ Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size, N l
 4 positions (head start, head end, tail start, tail end; ends inclusive).
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 from transformers import AutoModel, PreTrainedModel
@@ -22,6 +24,7 @@ class MereModel(TripleModel):
     """Encoder, aggregator, switcher, relation classifier and entity heads; `config.stage` says whether the switcher is
     run."""
 
+    config: MereConfig
     config_class = MereConfig
     frozen_in_stage_two = ("encoder.", "aggregator.", "heads.relations.")
 
@@ -66,17 +69,20 @@ class MereModel(TripleModel):
             default = self.config.top_k if labels_B is None else self.config.most_k
             h_BMD = self.switcher(h_BMD, languages_B, default if k is None else k)
         relation_BU = at_least_fp32(self.relation(pooled_BD))
-        if labels_B is None:
+        if labels_B is None or positions_B4 is None:
             return self._predict(h_BMD, mask_BM, languages_B, relation_BU)
         entity_BM4 = self.heads(h_BMD, mask_BM, labels_B.clamp(min=0))
         c = self.config
         loss_B, terms_B5 = joint_loss(relation_BU, entity_BM4, labels_B, positions_B4, c.alpha, c.beta)
         if self.cuts is None:
             return MereOutput(loss_B, terms_B5)
+        assert cuts_B4 is not None, "heads for cuts learn from gold cuts"
         cut_loss_B = cut_loss(self.cuts(h_BMD, positions_B4), cuts_B4)
         return MereOutput(loss_B + c.alpha / 2 * cut_loss_B, terms_B5, cut_loss_B=cut_loss_B)
 
-    def unify(self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor, concatenate: int = 1):
+    def unify(
+        self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor, concatenate: int = 1
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Eq. 2-4: unified representation h_BMD and pooled vector h_p as pooled_BD, by what stage two freezes."""
         h_BMD, pooled_BD = self.encoder(token_ids_BM, mask_BM)
         if self.aggregator is not None:
@@ -98,7 +104,9 @@ class MereModel(TripleModel):
         parts = {n: w for n, w in self.state_dict().items() if n.startswith(("encoder.", "aggregator."))}
         return (self.config.encoder_config, self.config.pooler, list(parts)), list(parts.values())
 
-    def _predict(self, h_BMD, mask_BM, languages_B, relation_BU) -> MereOutput:
+    def _predict(
+        self, h_BMD: torch.Tensor, mask_BM: torch.Tensor, languages_B: torch.Tensor, relation_BU: torch.Tensor
+    ) -> MereOutput:
         """Eq. 1 in use: the likeliest relation that the language has, then the entities given it."""
         relation_B, probability_B = self._best_relation(relation_BU, languages_B)
         logits_BM4 = self.heads(h_BMD, mask_BM, relation_B)
@@ -115,7 +123,7 @@ class MereModel(TripleModel):
         )
 
     @torch.no_grad()
-    def begin_stage_two(self, **choices) -> None:
+    def begin_stage_two(self, **choices: Any) -> None:
         """Put in a new switcher, its language table the encoder's embeddings of the language symbols; freeze the rest.
 
         `choices` replace the config's for the switcher (such as `submodule_layers` and `routing`), so that one stage
@@ -127,7 +135,7 @@ class MereModel(TripleModel):
         self.switcher = self._new_switcher()
         self._begin_with(self.switcher)
         self._begin_as_identity()
-        if self.config.routing == "learned":
+        if isinstance(self.switcher, Switcher):
             symbols_N = torch.tensor(self.config.language_token_ids, device=self.device)
             self.switcher.languages.weight.copy_(self.get_input_embeddings().weight[symbols_N])
 

@@ -4,7 +4,7 @@ Shape suffixes: N languages, T sub-modules, G of them in a group, B sentences, M
 R = B * M rows, D hidden size, b bottleneck; 1 in G's place where all share an input.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
@@ -31,7 +31,15 @@ def normalise(z_GBMD: torch.Tensor, scale_G1D: torch.Tensor, shift_G1D: torch.Te
     )
 
 
-def refine(x_GBMD, up_GDb, down_GbD, scale_G1D, shift_G1D, f_BG=None, onto_BMD=None) -> torch.Tensor:
+def refine(
+    x_GBMD: torch.Tensor,
+    up_GDb: torch.Tensor,
+    down_GbD: torch.Tensor,
+    scale_G1D: torch.Tensor,
+    shift_G1D: torch.Tensor,
+    f_BG: torch.Tensor | None = None,
+    onto_BMD: torch.Tensor | None = None,
+) -> torch.Tensor:
     """Eq. 7 (G x B x M x D); with weights f, onto + the sum of f_bg times it (B x M x D) in the pass of the LN."""
     z_GBMD = before_norm(x_GBMD, up_GDb, down_GbD)
     if f_BG is None:
@@ -49,18 +57,26 @@ class SubModuleLayer(nn.Module):
         self.scale_G1D = nn.Parameter(torch.empty(group, 1, hidden_size))
         self.shift_G1D = nn.Parameter(torch.empty(group, 1, hidden_size))
 
-    def forward(self, x: torch.Tensor | list[torch.Tensor], f=None, onto_BMD: torch.Tensor | None = None):
+    def forward(
+        self,
+        x: torch.Tensor | list[torch.Tensor],
+        f: torch.Tensor | list[torch.Tensor] | None = None,
+        onto_BMD: torch.Tensor | None = None,
+    ) -> torch.Tensor | list[torch.Tensor]:
         """`refine` by all G sub-modules together, x and f tensors, or by each on its own sentences (perhaps none).
 
         Then x holds G inputs of shape 1 x B_g x M x D, f their weights (B_g x 1), and a list of results is returned.
         """
         weights = (self.up_GDb, self.down_GbD, self.scale_G1D, self.shift_G1D)
-        if torch.is_tensor(x):
+        if isinstance(x, torch.Tensor):
+            assert not isinstance(f, list)
             return refine(x, *weights, f, onto_BMD)
-        f = [None] * len(x) if f is None else f
+        # split, for its gradient is put together in one pass; that of indexing is not
+        own = zip(*(weight.split(1) for weight in weights), strict=True)
+        each_f: Iterable[torch.Tensor | None] = [None] * len(x) if f is None else f
         return [
-            refine(x_g, *own, f_g)  # split, for its gradient is put together in one pass; that of indexing is not
-            for x_g, f_g, *own in zip(x, f, *(weight.split(1) for weight in weights), strict=True)
+            refine(x_g, up, down, scale, shift, f_g)
+            for x_g, f_g, (up, down, scale, shift) in zip(x, each_f, own, strict=True)
         ]
 
 
@@ -94,10 +110,12 @@ class Switcher(nn.Module):
             raise UserError(f"k must be between 1 and the number of sub-modules {self.T}, not {k}")
         f_BT = self._weights(k)[languages_B]
         mix_group = self._mix_all if k == self.T else self._mix_chosen
-        mixed_BMD = None
+        mixed_BMD: torch.Tensor | None = None
         # Every group runs whatever the batch chose: under ZeRO-3 all ranks gather the same weights in the same order.
         for members, group in zip(self.members, self.groups, strict=True):
+            assert isinstance(group, nn.ModuleList)
             mixed_BMD = mix_group(group, h_BMD, f_BT[:, members], mixed_BMD)
+        assert mixed_BMD is not None  # there is a group
         return mixed_BMD
 
     @torch.no_grad()
@@ -167,5 +185,6 @@ class LanguageSwitcher(nn.Module):
             x = layer(x)
         return torch.cat(x, dim=1).squeeze(0).index_select(0, order_B.argsort())
 
-    def probabilities(self) -> None:
-        """There is no router, so nothing as Figure 8."""
+    def probabilities(self) -> torch.Tensor | None:
+        """None, for there is no router."""
+        return None

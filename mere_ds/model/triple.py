@@ -7,6 +7,8 @@ Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size, N l
 import copy
 import json
 from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -16,12 +18,15 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 from transformers.utils import logging as transformers_logging
 
-from mere_ds.encoders.weights import own_memory
+from mere_ds.encoders.weights import own_memory, word_embeddings
 from mere_ds.errors import MachineError, UserError, from_memory_error
 from mere_ds.model.configuration import TripleConfig
 from mere_ds.model.decoding import best_spans
 from mere_ds.model.encoder import CrossLingualEncoder
 from mere_ds.model.precision import MASKED
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 ABSENT = -1
 """A label or position with no gold value (a filler, a span cut off): its loss is 0."""
@@ -94,13 +99,20 @@ class TripleModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     frozen_in_stage_two: tuple[str, ...] = ()
     """How the names of parameters begin that stage two leaves as they are."""
-    finds_entities = True
-    """Whether this stage's model predicts positions, so that its triples can be scored."""
+    config: TripleConfig
+    encoder: CrossLingualEncoder
+    label_mask_NU: torch.Tensor
+    """bool; which relations a language has."""
+
+    if TYPE_CHECKING:
+
+        def to(self, *args: Any, **kwargs: Any) -> "Self":  # type: ignore[override]  # transformers' takes no self
+            ...
 
     def __init__(self, config: TripleConfig, encoder: PreTrainedModel | None = None):
         super().__init__(config)
         encoder = encoder if encoder is not None else self._new_encoder()
-        words, U = encoder.get_input_embeddings(), len(config.labels)
+        words, U = word_embeddings(encoder), len(config.labels)
         if max(config.language_token_ids) >= words.num_embeddings:
             raise UserError(
                 f"language_token_ids go up to {max(config.language_token_ids)} but the encoder has "
@@ -123,18 +135,23 @@ class TripleModel(PreTrainedModel):
         config.encoder_config = {key: described[key] for key in described if key not in ("dtype", "_name_or_path")}
         config.initializer_range = described.get("initializer_range", config.initializer_range)
         for module in encoder.modules():
-            module._is_hf_initialized = True  # post_init leaves these alone
+            module._is_hf_initialized = True  # type: ignore[assignment]  # transformers' mark: post_init leaves it alone
         return cls(config, encoder).to(encoder.dtype)
 
     @classmethod
-    def from_pretrained(cls, folder, *args, output_loading_info: bool = False, **kwargs):
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | PathLike | None, *model_args: Any, **kwargs: Any
+    ) -> "Self":
         """As in transformers, but of a local folder and strict: UserError where weights are unreadable, missing, too
         many or of other shapes."""
-        strictly = {"use_safetensors": True, "local_files_only": True, "ignore_mismatched_sizes": True}  # told below
+        folder = pretrained_model_name_or_path
+        strictly = {"use_safetensors": True, "local_files_only": True}
+        strictly |= {"ignore_mismatched_sizes": True, "output_loading_info": True}  # told below
         transformers_logging.disable_progress_bar()  # a line a load, in the middle of our own output
         transformers_logging.set_verbosity_error()  # its report of keys takes many lines, one is said below
         try:
-            model, info = super().from_pretrained(folder, *args, output_loading_info=True, **{**kwargs, **strictly})
+            loaded: Any = super().from_pretrained(folder, *model_args, **{**kwargs, **strictly})
+            model, info = loaded
         except Exception as error:  # transformers, torch and safetensors raise many kinds on what is no model
             if isinstance(error, MachineError) or from_memory_error(error):
                 raise
@@ -147,14 +164,19 @@ class TripleModel(PreTrainedModel):
                 raise UserError(f"{folder}: weights and config.json are not of one model; {kind}: {names}")
         own_memory(model)
         model._mark_trainable()  # loading puts fresh parameters in
-        return (model, info) if output_loading_info else model
+        return model
 
     def trainable_names(self, stage: int) -> list[str]:
         """Names of the parameters that stage 1 or 2 trains, in the model's order."""
         frozen = self.frozen_in_stage_two if stage == 2 else ()
         return [name for name, _ in self.named_parameters() if not name.startswith(frozen)]
 
-    def train(self, mode: bool = True) -> "TripleModel":
+    @property
+    def finds_entities(self) -> bool:
+        """Whether this stage's model predicts positions, so that its triples can be scored."""
+        return True
+
+    def train(self, mode: bool = True) -> "Self":
         """As usual, but what stage two has frozen stays in eval mode (no dropout)."""
         super().train(mode)
         if self.config.stage == 2:
@@ -184,9 +206,9 @@ class TripleModel(PreTrainedModel):
         for layer in max(stacks, key=len):
             layer.compile()
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> nn.Embedding:
         """The encoder's word embeddings."""
-        return self.encoder.model.get_input_embeddings()
+        return word_embeddings(self.encoder.model)
 
     def _new_encoder(self) -> PreTrainedModel:
         return AutoModel.from_config(self.config.make_encoder_config())
@@ -227,4 +249,4 @@ class TripleModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)  # N(0, initializer_range) for weights and tables, 1 and 0 for LayerNorm
         if module is self:
-            init.copy_(module.label_mask_NU, torch.tensor(self.config.label_mask, dtype=torch.bool))
+            init.copy_(self.label_mask_NU, torch.tensor(self.config.label_mask, dtype=torch.bool))

@@ -26,7 +26,7 @@ def filled(request, manifest, tmp_path, monkeypatch):
         assert not store.has(block)
         store.write(block, [vectors[row] for row in store.rows_of(block)])
         assert store.has(block) and store.is_whole(block)
-    assert sum(path.stat().st_size for path in tmp_path.iterdir()) == store.bytes
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) == store.total_bytes
     return store, vectors
 
 

@@ -76,7 +76,8 @@ def figure_6(rows: list[Row]) -> Drawing:
     series: dict[str, dict[float, plots.Value]] = {}
     for row in shown:
         settings = re.sub(r", s = \d+", "", row.name)  # a line for each, where more than s varies
-        series.setdefault(settings, {})[row.knobs["concatenate"]] = _value(row.triple(None))
+        if value := row.triple(None):
+            series.setdefault(settings, {})[row.knobs["concatenate"]] = _value(value)
     plot = plots.lines(series, "concatenated sentences s", "average triple F1")
     return Drawing("figure6", title, "Average triple F1 by s.", plot, tuple(shown))
 
@@ -109,7 +110,7 @@ def figure_k(rows: list[Row]) -> Drawing:
     sweep = sweep_of(rows)
     if not sweep:
         return Drawing("figure_k", title, LACKING_K)
-    series = {"mERE": {k: _value(value) for k, value in sweep.items()}}
+    series: dict[str, dict[float, plots.Value]] = {"mERE": {k: _value(value) for k, value in sweep.items()}}
     paper, note = paper_beside(rows)
     if paper["top_k"]:
         series["paper"] = {int(k): (value, 0.0) for k, value in paper["top_k"].items()}
@@ -130,7 +131,7 @@ def _shown(what: str, rows: list[Row]) -> str:
 
 
 def _by_language(row: Row, metric: str) -> dict[str, plots.Value]:
-    found = {x: row.mean(lambda s, x=x: s["languages"].get(x, {}).get(metric)) for x in languages_of([row])}
+    found = {x: row.triple(x, metric) for x in languages_of([row])}
     return {language: _value(value) for language, value in found.items() if value}
 
 

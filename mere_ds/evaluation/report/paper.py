@@ -11,7 +11,7 @@ PAPER: dict = json.loads(files(__package__).joinpath("paper.json").read_text(enc
 """`{"source", "rows": {"mERE": {"AVG": 77.9, "it": ...}}, "layers": {"1-2": 77.9}, "top_k": {"3": 77.87}}`: F1 in
 percent; null where a row hasn't got the language."""
 
-_NOTHING = {name: {} for name in ("rows", "layers", "top_k")}
+_NOTHING: dict = {name: {} for name in ("rows", "layers", "top_k")}
 
 
 def paper_beside(rows: Iterable[Row]) -> tuple[dict, str]:

@@ -6,9 +6,11 @@ Shape suffixes: R rows and C columns of a heat map.
 import io
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 INK = "#010203"
@@ -17,7 +19,7 @@ INK = "#010203"
 COLOURS = ("#4477aa", "#ee7733", "#44aa99", "#aa3377")
 """Told apart by colour-blind readers too, on white as on black."""
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: small files, and a reader can search it
     "text.parse_math": False,  # a label may hold dollar signs
     "font.size": 9,
@@ -79,7 +81,7 @@ def heat_map(
         cells = axes.pcolormesh(np.ma.masked_invalid(values_RC), cmap="Blues", vmin=0, vmax=highest, edgecolors="none")
         for r, c in np.argwhere(np.isfinite(values_RC)):
             colour = "#ffffff" if values_RC[r, c] > 0.6 * highest else "#000000"  # on the cell, whatever the page's
-            place = {"ha": "center", "va": "center", "color": colour, "size": 7}
+            place: dict[str, Any] = {"ha": "center", "va": "center", "color": colour, "size": 7}
             axes.text(c + 0.5, r + 0.5, f"{values_RC[r, c]:.{decimals}f}", **place)
         axes.set_xticks(np.arange(len(columns)) + 0.5, columns)
         axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
@@ -97,7 +99,7 @@ def router_heat_map(probabilities_TN: np.ndarray, languages: Sequence[str]) -> F
     return heat_map(probabilities_TN, rows, languages, highest, 2, "selection probability")
 
 
-def _finish(figure: Figure, axes) -> None:
+def _finish(figure: Figure, axes: Axes) -> None:
     axes.grid(axis="y", color=INK, alpha=0.15, linewidth=0.6)
     axes.set_axisbelow(True)
     figure.legend(loc="outside upper center", ncols=4)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from mere_ds.config import TrainConfig
 from mere_ds.corpus.languages import GROUPS, parse_languages
@@ -68,7 +69,7 @@ def variant(knobs: dict, names: Iterable[str]) -> str:
     return ", ".join(_setting(*knob) for knob in told.items() if knob not in PAPERS_SETTING.items())
 
 
-def _setting(name: str, value: object) -> str:
+def _setting(name: str, value: Any) -> str:
     if name == "concatenate":
         return f"s = {value}"
     if name == "submodule_layers":

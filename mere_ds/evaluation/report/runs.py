@@ -59,8 +59,9 @@ class Row:
 
     def mean(self, figure: Callable[[dict], float | None]) -> dict | None:
         """`{"mean", "deviation"}` over seeds of a figure of `summary.scores_of`; None where a seed hasn't got it."""
-        values = [figure(result.scores) for result in self.results]
-        return None if None in values else spread(values)
+        found = [figure(result.scores) for result in self.results]
+        values = [value for value in found if value is not None]
+        return spread(values) if len(values) == len(found) else None
 
     def triple(self, language: str | None, metric: str = "triple") -> dict | None:
         """The same of triple F1 in a language, None: of the average over languages; by tokens, or by characters

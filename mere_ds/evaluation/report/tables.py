@@ -1,6 +1,6 @@
 """Tables 2 and 3 and the sweep of k: the runs' figures, each line of the paper below; and all scores of all rows."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mere_ds.columns import align
@@ -121,8 +121,12 @@ def table_k(rows: Iterable[Row]) -> Table:
     return Table(title, note, [f"k = {k}" for k in by_k], lines)
 
 
+def _average_of(metric: str) -> Callable[[dict], float | None]:
+    return lambda s: s["average"].get(metric)
+
+
 SCORES: dict[str, Callable[[dict], float | None]] = {
-    **{metric.replace("_", " "): lambda s, metric=metric: s["average"].get(metric) for metric in METRICS},
+    **{metric.replace("_", " "): _average_of(metric) for metric in METRICS},
     "no NA": lambda s: s["without_no_relation"]["average"].get("f1"),
     "no NA characters": lambda s: s["without_no_relation_characters"]["average"].get("f1"),
     "pooled": lambda s: s["pooled"].get("triple"),
@@ -139,14 +143,16 @@ def all_scores(rows: Iterable[Row]) -> Table:
     lines = [
         Line(
             row.name + _seeds(row),
-            [v and Cell(v["mean"], _deviation(v["deviation"])) for v in map(row.mean, SCORES.values())],
+            [Cell(v["mean"], _deviation(v["deviation"])) if v else None for v in map(row.mean, SCORES.values())],
         )
         for row in rows
     ]
     return Table("All scores", note, list(SCORES), lines)
 
 
-def _by_language(rows: list[Row], papers: dict[str, dict | None], key: Callable[[Row], str]):
+def _by_language(
+    rows: list[Row], papers: Mapping[str, dict | None], key: Callable[[Row], str]
+) -> tuple[list[str], list[Line]]:
     """Columns and lines: average and languages of each row, and `papers[key(row)]` below the last row of this key."""
     languages = languages_of(rows)
     best = {
@@ -157,7 +163,7 @@ def _by_language(rows: list[Row], papers: dict[str, dict | None], key: Callable[
     for place, row in enumerate(rows):
         for name, metric in KINDS.items():
             cells = [
-                value and Cell(value["mean"], _beside(row, language, value, metric), value["mean"] == top)
+                Cell(value["mean"], _beside(row, language, value, metric), value["mean"] == top) if value else None
                 for language, top in zip((None, *languages), best[metric], strict=True)
                 for value in [row.triple(language, metric)]
             ]
