@@ -160,7 +160,7 @@ def test_features_are_those_of_the_chosen_rows_alone(manifest, tmp_path):
     rows = np.arange(view.splits["train"].sentences)
     store = FeatureStore(tmp_path, view, "train", 4, torch.float16)
     assert store.blocks == 1 and store.rows_of(0).tolist() == rows.tolist()
-    assert store.bytes == (len(rows) + view.splits["train"].tokens) * 4 * 2 + 32, "with one seal"
+    assert store.total_bytes == (len(rows) + view.splits["train"].tokens) * 4 * 2 + 32, "with one seal"
     batches = list(RowReader(view, "train").by_length(rows, 300))
     assert sorted(row for batch in batches for row in batch.rows_B.tolist()) == rows.tolist()
     for batch in batches:
