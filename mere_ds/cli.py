@@ -310,7 +310,7 @@ def extract(
         raise UserError("TEXT and --file are both given; give one")
     if text is not None and not text.strip():
         raise UserError("TEXT is empty")
-    batches = _lines_of(file) if text is None else None
+    batches = _lines_of(file) if text is None else iter(())
     if k is not None and k < 1:
         raise UserError(f"--k={k}: must be at least 1")
     from mere_ds.runs.trained import used_model
@@ -325,7 +325,7 @@ def extract(
     if not model.finished:
         sys.stderr.write(f"{run}: stage {model.stage} is not finished: answers are of its step {model.step}\n")
     beside = {"stage": model.stage} if model.lacks_stage_two else {}
-    if batches is None:
+    if text is not None:
         return _print_lines(extractor.extract([text], lang), beside)
     number = 0
     with tqdm(unit="text", disable=None if file else True) as bar:

@@ -5,6 +5,7 @@ Shape suffixes: B sentences, M tokens of a sentence (padded), N masked tokens, V
 """
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,7 +40,8 @@ class BlankBatch:
 
     def to(self, device: torch.device) -> "BlankBatch":
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return BlankBatch(**{name: None if x is None else x.to(device) for name, x in values.items()})
+        moved: dict[str, Any] = {name: None if x is None else x.to(device) for name, x in values.items()}
+        return BlankBatch(**moved)
 
 
 class Collator:
@@ -109,4 +111,4 @@ class Collator:
             starts[which] = len(sequence)
             sequence += [opened, *inner, closed]
             read = end
-        return [*sequence, *words[read:], self.tokenizer.sep_token_id], tuple(starts)
+        return [*sequence, *words[read:], self.tokenizer.sep_token_id], (starts[0], starts[1])

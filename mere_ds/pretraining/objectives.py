@@ -23,6 +23,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from mere_ds.encoders.weights import word_embeddings
 from mere_ds.model.precision import at_least_fp32
 from mere_ds.pretraining.batches import BlankBatch
 
@@ -47,10 +48,10 @@ class Blanks(nn.Module):
         encoded = self.encoder(input_ids=batch.token_ids_BM, attention_mask=batch.mask_BM.long())
         h_BMD = encoded.last_hidden_state
         h_ND = h_BMD.flatten(0, 1)[batch.masked_N]
-        words_VD = self.encoder.get_input_embeddings().weight[: self.vocabulary]
+        words_VD = word_embeddings(self.encoder).weight[: self.vocabulary]
         logits_NV = F.linear(self.transform(h_ND), words_VD, self.bias_V)
         values = {"masked_words": masked_word_loss(logits_NV, batch.targets_N)}
-        if batch.starts_B2 is not None:
+        if batch.starts_B2 is not None and batch.groups_B is not None:
             marks_B2D = h_BMD.gather(1, batch.starts_B2[:, :, None].expand(-1, -1, h_BMD.shape[2]))
             logits_BB = match_logits(marks_B2D.flatten(1), self.log_scale.exp(), self.offset)
             same_BB = batch.groups_B[:, None] == batch.groups_B

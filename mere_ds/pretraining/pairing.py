@@ -83,11 +83,11 @@ def pair_up(
     As many partners as can be speak different languages: with the rows sorted by language, the language with the most
     first, those half the list apart differ unless one language has more than half. The odd one out is of that language.
     """
-    rows = random.permutation(rows).tolist()
-    counts = Counter(languages[rows].tolist())
-    rows.sort(key=lambda row: (-counts[languages[row]], languages[row]))
-    odd = len(rows) % 2
-    left, rest = rows[:odd], rows[odd:]
+    drawn: list[int] = random.permutation(rows).tolist()
+    counts = Counter(languages[drawn].tolist())
+    drawn.sort(key=lambda row: (-counts[languages[row]], languages[row]))
+    odd = len(drawn) % 2
+    left, rest = drawn[:odd], drawn[odd:]
     half = len(rest) // 2
     return list(zip(rest[:half], rest[half:], strict=True)), left
 
@@ -99,29 +99,30 @@ def with_hard_negatives(
 
     Such neighbours fall into one batch, as negatives that the entities' names alone don't tell apart.
     """
-    pairs = random.permutation(np.array(pairs, np.int64))
+    pairs_P2 = random.permutation(np.array(pairs, np.int64))
     sharing: dict[int, list[int]] = {}
-    for place, row in enumerate(pairs[:, 0]):
+    for place, row in enumerate(pairs_P2[:, 0]):
         for entity in set(entities[row].tolist()):
             sharing.setdefault(entity, []).append(place)
-    placed, order = np.zeros(len(pairs), bool), []
+    placed = np.zeros(len(pairs_P2), bool)
+    order: list[int] = []
 
     def put(place: int) -> None:
         placed[place] = True
         order.append(place)
 
-    for place, row in enumerate(pairs[:, 0]):
+    for place, row in enumerate(pairs_P2[:, 0]):
         if placed[place]:
             continue
         put(place)
         for entity in random.permutation(entities[row]).tolist():
             near = sharing[entity]
-            while near and (placed[near[-1]] or groups[pairs[near[-1], 0]] == groups[row]):
+            while near and (placed[near[-1]] or groups[pairs_P2[near[-1], 0]] == groups[row]):
                 near.pop()
             if near:
                 put(near.pop())
                 break
-    return pairs[order]
+    return pairs_P2[order]
 
 
 def _split(rows: np.ndarray, most: int) -> list[np.ndarray]:

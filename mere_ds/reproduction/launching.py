@@ -1,6 +1,7 @@
 """Starting the plan's programs: the launcher, what they print, and signals on their way through."""
 
 import contextlib
+import io
 import os
 import shlex
 import shutil
@@ -85,7 +86,9 @@ class Programs:
                 raise UserError(f"{command[0]} can't be started: {error.strerror}") from None
             self._running = process
             with process:
-                while block := process.stdout.read1(_TAIL):
+                output = process.stdout
+                assert isinstance(output, io.BufferedReader)  # the pipe
+                while block := output.read1(_TAIL):
                     file.write(block)
                     tail = (tail + block)[-_TAIL:]
             self._running = None

@@ -1,7 +1,9 @@
 """Where a plan's runs live, what train.py is told for each, and which of them are done."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mere_ds.config import TrainConfig, knobs_of_stage
 from mere_ds.errors import UserError
@@ -25,7 +27,7 @@ class Place:
     out: Path
     manifest: Manifest
     """Of all the shards' languages."""
-    common: dict[str, object]
+    common: dict[str, Any]
     """Knobs of every training: shards, deepspeed_config, those typed as `--train`."""
 
     def run(self, name: str) -> RunFolder:
@@ -40,7 +42,7 @@ class Place:
         """What the job's programs print."""
         return self.out / "runs" / f"{job.name}.log"
 
-    def given(self, job: Job) -> dict[str, object]:
+    def given(self, job: Job) -> dict[str, Any]:
         """The knobs that train.py is told. Raises UserError where job and `--train` both choose one."""
         ours = job.knobs | {"run": str(self.run(job.name).root)}
         if job.needs:
@@ -92,7 +94,7 @@ class Place:
         return self.is_trained(job) and not self.open_evaluations(job)
 
 
-def command_line(knobs: dict[str, object]) -> list[str]:
+def command_line(knobs: Mapping[str, object]) -> list[str]:
     """Flags that give train.py these values."""
     return [f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in knobs.items()]
 

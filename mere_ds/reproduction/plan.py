@@ -4,8 +4,9 @@ Stage one is the dear part, so a plan trains no stage one twice: that of mERE-LS
 mERE14 and every other choice of sub-modules. Equal jobs of two plans have equal names, so plans share what is trained.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from mere_ds.config import PUBLISHED_MTMB, TrainConfig
 from mere_ds.corpus.languages import GROUPS
@@ -29,7 +30,7 @@ class Job:
 
     name: str
     """Its run folder is OUT/runs/NAME."""
-    knobs: dict[str, object]
+    knobs: dict[str, Any]
     """What this job tells train.py itself, as values of `TrainConfig`."""
     needs: str | None = None
     """The job whose stage one this stage two starts from."""
@@ -79,7 +80,17 @@ def nearest_multiple(of: int, to: int) -> int:
     return min((n * of for n in range(1, to // of + 2)), key=lambda n: (abs(n - to), n))
 
 
-def _job(setting: Setting, seed: int, system: str, variant: str = "", *, stage: str, needs="", ks=(), **knobs) -> Job:
+def _job(
+    setting: Setting,
+    seed: int,
+    system: str,
+    variant: str = "",
+    *,
+    stage: str,
+    needs: str = "",
+    ks: Sequence[int] = (),
+    **knobs: Any,
+) -> Job:
     chosen = {} if setting.choice == "all" else {"languages": setting.choice}
     name = "-".join(part for part in (system, variant, f"seed{seed}") if part)
     return Job(name, chosen | knobs | {"system": system, "stage": stage, "seed": seed}, needs or None, tuple(ks))
@@ -90,7 +101,9 @@ def _without_ls(setting: Setting, seed: int) -> Job:
     return _job(setting, seed, "mERE-LS", stage="1")
 
 
-def _with_ls(setting: Setting, seed: int, system: str = "mERE", variant: str = "", ks=(), **knobs) -> Iterator[Job]:
+def _with_ls(
+    setting: Setting, seed: int, system: str = "mERE", variant: str = "", ks: Sequence[int] = (), **knobs: Any
+) -> Iterator[Job]:
     """A switcher over the shared stage one, which comes before it."""
     first = _without_ls(setting, seed)
     yield first
@@ -104,7 +117,7 @@ def _basic(setting: Setting, seed: int) -> Job:
 def _layers(setting: Setting, seed: int, variant: str, layers: tuple[int, ...]) -> Iterator[Job]:
     if layers == PAPER_LAYERS:
         return _with_ls(setting, seed)
-    fewer = {"top_k": len(layers)} if len(layers) < setting.top_k else {}
+    fewer: dict[str, Any] = {"top_k": len(layers)} if len(layers) < setting.top_k else {}
     return _with_ls(setting, seed, variant=variant, submodule_layers=layers, **fewer)
 
 
@@ -158,7 +171,7 @@ def _figure_6(setting: Setting, seed: int) -> Iterator[Job]:
     for s in CONCATENATED:
         batch = nearest_multiple(s, setting.batch_size)
         variant = f"s{s}" if s != PAPER_CONCATENATE else ""
-        knobs = {"concatenate": s} if variant else {}
+        knobs: dict[str, Any] = {"concatenate": s} if variant else {}
         knobs |= {"batch_size": batch} if batch != setting.batch_size else {}
         yield _job(setting, seed, "mERE-LS", variant, stage="1", **knobs)
 

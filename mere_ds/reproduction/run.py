@@ -3,9 +3,10 @@
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -43,7 +44,7 @@ class Options:
 
 
 def steps(
-    chosen: dict[str, str | None], options: Options, dry_run: bool, only_list: bool, only: int | None
+    chosen: Mapping[str, str | None], options: Options, dry_run: bool, only_list: bool, only: int | None
 ) -> Iterator[str]:
     """Do what is missing for the one of table, figure and sweep that is chosen; gives what is to be printed.
 
@@ -153,7 +154,7 @@ def prepare(target: str, options: Options) -> Reproduction:
     return Reproduction(target, plan, place, options.launcher, ranks if options.launcher is None else None)
 
 
-def _common_knobs(options: Options) -> dict[str, object]:
+def _common_knobs(options: Options) -> dict[str, Any]:
     """What every training is told; `--train` is read as train.py would read it."""
     ours = {"shards": absolute(options.shards)}
     if options.deepspeed_config:
@@ -171,5 +172,5 @@ def _common_knobs(options: Options) -> dict[str, object]:
 def _leave_out_mtmb(plan: Plan, place: Place, weights: str | None) -> None:
     """The job keeps its number, so that it is the same on every machine."""
     jobs = [job for job in plan.jobs if job.knobs["system"] == "MTMB" and not place.is_done(job)]
-    if jobs and (reason := mtmb.why_not(weights, place.manifest.encoder)):
+    if weights and jobs and (reason := mtmb.why_not(weights, place.manifest.encoder)):
         plan.left_out |= {job.name: reason for job in jobs}

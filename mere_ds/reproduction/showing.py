@@ -21,14 +21,15 @@ def as_list(plan: Plan, missing: Sequence[Job]) -> str:
     name."""
     number = {job.name: i for i, job in enumerate(plan.jobs, 1)}
     return "\n".join(
-        f"{number[job.name]} {_state(job, plan, missing)} {number.get(job.needs, 0)} {job.name}" for job in plan.jobs
+        f"{number[job.name]} {_state(job, plan, missing)} {number.get(job.needs or '', 0)} {job.name}"
+        for job in plan.jobs
     )
 
 
 def as_text(target: str, plan: Plan, missing: Sequence[Job], place: Place, ranks: int | None) -> str:
     """The plan as a table with costs, what is left out and why, and the sum of what is still to do."""
     of_jobs = costs(plan.jobs, place, ranks)
-    rows = [_HEAD]
+    rows: list[tuple[str, ...]] = [_HEAD]
     for number, job in enumerate(plan.jobs, 1):
         stages = "+".join(map(str, job.stages))
         rows.append((str(number), job.name, stages, *_cells(of_jobs[job.name]), _state(job, plan, missing)))
@@ -50,10 +51,10 @@ def _state(job: Job, plan: Plan, missing: Sequence[Job]) -> str:
 
 
 def _cells(stages: Sequence[StageCost]) -> tuple[str, ...]:
-    updates = [stage.updates for stage in stages]
+    updates = [stage.updates for stage in stages if stage.updates is not None]
     return (
         f"{sum(stage.sentences for stage in stages):,}",
-        "?" if None in updates else f"{sum(updates):,}",
+        f"{sum(updates):,}" if len(updates) == len(stages) else "?",
         f"{sum(stage.passes_with_gradient for stage in stages):,}",
         f"{sum(stage.passes for stage in stages):,}",
         f"{sum(stage.disk for stage in stages) / _GIB:.2f}",

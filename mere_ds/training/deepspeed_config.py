@@ -4,6 +4,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -123,10 +124,11 @@ def check_compile(ds: dict, device: torch.device) -> None:
         raise UserError(f"--compile needs the compiler {tool}: install it, or leave --compile out")
 
 
-def _find(ds: dict, dotted: str):
+def _find(ds: dict, dotted: str) -> Any:
+    found: Any = ds
     for part in dotted.split("."):
-        ds = ds.get(part) if isinstance(ds, dict) else None
-    return ds
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
 
 
 def _put(ds: dict, dotted: str, value: float) -> None:

@@ -1,6 +1,7 @@
 """The DeepSpeed engine around a model: its updates, and its whole state out of it and into it."""
 
 import math
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import deepspeed
@@ -126,7 +127,7 @@ class Trainee:
             self.full_state.restore(weights.get_tensor, moments.get_tensor, counters)
 
 
-def without_compiling():
+def without_compiling() -> AbstractContextManager:
     """A context in which compiled layers run as they are written."""
     return torch.compiler.set_stance("force_eager")
 
@@ -134,7 +135,7 @@ def without_compiling():
 def write_model(folder: Path, model: TripleModel, weights: dict, moments: dict) -> None:
     """The files of a checkpoint that hold tensors: a transformers model, and Adam's moments beside it."""
     model.save_pretrained(folder, state_dict=weights)
-    config = model.config_class.from_pretrained(folder)  # names the precision of the engine's copy, not of these
+    config = type(model.config).from_pretrained(folder)  # names the precision of the engine's copy, not of these
     config.dtype = "float32"
     config.save_pretrained(folder)
     save_file(moments, folder / OPTIMIZER)

@@ -5,6 +5,7 @@ tensors under their parameters' names fit any number of ranks and any stage.
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from deepspeed.runtime.engine import DeepSpeedEngine
@@ -64,7 +65,7 @@ class FullState:
                 setattr(self.scaler, key, value)
 
     @property
-    def scaler(self):
+    def scaler(self) -> Any:
         """What holds the loss scale; None where nothing is scaled."""
         return getattr(self.wrapper, "loss_scaler", None) or getattr(self.wrapper, "loss_scale_config", None)
 
@@ -98,6 +99,7 @@ class FullState:
 
         The moments stay zero, but weight decay shrinks the fp32 weights, and Adam has counted it.
         """
+        assert self._whole is not None
         for name, parameter in self.parameters.items():
             self._whole[name][MASTER].copy_(parameter.detach())
         self._count_updates(0)
@@ -132,7 +134,7 @@ class FullState:
             lows = [p for group in low_groups or [g["params"] for g in self.base.param_groups] for p in group]
             low_groups = [[p] for p in lows]
         names = {parameter: name for name, parameter in self.parameters.items()}
-        views = {name: {} for name in names.values()}
+        views: dict[str, dict[str, torch.Tensor]] = {name: {} for name in names.values()}
         for lows, master in zip(low_groups, self._masters(), strict=True):
             for key, whole in {MASTER: master.data, **self.base.state[master]}.items():
                 if key == MASTER or key in MOMENTS:

@@ -25,8 +25,8 @@ class WordDropout:
         if not self.share:
             return batch.token_ids_BM
         B, M = batch.token_ids_BM.shape
-        places_M = np.arange(M, dtype=np.uint64)
-        noise_BM = _mix(_mix(batch.rows_B.cpu().numpy().astype(np.uint64)[:, None], self.seed, epoch) + places_M, 0, 0)
+        noise_B1 = _mix(batch.rows_B.cpu().numpy().astype(np.uint64)[:, None], self.seed, epoch)
+        noise_BM = _mix(noise_B1 + np.arange(M, dtype=np.uint64), 0, 0)
         hit_BM = torch.from_numpy((noise_BM >> np.uint64(32)).astype(np.float64) < self.share * 2.0**32)
         drawn_BM = self.words_V[torch.from_numpy((noise_BM % np.uint64(len(self.words_V))).astype(np.int64))]
         last_B1 = batch.mask_BM.sum(1, keepdim=True) - 1  # [SEP]; [CLS] and [xx] stand at 0 and 1
