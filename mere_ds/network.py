@@ -8,11 +8,8 @@ import io
 import time
 import urllib.request
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 from urllib.parse import urlsplit
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 SILENCE_SECONDS = 60
 """The longest that a server may send nothing."""
@@ -86,7 +83,7 @@ class _Paced(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: "WriteableBuffer") -> int | None:
+    def readinto(self, buffer: Any) -> int | None:
         started = time.monotonic()
         got = self._raw.readinto(buffer)
         if self._begun:

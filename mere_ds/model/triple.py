@@ -8,7 +8,7 @@ import copy
 import json
 from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
@@ -25,8 +25,7 @@ from mere_ds.model.decoding import best_spans
 from mere_ds.model.encoder import CrossLingualEncoder
 from mere_ds.model.precision import MASKED
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+Model = TypeVar("Model", bound="TripleModel")
 
 ABSENT = -1
 """A label or position with no gold value (a filler, a span cut off): its loss is 0."""
@@ -106,7 +105,7 @@ class TripleModel(PreTrainedModel):
 
     if TYPE_CHECKING:
 
-        def to(self, *args: Any, **kwargs: Any) -> "Self":  # type: ignore[override]  # transformers' takes no self
+        def to(self: Model, *args: Any, **kwargs: Any) -> Model:  # type: ignore[override]  # transformers' takes no self
             ...
 
     def __init__(self, config: TripleConfig, encoder: PreTrainedModel | None = None):
@@ -124,7 +123,7 @@ class TripleModel(PreTrainedModel):
         self.register_buffer("label_mask_NU", torch.empty(len(config.languages), U, dtype=torch.bool), persistent=False)
 
     @classmethod
-    def from_encoder(cls, encoder: PreTrainedModel, config: TripleConfig) -> "TripleModel":
+    def from_encoder(cls: type[Model], encoder: PreTrainedModel, config: TripleConfig) -> Model:
         """A model around a loaded encoder, whose weights stay as they are; the new parts follow torch's seed.
 
         The encoder's config replaces `config.encoder_config` in the model's own copy of `config`; the new parts
@@ -140,8 +139,8 @@ class TripleModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(
-        cls, pretrained_model_name_or_path: str | PathLike | None, *model_args: Any, **kwargs: Any
-    ) -> "Self":
+        cls: type[Model], pretrained_model_name_or_path: str | PathLike | None, *model_args: Any, **kwargs: Any
+    ) -> Model:
         """As in transformers, but of a local folder and strict: UserError where weights are unreadable, missing, too
         many or of other shapes."""
         folder = pretrained_model_name_or_path
@@ -176,7 +175,7 @@ class TripleModel(PreTrainedModel):
         """Whether this stage's model predicts positions, so that its triples can be scored."""
         return True
 
-    def train(self, mode: bool = True) -> "Self":
+    def train(self: Model, mode: bool = True) -> Model:
         """As usual, but what stage two has frozen stays in eval mode (no dropout)."""
         super().train(mode)
         if self.config.stage == 2:
