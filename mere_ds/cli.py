@@ -201,10 +201,15 @@ def evaluate(
         precision: What the model computes in; 16 bits are faster where the hardware has them, and round a little.
         shard_cache: Folder that shards from an address are cached in (None: as in training).
     """
+    from mere_ds.runs.run_folder import RunFolder
+    from mere_ds.runs.trained import trained_model
+
+    ks = (None,) if k is None else k
+    for run, each_k in product(runs, ks):  # before torch is loaded
+        trained_model(RunFolder(run), which).check_k(each_k)
     from mere_ds.evaluation.run import evaluate_runs
     from mere_ds.evaluation.table import format_evaluation
 
-    ks = (None,) if k is None else k
     results = evaluate_runs(runs, shards, split, ks, which, shard_cache, precision)
     for number, ((run, each_k), result) in enumerate(zip(product(runs, ks), results, strict=True)):
         titles = [run] * (len(runs) > 1) + [f"k = {each_k}"] * (each_k is not None)
@@ -311,12 +316,11 @@ def extract(
     if text is not None and not text.strip():
         raise UserError("TEXT is empty")
     batches = _lines_of(file) if text is None else iter(())
-    if k is not None and k < 1:
-        raise UserError(f"--k={k}: must be at least 1")
     from mere_ds.runs.trained import used_model
 
     model = used_model(run, which)
     model.check_language(lang)  # before torch is loaded
+    model.check_k(k)
     from tqdm import tqdm
 
     from mere_ds.inference import Extractor

@@ -12,6 +12,7 @@ from mere_ds.encoders.sources import load_tokenizer
 from mere_ds.errors import UserError
 from mere_ds.model.loading import load_model
 from mere_ds.model.triple import TripleModel
+from mere_ds.runs.trained import check_k
 from mere_ds.shards.encoding import Encoded, SentenceEncoder
 from mere_ds.streams import BOM, LINES_AT_ONCE, Line
 
@@ -35,7 +36,7 @@ class Extractor:
         if not model.finds_entities:
             raise UserError(f"{folder}: this model only classifies relations so far: train its stage two (--stage=2)")
         if k is not None:
-            check_k(model, k)
+            check_k(k, model.config.to_dict())
             model.config.top_k = k
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         encoder = SentenceEncoder(load_tokenizer(folder), model.config.languages, model.config.max_length)
@@ -150,17 +151,6 @@ def _decoded(content: bytes, number: int, cut: bool) -> tuple[str, str | None]:
             return content[: error.start].decode("utf-8"), None
         escaped = content.decode("utf-8", "backslashreplace")
         return escaped, f"not UTF-8: byte {error.start + 1} of line {number} is 0x{content[error.start]:02x}"
-
-
-def check_k(model: TripleModel, k: int) -> None:
-    """Raises UserError for a k that the model's Switcher can't run with."""
-    if getattr(model, "switcher", None) is None:
-        raise UserError(f"--k={k}: this model has no Switcher: leave --k out")
-    most = model.config.most_k
-    if most == 1 != k:
-        raise UserError(f"--k={k}: each sentence goes through its language's sub-module alone, so k must be 1")
-    if not 1 <= k <= most:
-        raise UserError(f"--k={k}: this model's Switcher has {most} sub-modules, so k must be 1 to {most}")
 
 
 def _span(text: str, encoded: Encoded, positions: list[int], cuts: list[int]) -> dict:

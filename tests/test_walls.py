@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "shards": {"errors", "files", "columns", "network", "sums", "lease", "corpus", "encoders"},
     "fused": set(),
     "model": {"errors", "files", "sums", "encoders", "fused"},
-    "inference": {"errors", "files", "streams", "encoders", "shards", "model"},
+    "inference": {"errors", "files", "streams", "runs", "encoders", "shards", "model"},
     "evaluation": {
         *("versions", "errors", "files", "columns", "sums", "config", "runs"),
         *("corpus", "encoders", "shards", "model", "inference"),

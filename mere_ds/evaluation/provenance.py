@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mere_ds
 from mere_ds.config import TWO_STAGES
@@ -23,8 +24,10 @@ from mere_ds.evaluation.summary import scores_of
 from mere_ds.files import digest_of_json, read_json, write_json, writing
 from mere_ds.runs.run_folder import RunFolder
 from mere_ds.runs.trained import TrainedModel, trained_model
-from mere_ds.shards.manifest import Manifest
 from mere_ds.versions import versions
+
+if TYPE_CHECKING:  # comparing and reporting go without torch, which shards need
+    from mere_ds.shards.manifest import Manifest
 
 _DIGEST = "digest"
 _PARTS = {
@@ -72,7 +75,7 @@ class Evaluation:
         return remarks(self.content, self.finished, precision)
 
 
-def made_from(model: TrainedModel, manifest: Manifest) -> dict:
+def made_from(model: TrainedModel, manifest: "Manifest") -> dict:
     """What is known before a model has answered; `manifest` is of the shards that it is scored on."""
     rows: Counter[str] = Counter()
     for file in manifest.files:

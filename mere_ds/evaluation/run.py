@@ -13,7 +13,6 @@ from mere_ds.evaluation.predictions import evaluation_name
 from mere_ds.evaluation.provenance import made_from, write_evaluation
 from mere_ds.evaluation.recording import Recorder
 from mere_ds.evaluation.scoring import EVALUATION_BATCH, batches
-from mere_ds.inference import check_k
 from mere_ds.model.loading import load_model
 from mere_ds.model.mere import MereModel
 from mere_ds.model.precision import DTYPES, check_available
@@ -91,19 +90,18 @@ def _open(
 ) -> Candidate:
     """What `evaluate_runs` was told, loaded and checked."""
     trained = trained_model(RunFolder(run), which)
+    for k in ks:
+        trained.check_k(k)
     manifest = _manifest(trained, shards, shard_cache)
     model = load_model(trained.folder).eval()
+    if differences := manifest.differences(model.config.languages, model.config.labels, others_too=True):
+        raise UserError(f"{manifest.source} does not fit the model in {trained.folder}: it {differences}")
     tokenizer = load_tokenizer(trained.folder)
     manifest.check_tokenizer(fingerprint(tokenizer))
-    if manifest.labels != model.config.labels or not set(model.config.languages) <= set(manifest.languages):
-        raise UserError(f"{manifest.source} has other labels or languages than the model in {trained.folder}")
     manifest = manifest.only(model.config.languages)
     if not manifest.splits[split].sentences and not (split == "test" and any(manifest.missed_test.values())):
         languages = ", ".join(manifest.languages)
         raise UserError(f"{manifest.source}: holds no {split} sentence of {languages}: there is nothing to score")
-    for k in ks:
-        if k is not None:
-            check_k(model, k)
     return Candidate(trained, model, manifest, {k: Recorder(manifest, split, tokenizer) for k in ks})
 
 

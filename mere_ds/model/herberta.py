@@ -52,6 +52,7 @@ class HerbertaModel(TripleModel):
     config: HerbertaConfig
     config_class = HerbertaConfig
     frozen_in_stage_two = ("encoder.", "relation.")
+    own_tokens = 1  # the relation's
 
     def __init__(self, config: HerbertaConfig, encoder: PreTrainedModel | None = None):
         super().__init__(config, encoder)

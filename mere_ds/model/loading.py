@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from mere_ds.encoders.sources import usable_positions
 from mere_ds.errors import UserError
 from mere_ds.files import read_json
 from mere_ds.model.herberta import HerbertaModel
@@ -17,7 +18,7 @@ def load_model(folder: str | Path) -> TripleModel:
     """The model that a folder's config.json names, as its `from_pretrained` loads it.
 
     A checkpoint's files, its tokenizer's too, are checked against their digests first, once a process. Raises
-    UserError, also for weights that aren't finite.
+    UserError, also for weights that aren't finite and for sentences longer than the encoder takes.
     """
     folder = Path(folder)
     check_for_use(folder)
@@ -27,4 +28,10 @@ def load_model(folder: str | Path) -> TripleModel:
     model = MODELS[kind].from_pretrained(folder)
     if name := nonfinite(model.state_dict()):
         raise UserError(f"{folder}: {name} holds numbers that aren't finite: train it anew, at a lower --learning_rate")
+    most = usable_positions(model.trained_encoder) - model.own_tokens
+    if model.config.max_length > most:
+        raise UserError(
+            f"{folder}: config.json has max_length {model.config.max_length}, but the model's encoder takes {most} "
+            "tokens: copy the checkpoint anew, or train this stage anew (--overwrite)"
+        )
     return model

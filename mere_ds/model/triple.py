@@ -98,6 +98,8 @@ class TripleModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     frozen_in_stage_two: tuple[str, ...] = ()
     """How the names of parameters begin that stage two leaves as they are."""
+    own_tokens = 0
+    """Tokens that its encoder gets beside those of a sentence."""
     config: TripleConfig
     encoder: CrossLingualEncoder
     label_mask_NU: torch.Tensor

@@ -55,17 +55,42 @@ class TrainedModel:
 
     def check_language(self, language: str) -> None:
         """Raises UserError for a language that the model wasn't trained on; needs no torch."""
-        path, advice = self.folder / "config.json", "copy the checkpoint anew, or train this stage anew (--overwrite)"
-        known = read_json(path, advice).get("languages")
+        known = self._config().get("languages")
         if not isinstance(known, list) or not all(isinstance(name, str) for name in known):
-            return  # loading the model tells what is wrong; so it does where the file isn't as it was written
-        if language not in known and is_intact(path, recorded_digest(self.folder, path.name)):
+            return  # loading the model tells what is wrong
+        if language not in known:
             raise UserError(f"--lang={language}: unknown to this model; it knows {', '.join(known)}")
+
+    def check_k(self, k: int | None) -> None:
+        """Raises UserError for a number of sub-modules that the model can't run with, as `check_k` does; needs no
+        torch. None is fine with any model."""
+        config = self._config()
+        if k is not None and config:
+            check_k(k, config)
+
+    def _config(self) -> dict:
+        """The model's config.json; {} where it isn't as it was written, of which loading the model tells."""
+        path = self.folder / "config.json"
+        config = read_json(path, "copy the checkpoint anew, or train this stage anew (--overwrite)")
+        return config if is_intact(path, recorded_digest(self.folder, path.name)) else {}
 
     @property
     def lacks_stage_two(self) -> bool:
         """Whether this is only the first half of its system."""
         return self.stage == 1 and self.system in TWO_STAGES
+
+
+def check_k(k: int, config: dict) -> None:
+    """Raises UserError for a k that the Switcher of a model with this config.json can't run with."""
+    layers = config.get("submodule_layers")
+    if not config.get("use_ls") or config.get("stage") != 2:
+        raise UserError(f"--k={k}: this model has no Switcher: leave --k out")
+    if config.get("routing") == "language" and k != 1:
+        raise UserError(f"--k={k}: each sentence goes through its language's sub-module alone, so k must be 1")
+    if isinstance(layers, list) and not 1 <= k <= len(layers):
+        raise UserError(
+            f"--k={k}: this model's Switcher has {len(layers)} sub-modules, so k must be 1 to {len(layers)}"
+        )
 
 
 def trained_model(run: RunFolder, which: Which = "best") -> TrainedModel:

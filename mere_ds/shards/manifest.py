@@ -23,6 +23,8 @@ from mere_ds.shards.sealing import seal, unseal
 MANIFEST, INDEX, ENCODER, REJECTS = "manifest.json", "index.npz", "encoder", "rejects.jsonl"
 
 _PERCENTILES = (50, 90, 99)
+_SHOWN = 8
+"""How many languages or labels a message names at most."""
 _NOT_STORED = ("source", "sha256", "stored_languages")
 
 
@@ -141,6 +143,15 @@ class Manifest:
                 "that belong together, or run mere-ds shard again"
             )
 
+    def differences(self, languages: Sequence[str], labels: Sequence[str], others_too: bool = False) -> str | None:
+        """What languages and labels here are not those of a model, in words; None where they are.
+
+        With `others_too` there may be more languages than the model's, in any order.
+        """
+        found = [_difference("languages", self.languages, languages, others_too)]
+        found.append(_difference("labels", self.labels, labels))
+        return "; ".join(filter(None, found)) or None
+
     def only(self, languages: Sequence[str]) -> "Manifest":
         """A view, as if the shards held no other than these languages, in this order; labels, files and digest stay.
 
@@ -248,6 +259,21 @@ def length_percentiles(lengths: np.ndarray) -> dict[str, int]:
         return {**{f"p{p}": 0 for p in _PERCENTILES}, "max": 0}
     values = np.percentile(lengths, _PERCENTILES, method="inverted_cdf")
     return {**{f"p{p}": int(v) for p, v in zip(_PERCENTILES, values, strict=True)}, "max": int(lengths.max())}
+
+
+def _difference(what: str, here: Sequence[str], there: Sequence[str], others_too: bool = False) -> str | None:
+    lacking = [name for name in there if name not in here]
+    besides = [name for name in here if name not in there and not others_too]
+    parts = [f"lacks the {what} {_shortened(lacking)}"] if lacking else []
+    parts += [f"has the {what} {_shortened(besides)} besides"] if besides else []
+    if not parts and not others_too and list(here) != list(there):
+        parts = [f"has the {what} in another order"]
+    return " and ".join(parts) or None
+
+
+def _shortened(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _of(languages: Sequence[str], by_language: dict) -> dict:

@@ -99,12 +99,12 @@ def train_stage_two(session: Session, manifest: Manifest) -> dict:
 
     def fresh() -> TripleModel:
         model = load_model(start)
-        manifest.check_tokenizer(fingerprint(load_tokenizer(start)))
-        if model.config.labels != manifest.labels or model.config.languages != manifest.languages:
+        if differences := manifest.differences(model.config.languages, model.config.labels):
             raise UserError(
-                f"{session.config.shards} with --languages={session.config.languages} has other labels or languages "
-                f"than stage one of {one.root}"
+                f"{session.config.shards} with --languages={session.config.languages} does not fit stage one of "
+                f"{one.root}: it {differences}"
             )
+        manifest.check_tokenizer(fingerprint(load_tokenizer(start)))
         wanted = model_config(session.config, manifest)
         _check_start(model.config, wanted, one)
         choices = {name: getattr(wanted, name) for name in OF_STAGE_TWO if hasattr(wanted, name)}

@@ -1,6 +1,8 @@
 """What the commands say of a run whose training goes on, and of shards that hold nothing to score."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -8,9 +10,12 @@ from mere_ds import flags
 from mere_ds.cli import COMMANDS
 from mere_ds.encoders.sources import load_encoder, load_tokenizer
 from mere_ds.encoders.tokens import save_tokenizer
+from mere_ds.errors import UserError
+from mere_ds.evaluation.run import evaluate_runs
+from mere_ds.files import digest_file, write_json
 from mere_ds.model.mere import MereModel
 from mere_ds.sums import SUMS, write_sums
-from tests.evaluation.made_up_runs import ingredients_of, make_checkpoint
+from tests.evaluation.made_up_runs import ingredients_of, make_checkpoint, train
 from tests.model.samples import tiny_config
 from tests.shards.toy_corpus import make_shards, write_corpus
 
@@ -65,3 +70,66 @@ def test_an_empty_test_set_is_refused(run, shards, capsys):
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "holds no test sentence of fr, de: there is nothing to score" in said
     assert not (folder / "evaluation").exists()
+
+
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None
+from mere_ds import flags
+from mere_ds.cli import COMMANDS
+for command in sys.argv[1:]:
+    try:
+        flags.run(COMMANDS, command.split("\\t"), "mere-ds")
+    except SystemExit as stop:
+        sys.stderr.write(f"{stop.code}\\n")
+"""
+
+
+def test_what_needs_no_torch_is_refused_before_it_is_loaded(tmp_path):
+    """In a Python that has none: k, language and run of extract and evaluate, the runs of report and compare."""
+    run = train(tmp_path / "run", (1, 2), system="mERE")
+    one = train(tmp_path / "one", (1,), system="mERE-LS")
+    for stage, folder in ((1, one), (2, run)):
+        checkpoint = (folder / f"checkpoints/stage{stage}/best").resolve()
+        config = {"languages": ["de"], "use_ls": stage == 2, "stage": stage, "submodule_layers": [1, 1, 2]}
+        write_json(checkpoint / "config.json", config)
+        with (checkpoint / SUMS).open("a") as sums:
+            sums.write(f"{digest_file(checkpoint / 'config.json')}  config.json\n")
+    outside = "this model's Switcher has 3 sub-modules, so k must be 1 to 3"
+    cases = {
+        **{("extract", run, "Ein Satz.", "--lang=de", f"--k={k}"): f"--k={k}: {outside}" for k in (9, 0)},
+        ("extract", one, "Ein Satz.", "--lang=de", "--k=1"): "--k=1: this model has no Switcher: leave --k out",
+        ("extract", run, "Ein Satz.", "--lang=xx"): "--lang=xx: unknown to this model; it knows de",
+        ("evaluate", run, "--k=1,4"): f"--k=4: {outside}",
+        ("evaluate", run, one, "--k=1"): "--k=1: this model has no Switcher: leave --k out",
+        ("evaluate", tmp_path / "nowhere"): f"{tmp_path}/nowhere: no such folder",
+        ("report", run, f"--out={tmp_path}/out"): f"{run}/evaluation/test.json: missing",
+        ("compare", run, one): f"{run}/evaluation/test.json: missing",
+    }
+    commands = ["\t".join(map(str, command)) for command in cases]
+    told = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *commands], capture_output=True, text=True)
+    lines = told.stderr.splitlines()
+    assert lines[1::2] == ["2"] * len(cases), told.stderr
+    for line, shown in zip(lines[::2], cases.values(), strict=True):
+        assert line.startswith(f"mere-ds: {shown}"), line
+
+
+def test_shards_that_do_not_fit_a_model_are_told_by_what_differs(run, tmp_path):
+    folder = run(finished=True)
+    (tmp_path / "corpus").mkdir()
+    corpus = write_corpus(tmp_path / "corpus", sizes={"fr": (30, 3), "ko": (60, 3)})
+    other = make_shards(corpus, tmp_path / "other")
+    with pytest.raises(UserError) as refused:
+        evaluate_runs([str(folder)], str(other.source), "test")
+    assert f"{other.source} does not fit the model in {folder.resolve()}" in str(refused.value)
+    assert str(refused.value).endswith(": it lacks the languages de; lacks the labels made-of")
+    theirs = [f"label-{number}" for number in range(12)]
+    shown = ", ".join(theirs[:8]) + " and 4 more"
+    told = other.differences(["ko", "fr"], theirs, others_too=True)
+    assert told == f"lacks the labels {shown} and has the labels {', '.join(other.labels)} besides"
+    assert other.differences(["ko", "fr"], other.labels) == "has the languages in another order"
+    assert other.differences(["fr"], other.labels[1:]).split("; ") == [
+        "has the languages ko besides",
+        f"has the labels {other.labels[0]} besides",
+    ]
+    assert other.differences(["ko"], other.labels, others_too=True) is None

@@ -40,6 +40,7 @@ def tiny_config(**choices):
         "labels": ["a", "b", "c", "d"],
         "label_mask": [[1, 1, 0, 0], [0, 1, 1, 0], [1, 1, 1, 1]],
         "language_token_ids": [5, 6, 7],
+        "max_length": 38,
         "submodule_layers": [1, 2, 1],
         "bottleneck": 10,
         "top_k": 2,

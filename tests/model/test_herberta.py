@@ -23,12 +23,20 @@ def herberta(encoder=bert, stage=2, **choices):
     """As `tiny_model`; its second encoder has other weights than its first."""
     torch.manual_seed(0)
     of_mere = tiny_config().to_dict()
-    data = {name: of_mere[name] for name in ("languages", "labels", "label_mask", "language_token_ids")}
+    data = {name: of_mere[name] for name in ("languages", "labels", "label_mask", "language_token_ids", "max_length")}
     config = HerbertaConfig(**data | {"alpha": ALPHA, "beta": BETA} | choices)
     model = HerbertaModel.from_encoder(encoder(initializer_range=0.3), config).double()
     if stage == 2:
         model.begin_stage_two(encoder(initializer_range=0.3))
     return model.eval()
+
+
+def test_the_relation_takes_one_of_the_encoder_s_places(tmp_path):
+    herberta(stage=2, max_length=39).save_pretrained(tmp_path / "fits")
+    herberta(stage=2, max_length=40).save_pretrained(tmp_path / "longer")
+    load_model(tmp_path / "fits")
+    with pytest.raises(UserError, match="max_length 40, but the model's encoder takes 39 tokens"):
+        load_model(tmp_path / "longer")
 
 
 def test_stage_one_is_trained_by_the_relation_alone():

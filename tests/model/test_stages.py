@@ -164,6 +164,16 @@ def test_a_saved_model_is_the_same_when_loaded(name, stage, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
 
 
+@pytest.mark.parametrize(("name", "most"), [("bert", 40), ("xlm_roberta", 39), ("distilbert", 40)])
+def test_a_model_for_longer_sentences_than_its_encoder_takes_is_refused(name, most, tmp_path):
+    for folder, max_length in (("fits", most), ("longer", most + 1)):
+        tiny_model(ENCODERS[name], max_length=max_length).save_pretrained(tmp_path / folder)
+    assert load_model(tmp_path / "fits").config.max_length == most
+    with pytest.raises(UserError, match=f"has max_length {most + 1}, but the model's encoder takes {most} tokens") as e:
+        load_model(tmp_path / "longer")
+    assert "\n" not in str(e.value)
+
+
 def test_auto_model_knows_it(tmp_path):
     tiny_model().save_pretrained(tmp_path)
     model = AutoModel.from_pretrained(tmp_path, dtype=torch.bfloat16)

@@ -86,7 +86,7 @@ def test_stage_two_over_another_run_s_stage_one_is_the_same(train, both_stages, 
 @pytest.mark.parametrize(
     ("knobs", "shown"),
     [
-        ({"languages": "all"}, "--languages=all has other labels or languages than stage one of"),
+        ({"languages": "all"}, "it has the languages en besides"),
         ({"languages": "ko,de,fr"}, "the shards hold no fr, but de, en, ko"),
         ({"la_residual": False}, "was trained with la_residual = True, now it is False"),
         ({"pooler": "mean"}, "was trained with pooler = encoder, now it is mean"),

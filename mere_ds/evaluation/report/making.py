@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from mere_ds.errors import from_os_error
@@ -57,6 +56,8 @@ def _write_plots(folder: Path, drawings: Sequence[Drawing], sources: str) -> Non
 
 def _write_board(drawings: Sequence[Drawing], sources: str) -> None:
     """The plots into the TensorBoard folder of every run whose figures are in them, in place of an earlier report's."""
+    from torch.utils.tensorboard import SummaryWriter  # only now: the rest of a report takes less time than this
+
     of_run: dict[Path, list[Drawing]] = {}
     for drawing in drawings:
         for run in (run for row in drawing.rows for result in row.results for run in result.runs):
