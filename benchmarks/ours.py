@@ -13,10 +13,9 @@ from mere_ds.ranks.stop import StopSignals
 from mere_ds.shards.reading import ShardReader
 from mere_ds.training.engine import Trainee
 from mere_ds.training.feature_cache import features_of
-from mere_ds.training.loop import Progress, StageTrainer, Tally
-from mere_ds.training.monitor import Monitor
-from mere_ds.training.nonfinite import NonfiniteGuard
+from mere_ds.training.loop import Progress
 from mere_ds.training.session import open_session
+from mere_ds.training.stage_trainer import StageTrainer
 
 CONFIGS = Path(__file__).resolve().parents[1] / "ds_configs"
 CONFIG = {
@@ -51,8 +50,6 @@ class OurTraining:
         self.seconds_of_features = time.perf_counter() - started
         trainee = Trainee(model, 3e-5, session)
         self._trainer = StageTrainer(session, stage, trainee, m.manifest, Progress(), {}, features)
-        monitor = self._stack.enter_context(Monitor(session.folder, stage, 0, self._trainer.total_steps, writes=False))
-        self._trainer.guard = NonfiniteGuard(session, stage, trainee, monitor)
         trainee.engine.train()
         return self
 
@@ -67,6 +64,5 @@ class OurTraining:
             features=trainer.features.get("train"),
         )  # fmt: skip
         with reader:
-            tally = Tally()
             for batch in islice(reader, count):
-                trainer._update([batch], tally)
+                trainer._update([batch])

@@ -2,8 +2,9 @@
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 if not __package__:  # started by its path: this folder's names must not shadow top-level packages
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -12,6 +13,9 @@ from mere_ds import flags
 from mere_ds.config import TrainConfig
 from mere_ds.knobs import takes_knobs
 from mere_ds.ranks.stop import StopSignals
+
+if TYPE_CHECKING:
+    from mere_ds.training.observers import Observer
 
 LAUNCHERS_FLAGS = ("gpus", "num_gpus", "devices", "nproc_per_node", "ranks", "num_nodes", "nnodes")
 
@@ -33,7 +37,17 @@ def train(**given: Any) -> None:
             --deepspeed_config=cpu --submodule_layers=1,1,3,3 --top_k=2
         tensorboard --logdir=runs
     """
+    run(given)
+
+
+def run(given: dict, observers: Iterable["Observer"] = ()) -> None:
+    """Train in this process, one rank of a training, as the command with the flags `given` does, in the main thread.
+
+    `observers` follow it, on rank 0 alone (see `mere_ds.training.observers.Observer`). Raises UserError and
+    MachineError; SystemExit with code 85 after a signal to stop.
+    """
     config = TrainConfig(**given)
+    followers = tuple(observers)
     stop = StopSignals()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else pages of C++ frames where ranks wait in vain
@@ -44,9 +58,9 @@ def train(**given: Any) -> None:
     with open_session(config, frozenset(given), stop) as session:
         manifest = open_shards(session.config)
         if config.stage in ("1", "all"):
-            train_stage_one(session, manifest)
+            train_stage_one(session, manifest, followers)
         if config.stage in ("2", "all"):
-            train_stage_two(session, manifest)
+            train_stage_two(session, manifest, followers)
 
 
 def _choose_accelerator() -> None:

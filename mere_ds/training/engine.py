@@ -118,6 +118,10 @@ class Trainee:
         )
         return self.frozen | weights, moments
 
+    def counters(self) -> dict:
+        """Adam's update count and the dynamic loss scale's state."""
+        return self.full_state.counters()
+
     def restore(self, checkpoint: Path, counters: dict) -> None:
         """Bring back Adam's moments and counters; the model must have been loaded from the same checkpoint."""
         with (

@@ -29,15 +29,18 @@ def parameter_groups(model: nn.Module, rate: float, config: TrainConfig) -> list
     ]
 
 
-def rate_factor(config: TrainConfig, total_steps: int) -> Callable[[int], float]:
-    """Share of the peak rate in update `step` (from 0): up over the warm-up, then constant or linearly to 0."""
-    warmup = round(config.warmup * total_steps)
+def rate_factor(warmup: float, schedule: str, total_steps: int) -> Callable[[int], float]:
+    """Share of the peak rate in update `step` (from 0): up over the warm-up, then constant or linearly to 0.
+
+    `warmup` is a share of the updates.
+    """
+    rising = round(warmup * total_steps)
 
     def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        if config.schedule == "constant":
+        if step < rising:
+            return (step + 1) / (rising + 1)
+        if schedule == "constant":
             return 1.0
-        return (total_steps - step) / max(1, total_steps - warmup)
+        return (total_steps - step) / max(1, total_steps - rising)
 
     return factor

@@ -28,34 +28,18 @@ from mere_ds.shards.remote import absolute, is_address
 from mere_ds.training.cpu import prepare_cpu
 from mere_ds.training.deepspeed_config import check_compile, check_device, choose_config, merge, read_config
 from mere_ds.training.own_adam import check_own_adam
+from mere_ds.training.process import Process
 
 log = logging.getLogger("mere_ds")
 
 
-@dataclass(frozen=True)
-class Session:
+@dataclass(frozen=True, kw_only=True)
+class Session(Process):
     """One process of a training run."""
 
     config: TrainConfig
     deepspeed_config: dict
     folder: RunFolder
-    rank: int
-    ranks: int
-    device: torch.device
-    stop: StopSignals
-    lease: WriterLease | None
-    """Rank 0's right to write into the run folder."""
-
-    @property
-    def leads(self) -> bool:
-        """Whether this is rank 0, which alone writes and shows progress."""
-        return self.rank == 0
-
-    def from_rank_0(self, value):
-        """Rank 0's `value`, on every rank: a network file system may still show others an older state."""
-        box = [value]
-        dist.broadcast_object_list(box, src=0, device=self.device)
-        return box[0]
 
 
 @contextmanager
@@ -95,7 +79,16 @@ def open_session(config: TrainConfig, given: frozenset[str], stop: StopSignals) 
             stack.callback(lease.release)
         _start_log(folder.log if rank == 0 else None)
         dist.barrier()  # nobody works for a run that was refused
-        session = Session(config, ds, folder, rank, ranks, device, stop, lease)
+        session = Session(
+            config=config,
+            deepspeed_config=ds,
+            folder=folder,
+            rank=rank,
+            ranks=ranks,
+            device=device,
+            stop=stop,
+            lease=lease,
+        )
         if (first := session.from_rank_0(chosen)) != chosen:
             raise UserError(f"rank 0 takes --deepspeed_config={first}, rank {rank} {chosen}: give the flag")
         if why:

@@ -1,14 +1,10 @@
 """The paper's two stages: what each starts from, what it trains, what it leaves behind."""
 
 import logging
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import fields
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.distributed as dist
 from transformers import PreTrainedModel
 
 from mere_ds.config import PRESETS, TWO_STAGES, TrainConfig
@@ -19,7 +15,6 @@ from mere_ds.encoders.sources import (
     load_tokenizer,
     locate_weights,
     usable_positions,
-    weights_digest,
 )
 from mere_ds.errors import UserError
 from mere_ds.knobs import knobs_of
@@ -28,16 +23,13 @@ from mere_ds.model.herberta import HerbertaModel
 from mere_ds.model.loading import load_model
 from mere_ds.model.mere import MereModel
 from mere_ds.model.triple import TripleModel
-from mere_ds.runs.checkpoint import Checkpoints, state_of
-from mere_ds.runs.resume import CLIPPING, DATA, STAGE_ONE, check_same, ingredients, unrecorded_clipping
+from mere_ds.runs.checkpoint import state_of
 from mere_ds.runs.run_folder import RunFolder
 from mere_ds.shards.manifest import Manifest
 from mere_ds.sums import OPTIMIZER, STATE, damage, recorded_digest
-from mere_ds.training.engine import Trainee
-from mere_ds.training.feature_cache import features_of, why_not
-from mere_ds.training.loop import Progress, StageTrainer
+from mere_ds.training.observers import Observer
 from mere_ds.training.session import Session
-from mere_ds.versions import made_by
+from mere_ds.training.stage_run import train_stage
 
 log = logging.getLogger("mere_ds")
 
@@ -74,7 +66,7 @@ def _of_languages(manifest: Manifest, config: TrainConfig) -> Manifest:
     return chosen
 
 
-def train_stage_one(session: Session, manifest: Manifest) -> dict:
+def train_stage_one(session: Session, manifest: Manifest, observers: Iterable[Observer] = ()) -> dict:
     """Section 3.2: encoder, LA, relation classifier and entity heads on randomly concatenated sentences (eq. 10)."""
 
     def fresh() -> TripleModel:
@@ -83,10 +75,10 @@ def train_stage_one(session: Session, manifest: Manifest) -> dict:
         model = HerbertaModel if session.config.system == "HERBERTa" else MereModel
         return model.from_encoder(starting_encoder(session.config, manifest), described)
 
-    return _train(session, 1, fresh, manifest, session.config.learning_rate)
+    return train_stage(session, 1, fresh, manifest, session.config.learning_rate, observers=observers)
 
 
-def train_stage_two(session: Session, manifest: Manifest) -> dict:
+def train_stage_two(session: Session, manifest: Manifest, observers: Iterable[Observer] = ()) -> dict:
     """Section 3.3: all of stage one frozen but relation classifier and entity heads; LS is tuned (eq. 11).
 
     HERBERTa's second encoder is trained in the same place, with the relation classifier frozen too.
@@ -116,7 +108,7 @@ def train_stage_two(session: Session, manifest: Manifest) -> dict:
     rate = session.config.learning_rate
     if session.config.tunes_switcher(2) and session.config.learning_rate_stage_two is not None:
         rate = session.config.learning_rate_stage_two
-    return _train(session, 2, fresh, manifest, rate, recorded_digest(start, "model.safetensors"))
+    return train_stage(session, 2, fresh, manifest, rate, recorded_digest(start, "model.safetensors"), observers)
 
 
 def _best_of_stage_one(run: RunFolder) -> Path:
@@ -199,100 +191,3 @@ def _check_start(trained: TripleConfig, wanted: TripleConfig, run: RunFolder) ->
                 f"stage one of {run.root} was trained with {name} = {then}, now it is {now}: "
                 f"pass the same {', '.join(f'--{name}' for name in ('system', *inherited))}"
             )
-
-
-def _train(
-    session: Session,
-    stage: int,
-    fresh: Callable[[], TripleModel],
-    manifest: Manifest,
-    rate: float,
-    stage_one: str | None = None,
-) -> dict:
-    """Train a stage from its newest checkpoint on, or from a `fresh` model where there is none."""
-    weights = session.from_rank_0(_weights_digest(session.config, stage) if session.leads else None)
-    now = ingredients(session.config, session.deepspeed_config, stage, manifest.sha256, stage_one, weights)
-    goes_on = session.leads and not session.config.overwrite
-    checkpoint = session.from_rank_0(_where_to_go_on(session, stage) if goes_on else None)
-    torch.manual_seed(session.config.seed + stage)  # new parts don't depend on what ran before
-    if checkpoint:
-        state = state_of(checkpoint)
-        then = state["ingredients"]
-        if then.get(CLIPPING) is None:
-            then[CLIPPING] = unrecorded_clipping(session.deepspeed_config)
-        check_same(then, now, stage, session.config.run)
-        progress, tally = Progress(**{f.name: state[f.name] for f in fields(Progress)}), state.get("tally")
-        if progress.finished:
-            log.info("stage %d of %s is finished (--overwrite trains it anew)", stage, session.config.run)
-            return progress.best_dev
-        log.info("stage %d goes on from %s", stage, checkpoint.name)
-        model = load_model(checkpoint)
-    else:
-        progress, tally, model = Progress(), None, fresh()
-        if session.leads:
-            session.folder.start_stage(stage, _told(session))
-        dist.barrier()
-    trained, frozen = (sum(p.numel() for p in model.parameters() if p.requires_grad is r) for r in (True, False))
-    model.to(session.device)
-    log.info(
-        "stage %d: %d of %d parameters train, %d sentences, global batch %d = %d x %d ranks x %d accumulation",
-        stage,
-        trained,
-        trained + frozen,
-        manifest.splits["train"].sentences,
-        session.deepspeed_config["train_batch_size"],
-        session.config.batch_size,
-        session.ranks,
-        session.config.accumulation,
-    )
-    with _features(session, stage, model, manifest, now) as features:
-        trainee = Trainee(model, rate, session)
-        told = session.folder.started(stage) or _told(session) if session.leads else {}
-        start = {}
-        if session.leads:
-            start = {"stage": stage, "step": progress.step} | made_by(session.ranks)
-            session.folder.add_start(start)
-        facts = {"ingredients": now, "cached_features": bool(features), "told": told, "start": start}
-        if checkpoint:
-            trainee.restore(checkpoint, state["counters"])
-            if state["cached_features"] != facts["cached_features"]:
-                log.warning("features are cached now or before, but not both: the result may differ by rounding")
-        best = StageTrainer(session, stage, trainee, manifest, progress, facts, features, tally).run()
-        trainee.engine.destroy()
-    return best
-
-
-def _told(session: Session) -> dict:
-    """What a stage that starts now is told: all knobs, the global batch, the ranks that share it, the clipping."""
-    ds = session.deepspeed_config
-    told = {"ranks": session.ranks, "global_batch": ds["train_batch_size"], CLIPPING: ds[CLIPPING]}
-    return session.config.as_dict() | told
-
-
-def _weights_digest(config: TrainConfig, stage: int) -> str | None:
-    """Of the weights that this stage's encoder starts from, unless they are the shards' own."""
-    if config.encoder_weights is None or config.tunes_switcher(stage):
-        return None
-    return weights_digest(locate_weights(config.encoder_weights))
-
-
-def _features(session: Session, stage: int, model: TripleModel, manifest: Manifest, now: dict):
-    """A context: what stage two need not compute each epoch (see `features_of`), {} where there is no use for it."""
-    if stage == 1:
-        return nullcontext({})
-    if reason := why_not(session, manifest):
-        log.info("the frozen part is computed anew each epoch: %s", reason)
-        return nullcontext({})
-    return features_of(session, model, manifest, [now[STAGE_ONE], now[DATA], *manifest.languages], now["precision"])
-
-
-def _where_to_go_on(session: Session, stage: int) -> Path | None:
-    """Rank 0: the newest checkpoint that is whole; makes metrics.jsonl and links agree with it."""
-    checkpoints = Checkpoints(session.folder.stage(stage), session.config.keep)
-    found = checkpoints.newest_whole()
-    if found:
-        state = state_of(found)
-        checkpoints.settle(state["best"])
-        session.folder.restore_config()
-        session.folder.cut_metrics(stage, state["step"])
-    return found

@@ -21,7 +21,7 @@ from mere_ds.model.mere import MereModel
 from mere_ds.shards.features import FeatureStore
 from mere_ds.training import engine, session
 from mere_ds.training.feature_cache import FeatureCache
-from mere_ds.training.loop import StageTrainer
+from mere_ds.training.stage_trainer import StageTrainer
 
 
 def own_rank() -> int:
@@ -148,7 +148,7 @@ def record_filling(folder: Path) -> None:
 def record_compilations(file: Path) -> None:
     """After each epoch: all batches' widths so far, and how many graphs torch.compile has made for them."""
     widths: list[int] = []
-    before(StageTrainer, "_update", lambda _, batches, __: widths.extend(b.mask_BM.shape[1] for b in batches))
+    before(StageTrainer, "_update", lambda _, batches: widths.extend(b.mask_BM.shape[1] for b in batches))
 
     def act(*_) -> None:
         graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]

@@ -10,8 +10,7 @@ import pytest
 from meddling import every, fp16_on_cpu, record_rows, record_weights, signal_before_update, spoil, spoil_a_weight
 from outcomes import assert_same_results, metrics, names, state
 
-from mere_ds.runs.run_folder import RunFolder
-from mere_ds.training.monitor import Monitor
+from mere_ds.training.observers import Beginning, MetricsFile, Observers
 
 MISUSE = 2
 STEPS = 6
@@ -115,8 +114,9 @@ def test_fp16_s_loss_scale_goes_on_where_it_was(train, fp16, tmp_path, zero_stag
 
 def test_what_is_not_finite_is_null_in_the_metrics(tmp_path):
     values = {"loss": math.nan, "loss_terms": {"relation": math.inf, "tail_end": 1.5}, "steps": 3}
-    with Monitor(RunFolder(tmp_path), 1, 0, 4, writes=True) as monitor:
-        monitor.record("train", 1, 0, values)
+    with Observers([MetricsFile(tmp_path / "metrics.jsonl", 1)]) as observers:
+        observers.begin(Beginning("stage 1", 0, 4, {}))
+        observers.record("train", 1, 0, values)
     (row,) = [json.loads(line, parse_constant=pytest.fail) for line in (tmp_path / "metrics.jsonl").open()]
     assert (row["loss"], row["loss_terms"], row["steps"]) == (None, {"relation": None, "tail_end": 1.5}, 3)
 

@@ -33,7 +33,7 @@ def test_groups_by_newness_and_decay():
 
 
 def test_rate_rises_then_falls_to_nothing():
-    factor = rate_factor(config(warmup=0.1), 100)
+    factor = rate_factor(0.1, "linear", 100)
     rates = [factor(step) for step in range(100)]
     assert rates[:10] == pytest.approx([(i + 1) / 11 for i in range(10)])
     assert rates[10] == 1.0 == max(rates) and rates[-1] == pytest.approx(1 / 90)
@@ -41,4 +41,4 @@ def test_rate_rises_then_falls_to_nothing():
 
 
 def test_constant_schedule_and_no_warmup():
-    assert [rate_factor(config(schedule="constant", warmup=0.0), 5)(s) for s in range(5)] == [1.0] * 5
+    assert [rate_factor(0.0, "constant", 5)(s) for s in range(5)] == [1.0] * 5

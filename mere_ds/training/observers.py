@@ -1,0 +1,211 @@
+"""What a training tells while it runs, and who listens: a progress bar, `metrics.jsonl`, TensorBoard, a user's own."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+from tqdm import tqdm
+
+BEST = "best/dev"
+"""TensorBoard's name of the score that named a stage's best epoch."""
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What begins or goes on."""
+
+    name: str
+    """"stage 1", "stage 2" or "pretraining"."""
+    step: int
+    """Updates made before; more than 0 where an interrupted training goes on."""
+    total_steps: int
+    """Updates when it is finished; it may stop earlier."""
+    knobs: dict
+    """What it was told, by knob."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """Numbers of one moment."""
+
+    kind: str
+    """train (means since the last record), dev (scores), router (shares by language) or nonfinite (a skipped update).
+    """
+    step: int
+    epoch: int
+    values: dict
+    """JSON, nested; what isn't finite is None."""
+
+
+class Observer:
+    """Follows a training; override what you need. Called on the main process (rank 0) only, in its one thread.
+
+    Pass your own to `mere_ds.train.run`; it sees both stages, one after the other:
+
+        class Wandb(Observer):
+            def on_begin(self, beginning):
+                self.run = wandb.init(name=beginning.name, config=beginning.knobs)
+
+            def on_record(self, record):
+                self.run.log({record.kind: record.values}, step=record.step)
+
+            def on_close(self):
+                self.run.finish()
+
+    An exception ends the training, which goes on later from its last checkpoint: the steps after it are told again.
+    """
+
+    def on_begin(self, beginning: Beginning) -> None:
+        """Before the first update."""
+
+    def on_step(self, step: int) -> None:
+        """After update `step`."""
+
+    def on_record(self, record: Record) -> None:
+        """After every --log_every updates, each scoring, each update that was skipped."""
+
+    def on_save(self, step: int) -> None:
+        """Before a checkpoint is written: what was told so far is not told again, so it must not be lost."""
+
+    def on_checkpoint(self, step: int, folder: Path) -> None:
+        """After a checkpoint was written into `folder`, whole."""
+
+    def on_end(self, step: int, best: float | None) -> None:
+        """When all is trained, before that is saved; `best` is the best dev score, None where nothing is scored."""
+
+    def on_close(self) -> None:
+        """At last, whether it is finished, stopped or failed; not where its `on_begin` failed."""
+
+
+class Observers:
+    """All who follow one training, as a context: at its end they are closed."""
+
+    def __init__(self, observers: Iterable[Observer]) -> None:
+        """None on ranks other than 0."""
+        self._all = list(observers)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Observers":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def begin(self, beginning: Beginning) -> None:
+        for observer in self._all:
+            observer.on_begin(beginning)
+            self._stack.callback(observer.on_close)
+
+    def step_done(self, step: int) -> None:
+        for observer in self._all:
+            observer.on_step(step)
+
+    def record(self, kind: str, step: int, epoch: int, values: dict) -> None:
+        record = Record(kind, step, epoch, _finite(values))
+        for observer in self._all:
+            observer.on_record(record)
+
+    def save(self, step: int) -> None:
+        for observer in self._all:
+            observer.on_save(step)
+
+    def saved(self, step: int, folder: Path) -> None:
+        for observer in self._all:
+            observer.on_checkpoint(step, folder)
+
+    def end(self, step: int, best: float | None) -> None:
+        for observer in self._all:
+            observer.on_end(step, best)
+
+
+class Bar(Observer):
+    """A progress bar on stderr, with the last record's numbers of these names."""
+
+    def __init__(self, *shown: str) -> None:
+        self._shown = shown
+
+    def on_begin(self, beginning: Beginning) -> None:
+        seconds = 1 if sys.stderr.isatty() else 30  # in a log file each refresh stays
+        self._bar = tqdm(
+            initial=beginning.step, total=beginning.total_steps, desc=beginning.name, unit="step", mininterval=seconds
+        )
+
+    def on_step(self, step: int) -> None:
+        self._bar.update()
+
+    def on_record(self, record: Record) -> None:
+        values = {name: record.values[name] for name in self._shown if record.values.get(name) is not None}
+        if values:
+            self._bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()}, refresh=False)
+
+    def on_close(self) -> None:
+        self._bar.close()
+
+
+class MetricsFile(Observer):
+    """Each record as one JSON object per line, behind what the file holds."""
+
+    def __init__(self, path: Path, stage: int) -> None:
+        self._path, self._stage = path, stage
+
+    def on_begin(self, beginning: Beginning) -> None:
+        self._file = self._path.open("a", encoding="utf-8", buffering=1)
+
+    def on_record(self, record: Record) -> None:
+        place = {"stage": self._stage, "kind": record.kind, "step": record.step, "epoch": record.epoch}
+        row = place | {"time": round(time.time(), 3)} | record.values
+        self._file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def on_close(self) -> None:
+        self._file.close()
+
+
+class TensorBoard(Observer):
+    """Each number as a scalar, nested names as tags `kind/name` or `kind/language/name`; knobs and best as hparams."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def on_begin(self, beginning: Beginning) -> None:
+        self._knobs = beginning.knobs
+        self._board = SummaryWriter(str(self._folder), purge_step=beginning.step + 1)
+
+    def on_record(self, record: Record) -> None:
+        for tag, value in _flat(record.kind, record.values):
+            self._board.add_scalar(tag, value, record.step)
+
+    def on_save(self, step: int) -> None:
+        self._board.flush()
+
+    def on_end(self, step: int, best: float | None) -> None:
+        if best is None:
+            return
+        known = {n: value if isinstance(value, bool | int | float) else str(value) for n, value in self._knobs.items()}
+        for summary in hparams(known, {BEST: None}):
+            self._board.file_writer.add_summary(summary)
+        self._board.add_scalar(BEST, best, step)
+
+    def on_close(self) -> None:
+        self._board.close()
+
+
+def _finite(value):
+    """JSON has no other word than null for what isn't finite, and TensorBoard no point."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _flat(prefix: str, values: dict):
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(f"{prefix}/{name}", value)
+        elif isinstance(value, int | float):
+            yield f"{prefix}/{name}", value

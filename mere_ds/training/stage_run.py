@@ -1,0 +1,162 @@
+"""What a stage does, step by step: go on or begin, compute what is frozen, train, leave checkpoints behind."""
+
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+
+from mere_ds.config import TrainConfig
+from mere_ds.encoders.sources import locate_weights, weights_digest
+from mere_ds.model.loading import load_model
+from mere_ds.model.triple import TripleModel
+from mere_ds.runs.checkpoint import Checkpoints, state_of
+from mere_ds.runs.resume import CLIPPING, DATA, STAGE_ONE, check_same, ingredients, unrecorded_clipping
+from mere_ds.shards.features import FeatureStore
+from mere_ds.shards.manifest import Manifest
+from mere_ds.training.engine import Trainee
+from mere_ds.training.feature_cache import features_of, why_not
+from mere_ds.training.loop import Progress
+from mere_ds.training.observers import Observer
+from mere_ds.training.session import Session
+from mere_ds.training.stage_trainer import StageTrainer
+from mere_ds.versions import made_by
+
+log = logging.getLogger("mere_ds")
+
+
+def train_stage(
+    session: Session,
+    stage: int,
+    fresh: Callable[[], TripleModel],
+    manifest: Manifest,
+    rate: float,
+    stage_one: str | None = None,
+    observers: Iterable[Observer] = (),
+) -> dict:
+    """Train a stage from its newest checkpoint on, or from a `fresh` model where there is none; its best dev scores.
+
+    `rate` is the peak learning rate, `stage_one` the digest of the model that stage two starts from.
+    """
+    now = _ingredients(session, stage, manifest, stage_one)
+    checkpoint = session.from_rank_0(_where_to_go_on(session, stage) if session.leads else None)
+    state = _checked_state(session, stage, checkpoint, now) if checkpoint else {}
+    progress = Progress(**{f.name: state[f.name] for f in fields(Progress)}) if state else Progress()
+    if progress.finished:
+        log.info("stage %d of %s is finished (--overwrite trains it anew)", stage, session.config.run)
+        return progress.best_dev
+    torch.manual_seed(session.config.seed + stage)  # new parts don't depend on what ran before
+    model = _loaded(stage, checkpoint) if checkpoint else _begun(session, stage, fresh)
+    model.to(session.device)
+    _log_sizes(session, stage, model, manifest)
+    with _features(session, stage, model, manifest, now) as features:
+        trainee = Trainee(model, rate, session)
+        told = session.folder.started(stage) or _told(session) if session.leads else {}
+        start = _recorded_start(session, stage, progress.step) if session.leads else {}
+        facts = {"ingredients": now, "cached_features": bool(features), "told": told, "start": start}
+        if checkpoint:
+            trainee.restore(checkpoint, state["counters"])
+            if state["cached_features"] != facts["cached_features"]:
+                log.warning("features are cached now or before, but not both: the result may differ by rounding")
+        tally = state.get("tally")
+        trainer = StageTrainer(session, stage, trainee, manifest, progress, facts, features, tally, observers)
+        best = trainer.train()
+        trainee.engine.destroy()
+    return best
+
+
+def _ingredients(session: Session, stage: int, manifest: Manifest, stage_one: str | None) -> dict:
+    """All that decides the result; the digest of --encoder_weights is rank 0's."""
+    weights = session.from_rank_0(_weights_digest(session.config, stage) if session.leads else None)
+    return ingredients(session.config, session.deepspeed_config, stage, manifest.sha256, stage_one, weights)
+
+
+def _weights_digest(config: TrainConfig, stage: int) -> str | None:
+    """Of the weights that this stage's encoder starts from, unless they are the shards' own."""
+    if config.encoder_weights is None or config.tunes_switcher(stage):
+        return None
+    return weights_digest(locate_weights(config.encoder_weights))
+
+
+def _where_to_go_on(session: Session, stage: int) -> Path | None:
+    """Rank 0: the newest checkpoint that is whole, if there is one and it isn't to be overwritten.
+
+    Makes metrics.jsonl and links agree with it.
+    """
+    if session.config.overwrite:
+        return None
+    checkpoints = Checkpoints(session.folder.stage(stage), session.config.keep)
+    found = checkpoints.newest_whole()
+    if found:
+        state = state_of(found)
+        checkpoints.settle(state["best"])
+        session.folder.restore_config()
+        session.folder.cut_metrics(stage, state["step"])
+    return found
+
+
+def _checked_state(session: Session, stage: int, checkpoint: Path, now: dict) -> dict:
+    """What the checkpoint says of the training. Raises UserError where that was another one."""
+    state = state_of(checkpoint)
+    then = state["ingredients"]
+    if then.get(CLIPPING) is None:
+        then[CLIPPING] = unrecorded_clipping(session.deepspeed_config)
+    check_same(then, now, stage, session.config.run)
+    return state
+
+
+def _loaded(stage: int, checkpoint: Path) -> TripleModel:
+    log.info("stage %d goes on from %s", stage, checkpoint.name)
+    return load_model(checkpoint)
+
+
+def _begun(session: Session, stage: int, fresh: Callable[[], TripleModel]) -> TripleModel:
+    """A fresh model; only once there is one, what an earlier training left is removed."""
+    model = fresh()
+    if session.leads:
+        session.folder.start_stage(stage, _told(session))
+    session.wait_for_all()
+    return model
+
+
+def _told(session: Session) -> dict:
+    """What a stage that starts now is told: all knobs, the global batch, the ranks that share it, the clipping."""
+    ds = session.deepspeed_config
+    told = {"ranks": session.ranks, "global_batch": ds["train_batch_size"], CLIPPING: ds[CLIPPING]}
+    return session.config.as_dict() | told
+
+
+def _recorded_start(session: Session, stage: int, step: int) -> dict:
+    """What made this start, kept beside the run and in its checkpoints."""
+    start = {"stage": stage, "step": step} | made_by(session.ranks)
+    session.folder.add_start(start)
+    return start
+
+
+def _log_sizes(session: Session, stage: int, model: TripleModel, manifest: Manifest) -> None:
+    trained, frozen = (sum(p.numel() for p in model.parameters() if p.requires_grad is r) for r in (True, False))
+    log.info(
+        "stage %d: %d of %d parameters train, %d sentences, global batch %d = %d x %d ranks x %d accumulation",
+        stage,
+        trained,
+        trained + frozen,
+        manifest.splits["train"].sentences,
+        session.deepspeed_config["train_batch_size"],
+        session.config.batch_size,
+        session.ranks,
+        session.config.accumulation,
+    )
+
+
+def _features(
+    session: Session, stage: int, model: TripleModel, manifest: Manifest, now: dict
+) -> AbstractContextManager[dict[str, FeatureStore]]:
+    """What stage two need not compute each epoch (see `features_of`), {} where there is no use for it."""
+    if stage == 1:
+        return nullcontext({})
+    if reason := why_not(session, manifest):
+        log.info("the frozen part is computed anew each epoch: %s", reason)
+        return nullcontext({})
+    return features_of(session, model, manifest, [now[STAGE_ONE], now[DATA], *manifest.languages], now["precision"])

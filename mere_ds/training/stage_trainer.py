@@ -1,0 +1,297 @@
+"""One stage of training: what the loop does for the paper's two stages."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from mere_ds.config import TrainConfig, knobs_of_stage
+from mere_ds.encoders.sources import load_tokenizer
+from mere_ds.evaluation.scoring import score_split
+from mere_ds.runs.checkpoint import Checkpoints, name_of
+from mere_ds.shards.batch import Batch
+from mere_ds.shards.features import FeatureStore
+from mere_ds.shards.manifest import Manifest
+from mere_ds.shards.plan import EpochPlan
+from mere_ds.shards.reading import ShardReader
+from mere_ds.training.engine import Trainee, without_compiling, write_model
+from mere_ds.training.learner import Tensors
+from mere_ds.training.loop import Loop, Pace, Progress
+from mere_ds.training.nonfinite import NonfiniteGuard, poisoned
+from mere_ds.training.observers import Bar, MetricsFile, Observer, Observers, TensorBoard
+from mere_ds.training.optimization import rate_factor
+from mere_ds.training.session import Session
+from mere_ds.training.tally import Tally, restored, stored
+from mere_ds.training.word_dropout import WordDropout
+
+log = logging.getLogger("mere_ds")
+
+TERMS = ("head_start", "head_end", "tail_start", "tail_end", "relation", "characters")
+"""Of the loss; the last one only where the model has heads for it."""
+
+
+class StageTrainer(Loop[Batch]):
+    """Trains one stage of one model from `progress` on; see `train`.
+
+    `facts` go into every checkpoint, `tally` comes from the last one. `features` by split are what the model need not
+    compute (see `FeatureStore`). `observers` are a user's own; the run folder's records are always written.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        stage: int,
+        trainee: Trainee,
+        manifest: Manifest,
+        progress: Progress,
+        facts: dict,
+        features: dict[str, FeatureStore],
+        tally: dict | None = None,
+        observers: Iterable[Observer] = (),
+    ) -> None:
+        self.session, self.stage, self.trainee, self.manifest = session, stage, trainee, manifest
+        self.features = features
+        c, name = session.config, f"stage {stage}"
+        self.tunes_switcher = c.tunes_switcher(stage)
+        self.concatenate = c.concatenate_stage_two if self.tunes_switcher else c.concatenate
+        self.judged_by = "triple" if trainee.model.finds_entities else "relation"
+        self.tokenizer = load_tokenizer(manifest.encoder_folder)
+        self.word_dropout = WordDropout(c.word_dropout, self.tokenizer, c.seed)
+        epoch_steps = self._plan(0).steps
+        epochs = c.epochs_stage_two if self.tunes_switcher else c.epochs
+        total_steps = min(epochs * epoch_steps, c.max_steps or sys.maxsize)
+        self.factor = rate_factor(c.warmup, c.schedule, total_steps)
+        self.tally = restored(tally, session.rank, session.ranks, session.device)
+        self.waited = 0.0  # seconds, by the epoch's reader
+        self.rate = self.norm = 0.0  # of the last update
+        own = [MetricsFile(session.folder.metrics, stage), TensorBoard(session.folder.tensorboard(stage)), Bar("loss")]
+        listening = Observers([*own, *observers] if session.leads else ())
+        super().__init__(
+            session,
+            name,
+            trainee,
+            progress,
+            Pace(epoch_steps, total_steps, c.log_every, c.save_steps, c.save_minutes),
+            Checkpoints(session.folder.stage(stage), c.keep),
+            _guard(session, name, trainee, listening),
+            listening,
+            facts,
+        )
+
+    def train(self) -> dict:
+        """All epochs: train, score on dev, save; tuning LS stops early. Returns the best dev scores.
+
+        Leaves with exit code 85 (SystemExit) after a stop signal to any rank. Raises UserError and MachineError.
+        """
+        self.run(knobs_of_stage(self.session.config, self.stage))
+        return self.at.best_dev
+
+    @contextmanager
+    def _batches(self) -> Iterator[Iterator[list[Batch]]]:
+        c, epoch = self.session.config, self.at.epoch
+        self.trainee.engine.train()
+        if not self.tally.places:
+            self.tally = Tally()  # from now on, for its clock
+        reader = ShardReader(
+            self.manifest,
+            "train",
+            self._plan(epoch),
+            self.session.rank,
+            self.session.ranks,
+            micro=c.batch_size,
+            accumulation=c.accumulation,
+            start_step=self.at.step - epoch * self.pace.epoch_steps,
+            prefetch=c.prefetch,
+            features=self.features.get("train"),
+        )
+        with reader:
+            yield self._timed(reader)
+
+    def _timed(self, reader: ShardReader) -> Iterator[list[Batch]]:
+        for micro_batches in _grouped(reader, self.session.config.accumulation):
+            self.waited = reader.seconds_waited
+            yield micro_batches
+
+    def _plan(self, epoch: int) -> EpochPlan:
+        c, m = self.session.config, self.manifest
+        return EpochPlan(
+            m.lengths("train"),
+            m.language_ids("train"),
+            m.shard_sizes("train"),
+            c.batch_size * self.session.ranks * c.accumulation,
+            concatenate=self.concatenate,
+            seed=c.seed,
+            epoch=epoch,
+            window=c.window,
+        )
+
+    def _update(self, micro_batches: list[Batch]) -> list[torch.Tensor]:
+        """One weight update: the gradient of eq. 12's mean over the sentences of the whole global batch."""
+        c, tally = self.session.config, self.tally
+        self.rate = self.trainee.set_rate(self.factor(self.at.step))
+        self._seed_dropout()
+        losses, terms = [], []
+        for batch in micro_batches:
+            tally.sentences += int(batch.weights_B.sum())  # before it moves: a GPU would have to be waited for
+            tally.tokens += int(batch.mask_BM.sum())
+            tally.places += batch.mask_BM.numel()
+            batch = batch.to(self.session.device)
+            output = self.trainee.engine(
+                self.word_dropout(batch, self.at.epoch),
+                batch.mask_BM,
+                batch.languages_B,
+                labels_B=batch.labels_B,
+                positions_B4=batch.positions_B4,
+                cuts_B4=batch.cuts_B4,
+                concatenate=self.concatenate,
+                features=batch.features,
+            )
+            # DeepSpeed averages over ranks and micro-steps; the last global batch of an epoch may not be full
+            share_B = batch.weights_B * (self.session.ranks * c.accumulation / batch.global_sentences)
+            loss = (output.loss_B * share_B).sum()
+            self.trainee.engine.backward(poisoned(loss))
+            self.norm = self.trainee.step()
+            losses.append(loss.detach())
+            cut_loss_B = torch.zeros_like(output.loss_B) if output.cut_loss_B is None else output.cut_loss_B
+            terms_B6 = torch.cat((output.terms_B5, cut_loss_B[:, None]), dim=1).detach()
+            terms.append((terms_B6 * share_B[:, None]).sum(0))
+        if self.trainee.updated:
+            tally.loss += sum(losses) / c.accumulation
+            tally.terms_6 += sum(terms) / c.accumulation
+            tally.steps += 1
+        return losses
+
+    def _seed_dropout(self) -> None:
+        """Dropout depends on seed, stage, step and rank alone, so that a checkpoint needs no random state."""
+        entropy = (self.session.config.seed, self.stage, self.at.step, self.session.rank)
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1)
+
+    def _record(self) -> None:
+        """Sum the tallies of all ranks and write one record, unless every update since the last was skipped."""
+        if not self.tally.steps:
+            return
+        tally, self.tally = self.tally, Tally(waited=self.waited)
+        tally.waited = self.waited - tally.waited
+        seconds = time.perf_counter() - tally.started
+        sums = torch.tensor(tally.sums(), dtype=torch.float64, device=self.session.device)
+        if self.session.ranks > 1:
+            dist.all_reduce(sums)
+        names = TERMS if self.session.config.characters else TERMS[:-1]
+        loss, *terms, sentences, tokens, places, waited = sums.tolist()
+        mean = 1 / (tally.steps * self.session.ranks)
+        self.observers.record(
+            "train",
+            self.at.step,
+            self.at.epoch,
+            {
+                "loss": loss * mean,
+                "loss_terms": {name: term * mean for name, term in zip(names, terms, strict=False)},
+                "learning_rate": self.rate,
+                "gradient_norm": self.norm,
+                "loss_scale": self.trainee.loss_scale,
+                "skipped_steps": self.at.skipped,
+                "sentences_per_second": sentences / seconds,
+                "tokens_per_second": tokens / seconds,
+                "padding_share": 1 - tokens / places,
+                "waiting_share": waited / (seconds * self.session.ranks),
+            },
+        )
+
+    def _end_epoch(self) -> None:
+        """Score on dev and save; decides whether this epoch is the best and whether it is the last."""
+        at, c = self.at, self.session.config
+        self.tally = Tally()  # each epoch has its own records
+        dev = self._score()
+        score = dev[c.best_by].get(self.judged_by, 0.0)
+        at.epoch += 1
+        name = name_of(at.step, at.epoch)
+        if at.skipped < at.step and score > at.best_score:
+            at.best, at.best_score, at.best_dev, at.epochs_since_best = name, score, dev, 0
+        else:
+            at.epochs_since_best += 1
+        early = self.tunes_switcher and at.epochs_since_best >= c.patience
+        self._finish_if(at.step >= self.pace.total_steps or early)
+        if early and at.step < self.pace.total_steps:
+            log.info("stage two stops early: no better dev score for %d epochs", at.epochs_since_best)
+        self._save(name, dev)
+
+    def _score(self) -> dict:
+        self.trainee.engine.eval()
+        s = self.session
+        with without_compiling() if s.config.compile else nullcontext():  # scoring has shapes of its own, used rarely
+            dev = score_split(
+                self.trainee.engine,
+                self.manifest,
+                "dev",
+                self.tokenizer,
+                s.device,
+                s.rank,
+                s.ranks,
+                features=self.features.get("dev"),
+            )
+        self.observers.record("dev", self.at.step, self.at.epoch, dev)
+        log.info(
+            "stage %d epoch %d: dev %s F1 %.1f average, %.1f pooled; triple by characters %.1f average",
+            self.stage,
+            self.at.epoch + 1,
+            self.judged_by,
+            dev["average"].get(self.judged_by, 0.0),
+            dev["pooled"].get(self.judged_by, 0.0),
+            dev["average"].get("triple_characters", 0.0),
+        )
+        return dev
+
+    def _state(self) -> dict:
+        tally = stored(self.tally, self.waited, self.session.ranks, self.session.device)
+        return {"stage": self.stage, "tally": tally}
+
+    def _write(self, folder: Path, weights: Tensors, moments: Tensors) -> None:
+        write_model(folder, self.trainee.model, weights, moments)
+        self.tokenizer.save_pretrained(folder)
+
+    def _describe(self, weights: Tensors) -> None:
+        if shares := router_shares(weights, self.trainee.model.config.languages):
+            self.observers.record("router", self.at.step, self.at.epoch - 1, shares)
+
+
+def router_shares(weights: Tensors, languages: list[str]) -> dict[str, dict[str, float]]:
+    """f_t(L_n) of eq. 5 by language and number of the sub-module, from 1; {} where no router learns.
+
+    `weights` are the whole model's by name. Shape suffixes: N languages, T sub-modules, D hidden size.
+    """
+    if "switcher.router.weight" not in weights:
+        return {}
+    E_ND, W_TD = weights["switcher.languages.weight"], weights["switcher.router.weight"]
+    f_NT = (E_ND @ W_TD.T).softmax(dim=1)
+    shares = zip(languages, f_NT.tolist(), strict=True)
+    return {language: {str(t): share for t, share in enumerate(f_T, start=1)} for language, f_T in shares}
+
+
+def _guard(session: Session, name: str, trainee: Trainee, observers: Observers) -> NonfiniteGuard:
+    c = session.config
+    rows = "train split" if c.languages == "all" else f"train split with --languages={c.languages}"
+    limit, advice = _when_to_stop(c)
+    return NonfiniteGuard(session, trainee, observers, name, rows, limit, advice)
+
+
+def _when_to_stop(config: TrainConfig) -> tuple[int, str]:
+    """After how many updates in a row that aren't finite, and what is said then."""
+    if config.on_nonfinite == "stop":
+        return 1, "With --on_nonfinite=skip training goes on without such batches"
+    return config.nonfinite_limit, "A lower --learning_rate may help"
+
+
+def _grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    group = []
+    for batch in batches:
+        group.append(batch)
+        if len(group) == size:
+            yield group
+            group = []
+    assert not group, "an epoch's micro-steps are a multiple of the accumulation"
