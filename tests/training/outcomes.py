@@ -25,9 +25,9 @@ def names(run: Path, stage: int) -> set[str]:
 
 
 def state(run: Path, stage: int, which: str = "latest") -> dict:
-    """All that a checkpoint says of the training but what the stage was told, folders included."""
+    """All that a checkpoint says of the training but what the stage was told and what made this start."""
     state = json.loads((checkpoint(run, stage, which) / "training.json").read_text())
-    del state["told"]
+    del state["told"], state["start"]
     return state
 
 
