@@ -115,7 +115,7 @@ def test_a_finished_run_is_left_alone_unless_overwritten(train, reference, tmp_p
     assert "is finished" not in anew.stderr[0]
     assert state(run, 1)["epoch"] == 1 and state(run, 1)["step"] == state(reference, 1)["step"] // 2
     for of_stage_two in ([row for row in metrics(r) if row["stage"] == 2] for r in (run, reference)):
-        assert len(of_stage_two) == state(reference, 2)["step"] + 2, "every step and both epochs' scores"
+        assert len(of_stage_two) == state(reference, 2)["step"] + 4, "every step, both epochs' scores and router"
 
 
 @pytest.mark.parametrize("keep", [1, 3])
