@@ -56,7 +56,7 @@ def program(component: Callable | dict[str, Callable], argv: list[str], name: st
         run(component, argv, name)
         code = 0
     except SystemExit as left:
-        code = left.code or 0
+        code = left.code if isinstance(left.code, int) else int(left.code is not None)  # 1 for a text
         raise
 
 
@@ -86,9 +86,9 @@ def run(component: Callable | dict[str, Callable], argv: list[str], name: str) -
         _tell(name, told)
         sys.exit(2 if isinstance(told, UserError) else 1)
     except (MemoryError, RuntimeError) as error:
-        if not (told := from_memory_error(error)):
+        if not (reduce := from_memory_error(error)):
             raise
-        _tell(name, told)
+        _tell(name, reduce)
         sys.exit(1)
 
 
@@ -123,7 +123,7 @@ def parse(function: Callable, argv: list[str], name: str) -> dict[str, object]:
         if len(word) > 1 and word[0] == "-" and not flags_end and not _is_number(word):
             key, value = _flag(word, rest, parameters, suggested, free, name)
         elif gathers:  # a list that is a command's only argument: RUN RUN is RUN,RUN
-            given.setdefault(gathers, []).append(word)
+            given[gathers] = [*given.get(gathers, []), word]
             continue
         elif free:
             key, value = free[0], word

@@ -113,7 +113,7 @@ def check_knobs(config: Any) -> None:
     """Raises UserError for the first knob whose value is of another type than its field's or out of bounds."""
     for name, knob in knobs_of(config).items():
         value = getattr(config, name)
-        if what := _wrong(value, types_of(type(config))[name], knob.bounds):
+        if what := _wrong(value, types_of(config.__class__)[name], knob.bounds):
             shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
             raise UserError(f"--{name}={shown}: {what}")
 

@@ -40,7 +40,11 @@ def commit(package: Path | None = None) -> str | None:
     def git(*words: str) -> str:
         return subprocess.run(
             ["git", "-C", str(package), *words],
-            **{"check": True, "capture_output": True, "text": True, "env": ours, "timeout": _SECONDS},
+            check=True,
+            capture_output=True,
+            text=True,
+            env=ours,
+            timeout=_SECONDS,
         ).stdout.strip()
 
     try:

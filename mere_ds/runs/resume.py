@@ -1,6 +1,7 @@
 """Going on where a stage stopped: what must be as it was, and how the same global batch fits other ranks."""
 
 import math
+from typing import Any
 
 from mere_ds.config import TrainConfig, knobs_of_stage
 from mere_ds.errors import UserError
@@ -98,9 +99,9 @@ def batch_multiple(config: TrainConfig) -> int:
     return math.lcm(config.concatenate, config.concatenate_stage_two)
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _short(value) -> str:
+def _short(value: Any) -> str:
     return f"{value[:12]}..." if isinstance(value, str) and len(value) == 64 else str(_plain(value))

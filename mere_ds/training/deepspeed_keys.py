@@ -190,10 +190,10 @@ def _value(value: Any, kind: Any, where: str) -> Any:
     """`value` as its kind; raises UserError where it is of another one."""
     if isinstance(kind, type) and issubclass(kind, DeepSpeedConfigModel):
         return _model(_given(value, where), kind, where)
-    if isinstance(kind, dict) or kind is dict:
+    if kind is dict or kind == {}:
+        return _given(value, where)
+    if isinstance(kind, dict):
         found = _given(value, where)
-        if not kind or kind is dict:
-            return found
         _known(found, kind, where)
         return {key: _value(item, kind[key], _join(where, key)) for key, item in found.items()}
     if isinstance(kind, Number):
