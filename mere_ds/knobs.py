@@ -84,7 +84,7 @@ def knobs_of(kind: Any) -> dict[str, Knob]:
 
 
 @cache
-def types_of(kind: type) -> dict[str, Any]:
+def types_of(kind: Any) -> dict[str, Any]:
     """The annotated types of a dataclass' fields."""
     return get_type_hints(kind)
 

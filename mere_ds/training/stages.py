@@ -155,7 +155,7 @@ def model_config(config: TrainConfig, manifest: Manifest) -> TripleConfig:
             f"{config.shards} was made by an older mere-ds and does not say which characters of a token belong to an "
             "entity: run mere-ds shard again, or leave --characters out"
         )
-    data = {
+    data: dict[str, Any] = {
         "languages": manifest.languages,
         "labels": manifest.labels,
         "label_mask": manifest.label_mask,

@@ -79,6 +79,15 @@ def test_no_language_gets_fewer_than_asked(tmp_path):
         synthesize(tmp_path, 3000, at_least=-1)
 
 
+@pytest.mark.parametrize(
+    ("sentences", "seed", "says"), [(10**23, 0, "--sentences=1.*at most 10"), (300, -1, "--seed=-1")]
+)
+def test_numbers_out_of_bounds_are_refused_before_anything_is_written(tmp_path, sentences, seed, says):
+    with pytest.raises(UserError, match=says):
+        synthesize(tmp_path / "out", sentences, seed=seed)
+    assert not list(tmp_path.iterdir())
+
+
 def test_every_label_of_a_language_and_no_other(corpus):
     folder, counts = corpus
     for name, rows in rows_of(folder).items():

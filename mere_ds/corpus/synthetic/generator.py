@@ -32,6 +32,8 @@ from mere_ds.files import writing
 
 CHUNK = 10_000
 FEWEST_OF_LANGUAGE = 10
+MOST_SENTENCES = 10**9
+"""Each has a byte in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,8 @@ def synthesize(
     on `processes` (all processors if None). Memory is bounded by some chunks of 10,000 sentences.
 
     Returns {"sentences", "train", "test", "quirks": {quirk: rows}, "files": {name: {"sentences", "labels"}}}.
-    Raises UserError for too few sentences, an unknown language or an unknown size of English, OSError that names a file
-    that can't be written; then no file of `out` has changed.
+    Raises UserError for numbers out of bounds, an unknown language or an unknown size of English, OSError that names a
+    file that can't be written; then no file of `out` has changed.
     """
     codes = _codes(languages)
     if english not in ENGLISH_SIZES:
@@ -77,6 +79,10 @@ def synthesize(
         raise UserError(
             f"--sentences={sentences} is too few: {len(codes)} languages need {FEWEST_OF_LANGUAGE * len(codes)}"
         )
+    if sentences > MOST_SENTENCES:
+        raise UserError(f"--sentences={sentences}: must be at most {MOST_SENTENCES}")
+    if seed < 0:
+        raise UserError(f"--seed={seed}: must be at least 0")
     if at_least < 0:
         raise UserError(f"--at_least={at_least}: pass 0 or more")
     if processes is not None and processes < 1:
