@@ -1,5 +1,5 @@
-# make demo: the whole street on a small synthetic corpus    make test: all other tests    make hostile: bad inputs
-# make check: lint    make bench: the measurements    make clean: all that these made
+# make demo: the whole street on a small synthetic corpus    make test: all other tests    make test-quick: the fast ones
+# make hostile: bad inputs    make check: lint    make bench: the measurements    make clean: all that these made
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,7 @@ SENTENCES := 30000
 DEMO_KNOBS := --epochs=4 --epochs_stage_two=1 --learning_rate=2e-3 --learning_rate_stage_two=1e-3 \
               --word_dropout=0.05 --bottleneck=256
 
-.PHONY: demo test hostile check bench clean
+.PHONY: demo test test-quick hostile check bench clean
 
 $(VENV)/%: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or later is needed" if sys.version_info < (3, 10) else 0)'
@@ -42,6 +42,10 @@ demo: $(VENV)/use
 # for one another: those that compute took twice as long
 test: $(VENV)/test
 	OMP_NUM_THREADS=1 pytest tests --numprocesses=3 --dist=loadfile --no-loadscope-reorder
+
+# what one change is tried with: nothing that starts ranks, a cluster or a browser, and no hostile cases
+test-quick: $(VENV)/test
+	OMP_NUM_THREADS=1 pytest tests --numprocesses=2 --dist=worksteal -m "not (slow or cluster or browser)"
 
 # every hostile case; `make test` runs a tenth of them
 hostile: $(VENV)/test

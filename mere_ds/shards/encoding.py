@@ -22,12 +22,6 @@ FRAME = 3
 _MOST_CUT = np.iinfo(np.int16).max
 _BEFORE = 2  # of these, how many stand before the words
 
-SPAN_REJECTIONS = {
-    "span_beyond_max_length": "an entity would be cut off by --max_length",
-    "span_without_token": "the tokenizer leaves nothing of an entity",
-}
-"""Why a training sentence that the reader kept is rejected all the same; a test sentence is kept without the span."""
-
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -39,8 +33,6 @@ class Encoded:
     """Half-open character span of each word token that is left; `offsets[0]` belongs to position 2. Neighbours may
     overlap, as where a syllable is several tokens."""
     truncated: bool
-    tokens_before: int
-    """Tokens of the whole sequence before truncation."""
 
     def characters(self, text: str, first: int, last: int, cuts: Sequence[int] = (0, 0)) -> Span:
         """The graphemes of the text that the tokens at positions `first` to `last` touch, without blanks around them;
@@ -71,7 +63,8 @@ class EncodedExample:
     the entity leaves out at the front of its first token and at the end of its last one; -1 where there is none."""
     truncated: bool
     problem: str | None
-    """A key of `SPAN_REJECTIONS` if a span is without positions."""
+    """Of a span without positions: "span_beyond_max_length" if truncation cuts the entity off, "span_without_token" if
+    the tokenizer leaves nothing of it. A training sentence is rejected for it, a test sentence kept."""
 
 
 class SentenceEncoder:
@@ -108,7 +101,7 @@ class SentenceEncoder:
         for (alignment, words), language in zip(self._words(texts), languages, strict=True):
             ids, truncated = self._frame(words, language)
             offsets = [alignment.to_given(span) for span in words.offsets[: len(ids) - FRAME]]
-            encoded.append(Encoded(np.array(ids, dtype=np.int32), offsets, truncated, len(words) + FRAME))
+            encoded.append(Encoded(np.array(ids, dtype=np.int32), offsets, truncated))
         return encoded
 
     def encode_examples(self, examples: Sequence[Example]) -> list[EncodedExample]:

@@ -291,7 +291,7 @@ PIECE = st.text(PLAIN, max_size=8).filter(lambda text: not re.search("</?e[12]>"
 PIECES = st.lists(PIECE, min_size=5, max_size=5)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(pieces=PIECES, swapped=st.booleans())
 def test_round_trip(tmp_path_factory, pieces, swapped):
     before, first, between, second, after = pieces
@@ -317,7 +317,7 @@ def test_round_trip(tmp_path_factory, pieces, swapped):
     assert counts.notes["tabs_in_text"] == ("\t" in text)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     body=st.binary(max_size=60) | st.lists(st.sampled_from(["<e1>", "</e1>", "<e2>", "</e2>", "A", " "])).map("".join)
 )

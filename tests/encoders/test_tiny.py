@@ -33,6 +33,7 @@ def trained():
 TOKENIZER = trained()
 
 
+@pytest.mark.slow
 def test_another_process_trains_the_same_vocabulary():
     code = "import json, test_tiny; print(json.dumps(test_tiny.TOKENIZER.get_vocab(), sort_keys=True))"
     paths = [Path(__file__).parent, Path(tiny.__file__).parents[2]]

@@ -61,7 +61,7 @@ def test_languages_added_twice_change_nothing(built, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(parts=st.lists(st.sampled_from([*LITERALS, " ", "Haus", "ab", "ß", ","]), max_size=12))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 def test_no_text_spells_a_special_token(built, kind, parts, request):
     tokenizer = kept(request, built, kind)
     text = "".join(parts)

@@ -113,7 +113,7 @@ def test_against_exchanging_records(run):
     assert row["a"] == pytest.approx(scores_of(sides[0])["average"]["triple"])
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.data())
 def test_sides_can_be_exchanged(run, data):
     marks = st.text("10-", min_size=4, max_size=12)

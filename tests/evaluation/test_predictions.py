@@ -28,7 +28,7 @@ def test_names():
     assert (evaluation_name("test", None), evaluation_name("dev", 2)) == ("test", "dev-k2")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(records())
 def test_what_is_written_is_read(tmp_path, given_records):
     given_records[0]["text"] = "one\u2028line\n أهلا"

@@ -146,7 +146,7 @@ def _stripped(record: dict, side: str) -> list[int]:
     return [start, start + len(inner.strip())]
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.integers(0, 2**32 - 1))
 def test_scores_of_records_are_those_of_trainings_counts(manifest, tokenizer, seed):
     random = np.random.default_rng(seed)

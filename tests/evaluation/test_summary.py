@@ -1,7 +1,7 @@
 """All scores of predictions, by hand and against the same counted sentence by sentence."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from mere_ds.evaluation.intervals import LEVEL, RESAMPLES
 from mere_ds.evaluation.metrics import METRICS
@@ -62,7 +62,6 @@ def slow_f1(gold: list, predicted: list, right: list) -> float:
     return 100 * 2 * precision * recall / (precision + recall)
 
 
-@settings(deadline=None)
 @given(records())
 def test_against_a_slow_count(given_records):
     result = scores_of(given_records)
@@ -93,7 +92,6 @@ def test_against_a_slow_count(given_records):
     assert result["confusion"]["labels"] == sorted(named)
 
 
-@settings(deadline=None)
 @given(records())
 def test_intervals_hold_their_scores(given_records):
     result = scores_of(given_records)

@@ -19,6 +19,7 @@ from mere_ds.fused.choice import implementation  # noqa: E402
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_kernels_agree_with_plain_pytorch():
     """In a process of its own: the interpreter is chosen when Triton is imported, and for good."""
     run = subprocess.run(

@@ -97,7 +97,7 @@ def sample_by_language(languages=4, depth=2, hidden_size=6, bottleneck=7):
 
 
 @given(languages=st.lists(st.integers(0, 3), min_size=1, max_size=9), depth=st.integers(1, 3))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_each_language_goes_through_its_own_sub_module(languages, depth):
     switcher = sample_by_language(depth=depth)
     h_BMD = torch.randn(len(languages), 3, 6, dtype=torch.float64)

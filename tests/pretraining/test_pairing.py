@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mere_ds.errors import UserError
@@ -29,7 +29,6 @@ def statements(entities, languages=None, marked=None) -> Statements:
     )
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=30), st.integers(0, 99))
 def test_partners_speak_different_languages_as_often_as_can_be(languages, seed):
     languages = np.array(languages)
@@ -47,7 +46,6 @@ def test_partners_speak_different_languages_as_often_as_can_be(languages, seed):
 sentences = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=60)
 
 
-@settings(deadline=None)
 @given(sentences, st.data())
 def test_an_epoch_has_every_sentence_once_and_partners_side_by_side(entities, data):
     marked = data.draw(st.lists(st.booleans(), min_size=len(entities), max_size=len(entities)))
@@ -73,7 +71,6 @@ def test_an_epoch_has_every_sentence_once_and_partners_side_by_side(entities, da
     assert all((a.rows == b.rows).all() for a, b in zip(again, epochs[1], strict=True))
 
 
-@settings(deadline=None)
 @given(sentences, st.integers(0, 99))
 def test_every_pair_is_placed_once(entities, seed):
     said = statements(entities)
@@ -82,7 +79,6 @@ def test_every_pair_is_placed_once(entities, seed):
     assert sorted(placed[:, 0]) == list(range(len(entities)))
 
 
-@settings(deadline=None)
 @given(st.integers(2, 20), st.integers(0, 99))
 def test_pairs_that_share_an_entity_stand_side_by_side(count, seed):
     """Pairs 2i and 2i + 1 share their head, and nobody else."""
@@ -92,7 +88,6 @@ def test_pairs_that_share_an_entity_stand_side_by_side(count, seed):
     assert (placed[0::2] // 2 == placed[1::2] // 2).all()
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=30))
 def test_groups_are_what_equal_values_link(rows):
     first, second = [a for a, _ in rows], [b for _, b in rows]

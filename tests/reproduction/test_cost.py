@@ -36,7 +36,7 @@ def test_stage_one(manifest):
     assert found.updates == 3 * -(-train // 32)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(batch=st.integers(1, 20), accumulation=st.integers(1, 3), ranks=st.integers(1, 4), epochs=st.integers(1, 3))
 def test_updates_are_those_of_the_batch_plan(manifest, batch, accumulation, ranks, epochs):
     knobs = {"batch_size": batch, "accumulation": accumulation, "concatenate": 1, "epochs": epochs}

@@ -71,6 +71,7 @@ def content(run: Path, name: str) -> dict:
     return json.loads((run / name).read_text())
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_run_once_and_reported(reproduce, out):
     """Without a launcher, which costs seconds: one rank."""
     flags = ("--figure=8", *SMALL, f"--launcher={sys.executable}")

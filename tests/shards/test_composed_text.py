@@ -141,7 +141,7 @@ def test_no_letter_loses_its_last_part(name, word):
 
 @pytest.mark.parametrize("name", TOKENIZERS)
 @given(text=st.text(st.sampled_from(HOSTILE), min_size=1, max_size=20), data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_two_tokens_show_whole_graphemes(name, text, data):
     (tokens,) = SentenceEncoder(TOKENIZERS[name], ["en"], 512).encode_texts([text], ["en"])
     if not tokens.offsets:
@@ -162,7 +162,7 @@ def test_any_two_tokens_show_whole_graphemes(name, text, data):
 
 @given(st.text(st.sampled_from(HOSTILE), min_size=1, max_size=20), st.data())
 @example("\u200e각\u200f", None)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_exact_is_what_an_answer_with_gold_s_tokens_would_be(text, data):
     start = data.draw(st.integers(0, len(text) - 1)) if data else 0
     end = data.draw(st.integers(start + 1, len(text))) if data else len(text)

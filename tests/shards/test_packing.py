@@ -25,7 +25,7 @@ def equal(a: Sentences, b: Sentences) -> bool:
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=20), st.data())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_take_and_join(lengths, data):
     whole = sentences(lengths)
     rows = data.draw(st.lists(st.integers(0, len(lengths) - 1), max_size=30))

@@ -44,7 +44,7 @@ def all_batches(plan: EpochPlan) -> np.ndarray:
 
 
 @given(arguments())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_sentence_exactly_once_and_fillers_only_at_the_very_end(args):
     plan = EpochPlan(**args)
     rows = all_batches(plan).ravel()
@@ -57,7 +57,7 @@ def test_every_sentence_exactly_once_and_fillers_only_at_the_very_end(args):
 
 
 @given(corpora(), st.integers(0, 3), st.integers(200, 700), st.sampled_from([1, 2, 4]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_ranks_cut_the_same_global_batches(corpus, epoch, window, concatenate):
     plan = EpochPlan(**corpus, global_batch=64 * 4, concatenate=concatenate, epoch=epoch, window=window)
     expected = all_batches(plan)
@@ -74,7 +74,7 @@ def test_ranks_cut_the_same_global_batches(corpus, epoch, window, concatenate):
 
 
 @given(arguments(), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_step_needs_only_its_window(args, data):
     expected = all_batches(EpochPlan(**args))
     fresh = EpochPlan(**args)
@@ -88,7 +88,7 @@ def test_a_step_needs_only_its_window(args, data):
 
 
 @given(corpora(), st.integers(1, 30), st.integers(1, 300))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_windows_hold_no_more_shards_than_they_must(corpus, batch, window):
     plan = EpochPlan(**corpus, global_batch=batch, window=window)
     assert [step for w in range(plan.windows) for step in plan.steps_of(w)] == list(range(plan.steps))
@@ -102,7 +102,7 @@ def group_repeats(languages_GS: np.ndarray) -> int:
 
 
 @given(arguments(concatenate=(2, 3, 4), shuffle=(True,)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_partners_differ_in_language_wherever_the_batch_allows_it(args):
     plan = EpochPlan(**args)
     groups = plan.global_batch // plan.concatenate
@@ -135,7 +135,7 @@ def test_the_last_batch_mixes_fillers_into_one_group_at_most():
 
 
 @given(arguments())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_same_arguments_give_the_same_plan(args):
     assert np.array_equal(all_batches(EpochPlan(**args)), all_batches(EpochPlan(**args)))
 
@@ -181,7 +181,7 @@ def test_padding_stays_below_five_percent_at_16_sentences_on_8_ranks(concatenate
 
 
 @given(arguments(), st.sampled_from([1, 2, 4]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_widths_hold_and_padding_is_what_the_micro_batches_have(args, micro_groups):
     plan = EpochPlan(**args)
     micro = plan.concatenate * micro_groups
@@ -198,7 +198,6 @@ def test_widths_hold_and_padding_is_what_the_micro_batches_have(args, micro_grou
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=40), st.integers(1, 4))
-@settings(deadline=None)
 def test_widths_are_the_best_there_are(lengths, count):
     def cells(widths):
         return sum(min(w for w in widths if w >= length) for length in lengths)

@@ -386,6 +386,7 @@ def test_leaving_does_not_wait_for_a_server_that_hangs(server, cache, monkeypatc
     assert not thread.is_alive()
 
 
+@pytest.mark.slow
 def test_ranks_train_and_a_run_is_scored_from_a_server(server, cache, tmp_path):
     knobs = {
         "stage": "1",

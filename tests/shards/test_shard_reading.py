@@ -39,7 +39,7 @@ def same(a, b) -> bool:
 @given(
     st.sampled_from([1, 2, 4, 8]), st.sampled_from([2, 4]), st.sampled_from([1, 2]), st.integers(1, 200), st.booleans()
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_all_ranks_together_read_every_sentence_once_and_as_written(
     manifest, ranks, micro, accumulation, window, prefetch
 ):

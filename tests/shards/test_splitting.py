@@ -47,7 +47,7 @@ def test_without_equal_texts_each_language_draws_by_itself(seed):
     assert draw_dev(with_ids, seed).sum() == wanted.sum()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12), st.integers(0, 1), st.booleans()), max_size=40),
     st.booleans(),

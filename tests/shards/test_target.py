@@ -108,6 +108,7 @@ def test_ctrl_c_is_one_line_and_leaves_nothing(corpus, tmp_path, monkeypatch, ca
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_program_that_is_told_to_stop_leaves_nothing(corpus, tmp_path):
     process = start_program("mere-ds", "shard", corpus, tmp_path / "out", "--encoder=tiny")
     try:

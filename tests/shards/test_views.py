@@ -48,7 +48,7 @@ def read(view: Manifest, split: str, plan: EpochPlan, ranks: int, micro: int) ->
 
 
 @given(choices, st.sampled_from([1, 2, 4]), st.integers(0, 3), st.integers(1, 200), st.sampled_from(["train", "dev"]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_every_chosen_sentence_is_read_once_an_epoch_and_no_other(manifest, languages, ranks, epoch, window, split):
     view, written = manifest.only(languages), whole_split(manifest, split)
     chosen = rows_of_choice(manifest, split, languages)
@@ -67,7 +67,7 @@ def test_every_chosen_sentence_is_read_once_an_epoch_and_no_other(manifest, lang
 
 
 @given(choices, st.integers(0, 3), st.integers(1, 200))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_global_batches_do_not_depend_on_the_ranks(manifest, languages, epoch, window):
     view = manifest.only(languages)
     plan = plan_of(view, "train", 16, concatenate=2, epoch=epoch, window=window)
@@ -79,7 +79,7 @@ def test_the_global_batches_do_not_depend_on_the_ranks(manifest, languages, epoc
 
 
 @given(choices, st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_view_of_a_view_is_the_view(manifest, languages, data):
     inner = data.draw(st.permutations(languages).map(lambda order: order[: 1 + len(order) // 2]))
     twice, once = manifest.only(languages).only(inner), manifest.only(inner)

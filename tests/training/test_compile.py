@@ -12,6 +12,8 @@ from ranks import run_ranks
 from mere_ds.errors import UserError
 from mere_ds.training.deepspeed_config import check_compile
 
+pytestmark = pytest.mark.slow
+
 KNOBS = {"stage": "1", "max_steps": 4, "batch_size": 8, "learning_rate": 1e-3, "log_every": 1, "timeout": 300}
 
 

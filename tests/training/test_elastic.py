@@ -10,6 +10,8 @@ from meddling import every, record_rows, signal_before_update
 from outcomes import metrics
 from ranks import run_ranks
 
+pytestmark = pytest.mark.slow
+
 FIRST_STOP, STEPS = 5, 27
 KNOBS = {
     "epochs": 3, "epochs_stage_two": 1, "batch_size": 4, "learning_rate": 1e-3, "word_dropout": 0.1, "bottleneck": 64,

@@ -27,6 +27,8 @@ from mere_ds.config import TrainConfig
 from mere_ds.shards.manifest import Manifest
 from mere_ds.training.feature_cache import why_not
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def train(small_shards, zero, tmp_path_factory):

@@ -15,6 +15,8 @@ from mere_ds.evaluation.run import evaluate_runs
 from mere_ds.shards.manifest import Manifest
 from mere_ds.training.stages import open_shards
 
+pytestmark = pytest.mark.slow
+
 MISUSE = 2
 CHOSEN = ["de", "ko"]
 

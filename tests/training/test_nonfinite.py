@@ -12,6 +12,8 @@ from outcomes import assert_same_results, metrics, names, state
 
 from mere_ds.training.observers import Beginning, MetricsFile, Observers
 
+pytestmark = pytest.mark.slow
+
 MISUSE = 2
 STEPS = 6
 SHORT = {"stage": "1", "max_steps": STEPS, "save_steps": None}

@@ -15,6 +15,8 @@ from outcomes import assert_same_tensors, checkpoint, starts, tensors
 
 from mere_ds.shards.sealing import seal
 
+pytestmark = pytest.mark.slow
+
 MISUSE = 2
 ONE_RANK = {"stage": "1", "batch_size": 16}
 

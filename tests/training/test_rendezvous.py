@@ -12,6 +12,8 @@ from ranks import Forked
 from mere_ds.errors import UserError
 from mere_ds.ranks.rendezvous import Place
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def start():

@@ -10,6 +10,8 @@ import pytest
 from meddling import every, signal_at_once, signal_before_update, signal_in_scoring
 from outcomes import assert_same_results, assert_same_tensors, checkpoint, metrics, names, state, tensors
 
+pytestmark = pytest.mark.slow
+
 LEFT_EARLY = 85
 
 

@@ -20,6 +20,8 @@ from mere_ds.runs.checkpoint import Checkpoints
 from mere_ds.runs.run_folder import RunFolder
 from mere_ds.sums import SUMS, write_sums
 
+pytestmark = pytest.mark.slow
+
 MISUSE = 2
 ONE_RANK = {"stage": "1", "batch_size": 16, "save_steps": 3}
 

@@ -20,6 +20,8 @@ from outcomes import assert_same_results, checkpoint, is_whole, names
 
 from mere_ds.runs.checkpoint import Checkpoints
 
+pytestmark = pytest.mark.slow
+
 MISUSE, MACHINE = 2, 1
 ONE_RANK = {"stage": "1", "batch_size": 16, "save_steps": 12, "keep": 1}
 

@@ -27,6 +27,8 @@ from mere_ds.shards.sealing import seal
 from mere_ds.training.stages import model_config
 from tests.shards.test_contents import npz, rewrite
 
+pytestmark = pytest.mark.slow
+
 SHORT = {
     "max_steps": 20, "batch_size": 8, "bottleneck": 32, "submodule_layers": "1,2", "top_k": 1, "log_every": 5,
     "learning_rate": 1e-3, "save_minutes": 0,

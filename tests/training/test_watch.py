@@ -15,6 +15,8 @@ import torch.distributed as dist
 from mere_ds.errors import MachineError
 from mere_ds.ranks.watch import Watch
 
+pytestmark = pytest.mark.slow
+
 SOON = 20  # seconds in which everything here must be over
 
 

@@ -10,6 +10,8 @@ from launching import records, weights
 from outcomes import assert_same_tensors, checkpoint, state, tensors
 from ranks import run_ranks
 
+pytestmark = pytest.mark.slow
+
 STEPS = 20
 BF16_STEPS = 10  # they are slow where a CPU has no bf16 products
 KNOBS = {"max_steps": STEPS, "batch_size": 8, "learning_rate": 1e-3, "bottleneck": 64, "log_every": 1, "keep": 9}
