@@ -5,7 +5,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -70,11 +70,9 @@ def write_json(path: Path, content: dict) -> None:
     write_whole(path, (json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode())
 
 
-def write_json_lines(path: Path, records: Iterable[dict]) -> None:
-    """Write one JSON object per line as `writing` does. Raises ValueError for NaN and infinity."""
-    with writing(path) as file:
-        for record in records:
-            file.write((json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode())
+def json_line(record: dict) -> bytes:
+    """A JSON object as one line of UTF-8. Raises ValueError for NaN and infinity."""
+    return (json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def parse_json(content: bytes, name: str, advice: str, distinct: bool = False) -> dict:

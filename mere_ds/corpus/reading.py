@@ -5,7 +5,6 @@ Rows are cut at line feeds in bytes and columns at tabs, with no CSV quoting: qu
 returns and Unicode line separators are ordinary text. Spans are character offsets, for marks often stand inside words.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +18,7 @@ from mere_ds.corpus.example import Example, Span
 from mere_ds.corpus.graphemes import BLANK, trim
 from mere_ds.corpus.languages import LANGUAGE, parse_languages, sort_languages
 from mere_ds.errors import UserError
-from mere_ds.files import writing
+from mere_ds.files import json_line, writing
 from mere_ds.streams import BOM, blocks_of, split_lines
 
 COLUMNS = ("id", "entity_1", "entity_2", "label", "text", "lang")
@@ -157,7 +156,7 @@ class RejectsFile:
         self._writing.__exit__(kind, error, trace)
 
     def write(self, reject: Reject) -> None:
-        self._stream.write((json.dumps(asdict(reject), ensure_ascii=False) + "\n").encode())
+        self._stream.write(json_line(asdict(reject)))
 
 
 class _Rejected(Exception):

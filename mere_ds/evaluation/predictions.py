@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, TypeGuard
 
 from mere_ds.errors import UserError
 from mere_ds.evaluation.metrics import METRICS
-from mere_ds.files import digest_of, parse_json
+from mere_ds.files import digest_of, json_line, parse_json
 
 
 def evaluation_name(split: str, k: int | None) -> str:
@@ -33,7 +33,7 @@ class PredictionsWriter:
         """Write each record as a line and pass it on. Raises UserError for an answer that isn't a finite number."""
         for record in records:
             try:
-                line = (json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode()
+                line = json_line(record)
             except ValueError:
                 raise UserError(
                     "the model's answers aren't finite numbers, so its weights aren't: train it anew (--overwrite)"

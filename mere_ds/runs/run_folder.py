@@ -3,7 +3,6 @@ evaluation/`, and `features/` while stage two trains."""
 
 import contextlib
 import errno
-import json
 import logging
 import os
 import shutil
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mere_ds.errors import UserError
-from mere_ds.files import parents_of, parse_json, read_json, write_json, write_whole
+from mere_ds.files import json_line, parents_of, parse_json, read_json, write_json, write_whole
 from mere_ds.runs.checkpoint import checkpoints_in, state_of
 
 log = logging.getLogger("mere_ds")
@@ -140,7 +139,7 @@ class RunFolder:
     def add_start(self, start: dict) -> None:
         """Add a line to `starts`."""
         before = self.starts.read_bytes() if self.starts.exists() else b""
-        write_whole(self.starts, before + (json.dumps(start, ensure_ascii=False) + "\n").encode())
+        write_whole(self.starts, before + json_line(start))
 
     def restore_config(self) -> None:
         """Write a lost or damaged config.json anew from what the checkpoints keep. Raises UserError and OSError."""
