@@ -8,13 +8,12 @@ from mere_ds.files import read_json
 from mere_ds.model.herberta import HerbertaModel
 from mere_ds.model.mere import MereModel
 from mere_ds.model.precision import nonfinite
-from mere_ds.model.triple import TripleModel
 from mere_ds.sums import check_for_use
 
 MODELS = {model.config_class.model_type: model for model in (MereModel, HerbertaModel)}
 
 
-def load_model(folder: str | Path) -> TripleModel:
+def load_model(folder: str | Path) -> MereModel | HerbertaModel:
     """The model that a folder's config.json names, as its `from_pretrained` loads it.
 
     A checkpoint's files, its tokenizer's too, are checked against their digests first, once a process. Raises

@@ -11,6 +11,7 @@ import torch
 from mere_ds.config import TrainConfig
 from mere_ds.encoders.sources import locate_weights, weights_digest
 from mere_ds.model.loading import load_model
+from mere_ds.model.mere import MereModel
 from mere_ds.model.triple import TripleModel
 from mere_ds.runs.checkpoint import Checkpoints, state_of
 from mere_ds.runs.resume import CLIPPING, DATA, STAGE_ONE, check_same, ingredients, unrecorded_clipping
@@ -159,4 +160,5 @@ def _features(
     if reason := why_not(session, manifest):
         log.info("the frozen part is computed anew each epoch: %s", reason)
         return nullcontext({})
+    assert isinstance(model, MereModel)  # others have reasons
     return features_of(session, model, manifest, [now[STAGE_ONE], now[DATA], *manifest.languages], now["precision"])

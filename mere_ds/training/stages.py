@@ -89,6 +89,7 @@ def train_stage_two(session: Session, manifest: Manifest, observers: Iterable[Ob
         return {}
     one = RunFolder(session.config.stage_one_run or session.config.run)
     start = session.from_rank_0(_best_of_stage_one(one) if session.leads else None)
+    assert start is not None  # rank 0 has found it
 
     def fresh() -> TripleModel:
         model = load_model(start)
@@ -102,8 +103,9 @@ def train_stage_two(session: Session, manifest: Manifest, observers: Iterable[Ob
         _check_start(model.config, wanted, one)
         choices = {name: getattr(wanted, name) for name in OF_STAGE_TWO if hasattr(wanted, name)}
         if isinstance(model, HerbertaModel):
-            choices["encoder"] = starting_encoder(session.config, manifest)
-        model.begin_stage_two(**choices)
+            model.begin_stage_two(starting_encoder(session.config, manifest), **choices)
+        else:
+            model.begin_stage_two(**choices)
         return model
 
     rate = session.config.learning_rate
@@ -137,7 +139,7 @@ def _warn_of_a_low_rate(session: Session, manifest: Manifest) -> None:
 
 def starting_encoder(config: TrainConfig, manifest: Manifest) -> PreTrainedModel:
     """The encoder that training starts from. Raises UserError for shards of sentences that it can't take."""
-    weights = config.encoder_weights and locate_weights(config.encoder_weights)
+    weights = None if config.encoder_weights is None else locate_weights(config.encoder_weights)
     encoder = load_encoder(manifest.encoder_folder, manifest.encoder, weights=weights)
     most = usable_positions(encoder)
     if manifest.max_length > most:  # older shards counted positions that the encoder keeps to itself
