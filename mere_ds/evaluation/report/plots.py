@@ -88,7 +88,7 @@ def heat_map(
         axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
         axes.invert_yaxis()
         bar = figure.colorbar(cells, ax=axes, label=label, shrink=min(1.0, 4 / size[1]), aspect=15)
-        bar.outline.set_visible(False)
+        bar.ax.spines["outline"].set_visible(False)
         return figure
 
 
