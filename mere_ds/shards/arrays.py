@@ -38,17 +38,17 @@ def read_index(content: bytes, path: str, splits: Sequence[str], languages: int)
     return index
 
 
-def check_sentences(s: Sentences, path: str, words: int, languages: int, labels: int, cuts: bool) -> None:
+def check_sentences(s: Sentences, path: str, words: int, languages: int, labels: int, cuts: bool, whole: bool) -> None:
     """Raises UserError that names `path` unless every number in a shard is within its range.
 
     `words`, `languages` and `labels` are how many tokens, languages and labels there are, `cuts` whether the shards
-    say what entities cut off their tokens.
+    say what entities cut off their tokens, `whole` whether all entities must have tokens, as those of training have.
     """
     found = {
         "tokens": _within(s.tokens, words),
         "languages": _within(s.languages, languages),
         "labels": _within(s.labels, labels),
-        "positions": _are_inside(s.positions, s.lengths),
+        "positions": _are_inside(s.positions, s.lengths) and (not whole or s.positions.min(initial=0) >= 0),
         "cuts": np.array_equal(s.cuts >= 0, (s.positions >= 0) & cuts) and s.cuts.min(initial=0) >= -1,
     }
     if wrong := [name for name, holds in found.items() if not holds]:
@@ -72,6 +72,13 @@ def read_texts(members: Iterable[object], path: str, labels: Sequence[str]) -> l
             raise UserError(f"{path}: its texts are not a shard's: {ADVICE}")
         records += member
     return records
+
+
+def check_texts(records: Sequence[dict], s: Sentences, path: str, languages: list[str], labels: list[str]) -> None:
+    """Raises UserError that names `path` unless the texts have the languages and labels of the arrays' sentences."""
+    told = [(record["lang"], record["label"]) for record in records]
+    if told != [(languages[i], labels[j]) for i, j in zip(s.languages.tolist(), s.labels.tolist(), strict=True)]:
+        raise UserError(f"{path}: the languages or labels of its texts are not those of its arrays: {ADVICE}")
 
 
 def _is_record(record: object, labels: set[str]) -> bool:

@@ -210,25 +210,27 @@ class LocalSource:
         return self.folder / name
 
 
-def read_shard(source: ShardSource, shard: Shard, extension: str = "npz") -> Iterator[dict]:
-    """A shard's members with this extension, decoded by webdataset, after the whole file's digest was checked.
+def read_shard(source: ShardSource, shard: Shard, *extensions: str) -> Iterator[dict]:
+    """A shard's members with these extensions, decoded by webdataset, after the whole file's digest was checked.
 
     webdataset gets the verified bytes and opens nothing itself: no URL, no `pipe:`. Raises UserError for a missing or
-    damaged file, and while iterating for one whose members can't be decoded.
+    damaged file, and while iterating for one whose members can't be decoded or lack an extension.
     """
-    return _decoded(io.BytesIO(source.read(shard)), shard.file, extension, source.path(shard.file))
+    return _decoded(io.BytesIO(source.read(shard)), shard.file, extensions, source.path(shard.file))
 
 
-def _decoded(stream: BinaryIO, name: str, extension: str, path: str) -> Iterator[dict]:
+def _decoded(stream: BinaryIO, name: str, extensions: Sequence[str], path: str) -> Iterator[dict]:
+    endings = tuple(f".{extension}" for extension in extensions)
     untar, group = wds.pipelinefilter(tar_file_expander), wds.pipelinefilter(group_by_keys)
     try:
         for member in wds.DataPipeline(
             lambda: iter([{"url": name, "stream": stream}]),
-            untar(select_files=lambda name: name.endswith(f".{extension}")),
+            untar(select_files=lambda name: name.endswith(endings)),
             group(),
             wds.decode(),
         ):
-            member[extension]  # KeyError where a name has more dots
+            for extension in extensions:
+                member[extension]  # KeyError where there is none, or a name has more dots
             yield member
     except Exception as error:  # tarfile, zipfile, numpy, json and webdataset raise many kinds on what is no member
         raise UserError(f"{path}: its content is not a shard's ({first_line(error)}): {ADVICE}") from error
@@ -236,9 +238,13 @@ def _decoded(stream: BinaryIO, name: str, extension: str, path: str) -> Iterator
 
 def read_sentences(source: ShardSource, shard: Shard) -> Sentences:
     """All sentences of a shard; types and shapes of its arrays are checked. Raises UserError as `read_shard`."""
-    parts = [member["npz"] for member in read_shard(source, shard)]
+    return join_members([member["npz"] for member in read_shard(source, shard, "npz")], source.path(shard.file))
+
+
+def join_members(parts: Sequence[dict[str, np.ndarray]], path: str) -> Sentences:
+    """The sentences of a shard's decoded `.npz` members. Raises UserError that names `path` for other arrays."""
     if not parts or not all(map(_fits, parts)):
-        raise UserError(f"{source.path(shard.file)}: its arrays are not a shard's: {ADVICE}")
+        raise UserError(f"{path}: its arrays are not a shard's: {ADVICE}")
     return Sentences.join([Sentences(**{name: part[name] for name in _DTYPES if name in part}) for part in parts])
 
 

@@ -18,12 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from mere_ds.errors import UserError
-from mere_ds.shards.arrays import check_rows, check_sentences, read_texts
+from mere_ds.shards.arrays import check_rows, check_sentences, check_texts, read_texts
 from mere_ds.shards.batch import Batch
 from mere_ds.shards.features import FeatureStore
 from mere_ds.shards.manifest import Manifest
-from mere_ds.shards.packing import ADVICE, Sentences, read_sentences, read_shard
+from mere_ds.shards.packing import Sentences, join_members, read_sentences, read_shard
 from mere_ds.shards.plan import FILLER, EpochPlan
 
 _CHUNK = 1024  # sentences that are collated at a time
@@ -161,11 +160,16 @@ class RowReader:
 
 def _read(manifest: Manifest, split: str, shard: int, first: int) -> Sentences:
     """The sentences of a split's shard, which begin at row `first`, with everything in them checked."""
+    sentences = read_sentences(manifest.source, manifest.splits[split].shards[shard])
+    return _checked(sentences, manifest, split, shard, first)
+
+
+def _checked(sentences: Sentences, manifest: Manifest, split: str, shard: int, first: int) -> Sentences:
+    """Of what a shard holds the manifest's sentences; raises UserError for what they can't be."""
     described = manifest.splits[split].shards[shard]
     path, rows = manifest.source.path(described.file), slice(first, first + described.sentences)
-    sentences = read_sentences(manifest.source, described)
     sizes = manifest.encoder.vocab_size, len(manifest.stored_languages), len(manifest.labels)
-    check_sentences(sentences, path, *sizes, manifest.cuts)
+    check_sentences(sentences, path, *sizes, manifest.cuts, whole=split != "test")
     chosen = manifest.chosen(sentences)
     check_rows(chosen, path, manifest.lengths(split)[rows], manifest.language_ids(split)[rows])
     return chosen
@@ -287,10 +291,11 @@ class TextReader:
     def _read(self, shard: int) -> list[dict]:
         m, described = self._manifest, self._manifest.splits[self._split].shards[shard]
         path = m.source.path(described.file)
-        members = read_shard(m.source, described, "json")
+        members = list(read_shard(m.source, described, "json", "npz"))
+        sentences = join_members([member["npz"] for member in members], path)
         records = read_texts((member["json"] for member in members), path, m.labels)
         chosen = [record for record in records if record["lang"] in m.languages]
-        rows = m.language_ids(self._split)[self._starts[shard] : self._starts[shard + 1]]
-        if [record["lang"] for record in chosen] != [m.languages[i] for i in rows]:
-            raise UserError(f"{path}: its texts are not those of the index: {ADVICE}")
+        check_texts(
+            chosen, _checked(sentences, m, self._split, shard, self._starts[shard]), path, m.languages, m.labels
+        )
         return chosen

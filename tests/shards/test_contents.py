@@ -101,7 +101,7 @@ def longer_sentence(arrays):
     """Lengths whose sum is right, but not those of the index."""
     lengths = arrays["lengths"].copy()
     lengths[0], lengths[1] = lengths[0] + 1, lengths[1] - 1
-    arrays.update(lengths=lengths, **{name: np.full_like(arrays[name], -1) for name in ("positions", "cuts")})
+    arrays.update(lengths=lengths, positions=np.full_like(arrays["positions"], 2), cuts=np.zeros_like(arrays["cuts"]))
 
 
 ARRAYS = {
@@ -127,6 +127,9 @@ ARRAYS = {
     "a position on [CLS]": put("positions", (0, slice(None)), 0),
     "an end before its start": put("positions", (0, slice(0, 2)), (3, 2)),
     "a start without an end": put("positions", (0, 1), -1),
+    "an entity without tokens in training": lambda arrays: [
+        put(name, (0, slice(2)), -1)(arrays) for name in ("positions", "cuts")
+    ],
     "positions of three columns": remade("positions", lambda a: a[:, :3]),
     "cuts of another type": remade("cuts", lambda a: a.astype(np.int8)),
     "cuts of -2": put("cuts", (0, 0), -2),
@@ -195,6 +198,17 @@ def test_texts_that_cannot_be(folder, case):
 
     rewrite(folder, "test-00000.tar", change)
     assert "test-00000.tar" in refusal(folder)
+
+
+def test_labels_of_texts_and_arrays_that_differ(folder):
+    """Both are labels of the shards, and each would score another one as right."""
+
+    def another(name, content):
+        return npz(content, remade("labels", lambda a: (a + 1) % (a.max() + 1))) if name.endswith(".npz") else content
+
+    assert len(Manifest.load(folder).labels) > 1
+    rewrite(folder, "dev-00000.tar", another)
+    assert "dev-00000.tar: the languages or labels of its texts are not those of its arrays" in refusal(folder)
 
 
 def deep_texts(name, content):

@@ -81,7 +81,9 @@ def test_any_webdataset_pipeline_reads_the_members(tmp_path):
     assert [len(member["npz"]["lengths"]) for member in members] == [2, 1]
     assert members[0]["json"] == [{"text": "é"}, {"text": "b"}]
     assert np.array_equal(np.concatenate([member["npz"]["tokens"] for member in members]), whole.tokens)
-    assert [list(member["npz"]) for member in read_shard(LocalSource(tmp_path), shard)] == [list(whole.stored())] * 2
+    assert [list(member["npz"]) for member in read_shard(LocalSource(tmp_path), shard, "npz")] == [
+        list(whole.stored())
+    ] * 2
     assert [member["json"][0]["text"] for member in read_shard(LocalSource(tmp_path), shard, "json")] == ["é", "c"]
 
 
@@ -95,4 +97,4 @@ def test_damage_is_told_with_the_file_s_name(tmp_path, damage):
     if damage == "remove":
         path.unlink()
     with pytest.raises(UserError, match=r"train-00000\.tar.*run mere-ds shard again"):
-        read_shard(LocalSource(tmp_path), shard)
+        read_shard(LocalSource(tmp_path), shard, "npz")
