@@ -36,7 +36,8 @@ MAY_IMPORT = {
         *("corpus", "encoders", "shards", "fused", "model", "evaluation"),
     },
     "pretraining": {
-        *("errors", "files", "sums", "lease", "knobs", "config", "runs", "corpus", "encoders", "model"),
+        *("errors", "files", "sums", "lease", "knobs", "config", "runs", "ranks"),
+        *("corpus", "encoders", "model", "training"),
     },
     "train": {"flags", "knobs", "config", "ranks", "training"},
     "reproduction": {

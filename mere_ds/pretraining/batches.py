@@ -37,6 +37,8 @@ class BlankBatch:
     """int64; places of [E1] and [E2] in M; None in a batch without pairs."""
     groups_B: torch.Tensor | None
     """int64; equal for the same entity pair; None in a batch without pairs."""
+    rows_B: torch.Tensor
+    """int64; which of the statements."""
 
     def to(self, device: torch.device) -> "BlankBatch":
         values = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -86,6 +88,7 @@ class Collator:
             targets_N=torch.from_numpy(ids_BM[masked_BM]),
             starts_B2=torch.tensor(starts) if batch.matched else None,
             groups_B=torch.from_numpy(self.statements.groups[batch.rows]) if batch.matched else None,
+            rows_B=torch.from_numpy(batch.rows),
         )
 
     def hide(self, ids_BM: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

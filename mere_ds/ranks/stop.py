@@ -6,27 +6,35 @@ heavy imports: the handlers stand before torch is loaded.
 
 import os
 import signal
-from types import FrameType
+from types import FrameType, TracebackType
 
 LEFT_EARLY = 85
 """Exit code of a run that was told to stop, has saved and wants to be started again."""
 
 
-_SAVES = b"\ntrain.py: saves after this step and leaves; Ctrl-C again ends it at once, without saving\n"
-
-
 class StopSignals:
     """Remembers whether this process was told to stop. From its creation on USR1, TERM and the first INT do no harm.
 
-    A second INT ends the process at once. INT stays ignored where it was: in a shell's background job.
+    A second INT ends the process at once. INT stays ignored where it was: in a shell's background job. As a context it
+    puts back at its end what was there before. Only the main thread can make one. `name`: the program's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "train.py") -> None:
         self.received: str | None = None
+        self._saves = f"\n{name}: saves after this step and leaves; Ctrl-C again ends it at once, without saving\n"
+        self._before = {n: signal.getsignal(n) for n in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)}
         for number in (signal.SIGUSR1, signal.SIGTERM):
             signal.signal(number, self._remember)
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        if self._before[signal.SIGINT] is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, self._interrupt)
+
+    def __enter__(self) -> "StopSignals":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            if handler is not None:  # not one that was set in C
+                signal.signal(number, handler)
 
     def _remember(self, number: int, _: FrameType | None) -> None:
         self.received = signal.Signals(number).name
@@ -35,4 +43,4 @@ class StopSignals:
         self._remember(number, frame)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         if os.environ.get("RANK", "0") == "0":
-            os.write(2, _SAVES)  # the stream may be in the middle of another line
+            os.write(2, self._saves.encode())  # the stream may be in the middle of another line

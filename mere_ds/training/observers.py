@@ -4,10 +4,11 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
@@ -188,6 +189,7 @@ class TensorBoard(Observer):
         if best is None:
             return
         known = {n: value if isinstance(value, bool | int | float) else str(value) for n, value in self._knobs.items()}
+        assert self._board.file_writer is not None, "made with the board"
         for summary in hparams(known, {BEST: None}):
             self._board.file_writer.add_summary(summary)
         self._board.add_scalar(BEST, best, step)
@@ -196,14 +198,14 @@ class TensorBoard(Observer):
         self._board.close()
 
 
-def _finite(value):
+def _finite(value: Any) -> Any:
     """JSON has no other word than null for what isn't finite, and TensorBoard no point."""
     if isinstance(value, dict):
         return {name: _finite(item) for name, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _flat(prefix: str, values: dict):
+def _flat(prefix: str, values: dict) -> Iterator[tuple[str, float]]:
     for name, value in values.items():
         if isinstance(value, dict):
             yield from _flat(f"{prefix}/{name}", value)

@@ -14,6 +14,7 @@ from tests.hostile.children import Outcome
 
 _CHECKPOINT = ("SHA256SUMS", "config.json", "model.safetensors", "optimizer.safetensors", "tokenizer.json",
                "tokenizer_config.json", "training.json")  # fmt: skip
+_OF_TRAINING = ("SHA256SUMS", "model.safetensors", "optimizer.safetensors", "training.json")
 _ENCODER = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -40,7 +41,8 @@ TARGETS: tuple[tuple[Use, tuple[str, ...]], ...] = (
     (uses.REPORT, ("run/config.json", "run/evaluation/test.json", "run/evaluation/test.jsonl")),
     (uses.REPORT, _in("run/checkpoints/stage2/best", ("SHA256SUMS", "training.json"))),
     (uses.COMPARE, ("run/config.json", "run/evaluation/test.json", "run/evaluation/test.jsonl")),
-    (uses.PRETRAIN_ON, _in("halfway_mtmb", ("pretraining.json", "checkpoint.safetensors", "tensorboard/*"))),
+    (uses.PRETRAIN_ON, _in("halfway_mtmb", ("pretraining.json", "tensorboard/*"))),
+    (uses.PRETRAIN_ON, _in("halfway_mtmb/checkpoints/latest", _OF_TRAINING)),
     (uses.PRETRAIN_AGAIN, _in("mtmb", ("pretraining.json", *_ENCODER))),
     (uses.TRAIN_MTMB, _in("mtmb", _ENCODER)),
 )

@@ -123,16 +123,16 @@ def _go_back(stage: Path) -> None:
 
 
 def _die_in_second_save(argv: list[str]) -> None:
-    from mere_ds.pretraining.folder import PretrainFolder
+    from mere_ds.runs.checkpoint import Checkpoints
 
-    save, saved = PretrainFolder.save_checkpoint, []
+    write, written = Checkpoints.write, []
 
-    def save_once(self, *state) -> None:
-        if saved:
+    def write_once(self, *what) -> None:
+        if written:
             os._exit(9)
-        saved.append(save(self, *state))
+        written.append(write(self, *what))
 
-    PretrainFolder.save_checkpoint = save_once
+    Checkpoints.write = write_once
     from mere_ds.cli import main
 
     sys.argv = ["mere-ds", *argv]

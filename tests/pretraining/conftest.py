@@ -2,10 +2,14 @@
 
 import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+from mere_ds import flags
+from mere_ds.cli import COMMANDS
 from mere_ds.corpus.reading import read_file
 from mere_ds.corpus.synthetic.generator import synthesize
 from mere_ds.encoders.sources import TinySize, build_encoder
@@ -44,3 +48,21 @@ def wee(retold, tmp_path_factory) -> Path:
     texts = [example.text for file in sorted(retold.glob("*_train.tsv")) for example in read_file(file)]
     build_encoder("tiny", folder, lambda: texts, [], tiny=TinySize(hidden=32, layers=1, heads=2, vocabulary=600))
     return folder
+
+
+@pytest.fixture(scope="session")
+def pretrain(retold, wee) -> Callable:
+    """pretrain(out=..., ...): the command, in this process; on one thread, for so small a model pays for more."""
+
+    def start(**given):
+        knobs = {"encoder": wee, "steps": 6, "batch_size": 16, "learning_rate": 3e-3, "max_length": 48} | given
+        corpus = knobs.pop("corpus", retold)
+        argv = ["pretrain-mtmb", str(corpus), *(f"--{name}={value}" for name, value in knobs.items())]
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            flags.run(COMMANDS, argv, "mere-ds")
+        finally:
+            torch.set_num_threads(threads)
+
+    return start

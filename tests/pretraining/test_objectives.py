@@ -64,7 +64,7 @@ def test_an_encoder_s_own_word_head_is_taken(wee, tmp_path):
     ids_BM = torch.randint(5, info.vocab_size, (2, 9))
     masked_BM = torch.rand(2, 9) < 0.4
     batch = BlankBatch(ids_BM, torch.ones(2, 9, dtype=torch.bool), masked_BM.flatten().nonzero()[:, 0],
-                       ids_BM[masked_BM], None, None)  # fmt: skip
+                       ids_BM[masked_BM], None, None, torch.arange(2))  # fmt: skip
     with torch.no_grad():
         expected = theirs(input_ids=ids_BM, labels=ids_BM.where(masked_BM, -100)).loss
         values = model(batch)

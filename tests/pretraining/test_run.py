@@ -1,21 +1,17 @@
 """The command on a small corpus: it learns, its folder is an encoder, it goes on after an interruption."""
 
 import json
-import shutil
-from collections.abc import Callable
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mere_ds import flags, lease
-from mere_ds.cli import COMMANDS
 from mere_ds.corpus.synthetic.generator import synthesize
 from mere_ds.encoders.sources import fingerprint, load_encoder, load_tokenizer, locate_weights
-from mere_ds.pretraining import run
-from mere_ds.pretraining.folder import PretrainFolder
+from mere_ds.pretraining import learner
 from mere_ds.shards.writing import shard_corpus
+from tests.pretraining.following import refused, ruin
 
 pytestmark = pytest.mark.slow
 
@@ -23,33 +19,10 @@ STEPS = 150
 
 
 @pytest.fixture(scope="session")
-def pretrain(retold, wee) -> Callable:
-    """pretrain(out=..., ...): the command, in this process; on one thread, for so small a model pays for more."""
-
-    def start(**given):
-        knobs = {"encoder": wee, "steps": 6, "batch_size": 16, "learning_rate": 3e-3, "max_length": 48} | given
-        corpus = knobs.pop("corpus", retold)
-        argv = ["pretrain-mtmb", str(corpus), *(f"--{name}={value}" for name, value in knobs.items())]
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            flags.run(COMMANDS, argv, "mere-ds")
-        finally:
-            torch.set_num_threads(threads)
-
-    return start
-
-
-@pytest.fixture(scope="session")
 def pretrained(pretrain, tmp_path_factory):
     out = tmp_path_factory.mktemp("pretrained") / "out"
     pretrain(out=out, steps=STEPS, log_every=30, learning_rate=1e-2, blank=0.2, max_length=128)
     return out
-
-
-def refused(capsys, *parts):
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1 and all(part in error for part in parts), error
 
 
 def test_both_losses_fall(pretrained):
@@ -100,33 +73,6 @@ def test_what_takes_part_is_told_first(pretrain, tmp_path, capsys):
     assert "masked word head: new" in told
 
 
-def test_an_interrupted_training_goes_on_bit_for_bit(pretrain, wee, tmp_path, monkeypatch):
-    """With dropout, which must be drawn anew as it was."""
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    encoder = shutil.copytree(wee, tmp_path / "encoder")
-    config = json.loads((encoder / "config.json").read_text())
-    (encoder / "config.json").write_text(json.dumps(config | {"hidden_dropout_prob": 0.1}))
-    pretrain(out=whole, encoder=encoder)
-    save = PretrainFolder.save_checkpoint
-
-    def save_and_die(self, step, *state):
-        save(self, step, *state)
-        if step == 4:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(PretrainFolder, "save_checkpoint", save_and_die)
-    with pytest.raises(SystemExit, match="130"):
-        pretrain(out=broken, encoder=encoder, save_steps=2)
-    assert not list(broken.glob("model*.safetensors"))  # nobody takes it for an encoder yet
-    monkeypatch.undo()
-    loaded = []
-    load = PretrainFolder.load_checkpoint
-    monkeypatch.setattr(PretrainFolder, "load_checkpoint", lambda *a: loaded.append(load(*a)) or loaded[-1])
-    pretrain(out=broken, encoder=encoder, save_steps=2)
-    assert loaded == [4]
-    assert (whole / "model.safetensors").read_bytes() == (broken / "model.safetensors").read_bytes()
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_sixteen_bit_products_give_nearly_the_same(pretrain, tmp_path, monkeypatch, dtype):
     def losses(out):
@@ -135,7 +81,7 @@ def test_sixteen_bit_products_give_nearly_the_same(pretrain, tmp_path, monkeypat
         return [told["masked_words"], told["matching"]]
 
     expected = losses(tmp_path / "fp32")
-    monkeypatch.setattr(run, "_compute_dtype", lambda device: dtype)
+    monkeypatch.setattr(learner, "_compute_dtype", lambda device: dtype)
     assert losses(tmp_path / "half") == pytest.approx(expected, abs=0.05)
     weights = load_file(tmp_path / "half" / "model.safetensors")
     assert all(tensor.dtype is torch.float32 and tensor.isfinite().all() for tensor in weights.values())
@@ -152,19 +98,6 @@ def test_a_finished_folder_is_left_alone_and_another_training_is_refused(pretrai
     refused(capsys, "blank 0.7 -> 0.5", "--overwrite")
     pretrain(out=out, steps=2, blank=0.5, overwrite=True)
     assert (out / "model.safetensors").stat().st_mtime_ns != before
-
-
-def ruin(path, how):
-    content = path.read_bytes()
-    path.unlink()
-    if how == "loop":
-        path.symlink_to(path.name)
-    elif how == "folder":
-        path.mkdir()
-    elif how == "flip":
-        path.write_bytes(content[:-1] + bytes([content[-1] ^ 4]))
-    elif how == "cut":
-        path.write_bytes(content[: content.rindex(b"\n", 0, -1) + 1])
 
 
 @pytest.mark.parametrize(
@@ -252,12 +185,30 @@ def test_a_value_out_of_range_is_refused(pretrain, tmp_path, capsys, knobs, part
     refused(capsys, part)
 
 
-def test_weights_that_overflow_are_never_saved(pretrain, tmp_path, capsys):
-    """Such a rate makes the second step's loss, which nobody looks at yet, and then all weights NaN."""
+def test_a_loss_that_is_not_finite_ends_it_at_once_and_nothing_is_saved(pretrain, tmp_path, capsys):
+    """Such a rate makes the second step's loss NaN."""
     with pytest.raises(SystemExit, match="2"):
         pretrain(out=tmp_path / "out", steps=3, save_steps=2, log_every=9, learning_rate=1e6, weight_decay=1e6)
-    assert "aren't finite" in capsys.readouterr().err.splitlines()[-1]
-    assert not list((tmp_path / "out").glob("*.safetensors"))
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "pretraining, step 2: the loss isn't finite" in told and "--learning_rate" in told and "--overwrite" in told
+    assert not list((tmp_path / "out").rglob("*.safetensors"))
+
+
+def test_weights_that_are_not_finite_are_never_saved(pretrain, tmp_path, monkeypatch, capsys):
+    """The last update's, after which no loss is looked at."""
+    update = learner.BlanksLearner.update
+
+    def spoiled(self, *given):
+        values = update(self, *given)
+        if self.updates == 3:
+            self.model.bias_V.data[5] = torch.nan
+        return values
+
+    monkeypatch.setattr(learner.BlanksLearner, "update", spoiled)
+    with pytest.raises(SystemExit, match="2"):
+        pretrain(out=tmp_path / "out", steps=3, save_steps=2)
+    assert "step 3: bias_V holds numbers that aren't finite" in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "out" / "model.safetensors").exists()
 
 
 def test_a_folder_with_something_else_in_it_is_not_touched(pretrain, tmp_path, capsys):
@@ -274,23 +225,6 @@ def test_killed_before_it_could_write_down_what_it_was_told_it_starts_again(pret
     (out / ".pretraining.json.0a1b2c3d.part").write_bytes(b'{"told"')
     pretrain(out=out, steps=1)
     assert (out / "model.safetensors").is_file() and not list(out.glob(".*")) and not (out / "writer.json").exists()
-
-
-def test_of_two_at_once_the_second_is_refused_and_the_first_finishes(pretrain, tmp_path, monkeypatch, capsys):
-    out, save = tmp_path / "out", PretrainFolder.save_checkpoint
-
-    def save_while_another_starts(self, *state):
-        save(self, *state)
-        before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name != "writer.json"}
-        with pytest.raises(SystemExit, match="1"):
-            pretrain(out=out, overwrite=True)
-        refused(capsys, f"{out}: process", "is writing here", "another --out")
-        assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name != "writer.json"} == before
-
-    monkeypatch.setattr(lease, "BEAT", 0.1)
-    monkeypatch.setattr(PretrainFolder, "save_checkpoint", save_while_another_starts)
-    pretrain(out=out, steps=3, save_steps=2)
-    assert (out / "model.safetensors").is_file() and not (out / "writer.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,97 @@
+"""The model under pretraining with its optimizer: torch's AdamW, weights in fp32, products in 16 bits on a GPU."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from mere_ds.encoders.weights import WEIGHTS
+from mere_ds.pretraining.batches import BlankBatch
+from mere_ds.pretraining.objectives import Blanks
+from mere_ds.pretraining.settings import PretrainSettings
+from mere_ds.sums import OPTIMIZER
+from mere_ds.training.learner import Tensors
+from mere_ds.training.nonfinite import poisoned
+
+MATCHER_RATE = 0.01  # peak rate of scale and offset, whose size has nothing to do with the encoder's weights
+MOST_NORM = 1.0  # of the gradient
+
+
+class BlanksLearner:
+    """`Blanks` under training on one device; what the loop needs of it is `training.learner.Learner`."""
+
+    def __init__(self, model: Blanks, settings: PretrainSettings, device: torch.device) -> None:
+        self.model = model.to(device).train()
+        self.device, self.dtype = device, _compute_dtype(device)
+        self.optimizer = torch.optim.AdamW(_groups(model, settings))
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype is torch.float16)
+        self.updated = True
+        self.scale_of_step = 1.0
+        self.updates = 0
+
+    @property
+    def loss_scale_floor(self) -> float | None:
+        return 1.0 if self.scaler.is_enabled() else None
+
+    def update(self, batch: BlankBatch, factor: float) -> Tensors:
+        """One update at the share `factor` of the peak rates; what the model said before it, "loss" among it.
+
+        None where the gradient isn't finite: `updated` tells.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = factor * group["peak"]
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not torch.float32):
+            values = self.model(batch)
+        loss = values["masked_words"] + values.get("matching", 0)
+        self.scale_of_step = self.scaler.get_scale()
+        self.scaler.scale(poisoned(loss)).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), MOST_NORM)
+        self.updated = bool(norm.isfinite())
+        if self.updated:
+            self.scaler.step(self.optimizer)
+            self.updates += 1
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        return {name: value.detach() for name, value in (values | {"loss": loss}).items()}
+
+    def snapshot(self) -> tuple[Tensors, Tensors]:
+        """All weights; Adam's moments and counts as `exp_avg/NAME`, `exp_avg_sq/NAME` and `step/NAME`."""
+        names: dict[torch.Tensor, str] = {parameter: name for name, parameter in self.model.named_parameters()}
+        states = {names[parameter]: state for parameter, state in self.optimizer.state.items()}
+        moments = {f"{key}/{name}": value for name, state in states.items() for key, value in state.items()}
+        return self.model.state_dict(), moments
+
+    def counters(self) -> dict:
+        return {"updates": self.updates, "loss_scaler": self.scaler.state_dict()}
+
+    def restore(self, checkpoint: Path, counters: dict) -> None:
+        """Bring back what `snapshot` and `counters` gave."""
+        self.model.load_state_dict(load_file(checkpoint / WEIGHTS))
+        parameters = dict(self.model.named_parameters())
+        for key, value in load_file(checkpoint / OPTIMIZER).items():
+            kind, name = key.split("/", 1)
+            # AdamW counts on the CPU, and not alike for all: a batch without pairs leaves the matcher alone
+            self.optimizer.state[parameters[name]][kind] = value if kind == "step" else value.to(self.device)
+        self.updates = counters["updates"]
+        if counters["loss_scaler"]:  # empty where the steps so far were not in fp16
+            self.scaler.load_state_dict(counters["loss_scaler"])
+
+
+def _compute_dtype(device: torch.device) -> torch.dtype:
+    """bf16 or fp16, whichever the GPU multiplies in hardware; fp32 on a CPU."""
+    if device.type == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def _groups(model: Blanks, settings: PretrainSettings) -> list[dict]:
+    """Parameters with their peak rates: matrices decay, biases and LayerNorms don't, nor does the matcher."""
+    matcher = [model.log_scale, model.offset]
+    rest = [p for p in model.parameters() if all(p is not x for x in matcher)]
+    rate, decay = settings.learning_rate, settings.weight_decay
+    return [
+        {"params": [p for p in rest if p.ndim > 1], "peak": rate, "weight_decay": decay},
+        {"params": [p for p in rest if p.ndim == 1], "peak": rate, "weight_decay": 0.0},
+        {"params": matcher, "peak": MATCHER_RATE, "weight_decay": 0.0},
+    ]
