@@ -60,6 +60,7 @@ def followed(train, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_an_observer_is_told_all_on_the_main_process_alone(followed):
     assert not (followed / "notes-1").exists()
     told = [json.loads(line) for line in (followed / "notes-0").read_text().splitlines()]
@@ -74,6 +75,7 @@ def test_an_observer_is_told_all_on_the_main_process_alone(followed):
         assert part == [["begin", f"stage {stage}", 0, 6, 0], *first, *save, *rest, *router, *end]
 
 
+@pytest.mark.slow
 def test_the_router_s_numbers_are_the_model_s(followed):
     run = followed / "run"
     (row,) = [row for row in metrics(run) if row["kind"] == "router"]
