@@ -1,5 +1,5 @@
 # make demo: the whole street on a small synthetic corpus    make test: all other tests    make test-quick: the fast ones
-# make hostile: bad inputs    make check: lint    make bench: the measurements    make clean: all that these made
+# make hostile: bad inputs    make check: lint and types    make bench: the measurements    make clean: all that these made
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -54,6 +54,7 @@ hostile: $(VENV)/test
 check: $(VENV)/test
 	ruff check .
 	ruff format --check .
+	mypy
 
 bench: $(VENV)/test
 	python benchmarks/data.py
@@ -61,4 +62,4 @@ bench: $(VENV)/test
 	python benchmarks/scaling.py --out=benchmarks/SCALING.md
 
 clean:
-	rm -rf $(VENV) $(DEMO) .pytest_cache .hypothesis .ruff_cache *.egg-info
+	rm -rf $(VENV) $(DEMO) .pytest_cache .hypothesis .ruff_cache .mypy_cache *.egg-info

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from mere_ds.corpus.graphemes import compose
 from mere_ds.corpus.reading import TsvFile, read_file
 from mere_ds.encoders.sources import EncoderInfo, build_encoder, load_encoder, load_tokenizer
-from mere_ds.encoders.weights import new_rows
+from mere_ds.encoders.weights import new_rows, word_embeddings
 from mere_ds.errors import UserError
 from mere_ds.files import check_apart
 from mere_ds.knobs import deciding
@@ -47,7 +47,9 @@ def pretrain(settings: PretrainSettings, observers: Iterable[Observer] = ()) -> 
     folder = PretrainFolder(settings.out)
     with folder.taken() as lease:
         _pretrain(settings, files, folder, lease, observers)
-    return {"out": str(folder.root), **folder.result}
+    result = folder.result
+    assert result is not None  # it is finished
+    return {"out": str(folder.root), **result}
 
 
 def _pretrain(
@@ -87,7 +89,7 @@ def _start_encoder(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, EncoderInfo]:
     """The encoder with a row more for each of `MARKS`, its tokenizer without them, and its description."""
 
-    def texts():
+    def texts() -> Iterable[str]:
         return (compose(example.text)[0] for file in files for example in read_file(file.path, settings.cut_marks))
 
     torch.manual_seed(settings.seed)
@@ -97,10 +99,10 @@ def _start_encoder(
         tokenizer, encoder = load_tokenizer(start), load_encoder(start, info)
     if not FRAME < settings.max_length <= info.max_length:
         raise UserError(f"--max_length={settings.max_length} is out of range: pass {FRAME + 1} to {info.max_length}")
-    rows = new_rows(encoder.get_input_embeddings().weight.detach(), len(MARKS), settings.seed)
+    rows = new_rows(word_embeddings(encoder).weight.detach(), len(MARKS), settings.seed)
     encoder.resize_token_embeddings(info.vocab_size + len(MARKS), mean_resizing=False)
     with torch.no_grad():
-        encoder.get_input_embeddings().weight[info.vocab_size :] = rows
+        word_embeddings(encoder).weight[info.vocab_size :] = rows
     return encoder, tokenizer, info
 
 
@@ -108,5 +110,5 @@ def _digest(statements: Statements) -> str:
     """sha256 (hex) of what is trained on."""
     digest = hashlib.sha256()
     for array in (statements.pieces, statements.ends, statements.spans, statements.groups, statements.languages):
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
