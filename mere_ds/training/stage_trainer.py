@@ -13,6 +13,7 @@ import torch.distributed as dist
 
 from mere_ds.config import TrainConfig, knobs_of_stage
 from mere_ds.encoders.sources import load_tokenizer
+from mere_ds.errors import UserError
 from mere_ds.evaluation.scoring import score_split
 from mere_ds.runs.checkpoint import Checkpoints, name_of
 from mere_ds.shards.batch import Batch
@@ -20,6 +21,7 @@ from mere_ds.shards.features import FeatureStore
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.plan import EpochPlan
 from mere_ds.shards.reading import ShardReader
+from mere_ds.sums import STATE
 from mere_ds.training.engine import Trainee, without_compiling, write_model
 from mere_ds.training.learner import Tensors
 from mere_ds.training.loop import Loop, Pace, Progress
@@ -66,6 +68,12 @@ class StageTrainer(Loop[Batch]):
         epoch_steps = self._plan(0).steps
         epochs = c.epochs_stage_two if self.tunes_switcher else c.epochs
         total_steps = min(epochs * epoch_steps, c.max_steps or sys.maxsize)
+        if progress.epoch != progress.step // epoch_steps:
+            raise UserError(
+                f"stage {stage} of {c.run}: the newest checkpoint's {STATE} says that {progress.epoch} epochs are done "
+                f"after step {progress.step}, but an epoch has {epoch_steps} steps: copy the checkpoint anew, or train "
+                "this stage anew (--overwrite)"
+            )
         self.factor = rate_factor(c.warmup, c.schedule, total_steps)
         self.tally = restored(tally, session.rank, session.ranks, session.device)
         self.waited = 0.0  # seconds, by the epoch's reader

@@ -17,6 +17,7 @@ from mere_ds.evaluation.intervals import ROUNDS
 from mere_ds.evaluation.summary import scores_of
 from tests.evaluation.made_up_runs import evaluate, train
 from tests.evaluation.records import answers, record
+from tests.full_disk import files_of_at_most
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +195,15 @@ def test_one_run_with_two_k(run, capsys):
     assert f"A = {a} with k = 6" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="2"):
         flags.run(COMMANDS, ["compare", a, a, "--k=6,1,2"], "mere-ds")
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(run, tmp_path, capsys):
+    (a,) = run(answers("10"))
+    with files_of_at_most(64), pytest.raises(SystemExit, match="1"):
+        flags.run(COMMANDS, ["compare", a, a, f"--out={tmp_path}/new/out.json"], "mere-ds")
+    said = capsys.readouterr().err
+    assert said.startswith(f"mere-ds: {tmp_path}/new/out.json: File too large") and said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_misuse(run):

@@ -169,6 +169,24 @@ def test_a_state_that_tells_nothing_is_set_aside_though_its_digest_is_right(run,
     assert names(run, 1) == {"step-00000003", "damaged-step-00000006", "latest"}
 
 
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_an_epoch_that_does_not_follow_from_the_step_is_refused(train, finished, tmp_path, epoch):
+    """Though all digests are right: going on would train sentences twice, or leave some out."""
+    run = shutil.copytree(finished, tmp_path / "run", symlinks=True)
+    (last,) = (run / "checkpoints/stage1").glob("*-epoch-2")
+    shutil.rmtree(last)
+    (run / "checkpoints/stage1/latest").unlink()
+    halfway = max((run / "checkpoints/stage1").glob("step-*"))
+    state = json.loads((halfway / "training.json").read_text())
+    assert state["epoch"] == 1 and state["dev"] is None
+    (halfway / "training.json").write_text(json.dumps(state | {"epoch": epoch}))
+    (halfway / SUMS).unlink()
+    write_sums(halfway)
+    refused = train(1, run=run, **ONE_RANK).ended(MISUSE)
+    assert f"says that {epoch} epochs are done after step {state['step']}" in refused.stderr[0].splitlines()[-1]
+    assert (halfway / "training.json").is_file() and "Traceback" not in refused.stderr[0]
+
+
 def test_a_copy_of_one_checkpoint_gets_its_name_back(run, tmp_path):
     """Links followed, and the rest left behind."""
     stage = tmp_path / "alone"
