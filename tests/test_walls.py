@@ -1,6 +1,7 @@
 """Who may import whom: the street has no way back."""
 
 import ast
+import re
 from pathlib import Path
 
 import mere_ds
@@ -95,3 +96,11 @@ def test_each_library_has_its_one_room():
 def test_nothing_is_named_after_a_top_level_package():
     taken = {"kernels", "datasets", "evaluate", "logging", "tokenizers", "inspect", "types", "random", "typing", "json"}
     assert not taken & {p.stem for p in ROOT.rglob("*") if p.suffix == ".py" or p.is_dir()}
+
+
+def test_the_diagram_of_the_layers_shows_all():
+    design = (ROOT.parent / "docs" / "design.md").read_text(encoding="utf-8")
+    diagram = design.split("```")[1]
+    names = re.findall(r"^(?:\w+|\w+, \w+)? +(\w+)/?  ", diagram, re.M)
+    assert sorted(names) == sorted(MAY_IMPORT)
+    assert all(names.index(other) < names.index(room) for room, others in MAY_IMPORT.items() for other in others)
