@@ -76,6 +76,7 @@ def after_readme(checkout) -> tuple[Path, str]:
     return checkout, run_bash(checkout, commands(README, "bash"))
 
 
+@pytest.mark.slow
 def test_readme_goes_from_a_corpus_to_triples(after_readme):
     folder, shown = after_readme
     assert (folder / "runs/a/checkpoints/stage2/best/model.safetensors").exists()
@@ -83,6 +84,7 @@ def test_readme_goes_from_a_corpus_to_triples(after_readme):
     assert '"text": "Anna Berg wurde in Köln geboren."' in shown.splitlines()[-1] and '"triples"' in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in ALL if p != README], ids=lambda page: page.name)
 def test_commands_run_as_they_are_pasted(after_readme, page):
     folder, _ = after_readme
@@ -103,6 +105,7 @@ def test_a_block_that_is_not_run_says_why(page):
         assert block.needs or block.language in ("bash", "python") or not re.search(r"^\$ ", block.code, re.M)
 
 
+@pytest.mark.slow
 def test_examples_run(after_readme):
     folder, _ = after_readme
     (folder / "texts").write_text("Anna Berg wurde in Köln geboren.\nIn Kiel lebt Jan Ohm.\n", encoding="utf-8")
