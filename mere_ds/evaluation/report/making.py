@@ -1,7 +1,7 @@
 """`mere-ds report`: from run folders to the page, the plots' files and TensorBoard's images."""
 
 import logging
-import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from mere_ds.evaluation.report.plots import png
 from mere_ds.evaluation.report.runs import Row, load_rows
 from mere_ds.evaluation.report.sources import format_sources
 from mere_ds.evaluation.report.tables import all_scores, format_table, table_2, table_3, table_k
-from mere_ds.files import write_whole
+from mere_ds.files import write_whole, writing
 
 log = logging.getLogger("mere_ds")
 
@@ -54,20 +54,35 @@ def _write_plots(folder: Path, drawings: Sequence[Drawing], sources: str) -> Non
             path.unlink(missing_ok=True)
 
 
+def _write_events(path: Path, drawings: Sequence[Drawing], sources: str) -> None:
+    """TensorBoard's file, whole or not at all; its own writer is a thread, which shows its OSErrors as tracebacks."""
+    from tensorboard.compat.proto.event_pb2 import Event  # only now: torch takes longer than all the rest of a report
+    from tensorboard.summary.writer.record_writer import RecordWriter
+    from torch.utils.tensorboard import summary
+    from torch.utils.tensorboard._utils import figure_to_image
+
+    with writing(path) as file:
+        records = RecordWriter(file)
+        records.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+        shown = [summary.text("report/made from", sources)]
+        for drawing in drawings:
+            pixels = figure_to_image(drawing.plot, close=False)
+            shown.append(summary.image(f"report/{drawing.name}", pixels, dataformats="CHW"))
+        for one in shown:
+            records.write(Event(wall_time=time.time(), summary=one).SerializeToString())
+
+
 def _write_board(drawings: Sequence[Drawing], sources: str) -> None:
     """The plots into the TensorBoard folder of every run whose figures are in them, in place of an earlier report's."""
-    from torch.utils.tensorboard import SummaryWriter  # only now: the rest of a report takes less time than this
-
     of_run: dict[Path, list[Drawing]] = {}
     for drawing in drawings:
         for run in (run for row in drawing.rows for result in row.results for run in result.runs):
             of_run.setdefault(run.run.report_board, []).append(drawing)
     for folder, shown in tqdm(of_run.items(), desc="TensorBoard", unit="run", disable=None):
-        shutil.rmtree(folder, ignore_errors=True)
+        path = folder / f"events.out.tfevents.{time.time_ns()}.report"
         try:
-            with SummaryWriter(str(folder)) as board:
-                board.add_text("report/made from", sources)
-                for drawing in shown:
-                    board.add_figure(f"report/{drawing.name}", drawing.plot, close=False)
+            _write_events(path, shown, sources)
+            for earlier in set(folder.iterdir()) - {path}:
+                earlier.unlink()
         except OSError as error:  # a run may be another user's
             log.warning("%s: %s, so no images for TensorBoard there", folder, error.strerror)

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 
 import pytest
 
@@ -15,6 +16,7 @@ from mere_ds.evaluation.report.making import make_report
 from mere_ds.runs.run_folder import RunFolder
 from tests.evaluation.made_up_runs import evaluate, train
 from tests.evaluation.report.made_up import LABELS, TEXTS, knobs, make_run, records_of
+from tests.full_disk import files_of_at_most
 
 
 def data_of(page):
@@ -100,3 +102,21 @@ def test_command_prints_the_tables_and_where_the_page_is(runs, tmp_path, capsys)
     with pytest.raises(SystemExit) as ended:
         flags.run(COMMANDS, ["report", str(tmp_path), f"--out={tmp_path}"], "mere-ds")
     assert ended.value.code == 2 and "evaluation/test.json: missing: run mere-ds evaluate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("most", [64, 40_000])
+def test_a_full_disk_is_one_line_and_nothing_half_written_is_left(runs, tmp_path, capsys, most):
+    """Before the first plot is written, and before the page is."""
+    run = shutil.copytree(runs[0], tmp_path / "run")
+    shutil.rmtree(run / "tensorboard" / "report", ignore_errors=True)
+    make_report([str(run)], str(tmp_path / "earlier"))
+    board = [(path, path.read_bytes()) for path in (run / "tensorboard" / "report").iterdir()]
+    capsys.readouterr()
+    with files_of_at_most(most), pytest.raises(SystemExit, match="1"):
+        flags.run(COMMANDS, ["report", str(run), f"--out={tmp_path}/report"], "mere-ds")
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1].startswith(f"mere-ds: {tmp_path}/report/") and "File too large" in said[-1], said
+    assert not list(tmp_path.rglob(".*")) and not (tmp_path / "report" / "index.html").exists()
+    assert (tmp_path / "report").exists() == (most > 64)
+    assert [(path, path.read_bytes()) for path in (run / "tensorboard" / "report").iterdir()] == board
+    assert "Traceback" not in said and all(path.stat().st_size < most for path in tmp_path.glob("report/*/*"))
