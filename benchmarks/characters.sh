@@ -1,7 +1,7 @@
 #!/bin/bash
 # "Characters within the first and last token" in RESULTS.md: bash benchmarks/characters.sh OUT
 # The same training with and without --characters, on a synthetic corpus whose test files are a larger one's: test names
-# are none of the training names whatever the seed. The same command goes on where it stopped.
+# are none of the training names whatever the seed. The same command resumes where it stopped.
 set -euo pipefail
 out=$1
 export DS_ACCELERATOR=cpu OMP_NUM_THREADS=1

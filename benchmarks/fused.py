@@ -14,7 +14,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import Ceiling, precision_here, settle
+from benchmarks.machine import Ceiling, point_links, precision_here
 from mere_ds import flags
 from mere_ds.errors import UserError
 from mere_ds.fused.choice import choose, set_choice
@@ -76,10 +76,10 @@ def main(*, batch: int = 256, tokens: int = 48, rounds: int = 7, precision: str 
             copied = ceiling.measure_copy()
             for choice in choices:
                 set_choice(choice)
-                settle(device)
+                point_links(device)
                 started = time.perf_counter()
                 work()
-                settle(device)
+                point_links(device)
                 if turn:  # the first compiles and warms up
                     seconds[choice].append(time.perf_counter() - started)
                     shares[choice].append(moved / seconds[choice][-1] / copied)

@@ -20,7 +20,7 @@ def precision_here(device: torch.device) -> str:
     return "bf16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "fp32"
 
 
-def settle(device: torch.device) -> None:
+def point_links(device: torch.device) -> None:
     """Wait until a GPU has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -65,10 +65,10 @@ class Ceiling:
         work()
         seconds = []
         for _ in range(repeats):
-            settle(self.device)
+            point_links(self.device)
             started = time.perf_counter()
             work()
-            settle(self.device)
+            point_links(self.device)
             seconds.append(time.perf_counter() - started)
         return min(seconds)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.machine import settle
+from benchmarks.machine import point_links
 from benchmarks.material import Material, Sentence, Sizes, sentences_of
 from benchmarks.ours import OurTraining
 from benchmarks.rivals import hf, literal
@@ -163,8 +163,8 @@ class Task:
         return {name: value.to(self.device) for name, value in batch.items()}
 
     def _timed(self, work: Callable[[], object]) -> float:
-        settle(self.device)
+        point_links(self.device)
         started = time.perf_counter()
         work()
-        settle(self.device)
+        point_links(self.device)
         return time.perf_counter() - started

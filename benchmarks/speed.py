@@ -77,7 +77,7 @@ class Side:
 def serve(told: str) -> None:
     """The other end of `Side`: a round, or a profile of some steps, for each line of standard input."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # what libraries print is not an answer
     task = Task(**{**json.loads(told), "sizes": Sizes(**json.loads(told)["sizes"])})
     rounds = task.rounds()
     for line in sys.stdin:

@@ -1,7 +1,7 @@
 #!/bin/bash
 # "Systems on real sentences" in RESULTS.md: bash benchmarks/systems.sh SHARDS OUT [UPDATES]
 # All systems on a budget of UPDATES of one encoder (by default an epoch), seeds of both stages, the sweeps of k and s,
-# and what differs by more than chance. Two trainings at a time, a core each. The same command goes on where it stopped.
+# and what differs by more than chance. Two trainings at a time, a core each. The same command resumes where it stopped.
 set -euo pipefail
 shards=$1 out=$2
 export DS_ACCELERATOR=cpu OMP_NUM_THREADS=1

@@ -48,7 +48,7 @@ def inspect(
 
 
 def download(out: str) -> None:
-    """Download SMiLER's two archives and unpack them; a broken download goes on where it stopped.
+    """Download SMiLER's two archives and unpack them; a broken download resumes where it stopped.
 
     Examples:
         mere-ds download smiler/
@@ -158,7 +158,7 @@ def pretrain_mtmb(tsv_dir: str, **given: Any) -> None:
     Two objectives on the corpus' training files: masked words, and two sentences with the same pair of entities, if
     possible in two languages, shall have like representations of their relation, entities mostly blanked. OUT is an
     encoder folder for `mere-ds shard --encoder` and train.py's `--encoder_weights`; to train with shards that are there
-    start from their encoder. The same command again goes on from the last checkpoint, and leaves a finished OUT alone.
+    start from their encoder. The same command again resumes from the last checkpoint, and leaves a finished OUT alone.
 
     Examples:
         mere-ds pretrain-mtmb smiler/ --out=mtmb

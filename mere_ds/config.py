@@ -37,7 +37,7 @@ MOST = 10**6
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What `mere_ds/train.py` is told."""
+    """The settings of `mere_ds/train.py`."""
 
     shards: str = knob(
         "Folder made by `mere-ds shard`, or its http(s) address.", on_resume="content", also="data dataset"
@@ -162,7 +162,7 @@ class TrainConfig:
         inherited=True,
     )
     characters: int | None = knob(
-        "Most characters to cut off an entity's first and last token, told by heads of their own (None: whole tokens).",
+        "Most characters to cut off an entity's first and last token, by heads of their own (None: whole tokens).",
         None,
         least=1,
         most=255,
@@ -202,7 +202,7 @@ class TrainConfig:
         "Folder for stage two's features, best a local disk (None: RUN/features).", None, on_resume="free"
     )
     feature_cache_gib: float = knob(
-        "Most space for them; 0, or too little: computed anew each epoch.", 64.0, least=0, most=10**9, on_resume="free"
+        "Most space for them; 0, or too little: computed again each epoch.", 64.0, least=0, most=10**9, on_resume="free"
     )
     keep_features: bool = knob(
         "Leave them in --feature_cache for other stage twos over the same stage one.", False, on_resume="free"

@@ -9,7 +9,7 @@ class UserError(ValueError):
 
 
 class MachineError(RuntimeError):
-    """A full disk, a lost rank, an unreachable master. Exit code 1; the same command goes on from the checkpoint."""
+    """A full disk, a lost rank, an unreachable master. Exit code 1; the same command resumes from the checkpoint."""
 
 
 _OF_THE_MACHINE = {

@@ -88,7 +88,7 @@ def parse_json(content: bytes, name: str, advice: str, distinct: bool = False) -
         reason = str(error) if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | _NoJson) else "too deep"
         raise UserError(f"{name}: not readable as JSON ({reason}): {advice}") from None
     if not isinstance(found, dict):
-        raise UserError(f"{name}: holds no JSON object: {advice}")
+        raise UserError(f"{name}: contains no JSON object: {advice}")
     return found
 
 

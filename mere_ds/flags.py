@@ -82,9 +82,9 @@ def run(component: Callable | dict[str, Callable], argv: list[str], name: str) -
         sys.stderr.close()
         sys.exit(141)
     except OSError as error:  # no caller knew more of it than its path and reason
-        told = from_os_error(error)
-        _tell(name, told)
-        sys.exit(2 if isinstance(told, UserError) else 1)
+        known = from_os_error(error)
+        _tell(name, known)
+        sys.exit(2 if isinstance(known, UserError) else 1)
     except (MemoryError, RuntimeError) as error:
         if not (reduce := from_memory_error(error)):
             raise
@@ -99,7 +99,7 @@ def _tell(name: str, error: UserError | MachineError) -> None:
 
 
 class _Terminated(KeyboardInterrupt):
-    """Another process told this one to stop."""
+    """Another process asked this one to stop."""
 
 
 def _terminated(number: int, frame: types.FrameType | None) -> None:

@@ -112,7 +112,7 @@ class Extractor:
             torch.full((len(encoded),), language_id, device=self.device),
         )
         if not output.score_B.isfinite().all():
-            raise UserError("the model's scores aren't finite: its weights are too large, train it anew")
+            raise UserError("the model's scores aren't finite: its weights are too large, train it again")
         relations = [self.model.config.labels[r] for r in output.relation_B.tolist()]
         spans = output.positions_B4.tolist(), output.cuts_B4.tolist()
         return list(zip(relations, *spans, output.score_B.tolist(), strict=True))

@@ -37,7 +37,7 @@ class Knob:
     stage: Literal[1, 2] | None
     """The one stage that it belongs to, None: both; 2 is the stage that tunes the switcher."""
     on_resume: Literal["same", "content", "free"]
-    """"same": it decides the result, so an interrupted run goes on with the same value only. "content": the value may
+    """"same": it decides the result, so an interrupted run continues with the same value only. "content": the value may
     change but not what it stands for, which is compared by itself (a folder's content, the global batch). "free": it
     decides nothing and may change."""
     model: str | None
@@ -68,7 +68,7 @@ def knob(
 ) -> Any:
     """A dataclass' field for a knob; the arguments are those of `Knob`.
 
-    A run that was started before the knob was there goes on as with its default, which must be what the run did.
+    A run that was started before the knob was there continues as with its default, which must be what the run did.
     """
     limits = {"above": above, "least": least, "below": below, "most": most}
     bounds = {name: limit for name, limit in limits.items() if limit is not None}

@@ -86,12 +86,12 @@ class WriterLease:
                 return self._take_over(BEAT)
             time.sleep(BEAT / 4)
 
-    def _take_over(self, settle: float) -> None:
+    def _take_over(self, wait: float) -> None:
         """Where several do so at once, the last one keeps it; the others see that after `settle` seconds."""
         part = self._path.with_name(f"{self._path.name}.{self._record['token']}")
         self._write_new(part)
         os.replace(part, self._path)
-        time.sleep(settle)
+        time.sleep(wait)
         found = _read(self._path)
         if not self._is_mine(found):
             raise self._refusal(found)

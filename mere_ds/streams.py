@@ -29,10 +29,10 @@ included; whether it has a line feed."""
 
 
 def use_utf8() -> None:
-    """Make everything that this process reads, writes and is told UTF-8, whatever the locale says.
+    """Make everything that this process reads, writes and is given UTF-8, whatever the locale says.
 
     Only Python's start decides how it reads its arguments, file names and files, so that under another locale this
-    process starts anew in Python's UTF-8 mode. What can't be written as UTF-8 is written as an escape.
+    process restarts in Python's UTF-8 mode. What can't be written as UTF-8 is written as an escape.
     """
     encodings = {codecs.lookup(name).name for name in (sys.getfilesystemencoding(), locale.getpreferredencoding(False))}
     if encodings != {"utf-8"} and not sys.flags.utf8_mode and sys.executable:

@@ -66,7 +66,7 @@ def check_for_use(folder: Path) -> None:
     if not any((folder / name).exists() for name in (SUMS, STATE)):
         log.warning("%s: has no %s, so damage to this model would go unseen", folder, SUMS)
     elif what := damage(folder, unused=(OPTIMIZER,)):
-        raise UserError(f"{folder} is damaged ({what}): copy it anew, or train this stage anew (--overwrite)")
+        raise UserError(f"{folder} is damaged ({what}): copy it again, or train this stage again (--overwrite)")
 
 
 def recorded_digest(folder: Path, file: str) -> str:
@@ -74,7 +74,7 @@ def recorded_digest(folder: Path, file: str) -> str:
     try:
         return _listed(folder)[file]
     except (OSError, ValueError, KeyError):
-        raise UserError(f"{folder / SUMS}: lists no {file}: copy the checkpoint anew, or train it anew") from None
+        raise UserError(f"{folder / SUMS}: lists no {file}: copy the checkpoint again, or train it again") from None
 
 
 def identity_of(folder: Path) -> str:
@@ -82,7 +82,7 @@ def identity_of(folder: Path) -> str:
     try:
         return digest_file(folder / SUMS)
     except OSError as error:
-        raise UserError(f"{folder / SUMS}: {error.strerror}: copy the checkpoint anew, or train it anew") from None
+        raise UserError(f"{folder / SUMS}: {error.strerror}: copy the checkpoint again, or train it again") from None
 
 
 def _listed(folder: Path) -> dict[str, str]:

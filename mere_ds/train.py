@@ -25,7 +25,7 @@ def train(**given: Any) -> None:
     """Train mERE: stage one (encoder and Language-universal Aggregator), then stage two (Language-specific Switcher).
 
     Every rank runs this. DeepSpeed's JSON decides precision and ZeRO stage; what it and a flag both say must agree.
-    Stage two starts from the best stage one of the same --run, or of --stage_one_run. The same command again goes on
+    Stage two starts from the best stage one of the same --run, or of --stage_one_run. The same command again resumes it
     where an interrupted training stopped, on any number of ranks. USR1, TERM or Ctrl-C: all save and leave with exit
     code 85; a second Ctrl-C ends them at once.
 

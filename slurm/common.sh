@@ -26,7 +26,7 @@ Nodes, GPUs, time, partition, account and so on are sbatch's own flags; the foll
       --deepspeed_config=h100_bf16_zero1
   sbatch --ntasks-per-node=2 --gres=none slurm/stage1.sh --shards=shards --run=runs/c
 
-While a job waits, also after a requeue, it can be given fewer or more nodes; it goes on as if nothing had changed:
+While a job waits, also after a requeue, it can be given fewer or more nodes; it continues as if nothing had changed:
 
   scontrol update jobid=JOB numnodes=1 numtasks=4 numcpus=16
 

@@ -76,7 +76,7 @@ def token(path) -> str:
 
 
 def record(**facts) -> bytes:
-    """A lease file as a process like this one would leave it, but for these facts."""
+    """A lease file as a process like this one would leave it, except for these facts."""
     with tempfile.TemporaryDirectory() as folder:
         lease = WriterLease.take(path := Path(folder, "writer.json"))
         left = json.loads(path.read_bytes())

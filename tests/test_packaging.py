@@ -55,7 +55,7 @@ def declared(metadata: Distribution, extra: str | None = None) -> set[str]:
 
 
 def imported(*folders: str) -> set[str]:
-    """Top-level names that the Python files of these folders import, but for those of Python and of this project."""
+    """Top-level names that the Python files of these folders import, except for those of Python and of this project."""
     ours = {"mere_ds", "benchmarks", "tests"} | {path.stem for path in (CHECKOUT / "tests").rglob("*.py")}
     found = set()
     for path in (path for folder in folders for path in (CHECKOUT / folder).rglob("*.py")):

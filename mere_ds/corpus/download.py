@@ -36,7 +36,7 @@ _CHUNK = 1 << 20
 def download(
     out: str | Path, base_url: str = BASE_URL, keep_archives: bool = True, archives: dict[str, str] = ARCHIVES
 ) -> dict:
-    """Downloads and unpacks the archives into `out`; a broken download goes on where it stopped.
+    """Downloads and unpacks the archives into `out`; a broken download resumes where it stopped.
 
     Returns what it also writes to `out/download.json`: `tsv_dir`, `archives` (file, url, bytes, sha256, date) and
     `files` (file, bytes, sha256). When all of that is there already, verifies the digests and does nothing else.
@@ -140,7 +140,9 @@ def _fetch(url: str, path: Path) -> None:
             part.replace(path)
             _etag_file(part).unlink(missing_ok=True)
             return
-    raise UserError(f"{url}: the connection broke after {have:,} bytes; run the same command again to go on from there")
+    raise UserError(
+        f"{url}: the connection broke after {have:,} bytes; run the same command again to resume from there"
+    )
 
 
 def _fetch_rest(url: str, part: Path, have: int) -> bool:
@@ -161,8 +163,8 @@ def _fetch_rest(url: str, part: Path, have: int) -> bool:
                     stream.write(chunk)
                     bar.update(len(chunk))
             except TimeoutError as error:
-                if stream.tell() - start < network.LEAST_BYTES:  # else connecting again might go on for ever
-                    raise UserError(f"{url}: {error}; run the same command again to go on from there") from error
+                if stream.tell() - start < network.LEAST_BYTES:  # else connecting again might continue forever
+                    raise UserError(f"{url}: {error}; run the same command again to resume from there") from error
                 return False
             except (ConnectionError, ssl.SSLError, http.client.HTTPException):
                 return False

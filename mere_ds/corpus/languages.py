@@ -63,7 +63,7 @@ def choose_languages(languages: str | Sequence[str], there: Sequence[str]) -> tu
     named = {part.lower() for part in _parts(languages)}
     if named & set(lacking) or lacking == wanted:
         absent = [code for code in lacking if code in named] or lacking
-        raise UserError(f"--languages: the shards hold no {', '.join(absent)}, but {', '.join(there)}")
+        raise UserError(f"--languages: the shards contain no {', '.join(absent)}, but {', '.join(there)}")
     return [code for code in there if code in wanted], lacking
 
 

@@ -348,10 +348,10 @@ def split_files(tsv_dir: str | Path, languages: str | Sequence[str] = "all", eng
     if not paths:
         inner = sorted({str(path.parent) for path in folder.glob("*/*_corpora_*.tsv")})
         hint = f"; there are some in {', '.join(inner)}" if inner else ""
-        raise UserError(f"{folder}: holds no *_corpora_*.tsv file{hint}")
+        raise UserError(f"{folder}: contains no *_corpora_*.tsv file{hint}")
     for path in paths:
         if not path.is_file():  # a pipe would be waited for, without end
-            raise UserError(f"{path}: is no regular file: remove it or put the corpus file in its place")
+            raise UserError(f"{path}: is not a regular file: remove it or put the corpus file in its place")
     files = [TsvFile.of(path) for path in paths]
     wanted = parse_languages(languages)
     if wanted == "all":
@@ -360,7 +360,7 @@ def split_files(tsv_dir: str | Path, languages: str | Sequence[str] = "all", eng
         files = _choose_english(files, english, folder)
     absent = [language for language in wanted if language not in {file.language for file in files}]
     if absent:
-        raise UserError(f"{folder}: holds no file of {', '.join(absent)}; leave them out of --languages")
+        raise UserError(f"{folder}: contains no file of {', '.join(absent)}; leave them out of --languages")
     chosen = [file for file in files if file.language in wanted]
     return sorted(chosen, key=lambda file: (wanted.index(file.language), SPLITS.index(file.split)))
 

@@ -116,11 +116,11 @@ class E5File:
 
     def __init__(self, path: Path) -> None:
         if path.stat().st_size < len(MAGIC):
-            raise UserError(f"{path} is no E5S1 file: {_REINSTALL}")
+            raise UserError(f"{path} is not an E5S1 file: {_REINSTALL}")
         self.path, self._raw = path, np.memmap(path, dtype=np.uint8, mode="r")
         cursor = _Cursor(self._raw, path)
         if cursor.bytes(len(MAGIC)) != MAGIC:
-            raise UserError(f"{path} is no E5S1 file: {_REINSTALL}")
+            raise UserError(f"{path} is not an E5S1 file: {_REINSTALL}")
         (version,) = cursor.values("I")
         self.sizes = Sizes(*cursor.values("7ifi"))
         if (version, self.sizes.block) != (VERSION, BLOCK):
@@ -210,7 +210,7 @@ def _backend(file: E5File, kept: np.ndarray | None) -> Tokenizer:
 
 
 def _normaliser(table: dict[str, str]) -> normalizers.Normalizer:
-    """NFKC but for the characters which the file's table drops, turns into a blank, or leaves alone.
+    """NFKC except for the characters which the file's table drops, turns into a blank, or leaves alone.
 
     Those left alone wait behind dropped characters, which no text has any more at that point, until NFKC is done.
     """

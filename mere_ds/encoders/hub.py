@@ -26,7 +26,7 @@ def fetch(name: str, patterns: list[str], revision: str | None = None, advice: s
     """
     unanswered: Exception | None = None
     try:
-        HfApi().model_info(name, revision=revision, timeout=SECONDS)  # a download alone may wait for ever
+        HfApi().model_info(name, revision=revision, timeout=SECONDS)  # a download alone may wait forever
     except Exception as error:  # the hub's client lets its HTTP library's own errors through
         unanswered = error
     try:
@@ -40,7 +40,7 @@ def fetch(name: str, patterns: list[str], revision: str | None = None, advice: s
     except Exception as error:
         reason = first_line(unanswered or error).rstrip(".")
         raise UserError(
-            f"encoder {name!r} is no folder here and the hub doesn't give it ({reason}): {advice}"
+            f"encoder {name!r} is not a folder here and the hub doesn't give it ({reason}): {advice}"
         ) from error
     return Path(folder)
 

@@ -101,7 +101,7 @@ class EncoderInfo:
             return cls(**values)
         except TypeError as error:
             raise UserError(
-                "the encoder's description is of another version of this package: make the shards anew"
+                "the encoder's description is of another version of this package: make the shards again"
             ) from error
 
 
@@ -234,8 +234,8 @@ def _check_undamaged(folder: Path) -> None:
     """Raises UserError for an encoder that has `SHA256SUMS` and other files than it lists."""
     if os.path.lexists(folder / SUMS) and (what := encoder_damage(folder)):
         raise UserError(
-            f"the encoder in {folder} is damaged ({what}): copy or make it anew, or, if the change is meant, remove "
-            f"its {SUMS}"
+            f"the encoder in {folder} is damaged ({what}): copy it or make it again, or, if the change is meant, "
+            f"remove its {SUMS}"
         )
 
 
@@ -262,7 +262,7 @@ def _load(path: Path, dtype: torch.dtype) -> PreTrainedModel:
         raise UserError(f"the encoder in {path} can't be loaded: {first_line(error)}") from error
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     if missing:
-        raise UserError(f"the weights in {path} lack {len(missing)} tensors, such as {missing[0]}: get them anew")
+        raise UserError(f"the weights in {path} lack {len(missing)} tensors, such as {missing[0]}: get them again")
     own_memory(model)
     return model
 
@@ -301,7 +301,7 @@ def _known_symbols(weights: Path, folder: Path, info: EncoderInfo, words: int, r
     if not hub.has_any(weights, hub.VOCABULARIES):  # then only the number of rows can tell
         if os.path.lexists(weights / TOKENIZER_FILES[-1]):
             raise UserError(
-                f"{weights} has a {TOKENIZER_FILES[-1]} but no tokenizer ({', '.join(hub.VOCABULARIES)}): copy it anew"
+                f"{weights} has a {TOKENIZER_FILES[-1]} but no tokenizer ({', '.join(hub.VOCABULARIES)}): copy it again"
             )
         if rows not in (words, info.vocab_size):
             raise alien

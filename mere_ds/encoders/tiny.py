@@ -29,8 +29,8 @@ SENTENCES = 200_000
 """The most that a vocabulary is trained on: it hardly changes beyond this many, the time does."""
 
 LEAST_FREQUENCY = 5
-"""What occurs less often is no word piece: one that training shows a few times would tell a name that it has seen from
-one that it hasn't, which a small model then goes by."""
+"""What occurs less often is not a word piece: one that training shows a few times would tell a name that it has seen
+from one that it hasn't, which a small model then goes by."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from mere_ds.files import digest_of, read_json
 NEEDED_ROLES = ("cls_token", "sep_token", "pad_token")
 ROLES = (*NEEDED_ROLES, "unk_token", "mask_token", "bos_token", "eos_token")
 
-_TOKENIZER_ADVICE = "copy the folder anew, or make it anew with mere-ds shard"
+_TOKENIZER_ADVICE = "copy the folder again, or make it again with mere-ds shard"
 
 
 def language_symbol(language: str) -> str:
@@ -109,7 +109,7 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
         backend = Tokenizer.from_str((folder / "tokenizer.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(
-            f"{folder} is no encoder folder of this package: {Path(error.filename).name} is missing"
+            f"{folder} is not an encoder folder of this package: {Path(error.filename).name} is missing"
         ) from error
     except Exception as error:  # tokenizers raises bare Exception for a file that it can't parse
         raise UserError(

@@ -1,6 +1,6 @@
 """Whether one run is better than another: paired approximate randomisation and paired bootstrap of triple F1.
 
-Both look at the same sentences in both runs, so that what is hard for both is no difference. Several runs a side are
+Both look at the same sentences in both runs, so that what is hard for both is not a difference. Several runs a side are
 seeds: a sentence's answers by all of a side's runs are exchanged and resampled together, for they resemble each other.
 
 Shape suffixes: R rounds, Q runs (side A's, then as many of side B), C = 1 + 2 Q the numbers of an outcome.
@@ -126,8 +126,8 @@ def compare(groups: list[Group], seeds: int) -> dict:
             "interval": intervals.interval(resampled[name]),
             "p": (1 + extreme) / (1 + intervals.ROUNDS),
         }
-    told = {"level": intervals.LEVEL, "resamples": intervals.RESAMPLES, "rounds": intervals.ROUNDS}
-    return {**told, **intervals.nested(rows)}
+    how = {"level": intervals.LEVEL, "resamples": intervals.RESAMPLES, "rounds": intervals.ROUNDS}
+    return {**how, **intervals.nested(rows)}
 
 
 @dataclass

@@ -12,7 +12,7 @@ import numpy as np
 
 BY_TOKENS = ("pair", "head", "tail", "triple")
 """Strict by tokens: an entity is right if its first and its last token are. Depends on the tokenizer, which decides how
-fine a span can be told."""
+fine a span can be given."""
 BY_CHARACTERS = tuple(f"{metric}_characters" for metric in BY_TOKENS)
 """Strict by characters, in the same order: an entity is right if it is the same stretch of the text as the gold one,
 white space around both aside. The same test for every tokenizer."""

@@ -36,7 +36,7 @@ class PredictionsWriter:
                 line = json_line(record)
             except ValueError:
                 raise UserError(
-                    "the model's answers aren't finite numbers, so its weights aren't: train it anew (--overwrite)"
+                    "the model's answers aren't finite numbers, so its weights aren't: train it again (--overwrite)"
                 ) from None
             self._file.write(line)
             self._digest.update(line)
@@ -92,20 +92,20 @@ def _wrong(record: dict) -> str | None:
     """What of a record is not as described above; None if all is."""
     text, gold, predicted, right = (record.get(name) for name in ("text", "gold", "predicted", "right"))
     if not isinstance(record.get("lang"), str):
-        return '"lang" is no text'
+        return '"lang" is not text'
     if not isinstance(right, list) or not all(isinstance(metric, str) and metric in METRICS for metric in right):
-        return '"right" is no list of metrics'
+        return '"right" is not a list of metrics'
     if text is None:
         nothing = gold is None and predicted is None and not right and isinstance(record.get("reason"), str)
         return None if nothing else "a sentence that could not be read needs a reason, and nothing else"
     if not isinstance(text, str) or not isinstance(record.get("id"), str):
-        return '"text" or "id" is no text'
+        return '"text" or "id" is not text'
     if not _is_triple(gold, len(text)) or None in (gold["head"], gold["tail"]):
-        return '"gold" is no triple'
+        return '"gold" is not a triple'
     if predicted is not None and not (
         _is_triple(predicted, len(text)) and all(_is_share(predicted.get(name)) for name in ("probability", "score"))
     ):
-        return '"predicted" is no triple with its probabilities'
+        return '"predicted" is not a triple with its probabilities'
     return None
 
 

@@ -2,7 +2,7 @@
 
 `RUN/evaluation/test.json` says in `made_from` which checkpoint answered, what decided its training, on which shards,
 under which versions, and which predictions beside it the scores are of; `digest` is of all its other entries. Nothing
-is told by the times of files.
+is decided by the times of files.
 """
 
 import fcntl
@@ -52,7 +52,7 @@ class Evaluation:
     finished: bool
     """Whether the model's training is by now."""
     advice: str
-    """How to make it anew."""
+    """How to make it again."""
 
     @property
     def made_from(self) -> dict:
@@ -128,7 +128,7 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
 
 
 def read_evaluation(run: RunFolder, split: str, k: int | None = None) -> Evaluation:
-    """A run's evaluation, without a k given or with it. Raises UserError, with the command that makes it anew, unless
+    """A run's evaluation, without a k given or with it. Raises UserError, with the command that makes it again, unless
     it is whole and of the model that the run has now."""
     path = run.evaluation / f"{evaluation_name(split, k)}.json"
     plain = _again(run, {"split": split}, k)

@@ -88,7 +88,7 @@ def evaluate_runs(
 def _open(
     run: str, shards: str | None, split: str, ks: Sequence[int | None], which: Which, shard_cache: str | None
 ) -> Candidate:
-    """What `evaluate_runs` was told, loaded and checked."""
+    """What `evaluate_runs` was given, loaded and checked."""
     trained = trained_model(RunFolder(run), which)
     for k in ks:
         trained.check_k(k)
@@ -101,22 +101,24 @@ def _open(
     manifest = manifest.only(model.config.languages)
     if not manifest.splits[split].sentences and not (split == "test" and any(manifest.missed_test.values())):
         languages = ", ".join(manifest.languages)
-        raise UserError(f"{manifest.source}: holds no {split} sentence of {languages}: there is nothing to score")
+        raise UserError(f"{manifest.source}: contains no {split} sentence of {languages}: there is nothing to score")
     return Candidate(trained, model, manifest, {k: Recorder(manifest, split, tokenizer) for k in ks})
 
 
 def _manifest(trained: TrainedModel, shards: str | None, shard_cache: str | None) -> Manifest:
     """Of the shards to score on. Raises UserError where nobody named them and they aren't those of the training: what
     is dev or test there now may have been trained on."""
-    told = trained.run.told(trained.stage)
-    place = told.get("shards") if shards is None else shards
+    settings = trained.run.settings(trained.stage)
+    place = settings.get("shards") if shards is None else shards
     if place is None:
         raise UserError(f"{trained.run.config}: doesn't say on which shards this was trained: name them by --shards")
-    manifest = Manifest.load(place, shard_cache or told.get("shard_cache"), told.get("shard_cache_gib", CACHE_GIB))
+    manifest = Manifest.load(
+        place, shard_cache or settings.get("shard_cache"), settings.get("shard_cache_gib", CACHE_GIB)
+    )
     if shards is None and manifest.sha256 != trained.trained_on:
         raise UserError(
             f"{place}: not the shards that {trained.folder} was trained on (sha256 of manifest.json was "
-            f"{trained.trained_on[:12]}..., is {manifest.sha256[:12]}...): restore them, train anew (--overwrite), or "
+            f"{trained.trained_on[:12]}..., is {manifest.sha256[:12]}...): restore them, train again (--overwrite), or "
             f"pass --shards={place} to score on other data than the training's"
         )
     return manifest

@@ -102,8 +102,8 @@ def _triples(counter: Counter[Outcome], metric: str) -> Counter:
 
 
 def without_no_relation(outcomes: Outcomes, metric: str = "triple") -> dict:
-    """Triples as in relation extraction, where `no_relation` is no answer: micro-averaged over the others; by tokens or
-    (`triple_characters`) by characters.
+    """Triples as in relation extraction, where `no_relation` is not an answer: micro-averaged over the others, by
+    tokens or (`triple_characters`) by characters.
 
     `{"languages": {"de": {"gold", "predicted", "right", "precision", "recall", "f1"}}, "average": {"precision",
     "recall", "f1"}, "pooled": {...}}` in percent. A sentence that could not be read counts as gold, for nobody knows

@@ -9,13 +9,13 @@ _KINDS = {"tokens": (BY_TOKENS, ""), "characters": (BY_CHARACTERS, "_characters"
 """How spans are compared: the metrics, and how the names of what is made of their triples end."""
 
 ALPHA = 0.05
-"""A difference whose p is not below this is told to be no more than chance may make."""
+"""A difference whose p is not below this is reported as within chance."""
 
 
 def format_evaluation(result: dict) -> str:
     """`format_scores`, and below what is not as usual about the evaluation. `result` as from `evaluate_runs`."""
-    told = remarks(result, result["made_from"]["checkpoint"]["finished"])
-    return format_scores(result) + (f"\nnote: {', '.join(told)}" if told else "")
+    notes = remarks(result, result["made_from"]["checkpoint"]["finished"])
+    return format_scores(result) + (f"\nnote: {', '.join(notes)}" if notes else "")
 
 
 def format_scores(result: dict) -> str:
@@ -68,8 +68,8 @@ def sentence(row: dict) -> str:
 
 def _side(name: str, result: dict, side: str) -> str:
     runs = (
-        f"{run} ({', '.join(told)})" if told else run
-        for run, told in zip(result[side], result["remarks"][side], strict=True)
+        f"{run} ({', '.join(notes)})" if notes else run
+        for run, notes in zip(result[side], result["remarks"][side], strict=True)
     )
     k = result["k"][side]
     with_k = "" if k is None else f" with k = {k}"

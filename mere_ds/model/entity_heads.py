@@ -35,7 +35,7 @@ class EntityHeads(nn.Module):
         self.index_4D = nn.Parameter(torch.empty(4, hidden_size))  # U_y
 
     def forward(self, h_BMD: torch.Tensor, mask_BM: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
-        """Logits over the tokens, B x M x 4 in fp32, `MASKED` on every token that is no word."""
+        """Logits over the tokens, B x M x 4 in fp32, `MASKED` on every token that is not a word."""
         B, M, D = h_BMD.shape
         token_BM4D = self.token_half(h_BMD).view(B, M, 4, D)
         every_U = torch.arange(self.relations.num_embeddings, device=h_BMD.device)
@@ -77,5 +77,5 @@ class CutHeads(nn.Module):
 
 
 def _of_words(logits_BM4: torch.Tensor, mask_BM: torch.Tensor) -> torch.Tensor:
-    """The logits in fp32, `MASKED` on every token that is no word."""
+    """The logits in fp32, `MASKED` on every token that is not a word."""
     return at_least_fp32(logits_BM4).masked_fill(~word_tokens(mask_BM).unsqueeze(-1), MASKED)

@@ -26,11 +26,13 @@ def load_model(folder: str | Path) -> MereModel | HerbertaModel:
         raise UserError(f"{folder}: no readable model there (model_type {kind}): name a folder saved by mere-ds")
     model = MODELS[kind].from_pretrained(folder)
     if name := nonfinite(model.state_dict()):
-        raise UserError(f"{folder}: {name} holds numbers that aren't finite: train it anew, at a lower --learning_rate")
+        raise UserError(
+            f"{folder}: {name} holds numbers that aren't finite: train it again, at a lower --learning_rate"
+        )
     most = usable_positions(model.trained_encoder) - model.own_tokens
     if model.config.max_length > most:
         raise UserError(
             f"{folder}: config.json has max_length {model.config.max_length}, but the model's encoder takes {most} "
-            "tokens: copy the checkpoint anew, or train this stage anew (--overwrite)"
+            "tokens: copy the checkpoint again, or train this stage again (--overwrite)"
         )
     return model

@@ -12,7 +12,7 @@ BF16_CAPABILITY = (8, 0)
 """Of the first GPUs with bf16 hardware (Ampere)."""
 
 MASKED = -1e9
-"""A masked logit: large and finite, so that a softmax over masked logits alone (a filler) is no NaN."""
+"""A masked logit: large and finite, so that a softmax over masked logits alone (a filler) is not a NaN."""
 
 
 def at_least_fp32(x: torch.Tensor) -> torch.Tensor:

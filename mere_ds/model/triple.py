@@ -153,7 +153,7 @@ class TripleModel(PreTrainedModel):
         try:
             loaded: Any = super().from_pretrained(folder, *model_args, **{**kwargs, **strictly})
             model, info = loaded
-        except Exception as error:  # transformers, torch and safetensors raise many kinds on what is no model
+        except Exception as error:  # transformers, torch and safetensors raise many kinds on what is not a model
             if isinstance(error, MachineError) or from_memory_error(error):
                 raise
             what = next(iter(str(error).splitlines()), type(error).__name__)

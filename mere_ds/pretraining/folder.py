@@ -36,12 +36,12 @@ class PretrainFolder:
     def __init__(self, root: str | Path) -> None:
         """UserError for a folder with something else in it."""
         self.root = Path(root)
-        self._told = self.root / "pretraining.json"
+        self._record = self.root / "pretraining.json"
         self._writer = self.root / "writer.json"
         self._older = self.root / "checkpoint.safetensors"
         self.checkpoints = Checkpoints(self.root / "checkpoints", keep=1)
         self.tensorboard = self.root / "tensorboard"
-        if self.root.exists() and not (self.root.is_dir() and (self._told.is_file() or not self._others())):
+        if self.root.exists() and not (self.root.is_dir() and (self._record.is_file() or not self._others())):
             raise UserError(f"--out={self.root}: holds something else: choose another folder")
 
     @contextlib.contextmanager
@@ -50,30 +50,34 @@ class PretrainFolder:
 
         Raises MachineError while another process pretrains into it.
         """
-        with parents_of(self._told):
+        with parents_of(self._record):
             lease = WriterLease.take(self._writer, flag="--out")
             try:
                 yield lease
             finally:
                 lease.release()
 
-    def start(self, told: dict, overwrite: bool) -> None:
-        """Records what this training was told; UserError if one with other values began here and isn't to go."""
+    def start(self, ingredients: dict, overwrite: bool) -> None:
+        """Records what decides this training's result; UserError if another one began here."""
         for path in self.root.iterdir():
-            if not path.name.startswith(self._writer.name) and (overwrite or not self._told.is_file()):
+            if not path.name.startswith(self._writer.name) and (overwrite or not self._record.is_file()):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        if not self._told.is_file():
-            with _written(self._told):
-                write_json(self._told, {"told": told})
+        if not self._record.is_file():
+            with _written(self._record):
+                write_json(self._record, {"told": ingredients})
             return
         before = defaults_of(PretrainSettings) | self._recorded()["told"]  # an older run may not know all knobs
-        other = [f"{name} {before.get(name)} -> {told[name]}" for name in told if before.get(name) != told[name]]
+        other = [
+            f"{name} {before.get(name)} -> {ingredients[name]}"
+            for name in ingredients
+            if before.get(name) != ingredients[name]
+        ]
         if other:
             raise UserError(
                 f"{self.root} was begun otherwise ({'; '.join(other)}): choose another --out or --overwrite"
             )
         if os.path.lexists(self._older) and self.result is None:
-            raise UserError(f"{self._older} was written by an older version: start anew with --overwrite")
+            raise UserError(f"{self._older} was written by an older version: start again with --overwrite")
 
     @property
     def result(self) -> dict | None:
@@ -81,14 +85,14 @@ class PretrainFolder:
         return self._recorded().get("result")
 
     def _others(self) -> bool:
-        """Whether more lies here than a start leaves that was killed before it could write down what it was told."""
-        ours = (self._writer.name, f".{self._told.name}.")
+        """Whether more lies here than a start leaves that was killed before it could record its settings."""
+        ours = (self._writer.name, f".{self._record.name}.")
         return not all(path.name.startswith(ours) for path in self.root.iterdir())
 
     def _recorded(self) -> dict:
-        recorded = read_json(self._told, _ADVICE)
+        recorded = read_json(self._record, _ADVICE)
         if not isinstance(recorded.get("told"), dict) or not isinstance(recorded.get("result", {}), dict):
-            raise UserError(f"{self._told}: not what a pretraining records: {_ADVICE}")
+            raise UserError(f"{self._record}: not what a pretraining records: {_ADVICE}")
         return recorded
 
     def finish(self, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, result: dict) -> None:
@@ -105,7 +109,7 @@ class PretrainFolder:
             for path in sorted(part.iterdir(), key=lambda path: path.name == MODEL):
                 os.replace(path, self.root / path.name)
             part.rmdir()
-            write_json(self._told, self._recorded() | {"result": result})
+            write_json(self._record, self._recorded() | {"result": result})
             shutil.rmtree(self.checkpoints.folder, ignore_errors=True)
 
     def check_finished(self) -> None:

@@ -11,7 +11,7 @@ from mere_ds.pretraining.objectives import Blanks
 from mere_ds.pretraining.settings import PretrainSettings
 from mere_ds.sums import OPTIMIZER
 from mere_ds.training.learner import Tensors
-from mere_ds.training.nonfinite import poisoned
+from mere_ds.training.nonfinite import nan_if_not_finite
 
 MATCHER_RATE = 0.01  # peak rate of scale and offset, whose size has nothing to do with the encoder's weights
 MOST_NORM = 1.0  # of the gradient
@@ -44,7 +44,7 @@ class BlanksLearner:
             values = self.model(batch)
         loss = values["masked_words"] + values.get("matching", 0)
         self.scale_of_step = self.scaler.get_scale()
-        self.scaler.scale(poisoned(loss)).backward()
+        self.scaler.scale(nan_if_not_finite(loss)).backward()
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), MOST_NORM)
         self.updated = bool(norm.isfinite())

@@ -1,7 +1,7 @@
 """Which sentences are compared: two of one entity pair, as often as can be in different languages, among others.
 
 A batch is either of pairs, for both objectives, or of sentences without a partner, for masked words only: pairs that
-were strewn over all batches would meet few others to be told from.
+were strewn over all batches would meet few others to be distinguished from.
 """
 
 from collections import Counter

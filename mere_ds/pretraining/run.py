@@ -67,8 +67,8 @@ def _pretrain(
     print("masked word head:", "the encoder's own" if head else "new", flush=True)
     collator = Collator(statements, tokenizer, info.vocab_size, settings.blank, settings.mask, settings.seed)
     data = {"tokenizer": info.fingerprint, "revision": info.revision, "corpus": _digest(statements)}
-    told = deciding(settings) | data
-    folder.start(told, settings.overwrite)
+    ingredients = deciding(settings) | data
+    folder.start(ingredients, settings.overwrite)
     if folder.result is not None:
         return folder.check_finished()
     model = Blanks(encoder, info.vocab_size)
@@ -77,7 +77,7 @@ def _pretrain(
     learner = BlanksLearner(model, settings, device)
     with StopSignals("mere-ds pretrain-mtmb") as stop:
         process = Process(device=device, stop=stop, lease=lease)
-        trainer = BlanksTrainer(process, settings, folder, pairing, collator, learner, told, observers)
+        trainer = BlanksTrainer(process, settings, folder, pairing, collator, learner, ingredients, observers)
         trainer.run(asdict(settings))
     encoder.resize_token_embeddings(info.vocab_size, mean_resizing=False)
     lease.check()

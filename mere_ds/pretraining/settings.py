@@ -9,7 +9,7 @@ from mere_ds.knobs import check_knobs, knob
 
 @dataclass(frozen=True)
 class PretrainSettings:
-    """What `mere-ds pretrain-mtmb` is told; raises UserError for values that are out of bounds."""
+    """The settings of `mere-ds pretrain-mtmb`; raises UserError for values that are out of bounds."""
 
     tsv_dir: str = knob("Folder with {lang}_corpora_train.tsv.", on_resume="content")
     out: str = knob(

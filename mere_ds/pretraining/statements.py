@@ -73,7 +73,7 @@ def train_files(tsv_dir: str | Path, languages: str | Sequence[str], english: st
     """The corpus' training files; a test sentence must not be seen before it is scored. UserError if there are none."""
     files = [file for file in split_files(tsv_dir, languages, english) if file.split == "train"]
     if not files:
-        raise UserError(f"{tsv_dir}: holds no training file (*_corpora_train.tsv), and test files are left alone")
+        raise UserError(f"{tsv_dir}: contains no training file (*_corpora_train.tsv), and test files are left alone")
     return files
 
 

@@ -39,7 +39,7 @@ class BlanksTrainer(Loop[BlankBatch]):
         pairing: Pairing,
         collator: Collator,
         learner: BlanksLearner,
-        told: dict,
+        ingredients: dict,
         observers: Iterable[Observer] = (),
     ) -> None:
         self.settings, self.pairing, self.collator, self.blanks = settings, pairing, collator, learner
@@ -70,7 +70,7 @@ class BlanksTrainer(Loop[BlankBatch]):
             advice="Lower --learning_rate and --overwrite",
         )
         pace = Pace(epoch_steps, total_steps, settings.log_every, settings.save_steps)
-        facts = {"ingredients": told, "cached_features": False}
+        facts = {"ingredients": ingredients, "cached_features": False}
         super().__init__(process, NAME, learner, progress, pace, folder.checkpoints, guard, listening, facts)
 
     @property

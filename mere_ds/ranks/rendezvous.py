@@ -15,7 +15,7 @@ from mere_ds.errors import MachineError, UserError
 
 
 @dataclass(frozen=True)
-class Place:
+class RankInfo:
     """Where a launcher has put this process; alone, where there is no launcher."""
 
     rank: int = 0
@@ -25,7 +25,7 @@ class Place:
     port: int = 0
 
     @classmethod
-    def from_environment(cls) -> "Place":
+    def from_environment(cls) -> "RankInfo":
         """What RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT say; raises UserError where it is nonsense."""
         if "RANK" not in os.environ and "WORLD_SIZE" not in os.environ:
             return cls()
@@ -39,7 +39,7 @@ class Place:
         if place.rank >= place.ranks:
             raise UserError(f"RANK={place.rank} is beyond WORLD_SIZE={place.ranks}: ranks count from 0")
         if not 0 < place.port < 65536:
-            raise UserError(f"MASTER_PORT={place.port} is no port")
+            raise UserError(f"MASTER_PORT={place.port} is not a port")
         return place
 
 
@@ -49,7 +49,7 @@ def join(backend: str, timeout: float) -> dist.Store:
     Waits up to `timeout` seconds for the other ranks; a collective of the group may take as long later. Raises
     UserError where the environment is nonsense, MachineError for a taken port, a lost master, ranks that don't come.
     """
-    place = Place.from_environment()
+    place = RankInfo.from_environment()
     limit = timedelta(seconds=timeout)
     try:
         store = _meet(place, timeout)
@@ -71,7 +71,7 @@ def join(backend: str, timeout: float) -> dist.Store:
     return dist.PrefixStore("run", store)
 
 
-def _meet(place: Place, timeout: float) -> dist.Store:
+def _meet(place: RankInfo, timeout: float) -> dist.Store:
     """A store that all ranks have reached."""
     if place.port == 0:  # alone: nobody is to be met, so nothing listens, and no stranger can join
         os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}  # what DeepSpeed reads
@@ -102,7 +102,7 @@ def _resolve(address: str) -> None:
         raise kind(f"MASTER_ADDR={address}: {socket.gethostname()} knows no such host ({error.strerror})") from None
 
 
-def _open_store(place: Place, timeout: float) -> dist.TCPStore:
+def _open_store(place: RankInfo, timeout: float) -> dist.TCPStore:
     try:
         return dist.TCPStore(
             place.address, place.port, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=timeout)
@@ -116,7 +116,7 @@ def _open_store(place: Place, timeout: float) -> dist.TCPStore:
         ) from None
 
 
-def _knock(place: Place, deadline: float) -> None:
+def _knock(place: RankInfo, deadline: float) -> None:
     """Wait until rank 0 listens; torch would print a page a try."""
     last = ""
 
@@ -133,7 +133,7 @@ def _knock(place: Place, deadline: float) -> None:
         raise MachineError(f"rank {place.rank} can't reach rank 0 at {place.address}:{place.port}: {last}")
 
 
-def _assemble(store: dist.Store, place: Place, deadline: float) -> None:
+def _assemble(store: dist.Store, place: RankInfo, deadline: float) -> None:
     """Wait for all ranks, each of which there must be once."""
     me = f"{socket.gethostname()}, pid {os.getpid()}"
     seated = store.compare_set(f"rank {place.rank}", "", me).decode()

@@ -9,11 +9,11 @@ import signal
 from types import FrameType, TracebackType
 
 LEFT_EARLY = 85
-"""Exit code of a run that was told to stop, has saved and wants to be started again."""
+"""Exit code of a run that was asked to stop, has saved and wants to be started again."""
 
 
 class StopSignals:
-    """Remembers whether this process was told to stop. From its creation on USR1, TERM and the first INT do no harm.
+    """Remembers whether this process was asked to stop. From its creation on USR1, TERM and the first INT do no harm.
 
     A second INT ends the process at once. INT stays ignored where it was: in a shell's background job. As a context it
     puts back at its end what was there before. Only the main thread can make one. `name`: the program's.

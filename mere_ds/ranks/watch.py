@@ -104,13 +104,13 @@ class Watch:
             self.leave()
         if self._left:
             return
-        told = isinstance(error, UserError | MachineError)
+        expected = isinstance(error, UserError | MachineError)
         # A RuntimeError is most often a collective that broke when another rank ended: that verdict is on its way.
-        echo = isinstance(error, RuntimeError) and not told
+        echo = isinstance(error, RuntimeError) and not expected
         if not self.verdict(GRACE if echo else 0):
-            if not told:
+            if not expected:
                 sys.stderr.write("".join(traceback.format_exception(error)))  # one write: ranks share the stream
-            self.fail(str(error) if told else repr(error), 2 if isinstance(error, UserError) else 1)
+            self.fail(str(error) if expected else repr(error), 2 if isinstance(error, UserError) else 1)
             if not self.verdict(GRACE):
                 return  # rank 0 doesn't answer: the error goes its own way
         self._known.wait(GRACE)

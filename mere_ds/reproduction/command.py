@@ -25,7 +25,7 @@ def reproduce(
     """Train and score all that a table, a figure or a sweep needs, and make its report.
 
     Tells the plan and its cost, then runs what is missing: runs in OUT/runs, the report in OUT/report, the table also
-    in OUT/table2.txt or the like. The same command goes on where it stopped. INT, TERM or USR1: the training that runs
+    in OUT/table2.txt or the like. The same command resumes where it stopped. INT, TERM or USR1: the training that runs
     saves and leaves, exit code 85.
 
     Examples:
@@ -44,7 +44,7 @@ def reproduce(
         mtmb: Folder or hub model with MTMB's weights; none leaves its row out.
         launcher: Command that starts mere_ds/train.py (None: deepspeed on all GPUs, without any on 2 ranks).
         deepspeed_config: DeepSpeed's JSON, a file or the name of one in ds_configs/ (None: one for the device).
-        dry_run: Only tell the plan and its cost.
+        dry_run: Only print the plan and its cost.
         list: Only list the jobs for a script: number, state, number of the job that it needs, name.
         only: Number of the one job to run, without a report.
     """

@@ -1,4 +1,4 @@
-"""What a plan costs, told before anything starts: updates, encoder passes, disk, and hours where runs know their speed.
+"""A plan's cost, printed before anything starts: updates, encoder passes, disk, and hours where runs know their speed.
 
 All counts are upper bounds: stage two may stop early.
 """
@@ -13,7 +13,7 @@ from transformers import AutoConfig
 
 from mere_ds.config import TrainConfig
 from mere_ds.corpus.languages import choose_languages
-from mere_ds.reproduction.place import Place
+from mere_ds.reproduction.place import Workspace
 from mere_ds.reproduction.plan import Job
 from mere_ds.shards.manifest import Manifest
 
@@ -53,10 +53,10 @@ def stage_cost(
         updates = min(epochs * -(-train // batch), config.max_steps or epochs * train)
         sentences = min(sentences, updates * batch)
         epochs = -(-sentences // train)
-    anew = tunes and (config.word_dropout > 0 or config.concatenate_stage_two > 1 or config.feature_cache_gib == 0)
+    again = tunes and (config.word_dropout > 0 or config.concatenate_stage_two > 1 or config.feature_cache_gib == 0)
     passes = dev * epochs
     if tunes:
-        passes = sentences + passes if anew else 0 if features else train + dev
+        passes = sentences + passes if again else 0 if features else train + dev
     return StageCost(_kind(config, stage), sentences, updates, passes, _disk(config, stage, manifest))
 
 
@@ -88,7 +88,7 @@ def _parameters(manifest: Manifest) -> int:
     return width * (config.vocab_size + config.max_position_embeddings + config.num_hidden_layers * layer + width)
 
 
-def costs(jobs: Iterable[Job], place: Place, ranks: int | None) -> dict[str, list[StageCost]]:
+def costs(jobs: Iterable[Job], place: Workspace, ranks: int | None) -> dict[str, list[StageCost]]:
     """Job -> the cost of each of its stages."""
     found: dict[str, list[StageCost]] = {}
     kept: set[str] = set()
@@ -102,7 +102,7 @@ def costs(jobs: Iterable[Job], place: Place, ranks: int | None) -> dict[str, lis
     return found
 
 
-def speeds(jobs: Iterable[Job], place: Place) -> dict[str, float]:
+def speeds(jobs: Iterable[Job], place: Workspace) -> dict[str, float]:
     """Sentences a second by `StageCost.speed`: medians of what the runs that are there have recorded."""
     seen: dict[str, list[float]] = {}
     for job in jobs:

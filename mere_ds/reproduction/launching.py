@@ -115,5 +115,5 @@ def programs() -> Iterator[Programs]:
 
 
 def _environment() -> dict[str, str]:
-    """Ours; DeepSpeed is told where there is no GPU to look for."""
+    """Ours; DeepSpeed's own is passed where there is no GPU to look for."""
     return ({} if ranks_here()[1] else {"DS_ACCELERATOR": "cpu"}) | os.environ

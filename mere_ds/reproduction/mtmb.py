@@ -1,4 +1,4 @@
-"""Whether MTMB's weights are at hand and fit, told before anything starts."""
+"""Whether MTMB's weights exist and fit, checked before anything starts."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where a plan's runs live, what train.py is told for each, and which of them are done."""
+"""Where a plan's runs live, the settings of train.py for each, and which of them are done."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ OVERRIDES = ("batch_size", "encoder_weights")
 
 
 @dataclass(frozen=True)
-class Place:
+class Workspace:
     """What all jobs of a plan share."""
 
     out: Path
@@ -43,7 +43,7 @@ class Place:
         return self.out / "runs" / f"{job.name}.log"
 
     def given(self, job: Job) -> dict[str, Any]:
-        """The knobs that train.py is told. Raises UserError where job and `--train` both choose one."""
+        """The knobs that train.py gets. Raises UserError where job and `--train` both choose one."""
         ours = job.knobs | {"run": str(self.run(job.name).root)}
         if job.needs:
             ours["stage_one_run"] = str(self.run(job.needs).root)
@@ -99,6 +99,6 @@ def command_line(knobs: Mapping[str, object]) -> list[str]:
     return [f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in knobs.items()]
 
 
-def missing(plan: Plan, place: Place) -> list[Job]:
-    """The jobs that still have something to do, in order, but for those that are left out."""
+def missing(plan: Plan, place: Workspace) -> list[Job]:
+    """The jobs that still have something to do, in order, except for those that are left out."""
     return [job for job in plan.jobs if job.name not in plan.left_out and not place.is_done(job)]

@@ -31,7 +31,7 @@ class Job:
     name: str
     """Its run folder is OUT/runs/NAME."""
     knobs: dict[str, Any]
-    """What this job tells train.py itself, as values of `TrainConfig`."""
+    """What this job passes to train.py itself, as values of `TrainConfig`."""
     needs: str | None = None
     """The job whose stage one this stage two starts from."""
     ks: tuple[int, ...] = ()
@@ -43,7 +43,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Setting:
-    """On what a plan depends, but for its table or figure and the seed."""
+    """On what a plan depends, except for its table or figure and the seed."""
 
     languages: tuple[str, ...]
     """The languages of the choice that the shards hold."""

@@ -5,11 +5,11 @@ from mere_ds.evaluation.report.runs import Row, load_rows
 from mere_ds.evaluation.report.sources import format_sources
 from mere_ds.evaluation.report.tables import all_scores, format_table, table_2, table_3, table_k
 from mere_ds.files import write_whole
-from mere_ds.reproduction.place import Place
+from mere_ds.reproduction.place import Workspace
 from mere_ds.reproduction.plan import EVERYTHING, Plan
 
 
-def write_report(target: str, plan: Plan, place: Place) -> str:
+def write_report(target: str, plan: Plan, place: Workspace) -> str:
     """Write OUT/report and the target's tables as text, OUT/table2.txt and the like; the latter's text."""
     rows = load_rows(str(place.run(job.name).root) for job in plan.jobs if job.name not in plan.left_out)
     page = report_on(rows, str(place.out / "report"))

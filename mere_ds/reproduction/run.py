@@ -16,7 +16,7 @@ from mere_ds.corpus.languages import choose_languages
 from mere_ds.errors import MachineError, UserError
 from mere_ds.ranks.stop import LEFT_EARLY
 from mere_ds.reproduction import launching, mtmb
-from mere_ds.reproduction.place import Place, command_line, missing
+from mere_ds.reproduction.place import Workspace, command_line, missing
 from mere_ds.reproduction.plan import EVERYTHING, Job, Plan, Setting, make_plan
 from mere_ds.reproduction.reporting import write_report
 from mere_ds.reproduction.showing import as_list, as_text
@@ -31,7 +31,7 @@ MOST_SEEDS = 1000
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says, but for the table or figure."""
+    """What the command line says, except for the table or figure."""
 
     shards: str
     out: str
@@ -71,7 +71,7 @@ class Reproduction:
 
     target: str
     plan: Plan
-    place: Place
+    place: Workspace
     launcher: str | None
     ranks: int | None
     """None where only the launcher knows."""
@@ -80,7 +80,7 @@ class Reproduction:
         """Run what is missing, or just job number `only`.
 
         Leaves with exit code 85 (SystemExit) after a signal. Raises UserError or MachineError for a job that failed,
-        with its last lines; the same command goes on.
+        with its last lines; the same command resumes it.
         """
         todo = missing(self.plan, self.place)
         if only is not None:
@@ -120,12 +120,12 @@ class Reproduction:
     def _run_program(self, job: Job, programs: launching.Programs, command: list[str], log: Path) -> None:
         code, last = (LEFT_EARLY, []) if programs.told_to_stop else programs.run(command, log)
         if programs.told_to_stop or code == LEFT_EARLY:
-            sys.stderr.write(f"{job.name} was told to stop; the same command goes on\n")
+            sys.stderr.write(f"{job.name} was asked to stop; the same command resumes it\n")
             sys.exit(LEFT_EARLY)
         if code:
             sys.stderr.write("".join(f"  {line}\n" for line in last))
             kind = UserError if code == 2 else MachineError
-            raise kind(f"{job.name} ended with exit code {code}, all it said is in {log}; the same command goes on")
+            raise kind(f"{job.name} ended with exit code {code}, all it said is in {log}; the same command resumes it")
 
 
 def prepare(target: str, options: Options) -> Reproduction:
@@ -134,20 +134,20 @@ def prepare(target: str, options: Options) -> Reproduction:
         raise UserError(f"--seeds={options.seeds}: must be from 1 to {MOST_SEEDS}")
     ranks, _ = launching.ranks_here()
     common = _common_knobs(options)
-    told = TrainConfig(**common, run="-")
-    manifest = Manifest.load(told.shards, told.shard_cache, told.shard_cache_gib)
+    config = TrainConfig(**common, run="-")
+    manifest = Manifest.load(config.shards, config.shard_cache, config.shard_cache_gib)
     chosen, _ = choose_languages(options.languages, manifest.languages)
     trained = manifest.splits["train"].by_language
     setting = Setting(
         languages=tuple(language for language in chosen if trained.get(language)),
         choice=options.languages,
-        batch_size=told.batch_size,
-        submodule_layers=told.submodule_layers,
-        top_k=told.top_k,
+        batch_size=config.batch_size,
+        submodule_layers=config.submodule_layers,
+        top_k=config.top_k,
         mtmb=options.mtmb,
     )
     plan = make_plan(target, setting, options.seeds)
-    place = Place(Path(options.out), manifest, common)
+    place = Workspace(Path(options.out), manifest, common)
     for job in plan.jobs:
         place.config(job)
     _leave_out_mtmb(plan, place, options.mtmb)
@@ -155,7 +155,7 @@ def prepare(target: str, options: Options) -> Reproduction:
 
 
 def _common_knobs(options: Options) -> dict[str, Any]:
-    """What every training is told; `--train` is read as train.py would read it."""
+    """The settings of every training; `--train` is read as train.py would read it."""
     ours = {"shards": absolute(options.shards)}
     if options.deepspeed_config:
         ours["deepspeed_config"] = options.deepspeed_config
@@ -169,7 +169,7 @@ def _common_knobs(options: Options) -> dict[str, Any]:
     return {"keep": 1} | typed
 
 
-def _leave_out_mtmb(plan: Plan, place: Place, weights: str | None) -> None:
+def _leave_out_mtmb(plan: Plan, place: Workspace, weights: str | None) -> None:
     """The job keeps its number, so that it is the same on every machine."""
     jobs = [job for job in plan.jobs if job.knobs["system"] == "MTMB" and not place.is_done(job)]
     if weights and jobs and (reason := mtmb.why_not(weights, place.manifest.encoder)):

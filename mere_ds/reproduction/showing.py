@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Sequence
 
 from mere_ds.reproduction.cost import StageCost, costs, hours, speeds
-from mere_ds.reproduction.place import Place
+from mere_ds.reproduction.place import Workspace
 from mere_ds.reproduction.plan import Job, Plan
 
 _GIB = 2**30
@@ -26,7 +26,7 @@ def as_list(plan: Plan, missing: Sequence[Job]) -> str:
     )
 
 
-def as_text(target: str, plan: Plan, missing: Sequence[Job], place: Place, ranks: int | None) -> str:
+def as_text(target: str, plan: Plan, missing: Sequence[Job], place: Workspace, ranks: int | None) -> str:
     """The plan as a table with costs, what is left out and why, and the sum of what is still to do."""
     of_jobs = costs(plan.jobs, place, ranks)
     rows: list[tuple[str, ...]] = [_HEAD]
@@ -70,7 +70,7 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     ]
 
 
-def _to_do(missing: Sequence[Job], plan: Plan, of_jobs: dict[str, list[StageCost]], place: Place) -> list[str]:
+def _to_do(missing: Sequence[Job], plan: Plan, of_jobs: dict[str, list[StageCost]], place: Workspace) -> list[str]:
     stages = [stage for job in missing for stage in of_jobs[job.name]]
     sentences, updates, with_gradient, without, disk = _cells(stages)
     there = next(path for path in (place.out.absolute(), *place.out.absolute().parents) if path.exists())

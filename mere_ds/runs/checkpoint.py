@@ -22,7 +22,7 @@ from mere_ds.sums import OPTIMIZER, STATE, damage, write_sums
 log = logging.getLogger("mere_ds")
 
 LINKS = ("latest", "best")
-_ADVICE = "copy the checkpoint anew, or train this stage anew (--overwrite)"
+_ADVICE = "copy the checkpoint again, or train this stage again (--overwrite)"
 _NAME = re.compile(r"step-\d{8,}(-epoch-\d+)?")
 TALLY_TERMS = 6
 """Terms of the loss in a kept tally."""
@@ -34,7 +34,7 @@ _ENTRIES = {
     "best": (str, type(None)),
     "best_score": (float,),
 }
-"""What going on reads of `training.json`, with its types."""
+"""What continuing reads of `training.json`, with its types."""
 
 
 class Checkpoints:
@@ -60,7 +60,7 @@ class Checkpoints:
             damaged[path] = what
         else:
             if damaged:
-                raise UserError(f"every checkpoint in {self.folder} is damaged; --overwrite trains this stage anew")
+                raise UserError(f"every checkpoint in {self.folder} is damaged; --overwrite trains this stage again")
             return None
         self._check_best(state_of(path)["best"], path)
         for part in self.folder.glob(f"*{PART}"):  # a save or a removal that was cut off
@@ -96,7 +96,7 @@ class Checkpoints:
         if what := damage(path, unused=(OPTIMIZER,)) or _oddity(path):
             what = f"damaged ({what})" if path.exists() else "missing"
             raise UserError(
-                f"{path}, the best checkpoint so far, is {what}: put a copy of it back, or train this stage anew "
+                f"{path}, the best checkpoint so far, is {what}: put a copy of it back, or train this stage again "
                 "(--overwrite)"
             )
 
@@ -123,7 +123,7 @@ class Checkpoints:
                 sync(part)
                 os.replace(part, target)
                 self._link("latest", name)
-                self.settle(best)
+                self.prune(best)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(part, ignore_errors=True)
             kept = checkpoints_in(self.folder)
@@ -131,11 +131,11 @@ class Checkpoints:
             reason = error.strerror if isinstance(error, OSError) else error
             raise MachineError(
                 f"checkpoint {target} could not be written: {reason}. The last checkpoint: {last}; make room, then the "
-                "same command goes on from there"
+                "same command resumes from there"
             ) from error
 
-    def settle(self, best: str | None) -> None:
-        """Name the best one and remove what is neither among the newest `keep` nor best to one of these."""
+    def prune(self, best: str | None) -> None:
+        """Link the best one and remove what is neither among the newest `keep` nor best to one of these."""
         if best:
             self._link("best", best)
         newest = checkpoints_in(self.folder)[: self.keep]
@@ -165,7 +165,7 @@ def name_of(step: int, epoch: int | None = None) -> str:
 
 
 def state_of(checkpoint: Path) -> dict:
-    """What `training.json` in a checkpoint says. Raises UserError where that is nothing to go on with."""
+    """What `training.json` in a checkpoint says. Raises UserError where that is nothing to resume from."""
     path = checkpoint / STATE
     state = read_json(path, _ADVICE)
     for name, types in _ENTRIES.items():
@@ -173,7 +173,7 @@ def state_of(checkpoint: Path) -> dict:
         if name not in state or type(value) not in types or type(value) is int and value < 0:
             raise UserError(f"{path}: {name!r} is missing or of another type: {_ADVICE}")
     if state["best"] is not None and not _NAME.fullmatch(state["best"]):
-        raise UserError(f"{path}: 'best' is no checkpoint's name: {_ADVICE}")
+        raise UserError(f"{path}: 'best' is not a checkpoint's name: {_ADVICE}")
     if (state["best"] is None) == bool(state["best_dev"]):
         raise UserError(f"{path}: one of 'best' and 'best_dev' is missing: {_ADVICE}")
     if state["epoch"] > state["step"]:
@@ -200,7 +200,7 @@ def _is_tally(kept: object) -> bool:
 
 
 def _oddity(checkpoint: Path) -> str | None:
-    """Why a checkpoint whose files are as they were written is nothing to go on with."""
+    """Why a checkpoint whose files are as they were written is nothing to resume from."""
     try:
         name = _own_name(state_of(checkpoint))
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Going on where a stage stopped: what must be as it was, and how the same global batch fits other ranks."""
+"""Continuing where a stage stopped: what must be as it was, and how the same global batch fits other ranks."""
 
 import math
 from typing import Any
@@ -76,7 +76,7 @@ def check_same(then: dict, now: dict, stage: int, run: str, advice: str = _ADVIC
         if _plain(then.get(name)) != _plain(now.get(name))
     ]
     if changed:
-        raise UserError(f"stage {stage} of {run} can't go on: {'; '.join(changed)}: {advice}")
+        raise UserError(f"stage {stage} of {run} can't resume: {'; '.join(changed)}: {advice}")
 
 
 def fit_batch(global_batch: int, ranks: int, most: int, multiple: int) -> tuple[int, int]:

@@ -113,21 +113,21 @@ class RunFolder:
         return self.stage(stage).is_dir() or f"stage{stage}" in self._recorded()
 
     def started(self, stage: int) -> dict:
-        """What the stage was told at its first start, if there is something to go on from; else {}.
+        """The stage's settings at its first start, if there is something to resume from; else {}.
 
         Raises UserError where nothing tells any more.
         """
-        told = self._recorded().get(f"stage{stage}", {}) if checkpoints_in(self.stage(stage)) else {}
-        if told and not told.keys() >= _COUNTS:
-            raise UserError(f"{self.config}: stage {stage} lacks {' or '.join(_COUNTS - told.keys())}: {_ADVICE}")
-        return told
+        settings = self._recorded().get(f"stage{stage}", {}) if checkpoints_in(self.stage(stage)) else {}
+        if settings and not settings.keys() >= _COUNTS:
+            raise UserError(f"{self.config}: stage {stage} lacks {' or '.join(_COUNTS - settings.keys())}: {_ADVICE}")
+        return settings
 
-    def told(self, stage: int) -> dict:
+    def settings(self, stage: int) -> dict:
         """The knobs of a stage's last start from scratch; {} where none are recorded."""
         return self._recorded().get(f"stage{stage}", {})
 
     def start_stage(self, stage: int, config: dict) -> None:
-        """Make room for a stage that starts from scratch, and record what it was told."""
+        """Make room for a stage that starts from scratch, and record its settings."""
         others: dict = {}
         with contextlib.suppress(UserError):  # what is lost already is not lost by this
             others = self._recorded()
@@ -142,17 +142,17 @@ class RunFolder:
         write_whole(self.starts, before + json_line(start))
 
     def restore_config(self) -> None:
-        """Write a lost or damaged config.json anew from what the checkpoints keep. Raises UserError and OSError."""
+        """Write a lost or damaged config.json again from what the checkpoints keep. Raises UserError and OSError."""
         try:
             self._read_config()
         except UserError as damaged:
-            log.warning("%s; it is made anew from the checkpoints", damaged)
+            log.warning("%s; it is made again from the checkpoints", damaged)
             if self.config.is_dir():
                 os.replace(self.config, self.config.with_name("damaged-config.json"))
             write_json(self.config, self._recorded())
 
     def cut_metrics(self, stage: int, step: int) -> None:
-        """Drop a stage's records after `step`: these steps are made again. What is no record goes to a file beside."""
+        """Drop a stage's records after `step`: these steps are made again. Other lines go to a file beside it."""
         if not self.metrics.exists():
             return
         kept, strange = [], []
@@ -171,11 +171,11 @@ class RunFolder:
         write_whole(self.metrics, b"".join(kept))
 
     def _recorded(self) -> dict[str, dict]:
-        """{"stage1", "stage2"}: what each was told, from config.json or, where that is lost, from the checkpoints."""
+        """{"stage1", "stage2"}: the settings of each, from config.json or, where that is lost, from the checkpoints."""
         try:
             return self._read_config()
         except UserError as damaged:
-            kept = {f"stage{stage}": told for stage in STAGES if (told := self._told_to_checkpoints(stage))}
+            kept = {f"stage{stage}": settings for stage in STAGES if (settings := self._settings_in_checkpoints(stage))}
             if not kept:
                 raise damaged from None
             return kept
@@ -185,24 +185,24 @@ class RunFolder:
         if not self.config.exists() and not any(checkpoints_in(self.stage(stage)) for stage in STAGES):
             return {}
         recorded = read_json(self.config, _ADVICE)
-        if not recorded or not all(name in _NAMES and _is_told(told) for name, told in recorded.items()):
+        if not recorded or not all(name in _NAMES and _are_settings(settings) for name, settings in recorded.items()):
             raise UserError(f"{self.config}: not what a training records: {_ADVICE}")
         return recorded
 
-    def _told_to_checkpoints(self, stage: int) -> dict | None:
+    def _settings_in_checkpoints(self, stage: int) -> dict | None:
         for checkpoint in checkpoints_in(self.stage(stage)):
             with contextlib.suppress(UserError):
-                if _is_told(told := state_of(checkpoint).get("told")):
-                    return told
+                if _are_settings(settings := state_of(checkpoint).get("told")):
+                    return settings
         return None
 
 
-def _is_told(told: object) -> bool:
-    """Whether this may be what a stage was told: what others read of it without a look is of the right type."""
-    if not isinstance(told, dict):
+def _are_settings(settings: object) -> bool:
+    """Whether these may be a stage's settings: what others read of it without a look is of the right type."""
+    if not isinstance(settings, dict):
         return False
-    counts = [told[name] for name in _COUNTS & told.keys()]
-    words = [told[name] for name in ("shards", "system") if name in told]
+    counts = [settings[name] for name in _COUNTS & settings.keys()]
+    words = [settings[name] for name in ("shards", "system") if name in settings]
     return all(type(n) is int and n > 0 for n in counts) and all(isinstance(word, str) for word in words)
 
 

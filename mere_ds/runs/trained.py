@@ -71,7 +71,7 @@ class TrainedModel:
     def _config(self) -> dict:
         """The model's config.json; {} where it isn't as it was written, of which loading the model tells."""
         path = self.folder / "config.json"
-        config = read_json(path, "copy the checkpoint anew, or train this stage anew (--overwrite)")
+        config = read_json(path, "copy the checkpoint again, or train this stage again (--overwrite)")
         return config if is_intact(path, recorded_digest(self.folder, path.name)) else {}
 
     @property
@@ -97,7 +97,7 @@ def trained_model(run: RunFolder, which: Which = "best") -> TrainedModel:
     """The run's model that is scored and used.
 
     Raises UserError where there is none. Stage one never stands in for a stage two that is missing, and a stage two is
-    refused whose stage one has been trained anew under it.
+    refused whose stage one has been trained again under it.
     """
     run.check_exists()
     link = "best" if which == "stage1" else which
@@ -121,7 +121,7 @@ def used_model(place: str | Path, which: Which = "best") -> TrainedModel:
     if which != "best":
         raise UserError(f"--which={which}: {folder} is a checkpoint itself: leave --which out, or name its run")
     folder = folder.resolve()
-    # it was asked for by name, so that nothing has to be said of a training that went on
+    # it was asked for by name, so that nothing has to be said of a training that continued
     return TrainedModel(RunFolder(folder), folder, identity_of(folder), _state(folder), finished=True, stage_one=None)
 
 
@@ -153,24 +153,28 @@ def _read(run: RunFolder, stage: int, link: str) -> TrainedModel | None:
 
 def _state(folder: Path, stage: int | None = None) -> dict:
     """training.json, checked; `stage` is the one that it must be of. Raises UserError."""
-    path, advice = folder / STATE, "copy the checkpoint anew, or train this stage anew (--overwrite)"
+    path, advice = folder / STATE, "copy the checkpoint again, or train this stage again (--overwrite)"
     state = read_json(path, advice)
     if not is_intact(path, recorded_digest(folder, STATE)):
         raise UserError(f"{path}: damaged, it has another digest than was recorded: {advice}")
     stages = (1, 2) if stage is None else (stage,)
     ingredients = state.get("ingredients")
-    told = ingredients if isinstance(ingredients, dict) else {}
+    recorded = ingredients if isinstance(ingredients, dict) else {}
     whole = type(state.get("step")) is int and type(state.get("finished")) is bool and state.get("stage") in stages
-    known = told.get("--system") in PRESETS and type(told.get("--seed")) is int and isinstance(told.get(DATA), str)
+    known = (
+        recorded.get("--system") in PRESETS
+        and type(recorded.get("--seed")) is int
+        and isinstance(recorded.get(DATA), str)
+    )
     if not (whole and known):
-        raise UserError(f"{path}: doesn't tell how this stage was trained: {advice}")
+        raise UserError(f"{path}: doesn't say how this stage was trained: {advice}")
     return state
 
 
 def _own_stage_one(run: RunFolder, state: dict) -> dict | None:
     """What decided this run's own stage one, if stage two started from there. Raises UserError where it did and that
-    has been trained anew since."""
-    best, elsewhere = run.model(1, "best"), run.told(2).get("stage_one_run")
+    has been trained again since."""
+    best, elsewhere = run.model(1, "best"), run.settings(2).get("stage_one_run")
     if elsewhere is not None and Path(elsewhere).resolve() != run.root.resolve():
         return None
     if not (best / STATE).is_file():
@@ -179,7 +183,7 @@ def _own_stage_one(run: RunFolder, state: dict) -> dict | None:
     if then != now:
         raise UserError(
             f"{run.root}: stage two was trained over another stage one (sha256 {str(then)[:12]}...) than the one that "
-            f"is here now ({now[:12]}...): train stage two anew (train.py --stage=2 --overwrite --run={run.root}), or "
+            f"is here now ({now[:12]}...): train stage two again (train.py --stage=2 --overwrite --run={run.root}), or "
             "take stage one alone (--which=stage1)"
         )
     return _state(best.resolve(), 1)["ingredients"]

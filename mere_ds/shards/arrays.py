@@ -27,7 +27,7 @@ def read_index(content: bytes, path: str, splits: Sequence[str], languages: int)
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             index = {name: arrays[name] for name in arrays.files}
     except Exception as error:  # zipfile and numpy raise many kinds on what is no .npz of plain arrays
-        raise UserError(f"{path}: is no index ({first_line(error)}): {ADVICE}") from error
+        raise UserError(f"{path}: is not an index ({first_line(error)}): {ADVICE}") from error
     if set(index) != set(names) or any(array.dtype != np.int16 or array.ndim != 1 for array in index.values()):
         raise UserError(f"{path}: its arrays are not an index's: {ADVICE}")
     for split in splits:
@@ -64,7 +64,7 @@ def check_rows(s: Sentences, path: str, lengths: np.ndarray, languages: np.ndarr
 def read_texts(members: Iterable[object], path: str, labels: Sequence[str]) -> list[dict]:
     """The records of a shard's decoded `.json` members, as `TextReader.texts_of` gives them.
 
-    Raises UserError that names `path` where one is no record or has a label that is not among `labels`.
+    Raises UserError that names `path` where one is not a record or has a label that is not among `labels`.
     """
     known, records = set(labels), []
     for member in members:
@@ -76,8 +76,8 @@ def read_texts(members: Iterable[object], path: str, labels: Sequence[str]) -> l
 
 def check_texts(records: Sequence[dict], s: Sentences, path: str, languages: list[str], labels: list[str]) -> None:
     """Raises UserError that names `path` unless the texts have the languages and labels of the arrays' sentences."""
-    told = [(record["lang"], record["label"]) for record in records]
-    if told != [(languages[i], labels[j]) for i, j in zip(s.languages.tolist(), s.labels.tolist(), strict=True)]:
+    stored = [(record["lang"], record["label"]) for record in records]
+    if stored != [(languages[i], labels[j]) for i, j in zip(s.languages.tolist(), s.labels.tolist(), strict=True)]:
         raise UserError(f"{path}: the languages or labels of its texts are not those of its arrays: {ADVICE}")
 
 

@@ -73,7 +73,7 @@ def _rules(plain: dict[str, Any]) -> Iterator[tuple[bool, str]]:
 def _rules_of_files(files: list[dict]) -> Iterator[tuple[bool, str]]:
     """Nothing that a manifest says may lead out of the folder, or out of a cache's."""
     for file in files:
-        yield _is_text(file["file"], _SAFE_NAME), f"{file['file']!r} is no plain file name"
+        yield _is_text(file["file"], _SAFE_NAME), f"{file['file']!r} is not a plain file name"
         proven = _is_text(file["sha256"], _SHA256) and _is_count(file["bytes"])
         yield proven, f"{file['file']} has no proper size and sha256"
     yield len({file["file"] for file in files}) == len(files), "a file is listed twice"

@@ -23,7 +23,7 @@ BLOCK = 1024
 _OPEN_FILES = 256  # more blocks than a window of the plan touches, fewer than a process may open
 _PIECE = 4096  # bytes that one number of a seal stands for
 _SEAL_BYTES = 32
-_ADVICE = "remove the folder, then the same command makes the features anew"
+_ADVICE = "remove the folder, then the same command makes the features again"
 
 
 class FeatureStore:

@@ -153,13 +153,13 @@ class Manifest:
         return "; ".join(filter(None, found)) or None
 
     def only(self, languages: Sequence[str]) -> "Manifest":
-        """A view, as if the shards held no other than these languages, in this order; labels, files and digest stay.
+        """A view, as if the shards had these languages alone, in this order; labels, files and digest stay.
 
-        Rows of a split are counted anew, and shards without a sentence of these languages left out. Raises UserError
+        Rows of a split are counted again, and shards without a sentence of these languages left out. Raises UserError
         for a language that isn't there.
         """
         if absent := [language for language in languages if language not in self.languages]:
-            raise UserError(f"{self.source}: holds no {', '.join(absent)}, but {', '.join(self.languages)}")
+            raise UserError(f"{self.source}: contains no {', '.join(absent)}, but {', '.join(self.languages)}")
         if list(languages) == self.languages:
             return self
         splits = {name: self._only(name, languages) for name in self.splits}

@@ -17,8 +17,8 @@ from mere_ds.errors import UserError
 from mere_ds.files import digest_file, digest_of
 from mere_ds.sums import is_intact
 
-ADVICE = "copy the folder anew or run mere-ds shard again"
-_FILE_ADVICE = "copy it anew or run mere-ds shard again"
+ADVICE = "copy the folder again or run mere-ds shard again"
+_FILE_ADVICE = "copy it again or run mere-ds shard again"
 
 _DTYPES = {
     "tokens": np.int32,
@@ -178,7 +178,7 @@ class LocalSource:
         try:
             return (self.folder / name).read_bytes()
         except OSError:
-            raise UserError(f"{self.folder}: holds no {name}: pass a folder made by mere-ds shard") from None
+            raise UserError(f"{self.folder}: contains no {name}: pass a folder made by mere-ds shard") from None
 
     def read(self, file: StoredFile) -> bytes:
         path = self.folder / file.file
@@ -232,7 +232,7 @@ def _decoded(stream: BinaryIO, name: str, extensions: Sequence[str], path: str) 
             for extension in extensions:
                 member[extension]  # KeyError where there is none, or a name has more dots
             yield member
-    except Exception as error:  # tarfile, zipfile, numpy, json and webdataset raise many kinds on what is no member
+    except Exception as error:  # tarfile, zipfile, numpy, json and webdataset raise many kinds on what is not a member
         raise UserError(f"{path}: its content is not a shard's ({first_line(error)}): {ADVICE}") from error
 
 

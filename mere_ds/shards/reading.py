@@ -28,7 +28,7 @@ from mere_ds.shards.plan import FILLER, EpochPlan
 _CHUNK = 1024  # sentences that are collated at a time
 _CHUNK_OF_FEATURES = 64  # the same where each has its features with it, a thousand times its tokens' size
 _AHEAD = 8  # chunks that are collated ahead of need
-_LEAVE_SECONDS = 5  # a server that doesn't answer must not keep a rank that was told to stop
+_LEAVE_SECONDS = 5  # a server that doesn't answer must not keep a rank that was asked to stop
 
 
 class ShardReader:
@@ -266,7 +266,7 @@ class TextReader:
     """Random access to the sentences of dev or test as text; at most `keep` shards in memory."""
 
     def __init__(self, manifest: Manifest, split: str, keep: int = 8):
-        assert split != "train", "train shards hold no texts"
+        assert split != "train", "train shards contain no texts"
         self._manifest, self._split, self._keep = manifest, split, keep
         self._starts = np.concatenate([[0], np.cumsum(manifest.shard_sizes(split), dtype=np.int64)])
         self._held: OrderedDict[int, list[dict]] = OrderedDict()

@@ -28,14 +28,14 @@ from mere_ds.sums import is_intact
 log = logging.getLogger("mere_ds")
 
 CACHE_GIB = 32.0
-"""How much the cache holds at most, unless told otherwise."""
+"""How much the cache holds at most, by default."""
 
 _SCHEMES = ("http", "https")
 _PAUSES = (1, 2, 4, 8)  # seconds between two tries
 _CHUNK = 1 << 20
 _MOST_MANIFEST = 256 << 20  # bytes; nothing tells its size
 _CACHED = re.compile(r"[0-9a-f]{64}(\.part)?")  # whatever else lies in the cache's folder is never removed
-_ADVICE = "copy the folder to the server anew"
+_ADVICE = "copy the folder to the server again"
 
 
 def open_source(place: str | Path, cache: str | Path | None = None, cache_gib: float = CACHE_GIB) -> ShardSource:
@@ -66,7 +66,9 @@ def absolute(place: str | Path) -> str:
     if not known or not re.fullmatch(r"[!-~]+", place):
         raise UserError("the shards' address is none that is used: give a folder, or http(s)://host/path, %-encoded")
     if "@" in parts.netloc or parts.query or parts.fragment:  # they would end up in logs and in the run's config.json
-        raise UserError(f"the shards' address on {parts.hostname} must hold no user, password, ? or #: leave them out")
+        raise UserError(
+            f"the shards' address on {parts.hostname} must contain no user, password, ? or #: leave them out"
+        )
     return place.rstrip("/") + "/"
 
 
@@ -150,7 +152,7 @@ class ShardCache:
     def _part_of(self, path: Path) -> Iterator[BinaryIO]:
         """What is to become `path`: an empty file that no other process fetches into at the same time.
 
-        What the disk refuses is told in one line.
+        What the disk refuses is reported in one line.
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

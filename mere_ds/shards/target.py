@@ -23,7 +23,7 @@ log = logging.getLogger("mere_ds")
 def making(out: Path, overwrite: bool, needed: int) -> Iterator[Path]:
     """A new, empty folder beside `out`, whose `part` becomes `out` when the block ends without an error.
 
-    `needed` is how many bytes it may take. Raises UserError if `out` exists (with `overwrite`: and holds no shards)
+    `needed` is how many bytes it may take. Raises UserError if `out` exists (with `overwrite`: and contains no shards)
     or the disk has not enough room, MachineError while another process makes `out`, OSError that names `out`.
     """
     _check(out, overwrite, needed)
@@ -49,7 +49,7 @@ def _check(out: Path, overwrite: bool, needed: int) -> None:
     if out.exists() and not overwrite:
         raise UserError(f"{out}: exists already: choose another folder or pass --overwrite")
     if out.exists() and not (out / MANIFEST).is_file():
-        raise UserError(f"{out}: is no shards folder, so it is not overwritten: choose another folder or remove it")
+        raise UserError(f"{out}: is not a shards folder, so it is not overwritten: choose another folder or remove it")
     there = next(folder for folder in out.absolute().parents if folder.exists())
     free = shutil.disk_usage(there).free
     if free < needed:

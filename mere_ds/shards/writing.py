@@ -64,7 +64,7 @@ def shard_corpus(
         raise UserError(f"--dev_share={dev_share}: must be greater than 0 and at most {MOST_DEV_SHARE}")
     files = split_files(tsv_dir, languages, english)
     if not any(file.split == "train" for file in files):
-        raise UserError(f"{tsv_dir}: holds no training file (*_corpora_train.tsv), which labels are learnt from")
+        raise UserError(f"{tsv_dir}: contains no training file (*_corpora_train.tsv), which labels are learnt from")
     out = Path(out)
     check_apart("OUT", out, **{"TSV_DIR": tsv_dir, "--encoder": encoder if Path(encoder).is_dir() else None})
     needed = _DISK_FACTOR * sum(file.path.stat().st_size for file in files) + most_bytes(encoder, tiny)

@@ -60,8 +60,8 @@ def merge(
     """DeepSpeed's config and ours, completed from each other where a key and a knob mean the same.
 
     `given` names the knobs that the user typed: a default gives way to DeepSpeed's config, a typed value that differs
-    from it is refused. `started` is what a stage that goes on was told at its first start: with another number of
-    `ranks` its global batch is shared anew. Raises UserError.
+    from it is refused. `started` are the settings of a stage's first start where it continues: with another number of
+    `ranks` its global batch is divided again. Raises UserError.
     """
     ds = checked(ds, config.deepspeed_config or "")
     if started and started["ranks"] != ranks:

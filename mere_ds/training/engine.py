@@ -28,11 +28,11 @@ class Trainee:
     """
 
     def __init__(self, model: TripleModel, rate: float, session: Session) -> None:
-        self.leads = session.leads
+        self.is_main = session.is_main
         self.frozen = {
             name: parameter.detach().cpu().clone()
             for name, parameter in model.named_parameters()
-            if session.leads and not parameter.requires_grad
+            if session.is_main and not parameter.requires_grad
         }
         if session.config.compile:
             # compiled layers would draw dropout by a generator of their own, which takes far longer on a CPU
@@ -113,7 +113,7 @@ class Trainee:
     def snapshot(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """All weights and Adam's moments in fp32, on rank 0 (elsewhere empty). Every rank must call it."""
         weights, moments = (
-            {name: whole.detach().to("cpu", torch.float32, copy=True) for name, whole in pairs if self.leads}
+            {name: whole.detach().to("cpu", torch.float32, copy=True) for name, whole in pairs if self.is_main}
             for pairs in (self.full_state.weights(), self.full_state.moments())
         )
         return self.frozen | weights, moments

@@ -74,7 +74,7 @@ def features_of(
     whose = [] if keep else [str(session.folder.root.resolve())]
     digest = digest_of(json.dumps([*key, precision, *whose]).encode())
     name, own = f"mere-ds-{digest[:16]}", session.folder.features
-    if session.leads:
+    if session.is_main:
         for outdated in set(own.glob("mere-ds-*")) - {own / name}:
             shutil.rmtree(outdated, ignore_errors=True)
     cache = FeatureCache(session, Path(session.config.feature_cache or own) / name)
@@ -97,23 +97,23 @@ class FeatureCache:
 
     def __init__(self, session: Session, folder: Path) -> None:
         self.session, self.folder = session, folder
-        self.trouble = self._make()
+        self.problem = self._make()
         where = self._where()
         everywhere: list = [None] * session.ranks
         dist.all_gather_object(everywhere, where)
-        self.sharers = [rank for rank, other in enumerate(everywhere) if other == where]
+        self.sharing_ranks = [rank for rank, other in enumerate(everywhere) if other == where]
 
     def fits(self, stores: dict[str, FeatureStore]) -> bool:
         """Whether every rank's folder takes all features; says on rank 0 why not."""
         needed = sum(store.total_bytes for store in stores.values())
         budget = self.session.config.feature_cache_gib * 2**30
         if needed > budget:
-            self.trouble = f"they need {needed / 2**30:.1f} GiB (--feature_cache_gib={budget / 2**30:g})"
-        elif not self.trouble:
+            self.problem = f"they need {needed / 2**30:.1f} GiB (--feature_cache_gib={budget / 2**30:g})"
+        elif not self.problem:
             there = sum(path.stat().st_size for path in self.folder.glob("*.features"))
             free = shutil.disk_usage(self.folder).free
             if free < needed - there:
-                self.trouble = f"{needed / 2**30:.1f} GiB are needed in {self.folder}, {free / 2**30:.1f} GiB are free"
+                self.problem = f"{needed / 2**30:.1f} GiB are needed in {self.folder}, {free / 2**30:.1f} GiB are free"
         return self._nobody_has_trouble()
 
     @torch.no_grad()
@@ -123,32 +123,34 @@ class FeatureCache:
         One of the ranks that share a block checks it, once a start. Every rank makes the same number of rounds.
         """
         sentences = RowReader(manifest, store.split)
-        share = np.array_split(np.arange(store.blocks), len(self.sharers))[self.sharers.index(self.session.rank)]
+        share = np.array_split(np.arange(store.blocks), len(self.sharing_ranks))[
+            self.sharing_ranks.index(self.session.rank)
+        ]
         missing = [block for block in share.tolist() if not store.is_whole(block)]
-        if self._most(any(map(store.is_spoilt, missing))) and self.session.leads:
-            log.warning("features of %s in %s are damaged or of an older version: made anew", store.split, self.folder)
+        if self._most(any(map(store.is_spoilt, missing))) and self.session.is_main:
+            log.warning("features of %s in %s are damaged or of an older version: made again", store.split, self.folder)
         rounds = self._most(len(missing))
-        bar = tqdm(total=rounds, desc=f"features of {store.split}", unit="block", disable=not self.session.leads)
+        bar = tqdm(total=rounds, desc=f"features of {store.split}", unit="block", disable=not self.session.is_main)
         for turn in range(rounds):
             if turn < len(missing):
                 self._fill_block(store, missing[turn], frozen, sentences)
             if not self._nobody_has_trouble():
                 return False
             if self._most(self.session.stop.received is not None):
-                log.info("told to stop while computing features: what is there is kept")
+                log.info("asked to stop while computing features: what is there is kept")
                 sys.exit(LEFT_EARLY)
             bar.update()
         bar.close()
         if not all(map(store.has, range(store.blocks))):
-            self.trouble = f"{self.folder} doesn't show all ranks all files"
+            self.problem = f"{self.folder} doesn't show all ranks all files"
         return self._nobody_has_trouble()
 
     def remove(self) -> None:
         """All are done with the features."""
         dist.barrier()
-        if self.session.rank == self.sharers[0] and self._is_ours():
+        if self.session.rank == self.sharing_ranks[0] and self._is_ours():
             shutil.rmtree(self.folder, ignore_errors=True)
-        if self.session.leads:
+        if self.session.is_main:
             with suppress(OSError):
                 self.session.folder.features.rmdir()
 
@@ -160,14 +162,14 @@ class FeatureCache:
             h_BMD, pooled_BD = frozen.unify(batch.token_ids_BM, batch.mask_BM)
             vectors_BVD = torch.cat((pooled_BD.unsqueeze(1), h_BMD), dim=1).to(store.dtype).cpu()
             if not torch.isfinite(vectors_BVD).all():
-                self.trouble = f"a feature is beyond the range of {store.dtype}"
+                self.problem = f"a feature is beyond the range of {store.dtype}"
             lengths = batch.mask_BM.sum(1).tolist()
             for row, vectors_VD, length in zip(batch.rows_B.tolist(), vectors_BVD, lengths, strict=True):
                 done[row] = vectors_VD[: 1 + length].clone()  # not a view, which would keep the padding too
         try:
             store.write(block, [done[row] for row in rows.tolist()])
         except OSError as error:
-            self.trouble = f"{self.folder}: {error.strerror}"
+            self.problem = f"{self.folder}: {error.strerror}"
 
     def _make(self) -> str | None:
         try:
@@ -185,12 +187,12 @@ class FeatureCache:
     def _where(self) -> str:
         """The same for all ranks that see one folder."""
         sign = self.folder / self.session.from_rank_0(uuid4().hex)
-        if self.session.leads and not self.trouble:
+        if self.session.is_main and not self.problem:
             sign.touch()
         dist.barrier()
         where = "where rank 0 is" if sign.exists() else self._host()
         dist.barrier()
-        if self.session.leads:
+        if self.session.is_main:
             sign.unlink(missing_ok=True)
         return where
 
@@ -200,11 +202,11 @@ class FeatureCache:
 
     def _nobody_has_trouble(self) -> bool:
         """The same on every rank; rank 0 tells what it is."""
-        troubles: list = [None] * self.session.ranks
-        dist.all_gather_object(troubles, self.trouble)
-        first = next(filter(None, troubles), None)
-        if first and self.session.leads:
-            log.warning("features are computed anew each epoch: %s", first)
+        problems: list = [None] * self.session.ranks
+        dist.all_gather_object(problems, self.problem)
+        first = next(filter(None, problems), None)
+        if first and self.session.is_main:
+            log.warning("features are computed again each epoch: %s", first)
         return not first
 
     def _most(self, number: int) -> int:

@@ -1,4 +1,4 @@
-"""The loop of a training, whatever it trains: update, tell, save, stop when told to, go on where a checkpoint stood."""
+"""The loop of a training, whatever it trains: update, report, save, stop when asked to, resume from a checkpoint."""
 
 import logging
 import sys
@@ -48,7 +48,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Pace:
-    """How long a training is and how often it tells and saves; all counts are of updates."""
+    """How long a training is and how often it reports and saves; all counts are of updates."""
 
     epoch_steps: int
     total_steps: int
@@ -131,15 +131,15 @@ class Loop(ABC, Generic[B]):
                     return
 
     def _between_steps(self) -> None:
-        """Save where it is time, leave where any rank was told to stop: all ranks agree on both."""
+        """Save where it is time, leave where any rank was asked to stop: all ranks agree on both."""
         minutes = (time.monotonic() - self.saved_at) / 60
-        due = self.process.leads and 0 < self.pace.save_minutes <= minutes
+        due = self.process.is_main and 0 < self.pace.save_minutes <= minutes
         due |= self.pace.save_steps is not None and self.at.step % self.pace.save_steps == 0
         leave, save = self.process.any_of(self.process.stop.received is not None, due)
         if (leave or save) and self.at.step > self.saved_step:
             self._save(name_of(self.at.step))
         if leave:
-            log.info("%s was told to stop: leaves after step %d", self.name, self.at.step)
+            log.info("%s was asked to stop: leaves after step %d", self.name, self.at.step)
             sys.exit(LEFT_EARLY)
 
     def _finish_if(self, last: bool) -> None:
@@ -165,7 +165,7 @@ class Loop(ABC, Generic[B]):
             self._write(folder, weights, moments)
             write_json(folder / STATE, state)
 
-        if self.process.leads:
+        if self.process.is_main:
             if dev is not None:
                 self._describe(weights)
             if self.at.finished:

@@ -16,13 +16,13 @@ log = logging.getLogger("mere_ds")
 _NAMED = 8  # rows of a batch in the log; metrics.jsonl has all
 
 
-def poisoned(loss: torch.Tensor) -> torch.Tensor:
+def nan_if_not_finite(loss: torch.Tensor) -> torch.Tensor:
     """The same loss, but with a gradient of nan where it isn't finite: one check of the gradient then finds both."""
     return loss * torch.where(torch.isfinite(loss.detach()), 1.0, torch.nan)
 
 
 class NonfiniteGuard:
-    """Looks at each update of a training; every rank comes to the same conclusion. What it decides is no observer's.
+    """Looks at each update of a training; every rank comes to the same conclusion. No observer decides.
 
     `name` is the training's, `rows` what its rows are of. Training ends after `limit` such updates in a row, with
     `advice`, a sentence.

@@ -1,4 +1,4 @@
-"""What a training tells while it runs, and who listens: a progress bar, `metrics.jsonl`, TensorBoard, a user's own."""
+"""What a training reports, and who listens: a progress bar, `metrics.jsonl`, TensorBoard, a user's own."""
 
 import json
 import math
@@ -20,16 +20,16 @@ BEST = "best/dev"
 
 @dataclass(frozen=True)
 class Beginning:
-    """What begins or goes on."""
+    """What begins or continues."""
 
     name: str
     """"stage 1", "stage 2" or "pretraining"."""
     step: int
-    """Updates made before; more than 0 where an interrupted training goes on."""
+    """Updates made before; more than 0 where an interrupted training continues."""
     total_steps: int
     """Updates when it is finished; it may stop earlier."""
     knobs: dict
-    """What it was told, by knob."""
+    """Its settings, by knob."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Observer:
             def on_close(self):
                 self.run.finish()
 
-    An exception ends the training, which goes on later from its last checkpoint: the steps after it are told again.
+    An exception ends the training, which resumes later from its last checkpoint: steps after it are reported again.
     """
 
     def on_begin(self, beginning: Beginning) -> None:
@@ -73,7 +73,7 @@ class Observer:
         """After every --log_every updates, each scoring, each update that was skipped."""
 
     def on_save(self, step: int) -> None:
-        """Before a checkpoint is written: what was told so far is not told again, so it must not be lost."""
+        """Before a checkpoint is written: what was reported so far is not reported again, so it must not be lost."""
 
     def on_checkpoint(self, step: int, folder: Path) -> None:
         """After a checkpoint was written into `folder`, whole."""

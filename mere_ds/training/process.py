@@ -24,7 +24,7 @@ class Process:
     ranks: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is rank 0, which alone writes and shows progress."""
         return self.rank == 0
 

@@ -20,7 +20,7 @@ from mere_ds.errors import MachineError, UserError, from_memory_error, from_os_e
 from mere_ds.files import check_apart
 from mere_ds.fused.choice import choose, set_choice
 from mere_ds.lease import WriterLease
-from mere_ds.ranks.rendezvous import Place, join
+from mere_ds.ranks.rendezvous import RankInfo, join
 from mere_ds.ranks.stop import StopSignals
 from mere_ds.ranks.watch import Watch
 from mere_ds.runs.run_folder import RunFolder
@@ -48,7 +48,7 @@ def open_session(config: TrainConfig, given: frozenset[str], stop: StopSignals) 
 
     Raises UserError before anything is written. Inside, an error on one rank ends all of them (see `Watch`).
     """
-    place = Place.from_environment()
+    place = RankInfo.from_environment()
     rank, ranks = place.rank, place.ranks
     _check_folders(config)
     folder = RunFolder(config.run)
@@ -108,18 +108,18 @@ def _check_folders(config: TrainConfig) -> None:
 
 @contextmanager
 def _in_one_line(run: str) -> Iterator[None]:
-    """A disk or memory that takes no more, or a file that isn't one, is no defect of ours, whichever it was."""
+    """A disk or memory that takes no more, or a file that isn't one, is not a defect of ours, whichever it was."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
             raise from_os_error(error) from error
         raise MachineError(
-            f"--run={run}: {error.strerror}. The last checkpoint is whole: make room, then the same command goes on"
+            f"--run={run}: {error.strerror}. The last checkpoint is whole: make room, then the same command resumes it"
         ) from error
     except (MemoryError, RuntimeError) as error:
-        if told := from_memory_error(error):
-            raise told from error
+        if known := from_memory_error(error):
+            raise known from error
         raise
 
 

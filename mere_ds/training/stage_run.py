@@ -1,4 +1,4 @@
-"""What a stage does, step by step: go on or begin, compute what is frozen, train, leave checkpoints behind."""
+"""What a stage does, step by step: continue or begin, compute what is frozen, train, leave checkpoints behind."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -42,11 +42,11 @@ def train_stage(
     `rate` is the peak learning rate, `stage_one` the digest of the model that stage two starts from.
     """
     now = _ingredients(session, stage, manifest, stage_one)
-    checkpoint = session.from_rank_0(_where_to_go_on(session, stage) if session.leads else None)
+    checkpoint = session.from_rank_0(_where_to_go_on(session, stage) if session.is_main else None)
     state = _checked_state(session, stage, checkpoint, now) if checkpoint else {}
     progress = Progress(**{f.name: state[f.name] for f in fields(Progress)}) if state else Progress()
     if progress.finished:
-        log.info("stage %d of %s is finished (--overwrite trains it anew)", stage, session.config.run)
+        log.info("stage %d of %s is finished (--overwrite trains it again)", stage, session.config.run)
         return progress.best_dev
     torch.manual_seed(session.config.seed + stage)  # new parts don't depend on what ran before
     model = _loaded(stage, checkpoint) if checkpoint else _begun(session, stage, fresh)
@@ -54,9 +54,9 @@ def train_stage(
     _log_sizes(session, stage, model, manifest)
     with _features(session, stage, model, manifest, now) as features:
         trainee = Trainee(model, rate, session)
-        told = session.folder.started(stage) or _told(session) if session.leads else {}
-        start = _recorded_start(session, stage, progress.step) if session.leads else {}
-        facts = {"ingredients": now, "cached_features": bool(features), "told": told, "start": start}
+        settings = session.folder.started(stage) or _settings_of(session) if session.is_main else {}
+        start = _recorded_start(session, stage, progress.step) if session.is_main else {}
+        facts = {"ingredients": now, "cached_features": bool(features), "told": settings, "start": start}
         if checkpoint:
             trainee.restore(checkpoint, state["counters"])
             if state["cached_features"] != facts["cached_features"]:
@@ -70,7 +70,7 @@ def train_stage(
 
 def _ingredients(session: Session, stage: int, manifest: Manifest, stage_one: str | None) -> dict:
     """All that decides the result; the digest of --encoder_weights is rank 0's."""
-    weights = session.from_rank_0(_weights_digest(session.config, stage) if session.leads else None)
+    weights = session.from_rank_0(_weights_digest(session.config, stage) if session.is_main else None)
     return ingredients(session.config, session.deepspeed_config, stage, manifest.sha256, stage_one, weights)
 
 
@@ -92,7 +92,7 @@ def _where_to_go_on(session: Session, stage: int) -> Path | None:
     found = checkpoints.newest_whole()
     if found:
         state = state_of(found)
-        checkpoints.settle(state["best"])
+        checkpoints.prune(state["best"])
         session.folder.restore_config()
         session.folder.cut_metrics(stage, state["step"])
     return found
@@ -109,24 +109,24 @@ def _checked_state(session: Session, stage: int, checkpoint: Path, now: dict) ->
 
 
 def _loaded(stage: int, checkpoint: Path) -> TripleModel:
-    log.info("stage %d goes on from %s", stage, checkpoint.name)
+    log.info("stage %d resumes from %s", stage, checkpoint.name)
     return load_model(checkpoint)
 
 
 def _begun(session: Session, stage: int, fresh: Callable[[], TripleModel]) -> TripleModel:
     """A fresh model; only once there is one, what an earlier training left is removed."""
     model = fresh()
-    if session.leads:
-        session.folder.start_stage(stage, _told(session))
+    if session.is_main:
+        session.folder.start_stage(stage, _settings_of(session))
     session.wait_for_all()
     return model
 
 
-def _told(session: Session) -> dict:
-    """What a stage that starts now is told: all knobs, the global batch, the ranks that share it, the clipping."""
+def _settings_of(session: Session) -> dict:
+    """The settings of a stage that starts now: all knobs, the global batch, the ranks that share it, the clipping."""
     ds = session.deepspeed_config
-    told = {"ranks": session.ranks, "global_batch": ds["train_batch_size"], CLIPPING: ds[CLIPPING]}
-    return session.config.as_dict() | told
+    settings = {"ranks": session.ranks, "global_batch": ds["train_batch_size"], CLIPPING: ds[CLIPPING]}
+    return session.config.as_dict() | settings
 
 
 def _recorded_start(session: Session, stage: int, step: int) -> dict:
@@ -158,7 +158,7 @@ def _features(
     if stage == 1:
         return nullcontext({})
     if reason := why_not(session, manifest):
-        log.info("the frozen part is computed anew each epoch: %s", reason)
+        log.info("the frozen part is computed again each epoch: %s", reason)
         return nullcontext({})
     assert isinstance(model, MereModel)  # others have reasons
     return features_of(session, model, manifest, [now[STAGE_ONE], now[DATA], *manifest.languages], now["precision"])

@@ -25,7 +25,7 @@ from mere_ds.sums import STATE
 from mere_ds.training.engine import Trainee, without_compiling, write_model
 from mere_ds.training.learner import Tensors
 from mere_ds.training.loop import Loop, Pace, Progress
-from mere_ds.training.nonfinite import NonfiniteGuard, poisoned
+from mere_ds.training.nonfinite import NonfiniteGuard, nan_if_not_finite
 from mere_ds.training.observers import Bar, MetricsFile, Observer, Observers, TensorBoard
 from mere_ds.training.optimization import rate_factor
 from mere_ds.training.session import Session
@@ -71,15 +71,15 @@ class StageTrainer(Loop[Batch]):
         if progress.epoch != progress.step // epoch_steps:
             raise UserError(
                 f"stage {stage} of {c.run}: the newest checkpoint's {STATE} says that {progress.epoch} epochs are done "
-                f"after step {progress.step}, but an epoch has {epoch_steps} steps: copy the checkpoint anew, or train "
-                "this stage anew (--overwrite)"
+                f"after step {progress.step}, but an epoch has {epoch_steps} steps: copy the checkpoint again, or "
+                "train this stage again (--overwrite)"
             )
         self.factor = rate_factor(c.warmup, c.schedule, total_steps)
         self.tally = restored(tally, session.rank, session.ranks, session.device)
         self.waited = 0.0  # seconds, by the epoch's reader
         self.rate = self.norm = 0.0  # of the last update
         own = [MetricsFile(session.folder.metrics, stage), TensorBoard(session.folder.tensorboard(stage)), Bar("loss")]
-        listening = Observers([*own, *observers] if session.leads else ())
+        listening = Observers([*own, *observers] if session.is_main else ())
         super().__init__(
             session,
             name,
@@ -163,7 +163,7 @@ class StageTrainer(Loop[Batch]):
             # DeepSpeed averages over ranks and micro-steps; the last global batch of an epoch may not be full
             share_B = batch.weights_B * (self.session.ranks * c.accumulation / batch.global_sentences)
             loss = (output.loss_B * share_B).sum()
-            self.trainee.engine.backward(poisoned(loss))
+            self.trainee.engine.backward(nan_if_not_finite(loss))
             self.norm = self.trainee.step()
             losses.append(loss.detach())
             cut_loss_B = torch.zeros_like(output.loss_B) if output.cut_loss_B is None else output.cut_loss_B
@@ -291,7 +291,7 @@ def _guard(session: Session, name: str, trainee: Trainee, observers: Observers) 
 def _when_to_stop(config: TrainConfig) -> tuple[int, str]:
     """After how many updates in a row that aren't finite, and what is said then."""
     if config.on_nonfinite == "stop":
-        return 1, "With --on_nonfinite=skip training goes on without such batches"
+        return 1, "With --on_nonfinite=skip training continues without such batches"
     return config.nonfinite_limit, "A lower --learning_rate may help"
 
 

@@ -59,11 +59,11 @@ def _of_languages(manifest: Manifest, config: TrainConfig) -> Manifest:
     languages, lacking = choose_languages(config.languages, manifest.languages)
     chosen = manifest.only(languages)
     if not chosen.splits["train"].sentences:
-        raise UserError(f"{config.shards} holds no training sentence of --languages={config.languages}")
+        raise UserError(f"{config.shards} contains no training sentence of --languages={config.languages}")
     if chosen is not manifest:
         log.info("languages: %s of the shards' %s", ", ".join(languages), ", ".join(manifest.languages))
     if lacking:
-        log.info("the shards have no %s: --languages=%s goes on without", ", ".join(lacking), config.languages)
+        log.info("the shards have no %s: --languages=%s continues without", ", ".join(lacking), config.languages)
     return chosen
 
 
@@ -88,7 +88,7 @@ def train_stage_two(session: Session, manifest: Manifest, observers: Iterable[Ob
         log.info("%s has no Language-specific Switcher: no stage two", session.config.system)
         return {}
     one = RunFolder(session.config.stage_one_run or session.config.run)
-    start = session.from_rank_0(_best_of_stage_one(one) if session.leads else None)
+    start = session.from_rank_0(_best_of_stage_one(one) if session.is_main else None)
     assert start is not None  # rank 0 has found it
 
     def fresh() -> TripleModel:
@@ -120,7 +120,7 @@ def _best_of_stage_one(run: RunFolder) -> Path:
     if not (best / STATE).is_file():
         raise UserError(f"{best} is missing: train stage one first (--stage=1 --run={run.root})")
     if what := damage(best, unused=(OPTIMIZER,)):
-        raise UserError(f"{best.resolve()} is damaged ({what}): train stage one anew (--stage=1 --overwrite)")
+        raise UserError(f"{best.resolve()} is damaged ({what}): train stage one again (--stage=1 --overwrite)")
     if not state_of(run.model(1, "latest"))["finished"]:
         log.warning("stage one of %s is not finished; stage two starts from its best epoch so far", run.root)
     return best.resolve()
@@ -129,7 +129,7 @@ def _best_of_stage_one(run: RunFolder) -> Path:
 def _warn_of_a_low_rate(session: Session, manifest: Manifest) -> None:
     c = session.config
     random = manifest.encoder.kind == "tiny" and c.encoder_weights is None
-    if session.leads and random and c.learning_rate <= TrainConfig.learning_rate:
+    if session.is_main and random and c.learning_rate <= TrainConfig.learning_rate:
         log.warning(
             "the encoder's weights are random, and --learning_rate=%g is for pretrained ones: it will hardly learn, "
             "try --learning_rate=2e-3",

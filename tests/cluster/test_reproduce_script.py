@@ -38,7 +38,7 @@ def states(cluster, tmp_path) -> list[str]:
 
 
 def test_what_needs_nothing_then_what_needs_it_then_the_report(start, calls, tmp_path):
-    """And a job that was told to stop comes back, with the others waiting for it."""
+    """And a job that was asked to stop comes back, with the others waiting for it."""
     said = start('[ "$only" != 5 ] || [ "$(grep -c 5 "$out/calls")" = 2 ] || exit 85')
     assert [line.split(":")[0] for line in said] == ["jobs 1,5", "jobs 3", "the report"]
     until(lambda: "0" in calls(), "the report", 25)

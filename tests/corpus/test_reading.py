@@ -367,7 +367,7 @@ def test_chosen_languages(corpus):
     folder = corpus(*both("de", "fr", "it"), "pt_corpora_train", "es_corpora_test")
     assert names(split_files(folder, "it,de")) == both("it", "de")
     assert names(split_files(folder, ["pt", "es"])) == ["pt_corpora_train", "es_corpora_test"]
-    with pytest.raises(UserError, match="holds no file of en; leave"):
+    with pytest.raises(UserError, match="contains no file of en; leave"):
         split_files(folder, "EURO")
 
 
@@ -408,7 +408,7 @@ def test_unusable_folders(corpus, tmp_path):
     with pytest.raises(UserError, match="is a file, no folder"):
         split_files(tmp_path / "file")
     (tmp_path / "file").unlink()
-    with pytest.raises(UserError, match=r"holds no \*_corpora_\*.tsv file$"):
+    with pytest.raises(UserError, match=r"contains no \*_corpora_\*.tsv file$"):
         split_files(tmp_path)
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "de_corpora_train.tsv").write_text(HEADER)

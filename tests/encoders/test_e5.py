@@ -314,8 +314,8 @@ def test_a_small_file_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "is no E5S1 file"),
-        (b"GGUF" + bytes(100), "is no E5S1 file"),
+        (b"", "is not an E5S1 file"),
+        (b"GGUF" + bytes(100), "is not an E5S1 file"),
         (small_file(header=HEADER[:4] + b"\x02" + HEADER[5:]), "format 2"),
         (small_file(header=HEADER[:-4] + b"\x40\0\0\0"), "blocks of 64"),
         (small_file(order=(0, 1, 2, 3)), "another order of special tokens"),

@@ -124,7 +124,7 @@ def test_a_lost_tokenizer_is_not_taken_for_none(shards, ruin, tmp_path):
     (other / "tokenizer.json").unlink()
     if ruin == "loop":
         (other / "tokenizer.json").symlink_to("tokenizer.json")
-    refused(shards, other, "has a tokenizer_config.json but no tokenizer .*copy it anew")
+    refused(shards, other, "has a tokenizer_config.json but no tokenizer .*copy it again")
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", SUMS])
@@ -140,7 +140,7 @@ def test_an_encoder_that_is_not_what_its_digests_say_is_refused(shards, tmp_path
             (other / name).symlink_to(name)  # a loop
         else:
             (other / name).write_bytes(ruined)
-        refused(shards, other, f"{other} is damaged .*: copy or make it anew")
+        refused(shards, other, f"{other} is damaged .*: copy it or make it again")
         with pytest.raises(UserError, match="is damaged"):
             build_encoder(str(other), tmp_path / "built", lambda: [], ["de"])
     (other / name).unlink()

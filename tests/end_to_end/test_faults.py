@@ -1,4 +1,4 @@
-"""Faults from outside while real processes train: one line says what happened, all ranks end, the same command goes on.
+"""Faults from outside while real processes train: one line says what happened, all ranks end, the same command resumes.
 
 `pytest -rP` shows the seconds from fault to end. That nothing is lost bit by bit is shown in tests/training/.
 """
@@ -83,7 +83,7 @@ class Training:
         """The same command again: it begins with the last checkpoint, and all steps are on record once."""
         last = (self.checkpoints / "latest").readlink().name
         codes, said = outcome(*self.by_rank())
-        assert codes == [0, 0] and f"goes on from {last}\n" in said, said
+        assert codes == [0, 0] and f"resumes from {last}\n" in said, said
         assert [record["step"] for record in records(self.run)] == list(range(1, STEPS + 1))
         assert json.loads((self.checkpoints / "latest/training.json").read_text())["finished"]
 
@@ -156,7 +156,7 @@ def test_ctrl_c_saves_and_the_run_goes_on(training):
     os.killpg(launcher.pid, signal.SIGINT)
     (code,), said = outcome(launcher, within=SOON)
     wait_until(lambda: not any(rank.is_running() for rank in ranks), seconds=SOON)
-    left = re.findall(r"stage 1 was told to stop: leaves after step (\d+)", said)
+    left = re.findall(r"stage 1 was asked to stop: leaves after step (\d+)", said)
     assert code != 0 and len(left) == 1 and said.count("Ctrl-C again ends it at once") == 1, said
     assert (training.checkpoints / "latest").readlink().name == f"step-{int(left[0]):08d}"
     assert "mere_ds" not in "".join(re.findall(r'File "(.*?)"', said)), "no traceback of ours"
@@ -215,7 +215,7 @@ def test_a_full_disk_is_one_line_and_after_room_was_made_the_run_goes_on(trainin
     assert codes == [0] and "with room: 0\n" in roomy and "still whole\n" in roomy, said
     assert full.splitlines()[-1].count("No space left on device") == 1 and "Traceback" not in full, full
     last = (tmp_path / "full/checkpoints/stage1/latest").readlink().name
-    assert f"goes on from {last}\n" in roomy, said
+    assert f"resumes from {last}\n" in roomy, said
     assert [record["step"] for record in records(tmp_path / "roomy")] == list(range(1, STEPS + 1))
 
 

@@ -68,7 +68,7 @@ def test_a_model_that_was_trained_anew_is_not_reported_with_the_old_scores(run):
 def test_a_stage_one_that_was_trained_anew_under_its_stage_two_is_refused(run):
     make_checkpoint(run, 1, ingredients_of(1, system="mERE", epochs=9))
     assert "stage two was trained over another stage one" in refused(run)
-    with pytest.raises(UserError, match="train stage two anew"):
+    with pytest.raises(UserError, match="train stage two again"):
         trained_model(RunFolder(run))
     assert trained_model(RunFolder(run), "stage1").stage == 1
 

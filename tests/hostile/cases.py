@@ -160,11 +160,11 @@ def _not_sound(place: Path, before: dict[str, str], after: dict[str, str], outco
     for path in [place / name for name in written if (place / name).is_file()]:
         lines = [path.read_bytes()] if path.suffix == ".json" else path.read_bytes().split(b"\n")
         if path.suffix in (".json", ".jsonl") and not all(map(_is_json, filter(None, lines))):
-            return f"{path.name} is no JSON"
+            return f"{path.name} is not JSON"
         if path.suffix == ".safetensors" and not _finite(path):
             return f"{path.name} holds numbers that are not finite"
     if not all(_is_json(line) for line in outcome.out.split(b"\n") if line.startswith(b'{"')):
-        return "prints what is no JSON"
+        return "prints what is not JSON"
     return None
 
 

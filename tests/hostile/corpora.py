@@ -166,5 +166,5 @@ def _whole_rejects(place: Path, outcome: Outcome) -> str | None:
     for path in (*place.glob("rejects.jsonl"), *place.glob("out/rejects.jsonl")):
         for line in path.read_bytes().split(b"\n")[:-1]:
             if not isinstance(json.loads(line), dict):
-                return f"{path.name}: a line that is no object"
+                return f"{path.name}: a line that is not an object"
     return None

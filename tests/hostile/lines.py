@@ -41,7 +41,7 @@ ENDLESS = {
     *(("train", "encoder_weights", text) for text in TEXTS),
     *(("reproduce", "mtmb", text) for text in TEXTS),
 }
-"""What may well be meant and takes for ever, and names that would be asked of the model hub."""
+"""What may well be meant and takes forever, and names that would be asked of the model hub."""
 
 STRAY = (("--no_such_flag=1",), ("--no_such_flag",), ("-",), ("---",), ("--",), ("=",), ("--=x",), ("",), ("-x",),
          ("---1",), ("a", "b", "c", "d"), ("--help", "--x"), ("--no_such\nflag",), ("\udcff",))  # fmt: skip

@@ -24,7 +24,7 @@ def _models(run: str) -> tuple[str, ...]:
 def _going_on(run: str, stage: int) -> Use:
     argv = ("train", *KNOBS, EPOCHS, *FEATURES, f"--run={run}", f"--stage={stage}")
     writes = (*(f"{run}/{name}" for name in _OWN), f"{run}/checkpoints/stage{stage}*", "features*")
-    return Use(f"go on {stage}", argv, (*_DATA, run, "features"), _models(run), writes)
+    return Use(f"continue {stage}", argv, (*_DATA, run, "features"), _models(run), writes)
 
 
 TRAIN = Use("train", ("train", *KNOBS, "--run=new", "--epochs=1"), _DATA, _models("new"), ("new", "new/*"))

@@ -1,4 +1,4 @@
-"""A pretraining that is killed, told to stop, damaged or started twice: on the loop and checkpoints of the stages."""
+"""A pretraining that is killed, asked to stop, damaged or started twice: on the loop and checkpoints of the stages."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def with_dropout(encoder):
 
 @pytest.fixture(scope="module")
 def uninterrupted(pretrain, wee, tmp_path_factory):
-    """(folder, knobs) of a training of 9 steps, with dropout, which must be drawn anew as it was."""
+    """(folder, knobs) of a training of 9 steps, with dropout, which must be drawn again as it was."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     encoder = with_dropout(shutil.copytree(wee, folder / "encoder"))
     knobs = {"encoder": encoder, "steps": 9, "log_every": 4}

@@ -1,4 +1,4 @@
-"""The command on a small corpus: it learns, its folder is an encoder, it goes on after an interruption."""
+"""The command on a small corpus: it learns, its folder is an encoder, it continues after an interruption."""
 
 import json
 

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModel
 
 from mere_ds.config import TrainConfig
 from mere_ds.reproduction import cost
-from mere_ds.reproduction.place import Place
+from mere_ds.reproduction.place import Workspace
 from mere_ds.reproduction.plan import Job, Setting, make_plan
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.plan import EpochPlan
@@ -64,17 +64,17 @@ def test_a_switcher_sees_the_encoder_once(manifest):
     train, dev = sentences(manifest, "train"), sentences(manifest, "dev")
     assert once.sentences == 4 * train and once.passes_with_gradient == 0 and once.passes == train + dev
     assert cost.stage_cost(config(epochs_stage_two=4), 2, manifest, ranks=2, features=True).passes == 0
-    anew = cost.stage_cost(config(epochs_stage_two=4, word_dropout=0.1), 2, manifest, ranks=2)
-    assert anew.passes == 4 * (train + dev)
+    again = cost.stage_cost(config(epochs_stage_two=4, word_dropout=0.1), 2, manifest, ranks=2)
+    assert again.passes == 4 * (train + dev)
 
 
 def test_one_of_the_stage_twos_over_a_stage_one_computes_its_features(manifest, tmp_path):
-    place = Place(tmp_path, manifest, {"shards": "s", "deepspeed_config": "d"})
+    place = Workspace(tmp_path, manifest, {"shards": "s", "deepspeed_config": "d"})
     jobs = make_plan("figure 7", Setting(manifest.languages), seeds=2).jobs
     passes = {name: stage.passes for name, (stage,) in cost.costs(jobs, place, ranks=2).items()}
     once = sentences(manifest, "train", "dev")
     assert [passes[f"{system}-seed{seed}"] for seed in (0, 1) for system in ("mERE", "mERE14")] == [once, 0, once, 0]
-    own = Place(tmp_path, manifest, place.common | {"feature_cache": "/disk"})
+    own = Workspace(tmp_path, manifest, place.common | {"feature_cache": "/disk"})
     assert cost.costs(jobs, own, ranks=2)["mERE14-seed0"][0].passes == once, "each removes what it made"
 
 
@@ -97,7 +97,7 @@ def test_disk_is_that_of_weights_and_moments(manifest):
 
 def test_hours_come_from_what_runs_have_recorded(manifest, tmp_path):
     job = Job("a", {"system": "mERE", "stage": "all", "seed": 0})
-    place = Place(tmp_path, manifest, {"shards": "s", "deepspeed_config": "d"})
+    place = Workspace(tmp_path, manifest, {"shards": "s", "deepspeed_config": "d"})
     stages = [cost.stage_cost(place.config(job), stage, manifest, 2) for stage in (1, 2)]
     assert cost.hours(stages, cost.speeds([job], place)) is None
     rows = [(1, "train", 10.0), (1, "train", 30.0), (1, "train", 20.0), (2, "train", 100.0), (1, "dev", 0.0)]

@@ -7,7 +7,7 @@ import pytest
 
 from mere_ds.config import knobs_of_stage
 from mere_ds.errors import UserError
-from mere_ds.reproduction.place import Place, missing
+from mere_ds.reproduction.place import Workspace, missing
 from mere_ds.reproduction.plan import Setting, make_plan
 from mere_ds.runs.resume import DATA, STAGE_ONE
 from mere_ds.shards.manifest import Manifest
@@ -20,8 +20,10 @@ SETTING = Setting(("de", "en"))
 
 
 @pytest.fixture
-def place(shards, tmp_path) -> Place:
-    return Place(tmp_path, Manifest.load(shards), {"shards": str(shards), "deepspeed_config": "ds.json", "epochs": 2})
+def place(shards, tmp_path) -> Workspace:
+    return Workspace(
+        tmp_path, Manifest.load(shards), {"shards": str(shards), "deepspeed_config": "ds.json", "epochs": 2}
+    )
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def plan():
     return make_plan("sweep k", SETTING, 1)
 
 
-def trained(place: Place, job, finished: bool = True, start: str | None = None, name: str = FIRST, **other) -> None:
+def trained(place: Workspace, job, finished: bool = True, start: str | None = None, name: str = FIRST, **other) -> None:
     """As if `job` had been trained; `start` is the digest of the stage one that a stage two was trained over, `name`
     the checkpoint's, `other` ingredients differ from today's."""
     for stage in job.stages:
@@ -38,12 +40,12 @@ def trained(place: Place, job, finished: bool = True, start: str | None = None, 
         make_checkpoint(place.run(job.name).root, stage, json.loads(json.dumps(ingredients)), name, finished=finished)
 
 
-def model_of(place: Place, job) -> str:
+def model_of(place: Workspace, job) -> str:
     """The digest of a job's stage one."""
     return recorded_digest(place.run(job.name).model(1, "best"), "model.safetensors")
 
 
-def scored(place: Place, job, *ks: int | None) -> None:
+def scored(place: Workspace, job, *ks: int | None) -> None:
     for k in ks:
         evaluate(place.run(job.name).root, answers("10"), k, shards=place.manifest.sha256)
 
@@ -118,7 +120,7 @@ def test_a_job_that_is_left_out_is_not_missing(place, plan):
 
 
 def test_a_jobs_own_batch_replaces_the_one_typed(place):
-    typed = Place(place.out, place.manifest, place.common | {"batch_size": 8})
+    typed = Workspace(place.out, place.manifest, place.common | {"batch_size": 8})
     jobs = {job.name: job for job in make_plan("figure 6", Setting(("de",), batch_size=8), 1).jobs}
     assert (
         typed.config(jobs["mERE-LS-s3-seed0"]).batch_size == 9 and typed.config(jobs["mERE-LS-seed0"]).batch_size == 8

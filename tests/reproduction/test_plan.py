@@ -11,7 +11,7 @@ ALL = Setting(languages=SMILER_LANGUAGES)
 
 
 def rows(target: str, setting: Setting = ALL, seeds: int = 1) -> dict[str, dict]:
-    """Job -> its knobs but for seed and stage, and the job that it needs."""
+    """Job -> its knobs except for seed and stage, and the job that it needs."""
     jobs = make_plan(target, setting, seeds).jobs
     hidden = ("seed", "stage")
     return {job.name: {k: v for k, v in job.knobs.items() if k not in hidden} | {"needs": job.needs} for job in jobs}

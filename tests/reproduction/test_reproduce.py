@@ -58,7 +58,7 @@ def test_rows_that_cannot_be_had_are_told_first(reproduce, tmp_path):
         (("--figure=8", "--only=3"), "--only=3: the plan has the jobs 1 to 2"),
         (("--figure=8", "--only=2"), "mERE-seed0 needs mERE-LS-seed0, which isn't trained yet"),
         (("--table=2", "--only=6"), "--only=6: MTMB-seed0 is left out"),
-        (("--figure=8", "--languages=xx"), "hold no xx"),
+        (("--figure=8", "--languages=xx"), "contain no xx"),
     ],
 )
 def test_misuse_is_refused_before_anything_starts(reproduce, out, argv, says):
@@ -119,4 +119,4 @@ def test_a_job_that_fails_stops_all_with_its_name_and_last_lines(reproduce, out)
 
 def test_a_job_that_was_told_to_stop_is_no_failure(reproduce):
     said = reproduce("--figure=8", *SMALL, f"--launcher=bash -c 'exit {LEFT_EARLY}'", code=LEFT_EARLY)
-    assert said.endswith("mERE-LS-seed0 was told to stop; the same command goes on\n")
+    assert said.endswith("mERE-LS-seed0 was asked to stop; the same command resumes it\n")

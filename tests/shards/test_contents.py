@@ -64,7 +64,7 @@ def prove(folder, name: str) -> None:
 
 
 def rewrite(folder, shard: str, change) -> None:
-    """Lets `change(name, content)` make each member's content anew, None leaving it out."""
+    """Lets `change(name, content)` make each member's content again, None leaving it out."""
     with tarfile.open(folder / shard) as tar:
         members = {member.name: tar.extractfile(member).read() for member in tar.getmembers()}
     with tarfile.open(folder / shard, "w") as tar:
@@ -148,7 +148,7 @@ def test_arrays_of_a_shard_that_cannot_be(folder, case):
 MEMBERS = {
     "no member": lambda name, content: None,
     "a member missing": lambda name, content: None if name.endswith("-0001.npz") else content,
-    "a member that is no npz": lambda name, content: b"PK\x03\x04 and nothing more",
+    "a member that is not an npz": lambda name, content: b"PK\x03\x04 and nothing more",
     "an empty member": lambda name, content: b"",
     "a member of text": lambda name, content: "labels, lengths".encode("utf-16"),
 }

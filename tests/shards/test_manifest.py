@@ -31,7 +31,7 @@ def test_a_copied_folder_loads_as_the_same(manifest, folder):
 
 
 def test_no_folder_or_no_manifest(tmp_path, folder):
-    with pytest.raises(UserError, match=r"holds no manifest\.json"):
+    with pytest.raises(UserError, match=r"contains no manifest\.json"):
         Manifest.load(tmp_path / "nowhere")
     (folder / "manifest.json").write_text("{")
     with pytest.raises(UserError, match="not readable as JSON"):

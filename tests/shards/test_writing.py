@@ -246,7 +246,7 @@ def test_an_existing_folder_is_replaced_only_on_demand_and_only_if_it_holds_shar
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="is no shards folder"):
+    with pytest.raises(UserError, match="is not a shards folder"):
         make_shards(corpus, precious, overwrite=True)
     assert {path.name for path in tmp_path.iterdir()} == {"out", "precious"}
 

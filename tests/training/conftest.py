@@ -51,7 +51,7 @@ def zero(tmp_path_factory) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def train(dropout_shards, zero) -> Callable:
-    """train(ranks, run=..., ...): a short training of both stages with dropout; any knob may be given anew."""
+    """train(ranks, run=..., ...): a short training of both stages with dropout; any knob may be given again."""
     return partial(run_ranks, shards=dropout_shards, deepspeed_config=zero(1), **SHORT)
 
 

@@ -227,7 +227,7 @@ def spoil(which: dict[int, tuple[str, int]]) -> None:
 
 
 def spoil_a_weight(step: int) -> None:
-    """On rank 0 a weight is no number any more when update `step` (from 1) is done."""
+    """On rank 0 a weight is no longer a number when update `step` (from 1) is done."""
 
     def act(trainer: StageTrainer, *_) -> None:
         if trainer.at.step == step and own_rank() == 0:

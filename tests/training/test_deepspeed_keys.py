@@ -197,7 +197,7 @@ def test_an_adam_that_would_be_compiled_on_a_cpu_is_refused(tmp_path, monkeypatc
     built = tmp_path / "extensions" / name
     built.mkdir()
     (built / f"{name}.so").touch()
-    check_own_adam(ds, torch.device("cpu"), patience=600)  # what began with it can go on with it
+    check_own_adam(ds, torch.device("cpu"), patience=600)  # what began with it can continue with it
 
 
 def test_a_lock_that_a_killed_compilation_left_is_named(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""A training goes on with another number of ranks and another ZeRO stage: the same sentences, the same losses."""
+"""A training continues with another number of ranks and another ZeRO stage: the same sentences, the same losses."""
 
 import json
 import signal

@@ -58,9 +58,9 @@ def cached(train, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def computed_anew(train, tmp_path_factory) -> Path:
-    run = tmp_path_factory.mktemp("anew") / "run"
+    run = tmp_path_factory.mktemp("again") / "run"
     result = train(run=run, feature_cache_gib=0).ended(0)
-    assert "computed anew each epoch: --feature_cache_gib=0" in result.stderr[0]
+    assert "computed again each epoch: --feature_cache_gib=0" in result.stderr[0]
     return run
 
 
@@ -113,7 +113,7 @@ def test_a_signal_while_features_are_computed(train, cached, tmp_path):
 def test_where_they_do_not_fit_training_goes_on_without(train, computed_anew, tmp_path, meddle, knobs, reason):
     run = tmp_path / "run"
     result = train(run=run, meddle=meddle, **knobs).ended(0)
-    assert "features are computed anew each epoch: " in result.stderr[0] and reason in result.stderr[0]
+    assert "features are computed again each epoch: " in result.stderr[0] and reason in result.stderr[0]
     assert_same_results(run, computed_anew, stages=(2,))
     assert not list(run.glob("features*"))
 

@@ -1,4 +1,4 @@
-"""What must be as it was when a stage goes on, and how its global batch is shared anew."""
+"""What must be as it was when a stage continues, and how its global batch is divided again."""
 
 import json
 from dataclasses import replace
@@ -75,7 +75,7 @@ def test_the_first_start_decides_the_global_batch_of_other_ranks(config):
 def test_what_decides_the_result_may_not_change(config, stage, change):
     then, now = of(config, stage), of(replace(config, **change), stage)
     check_same(then, then, stage, "r")
-    with pytest.raises(UserError, match=f"stage {stage} of r can't go on: .* was .*, is "):
+    with pytest.raises(UserError, match=f"stage {stage} of r can't resume: .* was .*, is "):
         check_same(then, now, stage, "r")
 
 
@@ -90,7 +90,7 @@ def test_each_stage_has_knobs_of_its_own(config):
 def test_data_precision_optimizer_and_stage_one_may_not_change(config):
     then = of(config)
     for ds in ({"bf16": {"enabled": True}}, {"gradient_clipping": 2.0}, {"optimizer": {"type": "Adam"}}):
-        with pytest.raises(UserError, match="can't go on"):
+        with pytest.raises(UserError, match="can't resume"):
             check_same(then, of(config, **ds), 1, "r")
     check_same(then, of(config, zero_optimization={"stage": 3}), 1, "r")
     with pytest.raises(UserError, match=r"stage one's model \(sha256\) was 000000000000\.\.\., is 111111111111\.\.\."):

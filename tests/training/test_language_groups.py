@@ -35,7 +35,7 @@ def both_stages(train, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("both") / "run"
     told = train(2, run=run, stage="all").ended(0).stderr[0]
     assert "languages: de, ko of the shards' de, en, ko" in told
-    assert "computed anew" not in told, "so stage two's features are tested too"
+    assert "computed again" not in told, "so stage two's features are tested too"
     return run
 
 
@@ -89,7 +89,7 @@ def test_stage_two_over_another_run_s_stage_one_is_the_same(train, both_stages, 
     ("knobs", "shown"),
     [
         ({"languages": "all"}, "it has the languages en besides"),
-        ({"languages": "ko,de,fr"}, "the shards hold no fr, but de, en, ko"),
+        ({"languages": "ko,de,fr"}, "the shards contain no fr, but de, en, ko"),
         ({"la_residual": False}, "was trained with la_residual = True, now it is False"),
         ({"pooler": "mean"}, "was trained with pooler = encoder, now it is mean"),
         ({"stage_one_run": "/nowhere"}, "train stage one first (--stage=1 --run=/nowhere)"),
@@ -119,7 +119,7 @@ def test_a_group_takes_what_there_is_of_it_and_says_what_is_not(small_shards, ca
         assert open_shards(config(languages="EURO")).languages == ["de", "en"]
     assert caplog.messages == [
         "languages: de, en of the shards' de, en, ko",
-        "the shards have no it, fr, pt, es: --languages=EURO goes on without",
+        "the shards have no it, fr, pt, es: --languages=EURO continues without",
     ]
-    with pytest.raises(UserError, match="--languages: the shards hold no fr, but de, en, ko"):
+    with pytest.raises(UserError, match="--languages: the shards contain no fr, but de, en, ko"):
         open_shards(config(languages="de,fr"))

@@ -85,7 +85,7 @@ def test_skipped_updates_are_remembered_over_an_interruption(train, zero, tmp_pa
     train(2, run=tmp_path / "whole", meddle=bad, **knobs).ended(0)
     kill = partial(every, bad, partial(signal_before_update, signal.SIGKILL, 1, 6, 0))
     assert train(2, run=tmp_path / "run", meddle=kill, **knobs).codes == [-signal.SIGKILL, 1]
-    assert "goes on from step-00000004" in train(2, run=tmp_path / "run", meddle=bad, **knobs).ended(0).stderr[0]
+    assert "resumes from step-00000004" in train(2, run=tmp_path / "run", meddle=bad, **knobs).ended(0).stderr[0]
     assert_same_results(tmp_path / "run", tmp_path / "whole", stages=(1,))
     assert metrics(tmp_path / "run")[-2]["skipped_steps"] == 2
 
@@ -110,7 +110,7 @@ def test_fp16_s_loss_scale_goes_on_where_it_was(train, fp16, tmp_path, zero_stag
     assert state(tmp_path / "whole", 1)["counters"]["updates"] == 7, "DeepSpeed's own at the start doesn't count"
     kill = partial(every, bad, partial(signal_before_update, signal.SIGKILL, 1, 6, 0))
     assert train(2, run=tmp_path / "run", meddle=kill, **knobs).codes == [-signal.SIGKILL, 1]
-    assert "goes on from step-00000004" in train(2, run=tmp_path / "run", meddle=bad, **knobs).ended(0).stderr[0]
+    assert "resumes from step-00000004" in train(2, run=tmp_path / "run", meddle=bad, **knobs).ended(0).stderr[0]
     assert_same_results(tmp_path / "run", tmp_path / "whole", stages=(1,))
 
 

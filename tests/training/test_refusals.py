@@ -1,4 +1,4 @@
-"""A training goes on only with what decides its result unchanged; the difference is shown. The rest may change."""
+"""A training continues only with what decides its result unchanged; the difference is shown. The rest may change."""
 
 import hashlib
 import json
@@ -124,7 +124,7 @@ def test_a_stage_that_began_before_clipping_was_recorded_goes_on_to_the_same_bit
     (tmp_path / "ds.json").write_text(json.dumps(silent))
     train(1, run=same, **ONE_RANK).ended(0)
     went_on = train(1, run=old, deepspeed_config=tmp_path / "ds.json", **ONE_RANK).ended(0)
-    assert "goes on from step-00000006" in went_on.stderr[0]
+    assert "resumes from step-00000006" in went_on.stderr[0]
     assert_same_tensors(tensors(same, 1), tensors(old, 1))
     assert [start["step"] for start in starts(same)] == [0, 6]
     assert [start["step"] for start in starts(old)] == [6]
@@ -145,7 +145,7 @@ def test_what_decides_nothing_may_change(train, stopped, dropout_shards, tmp_pat
         "shards": shutil.copytree(dropout_shards, tmp_path / "moved"),
     }  # fmt: skip
     for run, knobs in ((same, {}), (changed, free)):
-        assert "goes on from step-00000006" in train(1, run=run, **ONE_RANK | knobs).ended(0).stderr[0]
+        assert "resumes from step-00000006" in train(1, run=run, **ONE_RANK | knobs).ended(0).stderr[0]
     assert checkpoint(same, 1).resolve().name == checkpoint(changed, 1).resolve().name
     assert_same_tensors(tensors(same, 1), tensors(changed, 1))
 

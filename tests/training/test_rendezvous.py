@@ -10,7 +10,7 @@ from launching import free_port
 from ranks import Forked
 
 from mere_ds.errors import UserError
-from mere_ds.ranks.rendezvous import Place
+from mere_ds.ranks.rendezvous import RankInfo
 
 pytestmark = pytest.mark.slow
 
@@ -108,7 +108,7 @@ def test_a_rank_that_is_there_twice_is_refused(place):
         ({"RANK": "2"}, "RANK=2 is beyond WORLD_SIZE=2"),
         ({"MASTER_ADDR": None}, "MASTER_ADDR is missing"),
         ({"MASTER_PORT": ""}, "MASTER_PORT is missing"),
-        ({"MASTER_PORT": "70000"}, "MASTER_PORT=70000 is no port"),
+        ({"MASTER_PORT": "70000"}, "MASTER_PORT=70000 is not a port"),
         ({"LOCAL_RANK": "x"}, "LOCAL_RANK=x: a whole number"),
     ],
 )
@@ -120,4 +120,4 @@ def test_nonsense_in_the_environment_is_the_users(environment, says, monkeypatch
         else:
             monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=says):
-        Place.from_environment()
+        RankInfo.from_environment()

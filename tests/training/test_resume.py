@@ -29,7 +29,7 @@ def test_killed_at_ten_random_steps_it_ends_with_the_same_bits(train, reference,
     print("killed at (stage, step, rank):", kills)
     for stage, step, rank in kills:
         latest = checkpoint(tmp_path, stage)
-        goes_on = f"stage {stage} goes on from {latest.resolve().name}" if latest.exists() else ""
+        goes_on = f"stage {stage} resumes from {latest.resolve().name}" if latest.exists() else ""
         result = train(2, run=tmp_path, meddle=partial(signal_before_update, signal.SIGKILL, stage, step, rank))
         assert result.codes[rank] == -signal.SIGKILL and result.codes[1 - rank] == 1, result
         assert goes_on in result.stderr[0], "else the same bits would tell nothing"
@@ -113,8 +113,8 @@ def test_a_finished_run_is_left_alone_unless_overwritten(train, reference, tmp_p
     for stage in (1, 2):
         assert f"stage {stage} of {run} is finished" in again.stderr[0]
     assert_same_results(run, reference)
-    anew = train(1, run=run, stage="1", overwrite=True, learning_rate=2e-3, batch_size=16, epochs=1).ended(0)
-    assert "is finished" not in anew.stderr[0]
+    again = train(1, run=run, stage="1", overwrite=True, learning_rate=2e-3, batch_size=16, epochs=1).ended(0)
+    assert "is finished" not in again.stderr[0]
     assert state(run, 1)["epoch"] == 1 and state(run, 1)["step"] == state(reference, 1)["step"] // 2
     for of_stage_two in ([row for row in metrics(r) if row["stage"] == 2] for r in (run, reference)):
         assert len(of_stage_two) == state(reference, 2)["step"] + 4, "every step, both epochs' scores and router"

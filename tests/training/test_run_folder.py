@@ -1,4 +1,4 @@
-"""A run folder whose files were damaged, copied or replaced: training goes on where it can, else one line says why."""
+"""A run folder whose files were damaged, copied or replaced: training resumes where it can, else one line says why."""
 
 import json
 import logging
@@ -82,7 +82,7 @@ LOSSES = {
 def test_what_config_json_told_comes_back_from_the_checkpoints(run, lost, caplog):
     before = json.loads((run / "config.json").read_text())
     LOSSES[lost](run / "config.json")
-    assert RunFolder(run).started(1) == RunFolder(run).told(1) == before["stage1"]
+    assert RunFolder(run).started(1) == RunFolder(run).settings(1) == before["stage1"]
     logging.getLogger("mere_ds").propagate = True
     RunFolder(run).restore_config()
     assert json.loads((run / "config.json").read_text()) == before
@@ -117,7 +117,7 @@ def test_with_many_faults_at_once_it_ends_with_the_same_bits(train, run, finishe
     strange = [b"\xff" + lines[0], b'{"stage": "1", "step": []}\n', b"[3]\n", b'{"stage": 1}\n', b"\n"]
     (copy / "metrics.jsonl").write_bytes(b"".join([*lines[:2], *strange, *lines[2:], lines[0][:20]]))
     result = train(1, run=copy, **ONE_RANK).ended(0)
-    assert "goes on from step-00000006" in result.stderr[0] and "Traceback" not in result.stderr[0]
+    assert "resumes from step-00000006" in result.stderr[0] and "Traceback" not in result.stderr[0]
     assert result.stderr[0].count("WARNING") == 2, result
     assert (copy / "damaged-metrics.jsonl").read_bytes() == b"".join(strange)
     assert names(copy, 1) == names(finished, 1)
@@ -171,7 +171,7 @@ def test_a_state_that_tells_nothing_is_set_aside_though_its_digest_is_right(run,
 
 @pytest.mark.parametrize("epoch", [0, 2])
 def test_an_epoch_that_does_not_follow_from_the_step_is_refused(train, finished, tmp_path, epoch):
-    """Though all digests are right: going on would train sentences twice, or leave some out."""
+    """Though all digests are right: continuing would train sentences twice, or leave some out."""
     run = shutil.copytree(finished, tmp_path / "run", symlinks=True)
     (last,) = (run / "checkpoints/stage1").glob("*-epoch-2")
     shutil.rmtree(last)

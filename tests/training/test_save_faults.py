@@ -1,4 +1,4 @@
-"""A save that is killed at any moment, a full disk, damaged checkpoints: training goes on from a whole one."""
+"""A save that is killed at any moment, a full disk, damaged checkpoints: training resumes from a whole one."""
 
 import random
 import shutil
@@ -53,7 +53,7 @@ def folders(run: Path) -> list[Path]:
 
 
 def test_a_kill_at_any_point_of_a_save_leaves_whole_checkpoints(train, alone, tmp_path):
-    """A copy of the files at a point is what a kill at this point leaves; of copies that look alike one goes on."""
+    """A copy of the files at a point is what a kill at this point leaves; of copies that look alike one continues."""
     run, copies = tmp_path / "run", tmp_path / "copies"
     train(1, run=run, meddle=rising(partial(keep_copies, run, copies)), **ONE_RANK).ended(0)
     assert_same_results(run, alone, stages=(1,))
@@ -126,7 +126,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(train, alone, tw
     (warning,) = [line for line in result.stderr[0].splitlines() if "WARNING" in line]
     assert "step-00000012" in warning
     assert name in warning or name == "SHA256SUMS", "a wrong digest puts the blame on its file"
-    assert "goes on from step-00000009-epoch-1" in result.stderr[0]
+    assert "resumes from step-00000009-epoch-1" in result.stderr[0]
     assert_same_results(run, alone, stages=(1,))
     assert names(run, 1) == names(alone, 1) | {"damaged-step-00000012"}
 

@@ -314,7 +314,7 @@ def test_herberta_goes_on_where_its_second_stage_stopped(short, trained, tmp_pat
         if path.name > "step-00000007":
             shutil.rmtree(path)
     again = short(run=run, system="HERBERTa", stage="2").ended(0)
-    assert "stage 2 goes on from step-00000007" in again.stderr[0] and checkpoint(run, 2).resolve().name == last
+    assert "stage 2 resumes from step-00000007" in again.stderr[0] and checkpoint(run, 2).resolve().name == last
     assert_same_tensors(tensors(run, 2), tensors(trained("HERBERTa"), 2))
 
 

@@ -1,4 +1,4 @@
-"""Every ZeRO stage, fp32 and bf16: they train, agree, and go on exactly."""
+"""Every ZeRO stage, fp32 and bf16: they train, agree, and continue exactly."""
 
 import math
 import shutil
@@ -98,7 +98,7 @@ def goes_on_from_step_7(train, run: Path, zero_stage: int, precision: str, **kno
             shutil.rmtree(path)
     train(other, zero_stage, precision, stage="1", save_steps=7, **knobs)
     assert checkpoint(other, 1).resolve().name == checkpoint(run, 1).resolve().name
-    assert "stage 1 goes on from step-00000007\n" in (other / "log.txt").read_text()
+    assert "stage 1 resumes from step-00000007\n" in (other / "log.txt").read_text()
     assert_same_tensors(tensors(other, 1), tensors(run, 1))
     assert state(other, 1) == state(run, 1)
 

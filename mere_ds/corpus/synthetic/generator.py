@@ -175,7 +175,7 @@ def _write(
 
 
 def write_chunk(chunk: Chunk) -> tuple[bytes, Counter]:
-    """The chunk's rows as UTF-8, and how many rows of each quirk they hold. Ids go on from chunk to chunk."""
+    """The chunk's rows as UTF-8, and how many rows of each quirk they hold. Ids continue from chunk to chunk."""
     rng = Random(f"{chunk.seed}/{chunk.file}/{chunk.number}")
     writer = Writer(load_language(chunk.language), rng, chunk.test)
     names = LABELS[chunk.language]

@@ -22,7 +22,7 @@ log = logging.getLogger("mere_ds")
 def make_report(runs: Sequence[str], out: str) -> Path:
     """Write OUT/index.html, OUT/tables.txt, OUT/figures/*.png and each RUN/tensorboard/report; the page's path.
 
-    Raises UserError for a folder that is no evaluated run, MachineError where a file can't be written.
+    Raises UserError for a folder that is not an evaluated run, MachineError where a file can't be written.
     """
     return report_on(load_rows(runs), out)
 

@@ -1,4 +1,4 @@
-"""Which row of the paper's tables a run is, told by what its checkpoint says of its training."""
+"""Which row of the paper's tables a run is, from what its checkpoint says of its training."""
 
 import json
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ PAPERS_SETTING = {"concatenate": TrainConfig.concatenate, "submodule_layers": [*
 
 _NAMED_ELSEWHERE = {"--seed", "--system", "--languages", "global batch", STAGE_ONE}
 _NAMES = {DATA: "shards", WEIGHTS: "encoder weights", "precision": "training precision"}
-"""Of what decides a training and is no knob, how it is called in a row's name."""
+"""Of what decides a training and is not a knob, how it is called in a row's name."""
 
 
 def row_name(system: str, languages: str | list[str]) -> str:
@@ -34,19 +34,19 @@ def row_name(system: str, languages: str | list[str]) -> str:
 
 
 def deciding_knobs(trained: dict[str, dict]) -> dict:
-    """What decided a run's model, but for seed and what `row_name` tells, from `{"stage1", "stage2"}: ingredients`;
+    """What decided a run's model, except for seed and what `row_name` tells, from `{"stage1", "stage2"}: ingredients`;
     stage two's win over stage one's.
 
     A run that started from another run's stage one doesn't know stage one's knobs.
     """
-    told: dict = {}
+    found: dict = {}
     for stage in sorted(trained):
-        told |= {
+        found |= {
             _NAMES.get(name, name.removeprefix("--")): _short(value)
             for name, value in trained[stage].items()
             if name not in _NAMED_ELSEWHERE
         }
-    return told
+    return found
 
 
 def _short(value: object) -> object:
@@ -64,9 +64,9 @@ def varied(knobs: Iterable[dict]) -> list[str]:
 
 
 def variant(knobs: dict, names: Iterable[str]) -> str:
-    """What tells a run from the others of its row: "s = 3, learning_rate = 0.001"; "" for the paper's s and layers."""
-    told = {name: knobs[name] for name in names if name in knobs}
-    return ", ".join(_setting(*knob) for knob in told.items() if knob not in PAPERS_SETTING.items())
+    """How a run differs from the others of its row: "s = 3, learning_rate = 0.001"; "" for the paper's s and layers."""
+    found = {name: knobs[name] for name in names if name in knobs}
+    return ", ".join(_setting(*knob) for knob in found.items() if knob not in PAPERS_SETTING.items())
 
 
 def _setting(name: str, value: Any) -> str:
