@@ -68,8 +68,8 @@ _NEAR = (0.05, 1000)
 
 
 def unlike_smiler(labels: Iterable[str], rows: dict[str, int]) -> str | None:
-    """How a corpus differs from SMiLER, or from SMiLER in some of its languages; None if labels, languages and `rows` by
-    language (training and test file together) are SMiLER's."""
+    """How a corpus differs from SMiLER, or from SMiLER in some of its languages; None if labels, languages and `rows`
+    by language (training and test file together) are SMiLER's."""
     if strange := sorted(set(labels) - LABEL_COUNTS.keys()):
         return f"SMiLER has no label {strange[0]!r}"
     for language, here in rows.items():

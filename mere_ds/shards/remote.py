@@ -177,18 +177,21 @@ class ShardCache:
 
         A `.part` that no process holds is the rest of one that died.
         """
-        cached = [path for path in self.folder.iterdir() if _CACHED.fullmatch(path.name)]
-        sizes = {path: path.stat().st_size for path in cached}
-        held = sum(sizes.values())
-        for path in sorted(cached, key=lambda path: path.stat().st_mtime_ns):
+        cached: dict[Path, os.stat_result] = {}
+        for path in self.folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # a `.part` whose process has just finished
+                if _CACHED.fullmatch(path.name):
+                    cached[path] = path.stat()
+        held = sum(stat.st_size for stat in cached.values())
+        for path, stat in sorted(cached.items(), key=lambda item: item[1].st_mtime_ns):
             if held + needed <= self._most and shutil.disk_usage(self.folder).free >= needed:
                 return
             if path.suffix != ".part":
                 path.unlink()
-                held -= sizes[path]
+                held -= stat.st_size
                 continue
             with _claimed(path, wait=False) as part:  # which removes it
-                held -= sizes[path] if part else 0
+                held -= stat.st_size if part else 0
 
     def _download(self, url: str, file: StoredFile, part: BinaryIO) -> None:
         """Fetches the file into the empty `part` and verifies it."""

@@ -42,12 +42,12 @@ def test_no_folder_or_no_manifest(tmp_path, folder):
     "change, message",
     [
         (lambda plain: plain.pop("labels"), "not a manifest's"),
-        (lambda plain: plain["splits"]["dev"]["shards"][0].update(file="../dev.tar"), "no plain file name"),
-        (lambda plain: plain["splits"]["dev"]["shards"][0].update(file="pipe:true"), "no plain file name"),
-        (lambda plain: plain["splits"]["dev"]["shards"][0].update(file="/etc/passwd"), "no plain file name"),
-        (lambda plain: plain["splits"]["dev"]["shards"][0].update(file="http://host/a.tar"), "no plain file name"),
-        (lambda plain: plain["splits"]["dev"]["shards"][0].update(file=None), "no plain file name"),
-        (lambda plain: plain["splits"]["dev"]["shards"][0].update(file=10**30), "no plain file name"),
+        (lambda plain: plain["splits"]["dev"]["shards"][0].update(file="../dev.tar"), "not a plain file name"),
+        (lambda plain: plain["splits"]["dev"]["shards"][0].update(file="pipe:true"), "not a plain file name"),
+        (lambda plain: plain["splits"]["dev"]["shards"][0].update(file="/etc/passwd"), "not a plain file name"),
+        (lambda plain: plain["splits"]["dev"]["shards"][0].update(file="http://host/a.tar"), "not a plain file name"),
+        (lambda plain: plain["splits"]["dev"]["shards"][0].update(file=None), "not a plain file name"),
+        (lambda plain: plain["splits"]["dev"]["shards"][0].update(file=10**30), "not a plain file name"),
         (lambda plain: plain["splits"]["dev"].update(lengths={}), "lengths must be counts"),
     ],
 )
