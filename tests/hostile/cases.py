@@ -109,11 +109,12 @@ def _answer(use: Use, place: Path, outcome: Outcome) -> dict[str, bytes | str]:
 
 
 def _digest(path: Path) -> str:
-    """Of a checkpoint's state without what it was made from: a manifest may lose its last line end."""
+    """Of a checkpoint's state without what it was made from (a manifest may lose its last line end), when and where."""
     if path.name != "training.json":
         return digest_file(path)
     with contextlib.suppress(ValueError):
-        return json.dumps({k: v for k, v in json.loads(path.read_bytes()).items() if k != "ingredients"})
+        state = json.loads(path.read_bytes())
+        return json.dumps({k: v for k, v in state.items() if k not in ("ingredients", "start")})
     return "no JSON"
 
 

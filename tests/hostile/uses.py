@@ -9,6 +9,7 @@ _OWN = (
     "config.json",
     "log.txt",
     "metrics.jsonl",
+    "starts.jsonl",
     "writer.json*",
     "tensorboard/*",
     "tensorboard",
