@@ -174,7 +174,7 @@ def test_extract_reads_a_checkpoint_wherever_it_lies(run, tmp_path):
     [
         (["--lang=xx", "text"], "it knows"),
         (["--lang=de", " "], "TEXT is empty"),
-        (["--lang=de", "--k=0", "text"], "must be at least 1"),
+        (["--lang=de", "--k=0", "text"], "k must be 1 to 6"),
         (["--lang=de", "--file=/no/such/file"], "No such file"),
         (["text"], "--lang=... is missing"),
     ],

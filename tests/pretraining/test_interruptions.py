@@ -51,9 +51,17 @@ def test_killed_it_goes_on_bit_for_bit_from_its_checkpoint(pretrain, uninterrupt
     assert_same(tmp_path, whole)
 
 
+@pytest.fixture
+def heeds_interrupts():
+    """A shell's background job ignores INT, and so would the training."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_told_to_stop_it_saves_leaves_with_code_85_and_goes_on_bit_for_bit(
-    pretrain, uninterrupted, tmp_path, monkeypatch, capfd, number
+    pretrain, uninterrupted, tmp_path, monkeypatch, capfd, heeds_interrupts, number
 ):
     whole, knobs = uninterrupted
     before = signal.getsignal(number)
