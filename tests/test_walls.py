@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "versions": set(),
     "flags": {"errors", "files", "streams", "versions"},
     "lease": {"errors"},
-    "runs": {"errors", "files", "sums", "knobs", "config"},
+    "runs": {"versions", "errors", "files", "sums", "knobs", "config"},
     "ranks": {"errors"},
     "corpus": {"errors", "files", "columns", "network", "streams"},
     "encoders": {"errors", "files", "sums"},
@@ -33,7 +33,7 @@ MAY_IMPORT = {
         *("corpus", "encoders", "shards", "model", "inference"),
     },
     "training": {
-        *("versions", "errors", "files", "sums", "lease", "knobs", "config", "runs", "ranks"),
+        *("errors", "files", "sums", "lease", "knobs", "config", "runs", "ranks"),
         *("corpus", "encoders", "shards", "fused", "model", "evaluation"),
     },
     "pretraining": {

@@ -1,6 +1,6 @@
-"""The output folder: `pretraining.json` and `tensorboard/` from the start, `checkpoints/` while it trains,
-and at the end an encoder as transformers saves it, `config.json`, tokenizer and `model.safetensors`, which comes last,
-with `SHA256SUMS` of these.
+"""The output folder: `pretraining.json`, `starts.jsonl` and `tensorboard/` from the start, `checkpoints/` while it
+trains, and at the end an encoder as transformers saves it, `config.json`, tokenizer and `model.safetensors`, which
+comes last, with `SHA256SUMS` of these.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ from mere_ds.knobs import defaults_of
 from mere_ds.lease import WriterLease
 from mere_ds.pretraining.settings import PretrainSettings
 from mere_ds.runs.checkpoint import Checkpoints
+from mere_ds.runs.starts import STARTS, record_start
 from mere_ds.sums import SUMS, write_sums
 
 MODEL = "model.safetensors"
@@ -78,6 +79,11 @@ class PretrainFolder:
             )
         if os.path.lexists(self._older) and self.result is None:
             raise UserError(f"{self._older} was written by an older version: start again with --overwrite")
+
+    def record_start(self, step: int) -> dict:
+        """What made this start, at `step`; kept in `starts.jsonl` (see `runs.starts`). Raises MachineError."""
+        with _written(self.root / STARTS):
+            return record_start(self.root, ranks=1, step=step)
 
     @property
     def result(self) -> dict | None:

@@ -70,7 +70,7 @@ class BlanksTrainer(Loop[BlankBatch]):
             advice="Lower --learning_rate and --overwrite",
         )
         pace = Pace(epoch_steps, total_steps, settings.log_every, settings.save_steps)
-        facts = {"ingredients": ingredients, "cached_features": False}
+        facts = {"ingredients": ingredients, "cached_features": False, "start": folder.record_start(progress.step)}
         super().__init__(process, NAME, learner, progress, pace, folder.checkpoints, guard, listening, facts)
 
     @property

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mere_ds.errors import UserError
-from mere_ds.files import json_line, parents_of, parse_json, read_json, write_json, write_whole
+from mere_ds.files import parents_of, parse_json, read_json, write_json, write_whole
 from mere_ds.runs.checkpoint import checkpoints_in, state_of
 
 log = logging.getLogger("mere_ds")
@@ -42,11 +42,6 @@ class RunFolder:
     @property
     def metrics(self) -> Path:
         return self.root / "metrics.jsonl"
-
-    @property
-    def starts(self) -> Path:
-        """What each start of a stage was made by, one JSON object per line."""
-        return self.root / "starts.jsonl"
 
     @property
     def writer(self) -> Path:
@@ -135,11 +130,6 @@ class RunFolder:
         shutil.rmtree(self.tensorboard(stage), ignore_errors=True)
         self.cut_metrics(stage, 0)
         write_json(self.config, others | {f"stage{stage}": config})
-
-    def add_start(self, start: dict) -> None:
-        """Add a line to `starts`."""
-        before = self.starts.read_bytes() if self.starts.exists() else b""
-        write_whole(self.starts, before + json_line(start))
 
     def restore_config(self) -> None:
         """Write a lost or damaged config.json again from what the checkpoints keep. Raises UserError and OSError."""

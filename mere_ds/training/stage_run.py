@@ -15,6 +15,7 @@ from mere_ds.model.mere import MereModel
 from mere_ds.model.triple import TripleModel
 from mere_ds.runs.checkpoint import Checkpoints, state_of
 from mere_ds.runs.resume import CLIPPING, DATA, STAGE_ONE, check_same, ingredients, unrecorded_clipping
+from mere_ds.runs.starts import record_start
 from mere_ds.shards.features import FeatureStore
 from mere_ds.shards.manifest import Manifest
 from mere_ds.training.engine import Trainee
@@ -23,7 +24,6 @@ from mere_ds.training.loop import Progress
 from mere_ds.training.observers import Observer
 from mere_ds.training.session import Session
 from mere_ds.training.stage_trainer import StageTrainer
-from mere_ds.versions import made_by
 
 log = logging.getLogger("mere_ds")
 
@@ -55,7 +55,9 @@ def train_stage(
     with _features(session, stage, model, manifest, now) as features:
         trainee = Trainee(model, rate, session)
         settings = session.folder.started(stage) or _settings_of(session) if session.is_main else {}
-        start = _recorded_start(session, stage, progress.step) if session.is_main else {}
+        start = {}  # rank 0 writes the checkpoints
+        if session.is_main:
+            start = record_start(session.folder.root, session.ranks, stage=stage, step=progress.step)
         facts = {"ingredients": now, "cached_features": bool(features), "told": settings, "start": start}
         if checkpoint:
             trainee.restore(checkpoint, state["counters"])
@@ -127,13 +129,6 @@ def _settings_of(session: Session) -> dict:
     ds = session.deepspeed_config
     settings = {"ranks": session.ranks, "global_batch": ds["train_batch_size"], CLIPPING: ds[CLIPPING]}
     return session.config.as_dict() | settings
-
-
-def _recorded_start(session: Session, stage: int, step: int) -> dict:
-    """What made this start, kept beside the run and in its checkpoints."""
-    start = {"stage": stage, "step": step} | made_by(session.ranks)
-    session.folder.add_start(start)
-    return start
 
 
 def _log_sizes(session: Session, stage: int, model: TripleModel, manifest: Manifest) -> None:

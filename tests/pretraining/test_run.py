@@ -1,6 +1,8 @@
 """The command on a small corpus: it learns, its folder is an encoder, it continues after an interruption."""
 
 import json
+import signal
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from mere_ds.corpus.synthetic.generator import synthesize
 from mere_ds.encoders.sources import fingerprint, load_encoder, load_tokenizer, locate_weights
 from mere_ds.pretraining import learner
 from mere_ds.shards.writing import shard_corpus
-from tests.pretraining.following import refused, ruin
+from tests.pretraining.following import at_step, follow, refused, ruin
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +64,27 @@ def test_shards_of_the_first_encoder_take_its_weights(pretrained, retold, wee, t
     assert rows_VD[: manifest.encoder.new_token_ids[0]].equal(trained["embeddings.word_embeddings.weight"])
     name = "encoder.layer.0.output.dense.weight"
     assert model.state_dict()[name].equal(trained[name])
+
+
+def test_each_start_is_recorded_beside_the_training_and_in_its_checkpoints(pretrain, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+
+    def starts():
+        return [json.loads(line) for line in (out / "starts.jsonl").read_text().splitlines()]
+
+    with monkeypatch.context() as first:
+        follow(first, at_step(3, partial(signal.raise_signal, signal.SIGTERM)))
+        with pytest.raises(SystemExit, match="85"):
+            pretrain(out=out, steps=4)
+    (start,) = starts()
+    assert start["step"] == 0 and start["hardware"]["ranks"] == 1 and start["versions"]["torch"] == torch.__version__
+    assert json.loads((out / "checkpoints" / "latest" / "training.json").read_text())["start"] == start
+    pretrain(out=out, steps=4)
+    assert starts()[:-1] == [start] and starts()[-1]["step"] == 3
+    pretrain(out=out, steps=4)
+    assert len(starts()) == 2, "what is finished doesn't start again"
+    pretrain(out=out, steps=4, overwrite=True)
+    assert [start["step"] for start in starts()] == [0], "another training's starts"
 
 
 def test_what_takes_part_is_told_first(pretrain, tmp_path, capsys):
