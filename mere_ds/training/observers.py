@@ -1,6 +1,5 @@
 """What a training reports, and who listens: a progress bar, `metrics.jsonl`, TensorBoard, a user's own."""
 
-import json
 import math
 import sys
 import time
@@ -13,6 +12,8 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from tqdm import tqdm
+
+from mere_ds.files import json_line
 
 BEST = "best/dev"
 """TensorBoard's name of the score that named a stage's best epoch."""
@@ -157,12 +158,13 @@ class MetricsFile(Observer):
         self._path, self._stage = path, stage
 
     def on_begin(self, beginning: Beginning) -> None:
-        self._file = self._path.open("a", encoding="utf-8", buffering=1)
+        self._file = self._path.open("ab")
 
     def on_record(self, record: Record) -> None:
         place = {"stage": self._stage, "kind": record.kind, "step": record.step, "epoch": record.epoch}
         row = place | {"time": round(time.time(), 3)} | record.values
-        self._file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+        self._file.write(json_line(row))
+        self._file.flush()
 
     def on_close(self) -> None:
         self._file.close()
