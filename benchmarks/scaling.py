@@ -129,7 +129,7 @@ def plan(ranks: int, sentences: int) -> dict:
     sizes = [min(8192, sentences - first) for first in range(0, sentences, 8192)]
     before, started = peak_bytes(), time.perf_counter()
     epoch = EpochPlan(lengths, languages, sizes, BATCH * ranks, concatenate=2)
-    epoch.micro_batch(0, 0, ranks - 1, ranks, BATCH)
+    epoch.of_rank(epoch.batches_of(0), ranks - 1, ranks, BATCH)
     figures = {"steps": epoch.steps, "first": time.perf_counter() - started}
     for window in range(1, epoch.windows):
         epoch.batches_of(window)

@@ -91,7 +91,6 @@ class EpochPlan:
         )
         self.windows = -(-self.steps // max(1, window // global_batch))
         self._first_steps = np.arange(self.windows + 1) * self.steps // max(1, self.windows)
-        self._cache: tuple[int, np.ndarray] = (-1, np.empty(0))
 
     def window_of(self, step: int) -> int:
         """Which window a step belongs to."""
@@ -113,16 +112,18 @@ class EpochPlan:
 
     def batches_of(self, window: int) -> np.ndarray:
         """Rows [steps of the window, global batch], fillers -1 (only in the epoch's last step, at its end)."""
-        cached, batches = self._cache
-        if cached != window:
-            batches = self._make_batches(window)
-            self._cache = window, batches
+        steps = self.steps_of(window)
+        random = self._random(_IN_WINDOW, window)
+        rows = self._stream(steps.start * self.global_batch, min(steps.stop * self.global_batch, self.sentences))
+        if self._shuffle:
+            rows = random.permutation(rows)
+        whole = len(rows) - len(rows) % self.global_batch
+        batches = self._with_partners(self._by_length(rows[:whole]).reshape(-1, self.global_batch), random)
+        if self._shuffle:
+            batches = random.permutation(batches)
+        if whole < len(rows):
+            batches = np.concatenate([batches, self._last_batch(rows[whole:], random)])
         return batches
-
-    def batch(self, step: int) -> np.ndarray:
-        """Rows [global batch] of a step."""
-        window = self.window_of(step)
-        return self.batches_of(window)[step - self.steps_of(window).start]
 
     def accumulation(self, ranks: int, micro: int) -> int:
         """Micro-steps of a step. UserError if s does not divide `micro`, or `ranks` x `micro` the global batch."""
@@ -134,12 +135,9 @@ class EpochPlan:
             )
         return self.global_batch // (micro * ranks)
 
-    def micro_batch(self, step: int, micro_step: int, rank: int, ranks: int, micro: int) -> tuple[np.ndarray, int]:
-        """Rows [micro] that a rank works on in a micro-step of a step, and their padded width in tokens."""
-        assert 0 <= micro_step < self.accumulation(ranks, micro) and 0 <= rank < ranks
-        start = (micro_step * ranks + rank) * micro
-        rows = self.batch(step)[start : start + micro]
-        return rows, int(self.widths_of(rows))
+    def of_rank(self, rows_SG: np.ndarray, rank: int, ranks: int, micro: int) -> np.ndarray:
+        """Of global batches [steps, global batch] a rank's micro-batches [steps x accumulation, micro], in order."""
+        return rows_SG.reshape(-1, ranks, micro)[:, rank]
 
     def widths_of(self, rows: np.ndarray) -> np.ndarray:
         """Padded width of each micro-batch; `rows` [..., micro]."""
@@ -171,20 +169,6 @@ class EpochPlan:
             parts.append(self._random(_IN_SHARD, int(shard)).permutation(rows) if self._shuffle else rows)
         skip = self._stream_starts[places.start]
         return np.concatenate(parts)[first - skip : end - skip]
-
-    def _make_batches(self, window: int) -> np.ndarray:
-        steps = self.steps_of(window)
-        random = self._random(_IN_WINDOW, window)
-        rows = self._stream(steps.start * self.global_batch, min(steps.stop * self.global_batch, self.sentences))
-        if self._shuffle:
-            rows = random.permutation(rows)
-        whole = len(rows) - len(rows) % self.global_batch
-        batches = self._with_partners(self._by_length(rows[:whole]).reshape(-1, self.global_batch), random)
-        if self._shuffle:
-            batches = random.permutation(batches)
-        if whole < len(rows):
-            batches = np.concatenate([batches, self._last_batch(rows[whole:], random)])
-        return batches
 
     def _by_length(self, rows: np.ndarray) -> np.ndarray:
         return rows[np.argsort(self.lengths[rows], kind="stable")]

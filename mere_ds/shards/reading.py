@@ -114,7 +114,7 @@ class ShardReader:
     def _own_rows(self, rows_SG: np.ndarray, first_step: int) -> tuple[np.ndarray, np.ndarray]:
         """This rank's micro-batches of global batches [steps, global batch], and the step that each belongs to."""
         accumulation, ranks, rank = self._share
-        rows_NB = rows_SG.reshape(-1, ranks, self._micro)[:, rank]
+        rows_NB = self._plan.of_rank(rows_SG, rank, ranks, self._micro)
         return rows_NB, first_step + np.arange(len(rows_NB)) // accumulation
 
     def _load(self, rows: np.ndarray, window: int) -> "_Held":

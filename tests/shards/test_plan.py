@@ -40,7 +40,7 @@ def arguments(draw, concatenate=(1, 2, 4), shuffle=(True, False)):
 
 
 def all_batches(plan: EpochPlan) -> np.ndarray:
-    return np.stack([plan.batch(step) for step in range(plan.steps)])
+    return np.concatenate([plan.batches_of(window) for window in range(plan.windows)])
 
 
 @given(arguments())
@@ -65,12 +65,9 @@ def test_ranks_cut_the_same_global_batches(corpus, epoch, window, concatenate):
         micro = 4
         accumulation = plan.accumulation(ranks, micro)
         assert accumulation * ranks * micro == plan.global_batch
-        for step in range(plan.steps):
-            parts = [
-                plan.micro_batch(step, a, rank, ranks, micro) for a in range(accumulation) for rank in range(ranks)
-            ]
-            assert all(len(rows) == micro for rows, _ in parts)
-            assert np.array_equal(np.concatenate([rows for rows, _ in parts]), expected[step])
+        by_rank = [plan.of_rank(expected, rank, ranks, micro) for rank in range(ranks)]
+        assert all(rows.shape == (plan.steps * accumulation, micro) for rows in by_rank)
+        assert np.array_equal(np.stack(by_rank, axis=1).reshape(expected.shape), expected)
 
 
 @given(arguments(), st.data())
@@ -79,10 +76,10 @@ def test_a_step_needs_only_its_window(args, data):
     expected = all_batches(EpochPlan(**args))
     fresh = EpochPlan(**args)
     step = data.draw(st.integers(0, fresh.steps - 1))
-    assert np.array_equal(fresh.batch(step), expected[step])
     window = fresh.window_of(step)
     assert step in fresh.steps_of(window)
     rows = fresh.batches_of(window)
+    assert np.array_equal(rows[step - fresh.steps_of(window).start], expected[step])
     shards = np.searchsorted(np.cumsum(args["shard_sizes"]), rows[rows != FILLER], side="right")
     assert set(shards) == set(fresh.shards_of(window))
 
@@ -128,7 +125,8 @@ def test_partners_differ_in_batches_of_many_blocks():
 
 def test_the_last_batch_mixes_fillers_into_one_group_at_most():
     plan = EpochPlan(np.full(23, 9), np.arange(23) % 3, [23], 32, concatenate=4)
-    groups = plan.batch(0).reshape(-1, 4)
+    (batch,) = all_batches(plan)
+    groups = batch.reshape(-1, 4)
     mixed = [(row == FILLER).sum() for row in groups]
     assert sorted(mixed) == [0, 0, 0, 0, 0, 1, 4, 4]
     assert [n for n in mixed if n == 4] == mixed[-2:]
@@ -188,12 +186,11 @@ def test_widths_hold_and_padding_is_what_the_micro_batches_have(args, micro_grou
     if plan.global_batch % micro:
         return
     cells = 0
-    for step in range(plan.steps):
-        for a in range(plan.accumulation(1, micro)):
-            rows, width = plan.micro_batch(step, a, 0, 1, micro)
-            longest = max([int(plan.lengths[r]) for r in rows if r != FILLER], default=0)
-            assert width == min(w for w in plan.widths if w >= longest)
-            cells += width * micro
+    for rows in all_batches(plan).reshape(-1, micro):
+        longest = max([int(plan.lengths[r]) for r in rows if r != FILLER], default=0)
+        width = int(plan.widths_of(rows))
+        assert width == min(w for w in plan.widths if w >= longest)
+        cells += width * micro
     assert plan.padding_share(micro) == pytest.approx(1 - int(plan.lengths.sum(dtype=int)) / cells)
 
 
@@ -221,9 +218,9 @@ def test_misuse_is_refused():
         EpochPlan(*args, 32, concatenate=3)
     plan = EpochPlan(*args, 32, concatenate=4)
     with pytest.raises(UserError, match="concatenate=4 does not divide the batch size 2"):
-        plan.micro_batch(0, 0, 0, 16, 2)
+        plan.accumulation(16, 2)
     with pytest.raises(UserError, match="cannot be cut for 3 ranks x 8"):
-        plan.micro_batch(0, 0, 0, 3, 8)
+        plan.accumulation(3, 8)
 
 
 def test_a_split_without_sentences_has_no_steps():

@@ -49,10 +49,12 @@ def test_all_ranks_together_read_every_sentence_once_and_as_written(
     assert {len(batches) for batches in by_rank} == {plan.steps * accumulation}
     shards = manifest.splits["train"].shards
     whole = Sentences.join([read_sentences(manifest.source, shard) for shard in shards])
+    expected = np.concatenate([plan.batches_of(window) for window in range(plan.windows)])
     seen = []
     for rank, batches in enumerate(by_rank):
-        for i, batch in enumerate(batches):
-            rows, width = plan.micro_batch(i // accumulation, i % accumulation, rank, ranks, micro)
+        own = expected.reshape(-1, ranks, micro)[:, rank]
+        for i, (batch, rows) in enumerate(zip(batches, own, strict=True)):
+            width = plan.widths_of(rows)
             assert batch.rows_B.tolist() == rows.tolist() and batch.token_ids_BM.shape == (micro, width)
             assert batch.global_sentences == plan.real_sentences(i // accumulation)
             for b, row in enumerate(rows):

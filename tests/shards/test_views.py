@@ -75,7 +75,7 @@ def test_the_global_batches_do_not_depend_on_the_ranks(manifest, languages, epoc
         micro, by_step = 16 // ranks, [[] for _ in range(plan.steps)]
         for i, batch in enumerate(read(view, "train", plan, ranks, micro)):
             by_step[i % plan.steps] += batch.rows_B.tolist()
-        assert by_step == [plan.batch(step).tolist() for step in range(plan.steps)]
+        assert by_step == [batch for window in range(plan.windows) for batch in plan.batches_of(window).tolist()]
 
 
 @given(choices, st.data())
