@@ -25,11 +25,21 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """The systems of the paper's Table 2 and Figure 7: what each asks of the model's configuration."""
 
+TAKEN_OVER = ("use_la", "entity_heads")
+"""Of these fields, those that stage two takes over from stage one's model (see `Knob.inherited`)."""
+
 TWO_STAGES = ("mERE", "mERE14", "HERBERTa")
 """The systems that stage one doesn't finish."""
 
 PUBLISHED_MTMB = "akoksal/MTMB"
 """MTMB's encoder on the hub."""
+
+Pooler = Literal["auto", "encoder", "new", "mean"]
+
+MOST_WIDE = 1 << 16
+"""How large a size of the model may be, so that a wrong number does not end in a try to get all memory."""
+MOST_LAYERS = 1 << 12
+"""How many layers all sub-modules may have together."""
 
 MOST = 10**6
 """Of rates, decay and weights of losses: with more, weights would overflow 32 bits in one step."""
@@ -139,17 +149,17 @@ class TrainConfig:
         "Layers of each LS sub-module; as many numbers as T.",
         (1, 1, 1, 2, 2, 2),
         least=1,
-        most=1 << 12,
+        most=MOST_LAYERS,
         stage=2,
         model="submodule_layers",
         also="layers",
     )
     bottleneck: int = knob(
-        "b of eq. 7, the inner width of a sub-module.", 1024, least=1, most=1 << 16, stage=2, model="bottleneck"
+        "b of eq. 7, the inner width of a sub-module.", 1024, least=1, most=MOST_WIDE, stage=2, model="bottleneck"
     )
     top_k: int = knob("k: sub-modules that run in use.", 3, least=1, stage=2, model="top_k")
     renormalise_top_k: bool = knob("Make the k kept router weights sum to 1.", True, stage=2, model="renormalise_top_k")
-    pooler: Literal["auto", "encoder", "new", "mean"] = knob(
+    pooler: Pooler = knob(
         "h_p of eq. 3: the encoder's own pooler, a new one on [CLS], the tokens' mean; auto: its own, else new.",
         "auto",
         model="pooler",

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "encoders": {"errors", "files", "sums"},
     "shards": {"errors", "files", "columns", "network", "sums", "lease", "corpus", "encoders"},
     "fused": set(),
-    "model": {"errors", "files", "sums", "encoders", "fused"},
+    "model": {"errors", "files", "sums", "config", "encoders", "fused"},
     "inference": {"errors", "files", "streams", "runs", "encoders", "shards", "model"},
     "evaluation": {
         *("versions", "errors", "files", "columns", "sums", "config", "runs"),

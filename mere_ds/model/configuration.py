@@ -8,15 +8,12 @@ from typing import Any, get_args, get_origin
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from mere_ds.config import MOST_LAYERS, MOST_WIDE, Pooler
 from mere_ds.errors import UserError
 
-POOLERS = ("auto", "encoder", "new", "mean")
+POOLERS = get_args(Pooler)
 ROUTINGS = ("learned", "language")
 ENTITY_HEADS = ("relation", "states")
-MOST_WIDE = 1 << 16
-"""How large a size may be, so that a wrong number does not end in a try to get all memory."""
-MOST_LAYERS = 1 << 12
-"""How many layers all sub-modules may have together."""
 _MOST_INT = 1 << 31
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from mere_ds.config import PRESETS, TWO_STAGES, TrainConfig
+from mere_ds.config import PRESETS, TAKEN_OVER, TWO_STAGES, TrainConfig
 from mere_ds.corpus.languages import choose_languages
 from mere_ds.encoders.sources import (
     fingerprint,
@@ -34,11 +34,13 @@ from mere_ds.training.stage_run import train_stage
 
 log = logging.getLogger("mere_ds")
 
-OF_MODEL = {knob.model: knob for knob in knobs_of(TrainConfig).values() if knob.model}
-"""The fields of the model's config that knobs fill."""
-OF_STAGE_TWO = ("use_ls", "routing", *(name for name, knob in OF_MODEL.items() if not knob.inherited))
+CHOSEN = {name: name in TAKEN_OVER for preset in PRESETS.values() for name in preset} | {
+    knob.model: knob.inherited for knob in knobs_of(TrainConfig).values() if knob.model
+}
+"""The fields of the model's config that systems and knobs fill: whether stage two takes them over."""
+OF_STAGE_TWO = tuple(name for name, taken_over in CHOSEN.items() if not taken_over)
 """Of the model's config, what stage two decides; mERE-LS is as good a start as stage one of mERE itself."""
-OF_STAGE_ONE = ("model_type", "use_la", "entity_heads", *(name for name, knob in OF_MODEL.items() if knob.inherited))
+OF_STAGE_ONE = ("model_type", *(name for name, taken_over in CHOSEN.items() if taken_over))
 """Of the model's config, what stage two takes over."""
 
 
