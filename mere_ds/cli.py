@@ -1,4 +1,4 @@
-"""`mere-ds <command>`: each command calls one function and prints what it returns."""
+"""`mere-ds <command>`: each command calls one function and prints its result."""
 
 import errno
 import json
@@ -29,7 +29,7 @@ def inspect(
     cut_marks: CutMarks = "repair",
     rejects: str | None = None,
 ) -> None:
-    """Show what SMiLER-format files hold: rows, repairs, rejects, labels and lengths.
+    """Report what a corpus in SMiLER's format contains: rows, repaired and rejected rows, labels and lengths.
 
     Examples:
         mere-ds inspect smiler/
@@ -38,9 +38,9 @@ def inspect(
     Args:
         tsv_dir: Folder with {lang}_corpora_{train,test}.tsv.
         languages: all, EURO, SVO, or a list such as de,fr,ko.
-        english: Which English files, where there are several: small, mid or full.
-        cut_marks: What to do with an entity cut at an abbreviation's dot: repair or reject the row.
-        rejects: File for the repaired and rejected rows, a JSON a line.
+        english: Which English files to use if there are several: small, mid or full.
+        cut_marks: What to do with a row whose entity is cut off at an abbreviation's dot: repair or reject it.
+        rejects: File for the repaired and rejected rows, one JSON object per line.
     """
     from mere_ds.corpus.inspection import format_table, inspect_corpus
 
@@ -71,19 +71,19 @@ def synthesize(
     quirks: bool = True,
     at_least: int = 0,
 ) -> None:
-    """Write a synthetic corpus in SMiLER's format: 14 languages, 36 labels, the original's shares and quirks.
+    """Write a synthetic corpus in SMiLER's format: 14 languages and 36 labels, with SMiLER's proportions and quirks.
 
     Examples:
         mere-ds synthesize corpus/ --sentences=20000 --seed=1
 
     Args:
         out: Folder for the TSV files.
-        sentences: How many in all, test (2 %) included.
-        seed: Same seed, same bytes.
-        languages: all, EURO, SVO, or a list.
+        sentences: Number of sentences in total, including test (2 %).
+        seed: Random seed; the same seed gives the same files, byte for byte.
+        languages: all, EURO, SVO, or a list such as de,fr,ko.
         english: Size of the English share: small, mid or full.
         quirks: Whether to add SMiLER's defects at their measured rates.
-        at_least: Fewest sentences a language; the original's shares give Ukrainian 0.3 %.
+        at_least: Minimum number of sentences per language; SMiLER's proportions give Ukrainian 0.3 %.
     """
     from mere_ds.corpus.synthetic.generator import synthesize
 
@@ -117,17 +117,17 @@ def shard(
     Args:
         tsv_dir: Folder with {lang}_corpora_{train,test}.tsv.
         out: Folder for shards, manifest.json, rejects.jsonl and encoder/.
-        encoder: A folder or hub name; tiny (random weights, for tests); e5-small (needs no hub).
+        encoder: A folder or a model on the hub; tiny (random weights, for tests); e5-small (needs no hub).
         languages: all, EURO, SVO, or a list such as de,fr,ko.
-        english: Which English files, where there are several: small, mid or full.
-        cut_marks: What to do with an entity cut at an abbreviation's dot: repair or reject the row.
-        max_length: Most tokens of a sentence, [CLS], language symbol and [SEP] included.
-        seed: Seed of dev split, order and tiny's weights.
+        english: Which English files to use if there are several: small, mid or full.
+        cut_marks: What to do with a row whose entity is cut off at an abbreviation's dot: repair or reject it.
+        max_length: Maximum number of tokens per sentence, including [CLS], the language symbol and [SEP].
+        seed: Random seed for the dev split, the order of sentences and tiny's weights.
         prune_vocabulary: For e5-small: keep only the word pieces that the corpus uses.
-        parallel_ids: Rows of the same id (a language code in front aside: de-12, fr-12) are translations of each other:
-            dev gets all of them or none, so that none has a translation in training.
-        dev_share: Share of each language's training sentences that becomes dev, up to 0.5 (None: as many as test has).
-        overwrite: Replace OUT if it is there.
+        parallel_ids: Rows with the same id (apart from a leading language code: de-12, fr-12) are translations of each
+            other: all or none of them go to dev, so that no dev sentence has a translation in training.
+        dev_share: Share of each language's training sentences to use as dev, up to 0.5 (None: as many as in test).
+        overwrite: Replace OUT if it exists.
     """
     from mere_ds.shards.writing import shard_corpus, summary
 
@@ -153,12 +153,12 @@ def shard(
 
 @takes_knobs(PretrainSettings)
 def pretrain_mtmb(tsv_dir: str, **given: Any) -> None:
-    """Train an encoder further by Matching the Multilingual Blanks, for --system=MTMB where no hub is at hand.
+    """Pretrain an encoder further with Matching the Multilingual Blanks, for --system=MTMB without access to the hub.
 
-    Two objectives on the corpus' training files: masked words, and two sentences with the same pair of entities, if
-    possible in two languages, shall have like representations of their relation, entities mostly blanked. OUT is an
-    encoder folder for `mere-ds shard --encoder` and train.py's `--encoder_weights`; to train with shards that are there
-    start from their encoder. The same command again resumes from the last checkpoint, and leaves a finished OUT alone.
+    Two objectives on the corpus' training files: masked words, and similar relation representations for two sentences
+    with the same pair of entities (in two languages if possible), in which most entities are blanked out. OUT is an
+    encoder folder for `mere-ds shard --encoder` and train.py's `--encoder_weights`; to train on existing shards, start
+    from their encoder. Running the same command again resumes from the last checkpoint; a finished OUT is not changed.
 
     Examples:
         mere-ds pretrain-mtmb smiler/ --out=mtmb
@@ -181,11 +181,11 @@ def evaluate(
     precision: Literal["fp32", "bf16", "fp16"] = "fp32",
     shard_cache: str | None = None,
 ) -> None:
-    """Score runs' models and print a table each: F1 in percent, with bootstrap intervals of the triple's.
+    """Score the models of runs and print a table for each: F1 in percent, with bootstrap intervals for triple F1.
 
-    What several have in common is computed once: encoder and LA of all runs over one stage one, and for each k.
+    Encoder and LA run once for all runs that share a stage one, and for all k.
     Writes RUN/evaluation/test.json (all scores: by language, by label, without no_relation, confusion) and test.jsonl
-    (every sentence with gold and predicted triple), or dev.json and so on; with --k=2 they are called test-k2.
+    (every sentence with gold and predicted triple), or dev.json and dev.jsonl; with --k=2, test-k2.json and so on.
 
     Examples:
         mere-ds evaluate runs/a
@@ -193,13 +193,13 @@ def evaluate(
         mere-ds evaluate runs/mERE-LS runs/mERE-0 runs/mERE-1 runs/mERE-2
 
     Args:
-        runs: Run folders, with blanks or commas between them.
-        shards: Shards to score on (None: those each was trained on, which must not have changed).
+        runs: Run folders, separated by spaces or commas.
+        shards: Shards to score on (None: those that each run was trained on, which must not have changed).
         split: dev or test.
-        k: Sub-modules that run (None: as trained, 3 by default); several, joined by commas, cost little more than one.
-        which: The best model or the latest of the last stage; stage1: stage one's best, alone.
-        precision: What the model computes in; 16 bits are faster where the hardware has them, and round a little.
-        shard_cache: Folder that shards from an address are cached in (None: as in training).
+        k: Number of sub-modules to run (None: as trained, 3 by default); a list such as 1,2,3 costs little more.
+        which: The best or the latest model of the last stage; stage1: the best model of stage one, without stage two.
+        precision: Number format of the computation; 16 bits are faster where the hardware supports them, but round.
+        shard_cache: Cache folder for shards from a server (None: as in training).
     """
     from mere_ds.runs.run_folder import RunFolder
     from mere_ds.runs.trained import trained_model
@@ -225,11 +225,12 @@ def compare(
     parallel_ids: bool = False,
     out: str | None = None,
 ) -> None:
-    """Tell whether the triple F1 of run A differs from run B's by more than chance; both must be evaluated.
+    """Test whether the triple F1 of runs A and B differs by more than chance; both must have been evaluated.
 
-    Prints for each language, average and pooled the difference, its 95 % interval (paired bootstrap over sentences) and
-    p (paired approximate randomisation). Several runs a side, joined by commas, are seeds, in the same order on both;
-    runs of unlike languages (a model a language) together make one. Languages of one side alone are left out.
+    Prints, by language, averaged and pooled, the difference, its 95 % interval (paired bootstrap over sentences) and
+    p (paired approximate randomisation). Several runs per side, separated by commas, are seeds, in the same order on
+    both sides; runs of different languages (one model per language) count as one. Languages that only one side has are
+    left out.
 
     Examples:
         mere-ds compare runs/mERE runs/mERE-LS-LA
@@ -238,12 +239,12 @@ def compare(
 
     Args:
         run_a: Run folder or folders of side A.
-        run_b: Of side B.
+        run_b: Run folder or folders of side B.
         split: dev or test.
-        k: Compare what mere-ds evaluate --k=K wrote (None: without --k); two numbers are A's and B's.
-        parallel_ids: Rows of the same id (a language code in front aside: de-12, fr-12) are translations of each other:
-            chance takes them together.
-        out: JSON file for the result, seeds' mean and deviation included.
+        k: Compare the results of mere-ds evaluate --k=K (None: those without --k); two numbers are A's and B's.
+        parallel_ids: Rows with the same id (apart from a leading language code: de-12, fr-12) are translations of each
+            other and are resampled together.
+        out: JSON file for the result, including mean and deviation over seeds.
     """
     from mere_ds.evaluation.comparison import compare_runs
     from mere_ds.evaluation.table import format_comparison
@@ -251,7 +252,7 @@ def compare(
 
     ks = (None,) if k is None else k
     if len(ks) not in (1, 2):
-        raise UserError(f"--k={','.join(map(str, ks))}: give one number, or A's and B's")
+        raise UserError(f"--k={','.join(map(str, ks))}: pass one number, or two (A's and B's)")
     result = compare_runs(run_a, run_b, split, (ks[0], ks[-1]), parallel_ids)
     print(format_comparison(result))
     if out:
@@ -259,26 +260,26 @@ def compare(
 
 
 def report(runs: tuple[str, ...], *, out: str) -> None:
-    """Put runs beside the paper: one HTML page with its tables and figures, and every answer to browse.
+    """Compare runs with the paper: one HTML page with its tables and figures, and every prediction to browse.
 
-    The runs must have been scored by mere-ds evaluate. Those that differ in nothing but the seed share a row; a model a
-    language (--system=mERE-LS-LA --languages=de and so on) are the row MONO. Writes OUT/index.html, which needs no
-    network, its plots as OUT/figures/*.png and as images of TensorBoard, and its tables as OUT/tables.txt, which it
-    prints.
+    The runs must have been scored by mere-ds evaluate. Runs that differ only in the seed share a row; runs with one
+    model per language (--system=mERE-LS-LA --languages=de and so on) form the row MONO. Writes OUT/index.html, which
+    needs no network, its plots to OUT/figures/*.png and as TensorBoard images, and its tables to OUT/tables.txt, which
+    are also printed.
 
     Examples:
         mere-ds report runs/a --out=report/
         mere-ds report runs/mERE-0 runs/mERE-1 runs/mERE-LS-0 runs/mERE-LS-LA-0 --out=report/
 
     Args:
-        runs: Run folders, with blanks or commas between them.
+        runs: Run folders, separated by spaces or commas.
         out: Folder for the report.
     """
     from mere_ds.evaluation.report.making import make_report
 
     page = make_report(runs, out)
     print(page.with_name("tables.txt").read_text(encoding="utf-8"))
-    print(f"Look at it: {page}")
+    print(f"report: {page}")
 
 
 def extract(
@@ -292,11 +293,11 @@ def extract(
 ) -> None:
     """Print the triple of each text as a line of JSON, with character offsets.
 
-    Texts come from the command line, from --file, or from standard input, one a line, in UTF-8. Exactly one answer a
-    line comes out, as soon as no further line is there to be read: an empty line and one that isn't UTF-8 get no triple
-    and a note; of a text longer than the model's max_length tokens only the beginning is read, and a note says so. An
-    empty TEXT or a language that the model doesn't know is refused (exit code 2). A TEXT that begins with a dash goes
-    behind -- or into --text=.
+    Texts come from the command line, from --file or from standard input, one per line, in UTF-8. Every line gets
+    exactly one answer, printed as soon as no further input is waiting: an empty line and one that isn't UTF-8 get no
+    triple and a note; of a text longer than the model's max_length tokens only the beginning is read, and a note says
+    so. An empty TEXT or a language that the model doesn't know is refused (exit code 2). Pass a TEXT that begins with a
+    dash after -- or as --text=TEXT.
 
     Examples:
         mere-ds extract runs/a --lang=de "Anna Berg wurde in Köln geboren."
@@ -308,13 +309,14 @@ def extract(
         text: One text.
         lang: Language of the texts, such as de.
         file: UTF-8 file with one text a line.
-        k: Sub-modules that run (None: as trained, 3 by default).
-        which: The best model or the latest of the last stage; stage1: stage one's best, alone, and each answer says so.
+        k: Number of sub-modules to run (None: as trained, 3 by default).
+        which: The best or the latest model of the last stage; stage1: the best model of stage one, without stage two
+            (each answer says so).
     """
     if text is not None and file is not None:
-        raise UserError("TEXT and --file are both given; give one")
+        raise UserError("TEXT and --file are both given: pass only one of them")
     if text is not None and not text.strip():
-        raise UserError("TEXT is empty")
+        raise UserError("TEXT is empty: pass a sentence")
     batches = _lines_of(file) if text is None else iter(())
     from mere_ds.runs.trained import used_model
 
@@ -327,7 +329,7 @@ def extract(
 
     extractor = Extractor.load(model.folder, k)
     if not model.finished:
-        sys.stderr.write(f"{run}: stage {model.stage} is not finished: answers are of its step {model.step}\n")
+        sys.stderr.write(f"{run}: stage {model.stage} is not finished: using its model at step {model.step}\n")
     beside = {"stage": model.stage} if model.lacks_stage_two else {}
     if text is not None:
         return _print_lines(extractor.extract([text], lang), beside)
@@ -340,17 +342,17 @@ def extract(
 
 
 def _print_lines(answers: Iterable[dict], beside: dict) -> None:
-    """A line an answer, each with the fields `beside`."""
+    """Print one line per answer, each with the additional fields `beside`."""
     with naming(Path("standard output")):
         for answer in answers:
             print(json.dumps(answer | beside, ensure_ascii=False, allow_nan=False))
-        sys.stdout.flush()  # whoever waits for an answer before writing the next line gets it
+        sys.stdout.flush()  # the caller may wait for an answer before it writes the next line
 
 
 def _lines_of(file: str | None) -> Iterator[list[Line]]:
     """Batches of a file's or of standard input's lines; the file is opened at once."""
     if file is None and sys.stdin is None:
-        raise UserError("standard input is closed: give TEXT or --file")
+        raise UserError("standard input is closed: pass TEXT or --file")
     try:
         number = os.open(file, os.O_RDONLY) if file else sys.stdin.fileno()
         if stat.S_ISDIR(os.fstat(number).st_mode):

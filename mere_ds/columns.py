@@ -6,9 +6,9 @@ _GAP = "  "
 
 
 def align(lines: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:
-    """Lines of cells as text: each column as wide as its widest cell, with two blanks between columns.
+    """Lines of cells as text: each column as wide as its widest cell, with two spaces between columns.
 
-    Columns at the places in `left` are ranged left, the others right; every line has as many cells as the first.
+    Columns whose index is in `left` are left-aligned, the others right-aligned; all lines have as many cells.
     """
     formats = [
         f"{{:{'<' if place in left else '>'}{max(map(len, cells))}}}"

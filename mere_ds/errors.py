@@ -1,4 +1,4 @@
-"""The two errors that are shown as one line; everything else that is raised is a defect and keeps its traceback."""
+"""The two errors that are shown as one line; any other exception is a bug and keeps its traceback."""
 
 import errno
 import re
@@ -19,30 +19,30 @@ _OF_THE_MACHINE = {
 
 
 def from_os_error(error: OSError) -> UserError | MachineError:
-    """The line that tells of an OSError which no caller expected, as the kind that its errno makes it."""
+    """An OSError that no caller handled as a one-line error; its errno decides which of the two kinds it is."""
     where = f"{error.filename}: " if error.filename is not None else ""
     what = f"{where}{error.strerror or error}"
     if error.errno in _OF_THE_MACHINE:
-        return MachineError(f"{what}. What was complete before is unchanged: fix this, then run the same command again")
+        return MachineError(f"{what}: fix this, then run the same command again; complete files are unchanged")
     return UserError(what)
 
 
 _OUT_OF_MEMORY = ("DefaultCPUAllocator: ", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-"""How torch's RuntimeErrors say that there is not enough memory, where they have no type of their own."""
+"""The texts of torch's plain RuntimeErrors for too little memory."""
 _HOW_MUCH = re.compile(r"allocate ([\d.]+ \w+)")
 
 
 def from_memory_error(error: BaseException) -> MachineError | None:
-    """The line that tells of memory that ran out, in Python, NumPy or torch; None for any other error.
+    """An out-of-memory error of Python, NumPy or torch as a one-line error; None for any other error.
 
-    torch's errors are known by name and text, so that no command has to load it for this.
+    torch's errors are recognised by name and text, so that no command has to import torch for this.
     """
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if not named and not (isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)):
         return None
     found = _HOW_MUCH.search(str(error))
-    tried = f" (no room for {found[1]} more)" if found else ""
+    tried = f" (could not allocate {found[1]})" if found else ""
     return MachineError(
-        f"out of memory{tried}: free some, or use less; in training that is a smaller --batch_size with more "
-        "--accumulation, or a smaller reduce_bucket_size and allgather_bucket_size in DeepSpeed's JSON"
+        f"out of memory{tried}: free memory or use less; in training, lower --batch_size and raise --accumulation, or "
+        "lower reduce_bucket_size and allgather_bucket_size in the DeepSpeed JSON"
     )

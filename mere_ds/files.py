@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, digested in one way, read as JSON or refused in one line."""
+"""Files: atomic writes, digests, and JSON that is either read or rejected with a one-line error."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from mere_ds.errors import MachineError, UserError
 
 PART = ".part"
-"""Ends the name of a file that is still being written."""
+"""Suffix of a file that is still being written."""
 
 _BLOCK = 1 << 20
 _OF_RUST = re.compile(r"\(os error (\d+)\)")
@@ -25,12 +25,12 @@ def digest_of(content: bytes) -> str:
 
 
 def digest_of_json(content: dict) -> str:
-    """sha256, in hex, of JSON in one canonical spelling: what is equal as JSON has one digest."""
+    """sha256, in hex, of JSON in a canonical form: equal objects have equal digests."""
     return digest_of(json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode("ascii"))
 
 
 def digest_file(path: Path) -> str:
-    """sha256 of a file, in hex, a block at a time. Raises OSError."""
+    """sha256 of a file, in hex, read block by block. Raises OSError."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
@@ -40,10 +40,10 @@ def digest_file(path: Path) -> str:
 
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that appears as `path` when the block ends without an error: the old content or the new, whole.
+    """A binary file that atomically becomes `path` when the block ends without an error.
 
-    Several processes may do this at once, each in a temporary file of its own; the last one stays. Raises OSError
-    that names `path`.
+    Several processes may do this at once, each with its own temporary file; the last one wins. Raises OSError that
+    names `path`.
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
@@ -52,7 +52,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
             with part.open("xb") as file:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())  # the name must not outlive a power cut that loses the content
+                os.fsync(file.fileno())  # otherwise a power cut could leave the new name without its content
             os.replace(part, path)
             sync(path.parent)
         finally:
@@ -60,13 +60,13 @@ def writing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write `content` as `writing` does."""
+    """Write `content` atomically, see `writing`."""
     with writing(path) as file:
         file.write(content)
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Write indented JSON as `writing` does. Raises ValueError for NaN and infinity, which JSON lacks."""
+    """Write indented JSON atomically, see `writing`. Raises ValueError for NaN and infinity, which JSON lacks."""
     write_whole(path, (json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode())
 
 
@@ -78,17 +78,17 @@ def json_line(record: dict) -> bytes:
 def parse_json(content: bytes, name: str, advice: str, distinct: bool = False) -> dict:
     """The JSON object in `content`. Raises UserError with `name` and `advice` for anything else.
 
-    Also for NaN and infinity, for text that is not UTF-8, and for nesting beyond what Python reads; with `distinct`
-    for an object that has a key twice (Python would take the last one).
+    That includes NaN and infinity, text that is not UTF-8, nesting too deep for Python and, with `distinct`, an object
+    with a repeated key (Python would use the last value).
     """
     pairs = _distinct if distinct else None
     try:
         found: Any = json.loads(content.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=pairs)
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | _NoJson) else "too deep"
-        raise UserError(f"{name}: not readable as JSON ({reason}): {advice}") from None
+        raise UserError(f"{name}: invalid JSON ({reason}): {advice}") from None
     if not isinstance(found, dict):
-        raise UserError(f"{name}: contains no JSON object: {advice}")
+        raise UserError(f"{name}: not a JSON object: {advice}")
     return found
 
 
@@ -103,9 +103,9 @@ def read_json(path: Path, advice: str, distinct: bool = False) -> dict:
 
 @contextmanager
 def naming(path: Path, part: Path | None = None) -> Iterator[None]:
-    """Every OSError of the block names a path: `path` where it names none, or `part` or something in it.
+    """Make every OSError of the block name `path` if it names no file, or `part` or a file in it.
 
-    Also where tokenizers or safetensors, written in Rust, raise something else that only quotes the system's error.
+    Exceptions of tokenizers and safetensors (written in Rust) that only quote the system's error become OSErrors too.
     """
     try:
         yield
@@ -124,7 +124,7 @@ def naming(path: Path, part: Path | None = None) -> Iterator[None]:
 
 @contextmanager
 def parents_of(path: Path) -> Iterator[None]:
-    """Make the folder that `path` lies in; where the block fails, what was made goes if it is empty."""
+    """Create the parent folders of `path`; if the block fails, those that were created are removed if empty."""
     made = [folder for folder in path.absolute().parents if not folder.exists()]
     try:
         if made:
@@ -138,20 +138,21 @@ def parents_of(path: Path) -> Iterator[None]:
 
 
 def check_apart(name: str, made: str | Path, **others: str | Path | None) -> None:
-    """Raises UserError where the folder `made`, called `name`, is, holds or lies in one of `others` (None: no folder).
+    """Raises UserError if the folder `made`, called `name`, equals, contains or is inside one of `others`.
 
-    Links are followed. What is written into the one would mix with the other, and replacing it would remove it.
+    `others` are folders by name, None for no folder. Links are followed. Writing to one of two such folders would
+    mix their files, and replacing one would remove the other.
     """
     ours = Path(made).resolve()
     for other, place in others.items():
         theirs = Path(place).expanduser().resolve() if place is not None else None
         if theirs and (ours.is_relative_to(theirs) or theirs.is_relative_to(ours)):
-            how = "are the same folder" if ours == theirs else "lie one in the other"
-            raise UserError(f"{name} ({made}) and {other} ({place}) {how}: choose another place for {name}")
+            how = "are the same folder" if ours == theirs else "are inside one another"
+            raise UserError(f"{name} ({made}) and {other} ({place}) {how}: choose another folder for {name}")
 
 
 def sync(path: Path) -> None:
-    """Wait until the disk has a file or folder: a rename must not outlive a power cut that loses what was renamed."""
+    """Flush a file or folder to disk, so that a power cut cannot keep a rename but lose the content."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -171,5 +172,5 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise _NoJson(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+        raise _NoJson(f"the key {next(key for key in keys if keys.count(key) > 1)!r} occurs twice")
     return found

@@ -1,8 +1,8 @@
 """Command lines that are checked before any work starts.
 
-fire calls a function first and complains about left-over flags afterwards. `run` reads the whole command line
-against the function's signature before fire sees it: an unknown flag, a missing value, a value of the wrong type or
-an argument too many stops with one line and exit code 2. `--` ends the flags: what follows are arguments.
+fire calls the function first and complains about unused flags afterwards. `run` checks the whole command line against
+the function's signature before fire sees it: an unknown flag, a missing value, a value of the wrong type or an extra
+argument ends the program with one line and exit code 2. `--` ends the flags: everything after it is an argument.
 """
 
 import atexit
@@ -33,10 +33,10 @@ TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 
 def program(component: Callable | dict[str, Callable], argv: list[str], name: str) -> None:
-    """`run` as all that a process does; the process starts and ends seconds sooner than it would otherwise.
+    """Call `run` as a process's main program, with settings that make the process start and exit seconds faster.
 
-    Importing torch and transformers makes 700,000 objects and no garbage, for which Python would look again and again;
-    at its end it would take all of them down one by one.
+    Importing torch and transformers creates 700,000 objects and no garbage; by default Python would search them for
+    garbage again and again, and free them one by one at exit.
     """
     use_utf8()
     gc.set_threshold(10_000)
@@ -46,17 +46,17 @@ def program(component: Callable | dict[str, Callable], argv: list[str], name: st
         if code is not None:  # not after an exception, which may end a process by a signal
             logging.shutdown()
             for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(OSError, ValueError):  # nobody reads it any more, closed
+                with contextlib.suppress(OSError, ValueError):  # the reader is gone, or the stream is closed
                     stream.flush()
             os._exit(code)
 
-    atexit.register(end)  # the first to be registered is the last to be called
-    signal.signal(signal.SIGTERM, _terminated)  # so that what a command has begun is removed, as after Ctrl-C
+    atexit.register(end)  # registered first, so called last
+    signal.signal(signal.SIGTERM, _terminated)  # so that unfinished files are removed, as after Ctrl-C
     try:
         run(component, argv, name)
         code = 0
     except SystemExit as left:
-        code = left.code if isinstance(left.code, int) else int(left.code is not None)  # 1 for a text
+        code = left.code if isinstance(left.code, int) else int(left.code is not None)  # 1 for a message
         raise
 
 
@@ -64,7 +64,7 @@ def run(component: Callable | dict[str, Callable], argv: list[str], name: str) -
     """Check `argv` against `component` (a function, or a dict of commands) and let fire call it.
 
     Exits with one line on stderr and code 2 for misuse (`UserError`, from here or from the command itself), code 1 for
-    what the machine did (`MachineError`), code 130 after Ctrl-C.
+    a fault of the machine (`MachineError`), code 130 after Ctrl-C.
     """
     try:
         if VERSION_FLAG in _flags_of(argv):
@@ -72,28 +72,28 @@ def run(component: Callable | dict[str, Callable], argv: list[str], name: str) -
         fire.Fire(component, command=_checked(component, argv, name), name=name)
         sys.stdout.flush()
     except (UserError, MachineError) as error:
-        _tell(name, error)
+        _print_error(name, error)
         sys.exit(2 if isinstance(error, UserError) else 1)
     except KeyboardInterrupt as stopped:
         number = signal.SIGTERM if isinstance(stopped, _Terminated) else signal.SIGINT
         sys.stderr.write(f"\n{name}: stopped by {number.name}\n")  # a progress bar may be open
         sys.exit(128 + number)
-    except BrokenPipeError:  # the reader of our output (head, less) has left
+    except BrokenPipeError:  # the reader of our output (head, less) has exited
         sys.stderr.close()
         sys.exit(141)
-    except OSError as error:  # no caller knew more of it than its path and reason
+    except OSError as error:  # no caller could add to its path and reason
         known = from_os_error(error)
-        _tell(name, known)
+        _print_error(name, known)
         sys.exit(2 if isinstance(known, UserError) else 1)
     except (MemoryError, RuntimeError) as error:
-        if not (reduce := from_memory_error(error)):
+        if not (out_of_memory := from_memory_error(error)):
             raise
-        _tell(name, reduce)
+        _print_error(name, out_of_memory)
         sys.exit(1)
 
 
-def _tell(name: str, error: UserError | MachineError) -> None:
-    """One line, whatever names of files and flags the message quotes."""
+def _print_error(name: str, error: UserError | MachineError) -> None:
+    """Print one line, even if the message quotes file names or flags with line breaks in them."""
     line = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(error))
     sys.stderr.write(f"{name}: {line}\n")  # one write: ranks share the stream
 
@@ -107,7 +107,7 @@ def _terminated(number: int, frame: types.FrameType | None) -> None:
 
 
 def parse(function: Callable, argv: list[str], name: str) -> dict[str, object]:
-    """The values that a command line gives the parameters of `function`; raises UserError as `run` does for misuse."""
+    """The values of `function`'s parameters on a command line, by name. Raises UserError for misuse."""
     parameters = inspect.signature(function).parameters
     suggested = getattr(function, "__also__", {}) | {name: f"--{name}" for name in parameters}
     given: dict[str, str | list[str]] = {}
@@ -122,15 +122,15 @@ def parse(function: Callable, argv: list[str], name: str) -> dict[str, object]:
         free = [p for p in positional if p not in given]
         if len(word) > 1 and word[0] == "-" and not flags_end and not _is_number(word):
             key, value = _flag(word, rest, parameters, suggested, free, name)
-        elif gathers:  # a list that is a command's only argument: RUN RUN is RUN,RUN
+        elif gathers:  # the command's only argument is a list: RUN RUN is the same as RUN,RUN
             given[gathers] = [*given.get(gathers, []), word]
             continue
         elif free:
             key, value = free[0], word
         else:
-            raise UserError(f"one argument too many: {word!r}; see {name} --help")
+            raise UserError(f"unexpected argument {word!r}; see {name} --help")
         if key in given and key != gathers:
-            raise UserError(f"--{key} is given twice")
+            raise UserError(f"--{key} is given twice: pass it once")
         given[key] = [*given.get(key, []), value] if key == gathers else value
     values = {key: _value(parameters[key], text) for key, text in given.items()}
     for p in parameters.values():
@@ -141,7 +141,7 @@ def parse(function: Callable, argv: list[str], name: str) -> dict[str, object]:
 
 
 def _checked(component: Callable | dict[str, Callable], argv: list[str], name: str) -> list[str]:
-    """The command line in one form that fire reads: `[command] --flag= ...`, every value parsed already."""
+    """The command line in the form that is passed to fire: `[command] --flag= ...`, with all values already parsed."""
     if not isinstance(component, dict):
         return FIRE_HELP if _asks_help(argv) else _for_fire(component, argv, name)
     if not argv or argv[0] in HELP_FLAGS:
@@ -165,7 +165,7 @@ def _flags_of(argv: list[str]) -> Iterator[str]:
 
 
 def _for_fire(function: Callable, argv: list[str], name: str) -> list[str]:
-    """Flags whose texts mean nothing: what fire asks for each flag's value has it already."""
+    """Flags without text: the function that fire calls to parse a flag's value returns the value parsed here."""
     values = parse(function, argv, name)
     decorators.SetParseFns(**{key: lambda _, value=value: value for key, value in values.items()})(function)
     return [f"--{key}=" for key in values]
@@ -179,9 +179,9 @@ def _flag(
     free: list[str],
     name: str,
 ) -> tuple[str, str]:
-    """One flag and its value: `--x=v`, `--x v`, for switches `--x`, `--nox`; `-x` where one flag alone begins so.
+    """One flag and its value: `--x=v`, `--x v`, for switches `--x`, `--nox`; `-x` if only one flag begins with x.
 
-    `suggested` has what to suggest for an unknown flag, `free` the arguments that are still to be given.
+    `suggested` maps words that people type to the flag to suggest; `free` are the arguments that are still missing.
     """
     key, equals, value = word.lstrip("-").partition("=")
     key = key.replace("-", "_")
@@ -191,7 +191,7 @@ def _flag(
     if key.startswith("no") and key[2:] in parameters and _is_switch(parameters[key[2:]]) and not equals:
         return key[2:], "False"
     if key not in parameters:
-        hint = f"; if this is the {free[0].upper()}, write --{free[0]}={word!r}" if free else ""
+        hint = f"; to pass it as {free[0].upper()}, write --{free[0]}={word!r}" if free else ""
         raise UserError(f"unknown flag --{key}{_did_you_mean(key, suggested)}{hint}; see {name} --help")
     if equals:
         return key, value
@@ -203,7 +203,7 @@ def _flag(
 
 
 def _did_you_mean(word: str, known: Mapping[str, str]) -> str:
-    """`known` are the words that there are, or that people try, with what to suggest for each."""
+    """`known` maps existing words, and words that people type instead, to what to suggest for them."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {known[near[0]]}?)" if near else ""
 
@@ -217,7 +217,7 @@ def _is_number(word: str) -> bool:
 
 
 def _kinds(parameter: inspect.Parameter) -> tuple[list, bool]:
-    """The plain types that a parameter's annotation admits, and whether None is one of them."""
+    """The types that a parameter's annotation allows besides None, and whether it allows None."""
     annotation = parameter.annotation
     assert annotation is not parameter.empty, f"{parameter.name} has no annotation"
     union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
@@ -239,8 +239,8 @@ def _value(parameter: inspect.Parameter, given: str | list[str]) -> object:
     words = given if isinstance(given, list) else [given]
     try:
         if any("\udc80" <= character <= "\udcff" for word in words for character in word):
-            raise ValueError("is not UTF-8")  # Python's way to keep such bytes in an argument
-        # An argument says what it says; only a flag can go back to a default of None.
+            raise ValueError("is not UTF-8")  # how Python keeps undecodable bytes in an argument
+        # A positional argument is taken literally; only a flag can be reset to a default of None.
         if optional and parameter.kind is parameter.KEYWORD_ONLY and words[-1] in ("None", "none"):
             return None
         if _is_list(parameter):
@@ -254,7 +254,7 @@ def _value(parameter: inspect.Parameter, given: str | list[str]) -> object:
 
 
 def _paths(text: str) -> Iterator[str]:
-    """Paths with commas between them; as many pieces as make a path that is there belong together."""
+    """Paths separated by commas; an existing path that contains commas stays whole."""
     pieces = text.split(",")
     while pieces:
         ends = (end for end in range(len(pieces), 1, -1) if os.path.exists(",".join(pieces[:end])))
@@ -269,7 +269,7 @@ def _numbers(text: str) -> list[str]:
 
 
 def _convert(text: str, kind: type) -> object:
-    """Raises ValueError that says what the text must be."""
+    """`text` as a `kind`. Raises ValueError that says what the text must be."""
     if kind is bool:
         if text.lower() not in TRUE + FALSE:
             raise ValueError("must be true or false")

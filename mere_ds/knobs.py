@@ -1,7 +1,7 @@
-"""A knob: a field of a dataclass that says all about itself, and what is made from such fields.
+"""A knob is a setting described completely by one dataclass field; this module derives everything else from the fields.
 
-Command line, help, checks, what a resumed run compares, the model's configuration and DeepSpeed's keys follow from the
-fields alone, in training and pretraining alike: a new knob is a new field (see `knob`).
+The command line, help texts, checks, the comparison on resume, the model's configuration and DeepSpeed's keys all come
+from the fields, in training and pretraining alike: to add a knob, add a field (see `knob`).
 """
 
 import inspect
@@ -23,32 +23,31 @@ _LIMITS = {
     "below": (operator.lt, "less than"),
     "most": (operator.le, "at most"),
 }
-"""The bounds that a number may have. A whole number without `most` is at most 2^31 - 1: products of two must not
-overflow 64 bits."""
+"""The bounds that a number may have. An integer without `most` is limited to 2^31 - 1, so that a product of two does
+not overflow 64 bits."""
 
 
 @dataclass(frozen=True)
 class Knob:
-    """What a field says of its knob, beside name, type and default."""
+    """What a field records about its knob besides name, type and default."""
 
     help: str
     bounds: Mapping[str, float]
     """Any of above, least, below and most; they hold for each element of a tuple."""
     stage: Literal[1, 2] | None
-    """The one stage that it belongs to, None: both; 2 is the stage that tunes the switcher."""
+    """The stage that it belongs to (None: both); 2 is the stage that trains the switcher."""
     on_resume: Literal["same", "content", "free"]
-    """"same": it decides the result, so an interrupted run continues with the same value only. "content": the value may
-    change but not what it stands for, which is compared by itself (a folder's content, the global batch). "free": it
-    decides nothing and may change."""
+    """"same": it affects the result, so a resumed run must use the same value. "content": the value may change but not
+    what it refers to, which is compared separately (a folder's content, the global batch). "free": it does not affect
+    the result and may change."""
     model: str | None
-    """The field of the model's configuration that has its value."""
+    """The field of the model's configuration that gets its value."""
     inherited: bool
-    """Whether stage two takes that field over from stage one's model and refuses another value."""
+    """Whether stage two takes that field from stage one's model and rejects any other value."""
     deepspeed: str | None
-    """The key of DeepSpeed's configuration that means the same, with dots between the levels."""
+    """The equivalent key of DeepSpeed's configuration, with dots between the levels."""
     also: str
-    """Other names that people try, with blanks between them; an unknown flag of such a name gets this knob as a
-    suggestion."""
+    """Other names that people try, separated by spaces; for an unknown flag of such a name this knob is suggested."""
 
 
 def knob(
@@ -66,9 +65,9 @@ def knob(
     deepspeed: str | None = None,
     also: str = "",
 ) -> Any:
-    """A dataclass' field for a knob; the arguments are those of `Knob`.
+    """A dataclass field for a knob; the arguments are those of `Knob`.
 
-    A run that was started before the knob was there continues as with its default, which must be what the run did.
+    A run that was started before the knob existed resumes with its default, which must reproduce the old behaviour.
     """
     limits = {"above": above, "least": least, "below": below, "most": most}
     bounds = {name: limit for name, limit in limits.items() if limit is not None}
@@ -90,13 +89,13 @@ def types_of(kind: Any) -> dict[str, Any]:
 
 
 def defaults_of(kind: Any) -> dict[str, Any]:
-    """The defaults of the knobs that have one and decide the result."""
+    """The defaults of the knobs that affect the result and have a default."""
     values = {f.name: f.default for f in fields(kind) if f.default is not MISSING}
     return {name: value for name, value in values.items() if knobs_of(kind)[name].on_resume == "same"}
 
 
 def deciding(config: Any, stage: Literal[1, 2] | None = None) -> dict[str, Any]:
-    """The knobs that decide the result (of a stage, if given), with their values; a resumed run must have the same."""
+    """The knobs that affect the result (of a stage, if given), with their values; a resumed run must use the same."""
     return {
         name: getattr(config, name)
         for name, knob in knobs_of(config).items()
@@ -105,12 +104,12 @@ def deciding(config: Any, stage: Literal[1, 2] | None = None) -> dict[str, Any]:
 
 
 def deepspeed_keys(kind: Any) -> dict[str, str]:
-    """DeepSpeed's key -> the knob that means the same."""
+    """DeepSpeed's key -> the equivalent knob."""
     return {knob.deepspeed: name for name, knob in knobs_of(kind).items() if knob.deepspeed}
 
 
 def check_knobs(config: Any) -> None:
-    """Raises UserError for the first knob whose value is of another type than its field's or out of bounds."""
+    """Raises UserError for the first knob whose value has the wrong type or is out of bounds."""
     for name, knob in knobs_of(config).items():
         value = getattr(config, name)
         if what := _wrong(value, types_of(config.__class__)[name], knob.bounds):
@@ -119,7 +118,7 @@ def check_knobs(config: Any) -> None:
 
 
 def beyond(value: float, bounds: Mapping[str, float]) -> str | None:
-    """What a number must be and isn't, such as "must be greater than 0"; None where it is finite and within bounds."""
+    """The requirement that a number violates, such as "must be greater than 0"; None if it is finite and in bounds."""
     if isinstance(value, float) and not math.isfinite(value):
         return "must be a finite number"
     if isinstance(value, int) and "most" not in bounds and value >= 2**31:
@@ -130,10 +129,10 @@ def beyond(value: float, bounds: Mapping[str, float]) -> str | None:
 
 
 def takes_knobs(kind: type, **elsewhere: str) -> Callable[[Command], Command]:
-    """Decorate `function(**given)` with the signature and help of a dataclass' knobs; `given` holds what was typed.
+    """Decorate `function(**given)` with the signature and help of a dataclass' knobs; `given` holds the flags passed.
 
-    Parameters that the function names itself may be given by position. `elsewhere` are further words that people try
-    as flags, with what to suggest.
+    Parameters that the function names itself may be passed by position. `elsewhere` maps further words that people try
+    as flags to what to suggest.
     """
 
     def decorated(function: Command) -> Command:
@@ -161,7 +160,7 @@ def takes_knobs(kind: type, **elsewhere: str) -> Callable[[Command], Command]:
 
 
 def _help(knob: Knob) -> str:
-    facts = [f"of stage {knob.stage}"] if knob.stage else []
+    facts = [f"stage {knob.stage} only"] if knob.stage else []
     facts += [_in_words(knob.bounds)] if knob.bounds else []
     facts += ["may change on resume"] if knob.on_resume == "free" else []
     return f"{knob.help} [{'; '.join(facts)}]" if facts else knob.help
@@ -172,7 +171,7 @@ def _in_words(bounds: Mapping[str, float]) -> str:
 
 
 def _wrong(value: Any, kind: Any, bounds: Mapping[str, float]) -> str | None:
-    """What a value must be and isn't; None where it is of its field's type and within bounds."""
+    """The requirement that a value violates; None if it has its field's type and is in bounds."""
     if isinstance(kind, types.UnionType):  # a type or None
         (plain,) = (k for k in get_args(kind) if k is not type(None))
         return None if value is None else _wrong(value, plain, bounds)
@@ -194,4 +193,4 @@ _ACCEPTED: dict[type, tuple[str, type | tuple[type, ...]]] = {
     int: ("a whole number", int),
     float: ("a number", (int, float)),
 }
-"""By a field's type: what to call its values, and the types that they may be of."""
+"""By a field's type: how messages call its values, and the types accepted."""

@@ -1,7 +1,7 @@
-"""One writer per folder: a lease in a small file that its holder keeps changing.
+"""One writer per folder: a lease in a small file that its holder keeps updating.
 
-Neither locks (NFS may have none) nor clocks (machines differ) decide who holds it, only whether the file still
-changes. A process that was given up may come back to life: it finds that its lease was taken over.
+Who holds it depends neither on locks (NFS may have none) nor on clocks (machines differ), only on whether the file
+still changes. A process that was presumed dead but continues later finds that its lease was taken over.
 """
 
 import contextlib
@@ -17,8 +17,8 @@ from pathlib import Path
 from mere_ds.errors import MachineError
 
 BEAT = 2.0
-"""Seconds between two changes."""
-_LENGTH = 512  # bytes of the file, always: no reader finds it cut off
+"""Seconds between updates."""
+_LENGTH = 512  # bytes of the file, always the same, so that no reader sees a partial record
 
 
 class WriterLease:
@@ -34,11 +34,11 @@ class WriterLease:
     def take(
         cls, path: Path, patience: float = 15.0, *, folder: Path | None = None, flag: str = "--run"
     ) -> "WriterLease":
-        """The lease in the file `path`: at once where nobody holds it or its holder is surely dead, else after
-        `patience` s of silence.
+        """Acquire the lease in the file `path`: at once if nobody holds it or its holder is certainly dead, otherwise
+        after `patience` seconds without an update.
 
-        `folder` (None: the one `path` lies in) is what it guards, and `flag` what names another one; both are only for
-        messages. Raises MachineError if another process keeps it, or where the file can't be written.
+        `folder` (None: the parent of `path`) is the folder that it protects and `flag` the flag that chooses it; both
+        are only used in messages. Raises MachineError if another process holds it or the file can't be written.
         """
         path = Path(path)
         lease = cls(path, folder or path.parent, flag)
@@ -50,19 +50,19 @@ class WriterLease:
         return lease
 
     def check(self) -> None:
-        """Raises MachineError if somebody else has taken the lease over."""
+        """Raises MachineError if another process has taken over the lease."""
         try:
             found = _read(self._path)
         except OSError as error:
             raise MachineError(f"{self._path}: {error.strerror}") from None
         if not self._is_mine(found):
             raise MachineError(
-                f"{self._folder}: {_name(found)} took over the writing while this process stood still; "
-                "this one writes nothing more"
+                f"{self._folder}: {_name(found)} took over this folder while this process was not running: "
+                "this process writes nothing more and ends"
             )
 
     def release(self) -> None:
-        """Let the next writer in without a wait."""
+        """Give the lease up, so that the next writer need not wait."""
         self._released.set()
         self._thread.join()
         with contextlib.suppress(OSError):
@@ -87,7 +87,7 @@ class WriterLease:
             time.sleep(BEAT / 4)
 
     def _take_over(self, wait: float) -> None:
-        """Where several do so at once, the last one keeps it; the others see that after `settle` seconds."""
+        """If several processes do this at once, the last one keeps the lease; the others see that after `wait` s."""
         part = self._path.with_name(f"{self._path.name}.{self._record['token']}")
         self._write_new(part)
         os.replace(part, self._path)
@@ -100,19 +100,19 @@ class WriterLease:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
         try:
             self._beat()
-        except OSError:  # no space: leave nothing that looks like a holder
+        except OSError:  # no space: leave no file that looks like a held lease
             path.unlink()
             raise
 
     def _keep(self) -> None:
         while not self._released.wait(BEAT):
-            with contextlib.suppress(OSError):  # the file system is away for a moment
+            with contextlib.suppress(OSError):  # the file system is temporarily unavailable
                 if not self._is_mine(_read(self._path)):
                     return
                 self._beat()
 
     def _beat(self) -> None:
-        """In place, in the file that we opened: one that has replaced it stays as it is, however late we are."""
+        """Update the file that we opened in place; a file that has replaced it is not touched, however late we are."""
         self._record["beats"] += 1
         os.pwrite(self._file, json.dumps(self._record).encode().ljust(_LENGTH - 1) + b"\n", 0)
         os.fsync(self._file)
@@ -123,14 +123,14 @@ class WriterLease:
     def _refusal(self, found: bytes | None) -> MachineError:
         holder = _parse(found)
         job = _is_process(holder) and holder.get("job")
-        end = f"scancel {job}" if job else "kill it there"
+        how = f" (scancel {job})" if job else ""
         return MachineError(
-            f"{self._folder}: {_name(found)} is writing here; wait for it, end it ({end}) or take another {self._flag}"
+            f"{self._folder}: {_name(found)} is writing here: wait for it, stop it{how} or choose another {self._flag}"
         )
 
 
 def _read(path: Path) -> bytes | None:
-    """What the file holds, None if there is none; of one that is none of ours only the beginning."""
+    """The content of the file, at most the length of a lease; None if there is no file."""
     try:
         with path.open("rb") as file:
             return file.read(_LENGTH)
@@ -155,7 +155,7 @@ def _name(found: bytes | None) -> str:
 
 
 def _is_process(holder: dict) -> bool:
-    """Whether this names one: somebody else may have written the file."""
+    """Whether this describes a process; the file may have been written by something else."""
     words = [holder.get("host", ""), holder.get("job") or ""]
     return type(holder.get("pid")) is int and 0 < holder["pid"] < 2**31 and all(map(_is_word, words))
 
@@ -165,7 +165,7 @@ def _is_word(text: object) -> bool:
 
 
 def _this_process() -> dict:
-    """Who we are. Containers may share a host's name, so its kernel and our numbering of processes belong to it."""
+    """Identity of this process. Containers may share a host name, so boot id and pid namespace are part of it."""
     boot = numbering = None
     with contextlib.suppress(OSError):  # not Linux
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -182,7 +182,7 @@ def _this_process() -> dict:
 
 
 def _is_dead(found: bytes) -> bool:
-    """Whether its holder surely is: false where we can't know."""
+    """Whether the holder is certainly dead; false if we can't know."""
     holder, here = _parse(found), _this_process()
     if not _is_process(holder):
         return False
@@ -198,7 +198,7 @@ def _is_dead(found: bytes) -> bool:
 
 
 def _start_of(pid: int) -> int | None:
-    """When a process started, in ticks since boot: its number may have been given again. -1 if it awaits burial."""
+    """When a process started, in ticks since boot, because its pid may have been reused; -1 for a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,6 +1,6 @@
-"""Asking a web server: redirects are followed only where they may be, and a server that stalls is given up.
+"""HTTP requests that follow only allowed redirects and give up on a server that stalls.
 
-A timeout on each read alone is none: a server that sends a byte now and then would be waited for without end.
+A timeout per read is not enough: with a server that sends a byte now and then the client would wait forever.
 """
 
 import http.client
@@ -12,35 +12,34 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 SILENCE_SECONDS = 60
-"""The longest that a server may send nothing."""
+"""Timeout of a connection on which nothing arrives."""
 WINDOW_SECONDS = 30
-"""How long a server is waited for, once it has begun to send, until it must have sent ..."""
+"""Once a server has started to send, it must send at least `LEAST_BYTES` in every such period."""
 LEAST_BYTES = 16 << 10
-"""... so many bytes, again and again."""
 
 
 class BadAddress(Exception):
-    """An address that can't be asked, or a redirect to one that isn't followed.
+    """An invalid address, or a redirect that isn't followed.
 
-    Its text names no address: one that a redirect made may hold a secret.
+    Its message contains no address, because the target of a redirect may contain a secret.
     """
 
 
 def open_address(
     url: str, may_follow: Callable[[str, str], bool], headers: dict[str, str] | None = None
 ) -> http.client.HTTPResponse:
-    """The answer to a GET of `url`, to be closed by the caller.
+    """The response to a GET of `url`, to be closed by the caller.
 
-    `may_follow(from, to)` says whether a redirect is followed. Raises BadAddress, urllib.error.HTTPError for other
-    answers than success, OSError (TimeoutError for a server that is too slow) and HTTPException, the last two also
-    while the answer is read.
+    `may_follow(from, to)` says whether a redirect is followed. Raises BadAddress, urllib.error.HTTPError for any
+    response but success, OSError (TimeoutError for a server that is too slow) and HTTPException; the last two may also
+    be raised while the response is read.
     """
     request = urllib.request.Request(url, headers={"User-Agent": "mere-ds", **(headers or {})})
     opener = urllib.request.build_opener(_Redirects(may_follow), _Http, _Https)
     try:
         return opener.open(request, timeout=SILENCE_SECONDS)
-    except (ValueError, http.client.InvalidURL):  # what urllib makes of an address that is none
-        raise BadAddress("no address that can be asked") from None
+    except (ValueError, http.client.InvalidURL):  # how urllib rejects invalid addresses
+        raise BadAddress("not a valid address") from None
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -53,7 +52,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         try:
             return super().http_error_302(req, fp, code, msg, headers)
         except (ValueError, http.client.InvalidURL):
-            raise BadAddress(f"the server redirects ({code}) to no address that can be asked") from None
+            raise BadAddress(f"the server redirects ({code}) to an invalid address") from None
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
@@ -66,15 +65,15 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         headers: http.client.HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
-        fp.close()  # else urllib reads all that comes with the redirect, however much it is
+        fp.close()  # otherwise urllib reads the body of the redirect, however long it is
         parts = urlsplit(newurl)
         if not parts.hostname or parts.port == 0 or not self._may_follow(req.full_url, newurl):
-            raise BadAddress(f"the server redirects ({code}) to an address that is not followed")
+            raise BadAddress(f"the server redirects ({code}) to an address that is not allowed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 class _Paced(io.RawIOBase):
-    """A connection's bytes. Raises TimeoutError where they come too slowly; the reader's own time doesn't count."""
+    """A connection's bytes. Raises TimeoutError if they arrive too slowly; time spent by the reader doesn't count."""
 
     def __init__(self, raw: io.RawIOBase):
         self._raw, self._waited, self._got = raw, 0.0, 0
@@ -88,10 +87,10 @@ class _Paced(io.RawIOBase):
         got = self._raw.readinto(buffer)
         if self._begun:
             self._waited, self._got = self._waited + time.monotonic() - started, self._got + (got or 0)
-        self._begun = True  # how long a server thinks before it answers, SILENCE_SECONDS alone bounds
+        self._begun = True  # the time until the first byte is limited by SILENCE_SECONDS only
         if self._waited > WINDOW_SECONDS:
             if self._got < LEAST_BYTES:
-                raise TimeoutError(f"the server sends too slowly, {self._got} bytes in {self._waited:.0f} s")
+                raise TimeoutError(f"the server is too slow, {self._got} bytes in {self._waited:.0f} s")
             self._waited, self._got = 0.0, 0
         return got
 

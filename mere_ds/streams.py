@@ -1,4 +1,4 @@
-"""What a program reads and writes: UTF-8 whatever the locale, and lines in bounded memory, however long they are."""
+"""Input and output: UTF-8 whatever the locale, and lines of any length in bounded memory."""
 
 import codecs
 import io
@@ -11,41 +11,41 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 BOM = b"\xef\xbb\xbf"
-"""What some programs put in front of a UTF-8 file; no part of its text."""
+"""Byte order mark, which some programs put at the start of a UTF-8 file; not part of its text."""
 
 LINES_AT_ONCE = 1024
-"""Texts that are sorted by length together, so that little is padded; 32 batches."""
+"""Number of texts that are sorted by length together, to reduce padding; 32 batches."""
 MOST_LINE_BYTES = 1 << 20
-"""What is kept of a line, however long it is."""
+"""Longer lines are cut off here."""
 MOST_BYTES_AT_ONCE = 1 << 22
-"""Lines of more bytes together aren't held at once."""
+"""Limit on the total size of the lines held at once."""
 
-_BLOCK = 1 << 16  # what a pipe holds
-_AHEAD = 16  # blocks that are read ahead
+_BLOCK = 1 << 16  # the size of a pipe's buffer
+_AHEAD = 16  # blocks to read ahead
 
 Line = tuple[bytes, int, bool]
-"""A line: its content without the line feed, or the beginning of that; the bytes of the whole line, its line feed
-included; whether it has a line feed."""
+"""A line: its content without the line feed (only the beginning if it is too long); the size of the whole line in
+bytes, including the line feed; whether it has a line feed."""
 
 
 def use_utf8() -> None:
-    """Make everything that this process reads, writes and is given UTF-8, whatever the locale says.
+    """Make this process use UTF-8 for everything it reads and writes and for its arguments, whatever the locale.
 
-    Only Python's start decides how it reads its arguments, file names and files, so that under another locale this
-    process restarts in Python's UTF-8 mode. What can't be written as UTF-8 is written as an escape.
+    Python chooses the encoding of arguments, file names and files at startup, so under another locale this process
+    restarts itself in Python's UTF-8 mode. Output that can't be encoded as UTF-8 is escaped.
     """
     encodings = {codecs.lookup(name).name for name in (sys.getfilesystemencoding(), locale.getpreferredencoding(False))}
     if encodings != {"utf-8"} and not sys.flags.utf8_mode and sys.executable:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # None where who started us closed it
+        if isinstance(stream, io.TextIOWrapper):  # None if the parent process closed it
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def split_lines(blocks: Iterable[bytes], most: int) -> Iterator[list[Line]]:
-    """The lines of a stream, cut at line feeds alone: after each block those that end in it, maybe none.
+    """The lines of a stream, split at line feeds only: for each block the lines that end in it, possibly none.
 
-    Of a line longer than `most` bytes, these are kept.
+    Only the first `most` bytes of a line are kept.
     """
     begun, length = b"", 0
     for block in blocks:
@@ -62,18 +62,18 @@ def split_lines(blocks: Iterable[bytes], most: int) -> Iterator[list[Line]]:
 
 
 def blocks_of(read: Callable[[int], bytes]) -> Iterator[bytes]:
-    """All that `read(bytes)` brings, until it brings nothing."""
+    """The blocks that `read(bytes)` returns, until it returns an empty one."""
     return iter(partial(read, _BLOCK), b"")
 
 
 def batches_of_lines(
     read: Callable[[int], bytes], size: int, most: int, most_bytes: int, at_once: bool
 ) -> Iterator[list[Line]]:
-    """The lines that `read(bytes)` brings (see `split_lines`), in lists of `size`, or fewer where they are of more
-    than `most_bytes` together.
+    """The lines that `read(bytes)` returns (see `split_lines`), in lists of `size`, or shorter ones if they exceed
+    `most_bytes` together.
 
-    With `at_once` a list is also as short as the lines that are there: whoever writes a line and waits for its answer
-    before writing the next one gets it. A thread then reads ahead, so that lists are long where lines come fast.
+    With `at_once` a list never waits for more input, so that a caller who writes one line at a time gets its answer
+    before writing the next. A thread then reads ahead, so that lists are long when lines arrive fast.
     """
     ahead = _Ahead(read) if at_once else None
     held: list[Line] = []

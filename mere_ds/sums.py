@@ -1,6 +1,6 @@
-"""Digests beside files: whether a file still is what was written, and a folder's list of them, `SHA256SUMS`.
+"""Checks that files are still as they were written, against a folder's list of digests, `SHA256SUMS`.
 
-`sha256sum -c SHA256SUMS` reads that list too.
+`sha256sum -c SHA256SUMS` checks the same list.
 """
 
 import logging
@@ -13,7 +13,7 @@ from mere_ds.files import digest_file
 
 SUMS = "SHA256SUMS"
 STATE, OPTIMIZER = "training.json", "optimizer.safetensors"
-"""A checkpoint's files that only training reads."""
+"""Files of a checkpoint that only training reads."""
 
 _LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]*)\n")
 _intact: set[tuple] = set()
@@ -22,7 +22,7 @@ log = logging.getLogger("mere_ds")
 
 
 def is_intact(path: Path, sha256: str) -> bool:
-    """Whether the file has this digest; a file that has not changed since is read once a process. Raises OSError."""
+    """Whether the file has this digest; an unchanged file is read only once per process. Raises OSError."""
     stat = path.stat()
     seen = (str(path.resolve()), sha256, stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
     if seen not in _intact:
@@ -39,46 +39,46 @@ def write_sums(folder: Path) -> None:
 
 
 def damage(folder: Path, unused: Container[str] = (), last: str = STATE) -> str | None:
-    """What is wrong with the listed files, those that are `unused` aside; None if all are as they were written.
+    """What is wrong with the listed files, except the `unused` ones; None if all are as they were written.
 
-    `last` is the name that a whole list ends with: a checkpoint's is the default.
+    `last` is the last name of a complete list; the default is that of a checkpoint.
     """
     try:
         listed = _listed(folder)
     except (OSError, ValueError):
         return f"{SUMS} is missing or unreadable"
     if last not in listed:
-        return f"{SUMS} is cut"
+        return f"{SUMS} is incomplete"
     for name, digest in listed.items():
         try:
             if name not in unused and not is_intact(folder / name, digest):
-                return f"{name} has another digest"
+                return f"{name} does not match its sha256"
         except OSError as error:
             return f"{name}: {error.strerror}"
     return None
 
 
 def check_for_use(folder: Path) -> None:
-    """Raises UserError unless what is read of a checkpoint in order to use it is as it was written.
+    """Raises UserError unless the files needed to use a checkpoint's model are as they were written.
 
-    A model that somebody saved without `SHA256SUMS` and without a training's state is let through with a warning.
+    A model that was saved without `SHA256SUMS` and without training state is accepted with a warning.
     """
     if not any((folder / name).exists() for name in (SUMS, STATE)):
-        log.warning("%s: has no %s, so damage to this model would go unseen", folder, SUMS)
+        log.warning("%s: has no %s, so damage to this model cannot be detected", folder, SUMS)
     elif what := damage(folder, unused=(OPTIMIZER,)):
-        raise UserError(f"{folder} is damaged ({what}): copy it again, or train this stage again (--overwrite)")
+        raise UserError(f"{folder}: damaged ({what}): copy it again, or train this stage again with --overwrite")
 
 
 def recorded_digest(folder: Path, file: str) -> str:
-    """The sha256 that a checkpoint recorded for one of its files. Raises UserError where it has none."""
+    """The sha256 that a checkpoint recorded for one of its files. Raises UserError if there is none."""
     try:
         return _listed(folder)[file]
     except (OSError, ValueError, KeyError):
-        raise UserError(f"{folder / SUMS}: lists no {file}: copy the checkpoint again, or train it again") from None
+        raise UserError(f"{folder / SUMS}: does not list {file}: copy the checkpoint or train it again") from None
 
 
 def identity_of(folder: Path) -> str:
-    """The sha256 of a checkpoint's `SHA256SUMS`, which stands for all its files. Raises UserError where it has none."""
+    """The sha256 of a checkpoint's `SHA256SUMS`, which covers all its files. Raises UserError if there is none."""
     try:
         return digest_file(folder / SUMS)
     except OSError as error:

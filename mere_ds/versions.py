@@ -1,4 +1,4 @@
-"""What a result was made by: versions, commit, hardware, date and command line."""
+"""How a result was produced: versions, commit, hardware, date and command line."""
 
 import os
 import platform
@@ -12,12 +12,12 @@ from pathlib import Path
 import mere_ds
 
 LIBRARIES = ("torch", "deepspeed", "transformers")
-"""Those that results depend on."""
-_SECONDS = 30  # that git may take
+"""The libraries that results depend on."""
+_SECONDS = 30  # timeout of git
 
 
 def versions() -> dict[str, str]:
-    """By name: this program, Python, `LIBRARIES` ("not installed" where one is missing); nothing is imported."""
+    """Versions of this program, Python and `LIBRARIES` ("not installed" if missing) by name, without importing them."""
     found = {"mere_ds": mere_ds.__version__, "python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -28,13 +28,13 @@ def versions() -> dict[str, str]:
 
 
 def commit(package: Path | None = None) -> str | None:
-    """The commit of the checkout that this program runs from, with "-dirty" behind it if tracked files have changed.
+    """The commit of the checkout that this program runs from, followed by "-dirty" if tracked files have changed.
 
-    `package` is this program's folder. None outside a checkout, also where the folder lies in one of another project
-    that doesn't track it, and where git is missing or refuses.
+    `package` is this program's folder. None outside a checkout, inside another project's checkout that doesn't track
+    the folder, and if git is missing or fails.
     """
     package = package or Path(mere_ds.__file__).parent
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # may name another one
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # may name others
     ours["GIT_OPTIONAL_LOCKS"] = "0"
 
     def git(*words: str) -> str:
@@ -55,7 +55,7 @@ def commit(package: Path | None = None) -> str | None:
 
 
 def cpu_model() -> str:
-    """The processor's name, as far as the system tells it."""
+    """The processor's name, as far as the system reports it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(errors="replace").splitlines() if info.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -63,7 +63,7 @@ def cpu_model() -> str:
 
 
 def made_by(ranks: int) -> dict:
-    """All of it in JSON's types, for a training on `ranks` ranks; hardware is that of this process's node.
+    """How a training on `ranks` ranks is run, in JSON types; the hardware is that of this process's node.
 
     `{"date", "command", "versions", "commit", "hardware": {"device", "count", "ranks"}}`. `device` is the GPU's name,
     `count` the number of GPUs; without a GPU they are the processor's name and the number of cores that this process

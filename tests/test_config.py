@@ -19,7 +19,7 @@ def test_defaults_are_those_of_section_4_2():
 @pytest.mark.parametrize(
     ("knobs", "says"),
     [
-        ({"concatenate": 3}, "doesn't divide"),
+        ({"concatenate": 3}, "must divide"),
         ({"batch_size": 0}, "--batch_size=0: must be at least 1"),
         ({"learning_rate": 1e39}, "--learning_rate=1e.39: must be greater than 0 and at most 1000000"),
         ({"learning_rate": 0.0}, "--learning_rate=0.0: must be greater than 0"),
@@ -33,13 +33,13 @@ def test_defaults_are_those_of_section_4_2():
         ({"warmup": -0.1}, "--warmup=-0.1: must be at least 0 and less than 1"),
         ({"submodule_layers": ()}, "submodule_layers"),
         ({"alpha": 0.0, "beta": 0.0}, "leaves no loss"),
-        ({"top_k": 7}, "more than the 6 sub-modules"),
+        ({"top_k": 7}, "only 6 sub-modules"),
         ({"submodule_layers": (1, 0)}, "--submodule_layers=1,0: must be at least 1"),
         ({"warmup": 1.0}, "--warmup=1.0: must be at least 0 and less than 1"),
         ({"stage": "2", "system": "mERE-LS"}, "no Language-specific Switcher"),
         ({"stage": "2", "system": "mBERT"}, "mBERT has no Language-specific Switcher"),
-        ({"stage": "1", "stage_one_run": "other"}, "for stage two alone, not --stage=1"),
-        ({"stage_one_run": "other"}, "for stage two alone, not --stage=all"),
+        ({"stage": "1", "stage_one_run": "other"}, "only for stage two, not --stage=1"),
+        ({"stage_one_run": "other"}, "only for stage two, not --stage=all"),
     ],
 )
 def test_impossible_knobs_are_refused(knobs, says):

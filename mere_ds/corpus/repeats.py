@@ -1,7 +1,7 @@
-"""Texts that come back: with another triple they contradict one-triple training, in two splits they are known there.
+"""Repeated texts: with different triples they contradict one-triple training; in both splits they leak into test.
 
-Texts are equal if they are in composed form (Unicode's NFC) and with white space folded. Of each row 16 bytes stay in
-memory: hashes of this process, whose chance to take two of ten million texts for equal is below 1 in 300,000.
+Texts are compared in composed form (Unicode's NFC) with white space folded. 16 bytes per row stay in memory: hashes of
+this process, which for ten million texts collide with a probability below 1 in 300,000.
 """
 
 import unicodedata
@@ -15,7 +15,7 @@ from mere_ds.corpus.languages import shared_id
 
 
 class ReadRows:
-    """What is remembered of every row that was read, in reading order; `keep_ids` adds the rows' shared ids."""
+    """What is kept of every row that was read, in reading order; `keep_ids` adds the rows' shared ids."""
 
     def __init__(self, languages: Sequence[str], keep_ids: bool = False):
         self.languages = list(languages)
@@ -51,12 +51,12 @@ class ReadRows:
 
     @property
     def is_test(self) -> np.ndarray:
-        """bool [n]; whether a row is of a test file."""
+        """bool [n]; whether a row is from a test file."""
         return np.array(self._is_test, bool)
 
     def repeats(self) -> dict:
         """`{"train", "test": {"texts_with_several_triples", "rows_with_them", "exact_duplicates"}, "train_and_test":
-        {"texts", "test_rows"}}`; exact duplicates are rows of the same text and triple as one before."""
+        {"texts", "test_rows"}}`; exact duplicates are rows with the same text and triple as an earlier row."""
         texts, triples, is_test = self.texts, np.array(self._triples, np.int64), self.is_test
         by_split = {"train": ~is_test, "test": is_test}
         found = {name: _repeats(texts[rows], triples[rows]) for name, rows in by_split.items()}
@@ -73,7 +73,7 @@ def fold(text: str) -> str:
 
 
 def _is_folded(text: str) -> bool:
-    """Whether a text surely is what `fold` makes of it; of all white space only the blank is printable."""
+    """Whether `fold` would certainly leave a text unchanged; the blank is the only printable white space."""
     single = text.isprintable() and "  " not in text and text[:1] != " " != text[-1:]
     return single and unicodedata.is_normalized("NFC", text)
 
@@ -96,7 +96,7 @@ def _repeats(texts: np.ndarray, triples: np.ndarray) -> dict[str, int]:
 
 
 def describe_repeats(repeats: dict) -> list[str]:
-    """`ReadRows.repeats` in words, a line each; training and test that share texts are no fair test."""
+    """`ReadRows.repeats` in words, one line each; shared texts make test scores too optimistic."""
     lines = []
     for name in ("train", "test"):
         counts = repeats[name]

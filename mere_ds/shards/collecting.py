@@ -1,6 +1,6 @@
-"""The first pass over a corpus: read, tokenise, and lay everything where it can be gathered in any order.
+"""The first pass over a corpus: read and tokenise all sentences and store them for access in any order.
 
-Token ids and texts go to flat files on disk; some 60 bytes a sentence stay in memory.
+Token ids and texts go to flat files on disk; about 60 bytes per sentence stay in memory.
 """
 
 import json
@@ -21,14 +21,14 @@ from mere_ds.errors import UserError
 from mere_ds.shards.encoding import SentenceEncoder
 from mere_ds.shards.packing import Sentences
 
-_BATCH = 2048  # sentences tokenised at a time
+_BATCH = 2048  # sentences per tokeniser call
 _BATCH_CHARACTERS = 1 << 22  # the same for sentences of 2,048 characters and more
-_NO_SENTENCES = ("empty_text", "empty_row")  # rejected rows that are no sentences, so no misses in test
+_NO_SENTENCES = ("empty_text", "empty_row")  # rejected rows that are not sentences and so don't count as misses in test
 
 
 @dataclass
 class Collected:
-    """All sentences of a corpus, in the files' order. Tokens and texts lie in files that must outlive this object."""
+    """All sentences of a corpus, in file order. Tokens and texts are in files that must outlive this object."""
 
     sentences: Sentences
     labels: list[str]
@@ -38,10 +38,10 @@ class Collected:
     truncated: np.ndarray
     """bool [n]; whether a sentence lost words to the maximum length."""
     unaligned: np.ndarray
-    """bool [n]; whether tokens of an entity of a sentence cover other characters than the entity's."""
+    """bool [n]; whether the tokens of one of the sentence's entities cover other characters than the entity's."""
     counts: list[FileCounts]
     is_kept: np.ndarray
-    """bool [rows read]; whether a row that was read is one of the sentences."""
+    """bool [rows read]; whether a row was kept as a sentence."""
     _texts: np.ndarray
     _text_ends: np.ndarray
 
@@ -96,7 +96,7 @@ def collect(
 
 
 def _batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
-    """Lists that are tokenised at a time, of few enough characters to bound memory."""
+    """Lists of sentences to tokenise at once, limited in characters to bound memory."""
     batch: list[Example] = []
     characters = 0
     for example in examples:
@@ -109,7 +109,7 @@ def _batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
         yield batch
 
 
-_quoted = json.JSONEncoder(ensure_ascii=False).encode  # fast for strings alone, and json.dumps makes one each time
+_quoted = json.JSONEncoder(ensure_ascii=False).encode  # fast for strings; json.dumps makes a new encoder every time
 
 
 class _Collector:
@@ -152,7 +152,7 @@ class _Collector:
         self._texts.write(b"".join(texts))
 
     def _keeps(self, example: Example, problem: str, counts: FileCounts) -> bool:
-        """Whether a sentence without a token for a span is kept; if not, it is counted as rejected after all."""
+        """Whether a sentence with a span that has no tokens is kept; if not, it is counted as rejected instead."""
         kept = counts.split == "test"
         self._on_reject(Reject(example.file, example.line, problem, kept, _row(example)))
         if not kept:
@@ -164,9 +164,9 @@ class _Collector:
     def finish(self, tokens: Path, texts: Path) -> Collected:
         """What was added; the flat files are mapped, not read."""
         if not self._labels:
-            raise UserError("no sentence of the corpus could be used: mere-ds inspect shows why")
+            raise UserError("the corpus contains no usable sentence: run mere-ds inspect to see why")
         if len(self._labels) > np.iinfo(np.int16).max:
-            raise UserError(f"the corpus has {len(self._labels)} labels: is column {COLUMNS[3]!r} really the label?")
+            raise UserError(f"the corpus has {len(self._labels)} labels: check that column {COLUMNS[3]!r} is the label")
         columns = {name: np.frombuffer(column, np.int32) for name, column in self._columns.items()}
         labels = sorted(self._labels)
         renumbered = np.argsort([self._labels[label] for label in labels])
@@ -194,7 +194,7 @@ def _record(example: Example) -> bytes:
 
 
 def _row(example: Example) -> str:
-    """The TSV row that an example stands for."""
+    """The example as a TSV row."""
     text, names = example.text, {"e1": example.head, "e2": example.tail}
     for name, (start, end) in sorted(names.items(), key=lambda item: item[1], reverse=True):
         text = f"{text[:start]}<{name}>{text[start:end]}</{name}>{text[end:]}"

@@ -17,15 +17,15 @@ from mere_ds.encoders.sources import language_symbol
 from mere_ds.errors import UserError
 
 FRAME = 3
-"""Tokens that are no words: `[CLS]`, the language symbol and `[SEP]`."""
+"""Number of tokens that are not words: `[CLS]`, the language symbol and `[SEP]`."""
 
 _MOST_CUT = np.iinfo(np.int16).max
-_BEFORE = 2  # of these, how many stand before the words
+_BEFORE = 2  # how many of these come before the words
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One sentence in tokens, for use without gold spans."""
+    """One tokenised sentence without gold spans."""
 
     ids: np.ndarray
     """int32 [tokens]; the whole sequence."""
@@ -51,7 +51,7 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class EncodedExample:
-    """One sentence of a corpus in tokens."""
+    """One tokenised sentence of a corpus."""
 
     ids: list[int]
     positions: tuple[int, int, int, int]
@@ -87,7 +87,7 @@ class SentenceEncoder:
         unknown = [language for language, token_id in self._symbols.items() if token_id is None]
         if unknown:
             raise UserError(
-                f"the tokenizer has no symbol for {', '.join(unknown)}: make the shards with these languages"
+                f"the tokenizer has no language symbol for {', '.join(unknown)}: make shards with these languages"
             )
         self._cls, self._sep = tokenizer.cls_token_id, tokenizer.sep_token_id
         self.pad_id = tokenizer.pad_token_id
@@ -110,13 +110,13 @@ class SentenceEncoder:
         return [self._encode(example, *its) for example, its in zip(examples, words, strict=True)]
 
     def _words(self, texts: Sequence[str]) -> Iterator[tuple[Alignment, Encoding]]:
-        """Of each text's composed form, with the way back from its characters to the given ones."""
+        """The tokens of each text's composed form, with the alignment of its characters to the given text's."""
         composed = [compose(text) for text in texts]
         encodings = self._backend.encode_batch([text for text, _ in composed], add_special_tokens=False)
         return zip((alignment for _, alignment in composed), encodings, strict=True)
 
     def _frame(self, words: Encoding, language: str) -> tuple[list[int], bool]:
-        """The whole sequence's ids, and whether words had to go."""
+        """The ids of the whole sequence, and whether words were cut off."""
         ids = words.ids
         room = self.max_length - FRAME
         return [self._cls, self._symbols[language], *ids[:room], self._sep], len(ids) > room
@@ -144,13 +144,13 @@ def _in_tokens(
     assert of_first and of_last  # tokens of these words
     covered = of_first[0], of_last[1]
     if alignment.is_equal and covered == span and surely_whole(text, span):
-        return positions, True, (0, 0), None  # nearly all, at a tenth of the cost of what follows
+        return positions, True, (0, 0), None  # the usual case, ten times as fast as the code below
     shown, gold = _shown(text, alignment.to_given(covered)), trim(text, span)
     return positions, shown == gold, _cuts(text, shown, gold), None
 
 
 def _tokens_of(words: Encoding, span: Span) -> tuple[int, int] | None:
-    """First and last token of a character span; characters without a token (white space, ...) are stepped over."""
+    """First and last token of a character span; characters without a token (white space, ...) are skipped."""
     for start in range(*span):
         if (first := words.char_to_token(start)) is not None:
             break
@@ -160,12 +160,12 @@ def _tokens_of(words: Encoding, span: Span) -> tuple[int, int] | None:
     while (last := words.char_to_token(end - 1)) is None:
         end -= 1
     while (following := words.token_to_chars(last + 1)) and following[0] < span[1]:
-        last += 1  # a character can be several tokens, and char_to_token names the first
+        last += 1  # a character can be several tokens, and char_to_token returns the first
     return first, last
 
 
 def _cuts(text: str, shown: Span, gold: Span) -> tuple[int, int]:
-    """How many graphemes of what the tokens show stand before and behind the gold span."""
+    """How many graphemes covered by the tokens come before and after the gold span."""
     if shown == gold:
         return 0, 0
     parts = graphemes(text, shown)
@@ -174,5 +174,8 @@ def _cuts(text: str, shown: Span, gold: Span) -> tuple[int, int]:
 
 
 def _shown(text: str, covered: Span) -> Span:
-    """Tokenizers count blanks to a token (SentencePiece), and give a letter with marks the place of its first part."""
+    """The span that tokens cover, as whole graphemes without blanks at its ends.
+
+    SentencePiece's tokens include blanks, and a letter with combining marks may get the offsets of its first part only.
+    """
     return trim(text, whole_graphemes(text, covered))

@@ -60,7 +60,7 @@ def test_answers_of_an_unfinished_stage_say_so(run, finished, capsys):
     flags.run(COMMANDS, ["extract", str(folder), "berlin gau dorf stein", "--lang=de"], "mere-ds")
     out, err = capsys.readouterr()
     assert json.loads(out)["lang"] == "de"
-    assert err == ("" if finished else f"{folder}: stage 1 is not finished: answers are of its step 10\n")
+    assert err == ("" if finished else f"{folder}: stage 1 is not finished: using its model at step 10\n")
 
 
 def test_an_empty_test_set_is_refused(run, shards, capsys):

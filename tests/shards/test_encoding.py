@@ -210,7 +210,7 @@ def test_texts_for_use():
 
 def test_misuse():
     tokenizer = TOKENIZERS["wordpiece"]
-    with pytest.raises(UserError, match="no symbol for xx"):
+    with pytest.raises(UserError, match="no language symbol for xx"):
         SentenceEncoder(tokenizer, ["en", "xx"], 64)
     for length in (3, 513):
         with pytest.raises(UserError, match=f"--max_length={length} is out of range: pass 4 to 512"):

@@ -34,7 +34,7 @@ def test_no_folder_or_no_manifest(tmp_path, folder):
     with pytest.raises(UserError, match=r"contains no manifest\.json"):
         Manifest.load(tmp_path / "nowhere")
     (folder / "manifest.json").write_text("{")
-    with pytest.raises(UserError, match="not readable as JSON"):
+    with pytest.raises(UserError, match="invalid JSON"):
         Manifest.load(folder)
 
 

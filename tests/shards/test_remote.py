@@ -285,7 +285,7 @@ def test_a_server_that_drips_is_given_up(manifest, server, cache, monkeypatch, f
     monkeypatch.setattr(remote, "_PAUSES", (0,))
     shard = manifest.splits["train"].shards[0]
     server.faults[shard.file] = [fault] * 2
-    with pytest.raises(MachineError, match=r"failed after 2 attempts \(the server sends too slowly, \d+ bytes in"):
+    with pytest.raises(MachineError, match=r"failed after 2 attempts \(the server is too slow, \d+ bytes in"):
         open_source(server.address, cache).read(shard)
     assert not cached(cache) and server.asked[shard.file] == 2
 

@@ -48,7 +48,7 @@ def test_a_full_disk_is_one_line_with_code_1(corpus, tmp_path, capsys):
     with files_of_at_most(10_000), pytest.raises(SystemExit) as ended:
         run("shard", corpus, tmp_path / "out", "--encoder=tiny")
     assert ended.value.code == 1
-    assert one_line(capsys).startswith(f"mere-ds: {tmp_path / 'out'}: File too large. ")
+    assert one_line(capsys).startswith(f"mere-ds: {tmp_path / 'out'}: File too large: fix this")
     assert not list(tmp_path.iterdir())
 
 
@@ -132,7 +132,7 @@ def test_shards_and_corpus_lie_apart(corpus, tmp_path, out):
         (tmp_path / "corpus" / path.name).symlink_to(path)
     (tmp_path / "manifest.json").touch()  # else "." would be refused for another reason
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UserError, match="OUT .* and TSV_DIR .* folder|lie one in the other"):
+    with pytest.raises(UserError, match="OUT .* and TSV_DIR .* folder|are inside one another"):
         make_shards(tmp_path / "corpus", tmp_path / out, overwrite=True)
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -60,7 +60,7 @@ def merged(text: str, folder: Path) -> dict:
         ('{"gradient_clipping": -1}', "gradient_clipping = -1: must be at least 0"),
         ('{"gradient_clipping": 1e400}', "gradient_clipping = Infinity: must be a finite number"),
         ('{"gradient_clipping": NaN}', "NaN is not JSON"),
-        ('{"gradient_clipping": 1, "gradient_clipping": 2}', "the key 'gradient_clipping' is there twice"),
+        ('{"gradient_clipping": 1, "gradient_clipping": 2}', "the key 'gradient_clipping' occurs twice"),
         ('{"train_batch_size": 1.5}', "train_batch_size = 1.5: must be a whole number"),
         ('{"gradient_allreduce_op": "sum"}', 'gradient_allreduce_op = "sum": must be "mean"'),
         ('{"fp16": {"enabled": true, "initial_scale_power": 99}}', "must be at least 0 and at most 32"),

@@ -212,7 +212,7 @@ def test_folders_that_lie_in_each_other_are_refused_and_nothing_is_left(train, d
         {"run": shards / "encoder", "encoder_weights": shards / "encoder", "shards": dropout_shards},
     ):
         refused = train(1, **{"shards": shards, **ONE_RANK, **places}).ended(MISUSE)
-        assert refused.stderr[0].count("\n") == 1 and "choose another place for" in refused.stderr[0], refused
+        assert refused.stderr[0].count("\n") == 1 and "choose another folder for" in refused.stderr[0], refused
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -98,7 +98,7 @@ def test_files_beside_the_page(page, tmp_path):
 def test_command_prints_the_tables_and_where_the_page_is(runs, tmp_path, capsys):
     flags.run(COMMANDS, ["report", *runs[:2], f"--out={tmp_path}"], "mere-ds")
     printed = capsys.readouterr().out
-    assert "Table 2" in printed and "mERE (2 seeds)" in printed and f"Look at it: {tmp_path / 'index.html'}" in printed
+    assert "Table 2" in printed and "mERE (2 seeds)" in printed and f"report: {tmp_path / 'index.html'}" in printed
     with pytest.raises(SystemExit) as ended:
         flags.run(COMMANDS, ["report", str(tmp_path), f"--out={tmp_path}"], "mere-ds")
     assert ended.value.code == 2 and "evaluation/test.json: missing: run mere-ds evaluate" in capsys.readouterr().err
