@@ -5,9 +5,10 @@ Token ids and texts go to flat files on disk; about 60 bytes per sentence stay i
 
 import json
 from array import array
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -126,29 +127,31 @@ class _Collector:
         self._languages = {language: i for i, language in enumerate(languages)}
         self._labels: dict[str, int] = {}
         self._is_kept = array("b")
-        names = ("lengths", "languages", "labels", "positions", "exact", "cuts", "is_test", "truncated", "text_bytes")
-        self._columns: dict[str, array] = {name: array("i") for name in names}
+        self._columns: dict[str, array] = defaultdict(lambda: array("i"))
 
     def add(self, batch: list[Example], counts: FileCounts) -> None:
         """Tokenises a batch of one file and appends what is kept of it."""
-        tokens, texts, columns = array("i"), [], self._columns
+        kept = []
         for example, encoded in zip(batch, self._encoder.encode_examples(batch), strict=True):
-            kept = not encoded.problem or self._keeps(example, encoded.problem, counts)
-            self._is_kept.append(kept)
-            if not kept:
-                continue
-            tokens.extend(encoded.ids)
-            texts.append(_record(example))
-            columns["lengths"].append(len(encoded.ids))
-            columns["languages"].append(self._languages[example.language])
-            columns["labels"].append(self._labels.setdefault(example.label, len(self._labels)))
-            columns["positions"].extend(encoded.positions)
-            columns["exact"].extend(encoded.exact)
-            columns["cuts"].extend(encoded.cuts)
-            columns["is_test"].append(counts.split == "test")
-            columns["truncated"].append(encoded.truncated)
-            columns["text_bytes"].append(len(texts[-1]))
-        self._tokens.write(tokens)
+            is_kept = not encoded.problem or self._keeps(example, encoded.problem, counts)
+            self._is_kept.append(is_kept)
+            if is_kept:
+                kept.append((example, encoded))
+        texts = [_record(example) for example, _ in kept]
+        new: dict[str, Iterable[int]] = {
+            "lengths": [len(encoded.ids) for _, encoded in kept],
+            "languages": [self._languages[example.language] for example, _ in kept],
+            "labels": [self._labels.setdefault(example.label, len(self._labels)) for example, _ in kept],
+            "positions": [place for _, encoded in kept for place in encoded.positions],
+            "exact": [exact for _, encoded in kept for exact in encoded.exact],
+            "cuts": [cut for _, encoded in kept for cut in encoded.cuts],
+            "is_test": [counts.split == "test"] * len(kept),
+            "truncated": [encoded.truncated for _, encoded in kept],
+            "text_bytes": map(len, texts),
+        }
+        for name, values in new.items():
+            self._columns[name].extend(values)
+        array("i", chain.from_iterable(encoded.ids for _, encoded in kept)).tofile(self._tokens)
         self._texts.write(b"".join(texts))
 
     def _keeps(self, example: Example, problem: str, counts: FileCounts) -> bool:
