@@ -18,7 +18,7 @@ from mere_ds.streams import BOM, LINES_AT_ONCE, Line
 
 BATCH = 32
 CHARACTERS_A_TOKEN = 64
-"""No more characters of a text are tokenised than this for each token that the model takes: words have fewer."""
+"""Only max_length times this many characters of a text are tokenised; real words have fewer characters per token."""
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Extractor:
         """From a saved model's folder, such as `RUN/checkpoints/stage2/best`; `k` overrides its top-k."""
         model = load_model(folder).eval()
         if not model.finds_entities:
-            raise UserError(f"{folder}: this model only classifies relations so far: train its stage two (--stage=2)")
+            raise UserError(f"{folder}: this model only classifies relations: train its stage two first (--stage=2)")
         if k is not None:
             check_k(k, model.config.to_dict())
             model.config.top_k = k
@@ -46,15 +46,15 @@ class Extractor:
         """Raises UserError for a language that the model wasn't trained on."""
         if language not in self.model.config.languages:
             raise UserError(
-                f"language {language!r} is unknown to this model; it knows {', '.join(self.model.config.languages)}"
+                f"language {language!r} is unknown to this model: use one of {', '.join(self.model.config.languages)}"
             )
 
     def extract(self, texts: Iterable[str], language: str) -> Iterator[dict]:
-        """One answer a text, in order: `{"text", "lang", "triples": [{"head", "relation", "tail", "score"}]}`.
+        """One answer per text, in order: `{"text", "lang", "triples": [{"head", "relation", "tail", "score"}]}`.
 
         Spans are character offsets into the text as given; `score` is the product of the five probabilities. A text
-        without words gets no triple and `"note": "empty text"`; of one longer than the model's max_length tokens only
-        the beginning is read, with `"note"` saying how much. Raises UserError for an unknown language.
+        without words gets no triple and `"note": "empty text"`; of a text longer than the model's max_length tokens
+        only the beginning is read, and `"note"` says how much. Raises UserError for an unknown language.
         """
         self.check_language(language)
         texts = iter(texts)
@@ -62,13 +62,13 @@ class Extractor:
             yield from self._answers(chunk, language)
 
     def extract_lines(self, lines: Sequence[Line], before: int, language: str) -> list[dict]:
-        """One answer for each line of a UTF-8 stream, as `extract` gives it; `before` lines went before these.
+        """One answer for each line of a UTF-8 stream, as from `extract`; `before` lines preceded these.
 
-        A line that isn't UTF-8 gets no triple and a note that names the byte; one of which only the beginning was kept
-        (see `streams.split_lines`) is read so far, with a note.
+        A line that isn't UTF-8 gets no triple and a note that names the byte. Of a line that was truncated (see
+        `streams.split_lines`) the kept part is read, with a note.
         """
         if before == 0 and lines == [(BOM, len(BOM), False)]:
-            return []  # the mark of UTF-8 and nothing behind it: an empty file
+            return []  # only a byte order mark: an empty file
         cut = [length - ended > len(content) for content, length, ended in lines]
         texts = [_decoded(line[0], before + i, cut[i - 1]) for i, line in enumerate(lines, start=1)]
         found = iter(self._answers([text for text, problem in texts if problem is None], language))
@@ -80,7 +80,7 @@ class Extractor:
         return answers
 
     def _answers(self, texts: Sequence[str], language: str) -> list[dict]:
-        """`extract` for so few texts that all are held at once; what of a text is surely cut off isn't tokenised."""
+        """`extract` for a few texts held in memory; the part of a text that can't fit the model isn't tokenised."""
         read = [text[: CHARACTERS_A_TOKEN * self.encoder.max_length] for text in texts]
         encoded = self.encoder.encode_texts(read, [language] * len(read))
         answers = [_no_triple(text, language, "empty text") for text in texts]
@@ -98,7 +98,7 @@ class Extractor:
 
     @torch.no_grad()
     def _predict(self, encoded: list[Encoded], language: str) -> list[tuple[str, list[int], list[int], float]]:
-        """Of each sentence relation, positions, cuts and score."""
+        """Relation, positions, cuts and score of each sentence."""
         width = max(len(e.ids) for e in encoded)
         token_ids_BM = np.full((len(encoded), width), self.encoder.pad_id, dtype=np.int64)
         lengths_B = np.array([len(e.ids) for e in encoded])
@@ -112,7 +112,10 @@ class Extractor:
             torch.full((len(encoded),), language_id, device=self.device),
         )
         if not output.score_B.isfinite().all():
-            raise UserError("the model's scores aren't finite: its weights are too large, train it again")
+            raise UserError(
+                "the model's scores aren't finite because its weights are too large: train it again, at a lower "
+                "--learning_rate"
+            )
         relations = [self.model.config.labels[r] for r in output.relation_B.tolist()]
         spans = output.positions_B4.tolist(), output.cuts_B4.tolist()
         return list(zip(relations, *spans, output.score_B.tolist(), strict=True))
@@ -139,8 +142,8 @@ def _no_triple(text: str, language: str, note: str) -> dict:
 
 
 def _decoded(content: bytes, number: int, cut: bool) -> tuple[str, str | None]:
-    """A line's text without its line end, and why it can't be read; a mark of UTF-8 at the first one's start is none of
-    its text."""
+    """A line's text without its line end, and why it can't be read (else None); a byte order mark at the start of the
+    first line is removed."""
     if number == 1:
         content = content.removeprefix(BOM)
     content = content.removesuffix(b"\r")

@@ -24,10 +24,10 @@ LAUNCHERS_FLAGS = ("gpus", "num_gpus", "devices", "nproc_per_node", "ranks", "nu
 def train(**given: Any) -> None:
     """Train mERE: stage one (encoder and Language-universal Aggregator), then stage two (Language-specific Switcher).
 
-    Every rank runs this. DeepSpeed's JSON decides precision and ZeRO stage; what it and a flag both say must agree.
-    Stage two starts from the best stage one of the same --run, or of --stage_one_run. The same command again resumes it
-    where an interrupted training stopped, on any number of ranks. USR1, TERM or Ctrl-C: all save and leave with exit
-    code 85; a second Ctrl-C ends them at once.
+    Every rank runs this. DeepSpeed's JSON sets precision and ZeRO stage; a flag that repeats one of its keys must
+    agree. Stage two starts from the best stage one of the same --run, or of --stage_one_run. Running the same command
+    again resumes an interrupted training, on any number of ranks. On USR1, TERM or Ctrl-C all ranks save and exit with
+    code 85; a second Ctrl-C ends them immediately.
 
     Examples:
         deepspeed mere_ds/train.py --stage=all --shards=shards --run=runs/a
@@ -41,16 +41,16 @@ def train(**given: Any) -> None:
 
 
 def run(given: dict, observers: Iterable["Observer"] = ()) -> None:
-    """Train in this process, one rank of a training, as the command with the flags `given` does, in the main thread.
+    """Run one rank of a training in this process, as the command with the flags `given` does; main thread only.
 
-    `observers` follow it, on rank 0 alone (see `mere_ds.training.observers.Observer`). Raises UserError and
+    `observers` are called on rank 0 only (see `mere_ds.training.observers.Observer`). Raises UserError and
     MachineError; SystemExit with code 85 after a signal to stop.
     """
     config = TrainConfig(**given)
     followers = tuple(observers)
     stop = StopSignals()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else pages of C++ frames where ranks wait in vain
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else pages of C++ frames when ranks time out
     _choose_accelerator()
     from mere_ds.training.session import open_session
     from mere_ds.training.stages import open_shards, train_stage_one, train_stage_two
@@ -64,7 +64,7 @@ def run(given: dict, observers: Iterable["Observer"] = ()) -> None:
 
 
 def _choose_accelerator() -> None:
-    """Tell DeepSpeed that there is no GPU before it is imported and looks for one."""
+    """Without a GPU, make DeepSpeed use the CPU: this must be set before it is imported."""
     import torch
 
     if not torch.cuda.is_available():

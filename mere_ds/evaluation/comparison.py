@@ -1,7 +1,7 @@
 """Whether one run is better than another: paired approximate randomisation and paired bootstrap of triple F1.
 
-Both look at the same sentences in both runs, so that what is hard for both is not a difference. Several runs a side are
-seeds: a sentence's answers by all of a side's runs are exchanged and resampled together, for they resemble each other.
+Both compare the same sentences in both runs, so that their difficulty cancels out. Several runs per side are seeds:
+since they resemble each other, a sentence's answers by all runs of a side are exchanged and resampled together.
 
 Shape suffixes: R rounds, Q runs (side A's, then as many of side B), C = 1 + 2 Q the numbers of an outcome.
 """
@@ -23,16 +23,16 @@ from mere_ds.evaluation.provenance import ABOUT, Evaluation, read_evaluation
 from mere_ds.runs.run_folder import RunFolder
 
 TIE = 1e-9
-"""Percent of F1 that counts as no difference: far less than one sentence, far more than rounding."""
+"""Differences of F1 in percent up to this count as ties: far less than one sentence, far more than rounding errors."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Languages whose sentences are drawn together."""
+    """Languages whose sentences are resampled together."""
 
     languages: tuple[str, ...]
     outcomes: Counter
-    """How often each outcome comes: C numbers a language, those of the languages one after another."""
+    """How often each outcome occurs: C numbers per language, concatenated."""
 
     def random(self) -> np.random.Generator:
         return intervals.generator("".join(self.languages))
@@ -45,19 +45,19 @@ def compare_runs(
     ks: tuple[int | None, int | None] = (None, None),
     parallel_ids: bool = False,
 ) -> dict:
-    """Triple F1 of side A against side B in the languages that both have; `ks` says which evaluation of either.
+    """Triple F1 of side A against side B in the languages that both have; `ks` selects the evaluation of each side.
 
-    Spans are compared by tokens; `"characters"` holds the same by characters.
+    Spans are compared by tokens; `"characters"` has the same by characters.
 
-    A side is a run, or its runs of several seeds in the same order; runs of unlike languages (a model a language)
-    together make one. `{"a": [runs], "b": [runs], "split", "k": {"a", "b"}, "left_out": [languages of one side],
-    "seeds": {"a": {"mean", "deviation"} of the runs' average, "b"}, ..., "characters": {"seeds", ...}, "remarks",
-    "made_from"}`, the dots for what `compare` gives; the last two have lists for "a" and "b", an entry a run (see
-    `provenance`). Raises UserError for sides of unlike size, a run without an evaluation of its present model, and
-    unlike sentences.
+    A side is one run, or runs with several seeds (in the same order on both sides); runs of different languages, one
+    model per language, count as one. Returns `{"a": [runs], "b": [runs], "split", "k": {"a", "b"}, "left_out":
+    [languages of only one side], "seeds": {"a": {"mean", "deviation"} of the runs' average, "b"}, ..., "characters":
+    {"seeds", ...}, "remarks", "made_from"}`, where the dots stand for the result of `compare`; the last two have lists
+    for "a" and "b" with an entry per run (see `provenance`). Raises UserError if the sides differ in size, if a run
+    has no evaluation of its current model, and if the sentences differ.
 
-    With `parallel_ids` the sentences of one id (see `shared_id`) are translations: they are resampled and exchanged
-    together, for what is hard in one language is hard in the others.
+    With `parallel_ids`, sentences with the same id (see `shared_id`) are translations: they are resampled and exchanged
+    together, since their difficulty is correlated.
     """
     evaluations = [
         [read_evaluation(RunFolder(run), split, k) for run in side] for side, k in zip((a, b), ks, strict=True)
@@ -77,7 +77,7 @@ def compare_runs(
 
 
 def _compared(a: dict[str, list["_Answers"]], b: dict[str, list["_Answers"]], metric: str, parallel_ids: bool) -> dict:
-    """`{"seeds", ...}` with what `compare` gives, for one of the metrics."""
+    """`{"seeds", ...}` with the result of `compare`, for one of the metrics."""
     answers, seeds = _side_by_side(a, b, metric)
     groups = [_grouped({language: rows}) for language, rows in answers.items()]
     if parallel_ids:
@@ -97,8 +97,8 @@ def compare(groups: list[Group], seeds: int) -> dict:
     """`{"level", "resamples", "rounds", "languages": {"de": row}, "average": row, "pooled": row}` of the groups.
 
     A row is `{"a", "b", "difference", "interval": [low, high], "p"}`: F1 in percent, A minus B, the difference's paired
-    bootstrap interval, and the two-sided p of approximate randomisation (Noreen, 1989). Each p stands for itself: they
-    are not corrected for the number of languages.
+    bootstrap interval, and the two-sided p of approximate randomisation (Noreen, 1989). The p values are not corrected
+    for the number of languages.
     """
     side_a, side_b = slice(0, seeds), slice(seeds, 2 * seeds)
     swap = np.array([0, *np.roll(np.arange(1, 1 + 4 * seeds), 2 * seeds)])
@@ -132,20 +132,20 @@ def compare(groups: list[Group], seeds: int) -> dict:
 
 @dataclass
 class _Answers:
-    """What one run made of a language's sentences, in order."""
+    """One run's answers to a language's sentences, in order."""
 
     path: Path
     ids: list[str] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
-    """What is the same of a sentence in every run."""
+    """Id, text and gold of each sentence, which must be equal in all runs."""
     outcomes: dict[str, list[tuple[int, int]]] = field(
         default_factory=lambda: {metric: [] for metric in ("triple", "triple_characters")}
     )
-    """By metric: whether it gave an answer, and whether that is right."""
+    """By metric: whether the run gave an answer, and whether it is right."""
 
 
 def _read(evaluations: list[Evaluation]) -> dict[str, list[_Answers]]:
-    """By language, the runs that have it, in order."""
+    """For each language, the answers of the runs that have it, in order."""
     found: dict[str, list[_Answers]] = {}
     for evaluation in evaluations:
         own: dict[str, _Answers] = {}
@@ -162,14 +162,14 @@ def _read(evaluations: list[Evaluation]) -> dict[str, list[_Answers]]:
 
 
 Rows = list[tuple[str, tuple[int, ...]]]
-"""Of a language's sentences: the id and the outcome, which is 1 and then the two numbers of each run."""
+"""Id and outcome of each of a language's sentences; an outcome is 1, followed by the two numbers of each run."""
 
 
 def _side_by_side(
     a: dict[str, list[_Answers]], b: dict[str, list[_Answers]], metric: str
 ) -> tuple[dict[str, Rows], int]:
-    """The languages that both have, and how many runs a side has. Raises UserError unless that is one number and all
-    answered the same sentences."""
+    """The rows of the languages that both sides have, and the number of runs per side. Raises UserError unless that
+    number is the same everywhere and all runs answered the same sentences."""
     found: dict[str, Rows] = {}
     sizes = set()
     for language in (language for language in a if language in b):
@@ -180,9 +180,9 @@ def _side_by_side(
         outcomes = zip(*(run.outcomes[metric] for run in runs), strict=True)
         found[language] = [(id, (1, *chain(*outcome))) for id, outcome in zip(first.ids, outcomes, strict=True)]
     if not found:
-        raise UserError("the two sides have no language in common, so there is nothing to compare")
+        raise UserError("the two sides have no language in common: choose runs that were scored in the same languages")
     if len(sizes) > 1:
-        raise UserError("give as many runs on both sides, seed by seed, for every language")
+        raise UserError("the two sides need the same number of runs, one per seed, for every language")
     return found, sizes.pop()
 
 
@@ -190,13 +190,13 @@ def _check_same(language: str, one: _Answers, other: _Answers) -> None:
     for number, (here, there) in enumerate(zip_longest(one.sentences, other.sentences), 1):
         if here != there:
             raise UserError(
-                f"{other.path}: sentence {number} of {language} is another than in {one.path}: evaluate both on the "
+                f"{other.path}: sentence {number} of {language} differs from that in {one.path}: evaluate both on the "
                 "same shards"
             )
 
 
 def _grouped(answers: dict[str, Rows]) -> Group:
-    """One language's sentences each for itself; several languages' put together by their ids."""
+    """One language's sentences individually, or several languages' sentences joined by id."""
     if len(answers) == 1:
         ((language, rows),) = answers.items()
         return Group((language,), Counter(outcome for _, outcome in rows))
@@ -210,7 +210,7 @@ def _grouped(answers: dict[str, Rows]) -> Group:
 
 
 def _of_languages(groups: list[Group], sums: Callable[[Group], np.ndarray]) -> dict[str, np.ndarray]:
-    """What `sums` gives for the groups (R x C, for each of their languages side by side), by language."""
+    """The result of `sums` for each group (R x C per language, concatenated), split by language."""
     found: dict[str, np.ndarray] = {}
     for group in groups:
         found |= zip(group.languages, np.split(sums(group), len(group.languages), axis=1), strict=True)
@@ -218,7 +218,7 @@ def _of_languages(groups: list[Group], sums: Callable[[Group], np.ndarray]) -> d
 
 
 def _observed(group: Group) -> np.ndarray:
-    """The sums as they are, as a single round."""
+    """The observed sums, as a single round."""
     counts_K, values_KC = intervals.arrays(group.outcomes)
     return (counts_K @ values_KC)[None]
 
@@ -228,8 +228,8 @@ def _by_side(sums: dict[str, np.ndarray], runs: slice) -> dict[str, np.ndarray]:
 
 
 def _f1(sums_RC: np.ndarray, runs: slice) -> np.ndarray:
-    """Triple F1 (R) of some of the runs together."""
+    """Triple F1 (R) over some of the runs together."""
     answers_RQ2 = sums_RC[:, 1:].reshape(len(sums_RC), -1, 2)[:, runs]
     predicted_R, right_R = answers_RQ2.sum(1).T
-    gold_R = np.maximum(sums_RC[:, 0], 1)  # where translations are drawn together a small language may get none
+    gold_R = np.maximum(sums_RC[:, 0], 1)  # if translations are drawn together, a small language may get none
     return f1(right_R, gold_R * answers_RQ2.shape[1], predicted_R)

@@ -1,6 +1,6 @@
 """Scores of section 4.2: strict micro-F1 of relation, entity pair, head, tail and triple, by language.
 
-What has entities in it is scored twice: by tokens and by characters.
+Everything that involves entities is scored twice: by tokens and by characters.
 
 Shape suffixes: N languages, C columns of a count table (`COLUMNS`).
 """
@@ -11,19 +11,19 @@ from typing import Any, overload
 import numpy as np
 
 BY_TOKENS = ("pair", "head", "tail", "triple")
-"""Strict by tokens: an entity is right if its first and its last token are. Depends on the tokenizer, which decides how
-fine a span can be given."""
+"""Strict by tokens: an entity is right if its first and its last token are. This depends on the tokenizer, which limits
+how precisely a span can be expressed."""
 BY_CHARACTERS = tuple(f"{metric}_characters" for metric in BY_TOKENS)
-"""Strict by characters, in the same order: an entity is right if it is the same stretch of the text as the gold one,
-white space around both aside. The same test for every tokenizer."""
+"""Strict by characters, in the same order: an entity is right if it covers the same characters as the gold one, apart
+from surrounding white space. This is independent of the tokenizer."""
 METRICS = ("relation", *BY_TOKENS, *BY_CHARACTERS)
-"""What is scored."""
+"""All metrics."""
 
 COLUMNS = ("sentences", "predicted", *METRICS)
 
 
 def right_metrics(relation: bool, tokens: Sequence[bool], characters: Sequence[bool]) -> list[str]:
-    """The `METRICS` that an answer gets right, from its parts: `tokens` and `characters` are of head and tail."""
+    """The `METRICS` that an answer gets right; `tokens` and `characters` say so of head and tail."""
     answers = [relation]
     for head, tail in (tokens, characters):
         answers += [head and tail, head, tail, head and tail and relation]
@@ -39,16 +39,16 @@ def f1(right: np.ndarray, gold: np.ndarray, predicted: np.ndarray) -> np.ndarray
 
 
 def f1(right: Any, gold: Any, predicted: Any) -> Any:
-    """Micro-F1 in percent, 2 TP / (gold + predicted): of numbers or of arrays; something must be gold or predicted."""
+    """Micro-F1 in percent, 2 TP / (gold + predicted), for numbers or arrays; gold + predicted must not be 0."""
     return 200 * right / (gold + predicted)
 
 
 def scores(counts_NC: np.ndarray, languages: list[str], missed: dict[str, int] | None = None) -> dict:
-    """F1 in percent from counts: by language, their plain mean (the paper's AVG) and pooled over all sentences.
+    """F1 in percent from counts: by language, their unweighted mean (the paper's AVG), and pooled over all sentences.
 
-    `missed` are test sentences by language that could not be read: gold without a prediction, so each costs recall.
-    As every sentence has one triple and gets one, F1 equals accuracy where nothing is missed. Languages without
-    sentences are left out.
+    `missed` is the number of test sentences by language that could not be read: these have gold but no prediction and
+    reduce recall. As every sentence has one gold and one predicted triple, F1 equals accuracy if nothing is missed.
+    Languages without sentences are left out.
     """
     counts = counts_NC.astype(np.int64)
     rows = {}

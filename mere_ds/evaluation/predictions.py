@@ -1,8 +1,8 @@
-"""A run's answers, sentence by sentence, as JSON lines: all scores and figures are made from these alone.
+"""A run's answers, one JSON object per sentence and line: all scores and figures are computed from these alone.
 
-A line: `{"id", "lang", "text", "gold": {"relation", "head", "tail"}, "predicted": {"relation", "probability", "head",
-"tail", "score"}, "right": [...]}`. Spans are half-open character offsets into the text; a predicted one is null where
-the model gave none. "right" names the `METRICS` that are right. A test sentence that could not be read has
+A line is `{"id", "lang", "text", "gold": {"relation", "head", "tail"}, "predicted": {"relation", "probability", "head",
+"tail", "score"}, "right": [...]}`. Spans are half-open character offsets into the text; a predicted one is null if the
+model gave none. "right" lists the `METRICS` that are right. A test sentence that could not be read has
 `{"lang", "text": null, "gold": null, "predicted": null, "right": [], "reason"}`.
 """
 
@@ -18,25 +18,25 @@ from mere_ds.files import digest_of, json_line, parse_json
 
 
 def evaluation_name(split: str, k: int | None) -> str:
-    """What an evaluation's files are called: `test`, or `test-k2` with k given."""
+    """The name of an evaluation's files without suffix: `test`, or `test-k2` if k is given."""
     return split if k is None else f"{split}-k{k}"
 
 
 class PredictionsWriter:
-    """Writes predictions into an open file, and knows what proves them later."""
+    """Writes predictions into an open file, and computes the digests that verify them later."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._digest, self._lines = file, hashlib.sha256(), 0
         self._asked: dict[str, list[str]] = {}
 
     def through(self, records: Iterable[dict]) -> Iterator[dict]:
-        """Write each record as a line and pass it on. Raises UserError for an answer that isn't a finite number."""
+        """Write each record as a line and yield it. Raises UserError for numbers that aren't finite."""
         for record in records:
             try:
                 line = json_line(record)
             except ValueError:
                 raise UserError(
-                    "the model's answers aren't finite numbers, so its weights aren't: train it again (--overwrite)"
+                    "the model's answers aren't finite numbers, as its weights aren't: train it again (--overwrite)"
                 ) from None
             self._file.write(line)
             self._digest.update(line)
@@ -48,8 +48,8 @@ class PredictionsWriter:
     def facts(self) -> dict:
         """`{"predictions": {"sha256", "lines"}, "sentences": {"de": {"count", "sha256"}}}`.
 
-        The first is of the file as it is, the second of ids, texts and gold triples in any order: runs that were asked
-        the same have the same there.
+        The first is of the file itself; the second is of ids, texts and gold triples in any order, so that it is equal
+        for runs that were scored on the same sentences.
         """
         return {
             "predictions": {"sha256": self._digest.hexdigest(), "lines": self._lines},
@@ -61,25 +61,25 @@ class PredictionsWriter:
 
 
 def check_predictions(path: Path, proof: dict, advice: str) -> bytes:
-    """The content of a file of predictions. Raises UserError with `advice` unless it is the one that `proof`, the
-    writer's `predictions` facts, is of."""
+    """The content of a file of predictions. Raises UserError with `advice` unless it matches `proof`, the entry
+    "predictions" of the writer's facts."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}: {advice}") from None
     if not content:
-        raise UserError(f"{path}: is empty: {advice}")
-    lines, cut = content.count(b"\n"), "" if content.endswith(b"\n") else " and a cut one"
+        raise UserError(f"{path}: empty: {advice}")
+    lines, cut = content.count(b"\n"), "" if content.endswith(b"\n") else " and an incomplete one"
     if cut or lines != proof["lines"]:
-        raise UserError(f"{path}: has {lines} lines{cut}, the scores were made from {proof['lines']}: {advice}")
+        raise UserError(f"{path}: has {lines} lines{cut}, but the scores were made from {proof['lines']}: {advice}")
     if (now := digest_of(content)) != proof["sha256"]:
-        then = f"the scores were made from sha256 {proof['sha256'][:12]}..., it has {now[:12]}..."
-        raise UserError(f"{path}: not the predictions that its scores were made from ({then}): {advice}")
+        then = f"sha256 was {proof['sha256'][:12]}..., is {now[:12]}..."
+        raise UserError(f"{path}: changed since the scores were made from it ({then}): {advice}")
     return content
 
 
 def read_predictions(path: Path, proof: dict, advice: str) -> Iterator[dict]:
-    """The records of a file, one at a time. Raises UserError as `check_predictions` does, and for a line that is no
+    """The records of a file, one at a time. Raises UserError like `check_predictions`, and for a line that isn't a
     prediction."""
     for number, line in enumerate(check_predictions(path, proof, advice).split(b"\n")[:-1], 1):
         record = parse_json(line, f"{path}, line {number}", advice)
@@ -89,17 +89,17 @@ def read_predictions(path: Path, proof: dict, advice: str) -> Iterator[dict]:
 
 
 def _wrong(record: dict) -> str | None:
-    """What of a record is not as described above; None if all is."""
+    """What is wrong with a record (for the format, see above); None if nothing is."""
     text, gold, predicted, right = (record.get(name) for name in ("text", "gold", "predicted", "right"))
     if not isinstance(record.get("lang"), str):
-        return '"lang" is not text'
+        return '"lang" is not a string'
     if not isinstance(right, list) or not all(isinstance(metric, str) and metric in METRICS for metric in right):
         return '"right" is not a list of metrics'
     if text is None:
         nothing = gold is None and predicted is None and not right and isinstance(record.get("reason"), str)
-        return None if nothing else "a sentence that could not be read needs a reason, and nothing else"
+        return None if nothing else "a sentence that could not be read must have a reason and nothing else"
     if not isinstance(text, str) or not isinstance(record.get("id"), str):
-        return '"text" or "id" is not text'
+        return '"text" or "id" is not a string'
     if not _is_triple(gold, len(text)) or None in (gold["head"], gold["tail"]):
         return '"gold" is not a triple'
     if predicted is not None and not (

@@ -1,8 +1,7 @@
 """What an evaluation was made from: recorded when it is written, checked whenever it is read.
 
-`RUN/evaluation/test.json` says in `made_from` which checkpoint answered, what decided its training, on which shards,
-under which versions, and which predictions beside it the scores are of; `digest` is of all its other entries. Nothing
-is decided by the times of files.
+In `RUN/evaluation/test.json`, `made_from` records the checkpoint, what determined its training, the shards, the
+versions, and the digest of the predictions beside it; `digest` covers all other entries. File times are never used.
 """
 
 import fcntl
@@ -34,25 +33,25 @@ _PARTS = {
     **dict.fromkeys(("checkpoint", "trained", "shards", "versions", "predictions", "sentences"), dict),
     "metrics": list,
 }
-"""What `made_from` consists of."""
+"""The entries of `made_from` and their types."""
 ABOUT = frozenset(("split", "k", "which", "precision", "system", "seed", "stage"))
-"""What an evaluation says of itself, beside its scores."""
+"""The entries that describe an evaluation, besides its scores."""
 USUAL = {"which": "best", "precision": "fp32"}
-"""How a run is scored where nothing else is asked for."""
+"""How a run is scored by default."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A run's scores on a split, known to be of the model that the run has now."""
+    """A run's scores on a split, verified to be of the run's current model."""
 
     run: RunFolder
     path: Path
     content: dict
     """See `write_evaluation`."""
     finished: bool
-    """Whether the model's training is by now."""
+    """Whether the model's training is finished by now."""
     advice: str
-    """How to make it again."""
+    """The command that makes it again."""
 
     @property
     def made_from(self) -> dict:
@@ -63,12 +62,12 @@ class Evaluation:
         return self.path.with_suffix(".jsonl")
 
     def records(self) -> Iterator[dict]:
-        """The predictions. Raises UserError unless they are those that the scores are of."""
+        """The predictions. Raises UserError if they aren't those that the scores were made from."""
         return read_predictions(self.predictions, self.made_from["predictions"], self.advice)
 
     @property
     def is_usual(self) -> bool:
-        """Whether it is what `mere-ds evaluate RUN` makes by default."""
+        """Whether it is the evaluation that `mere-ds evaluate RUN` makes by default."""
         return self.made_from["shards"]["as_trained"] and all(self.content[name] == USUAL[name] for name in USUAL)
 
     def remarks(self, precision: bool = True) -> list[str]:
@@ -76,7 +75,7 @@ class Evaluation:
 
 
 def made_from(model: TrainedModel, manifest: "Manifest") -> dict:
-    """What is known before a model has answered; `manifest` is of the shards that it is scored on."""
+    """The part of `made_from` that is known before scoring; `manifest` is of the shards to score on."""
     rows: Counter[str] = Counter()
     for file in manifest.files:
         rows[file["language"]] += file["rows"]
@@ -98,25 +97,25 @@ def made_from(model: TrainedModel, manifest: "Manifest") -> dict:
 
 
 def write_evaluation(path: Path, about: dict, records: Iterable[dict], router: dict | None, made: dict) -> dict:
-    """Write `path`, all scores of the records, and beside it as .jsonl the records themselves; the content of `path`.
+    """Write the scores of the records to `path` and the records to a .jsonl beside it; returns the content of `path`.
 
-    First comes `about`, with all of `ABOUT`, then `summary.scores_of`, "router", "made_from" and "digest". The two
-    files change together: of several processes one does it at a time, and an error leaves both as they were.
+    It consists of `about` (all of `ABOUT`), `summary.scores_of`, "router", "made_from" and "digest". The two files
+    change together: only one process writes at a time, and an error leaves both unchanged.
     """
     with _one_at_a_time(path.parent), writing(path.with_suffix(".jsonl")) as file:
         writer = PredictionsWriter(file)
         content = about | scores_of(writer.through(records))
         content |= {"router": router, "made_from": made | writer.facts()}
         file.flush()
-        os.fsync(file.fileno())  # a disk that is full says so before the scores have changed
+        os.fsync(file.fileno())  # a full disk is noticed before the scores change
         write_json(path, content | {_DIGEST: digest_of_json(content)})
     return content
 
 
 @contextmanager
 def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Wait until no other process writes here. Where the file system has no locks, a mix of two is still noticed when
-    it is read."""
+    """Wait until no other process writes here. On a file system without locks, mixed-up files are still detected when
+    they are read."""
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -128,8 +127,8 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
 
 
 def read_evaluation(run: RunFolder, split: str, k: int | None = None) -> Evaluation:
-    """A run's evaluation, without a k given or with it. Raises UserError, with the command that makes it again, unless
-    it is whole and of the model that the run has now."""
+    """A run's evaluation, made with or without `k`. Raises UserError, with the command that makes it again, unless it
+    is intact and of the run's current model."""
     path = run.evaluation / f"{evaluation_name(split, k)}.json"
     plain = _again(run, {"split": split}, k)
     run.check_exists()
@@ -138,14 +137,14 @@ def read_evaluation(run: RunFolder, split: str, k: int | None = None) -> Evaluat
     content = read_json(path, plain)
     digest, record = content.pop(_DIGEST, None), content.get("made_from")
     if not isinstance(record, dict) or digest is None:
-        raise UserError(f"{path}: without a record of what it was made from, as by an older mere-ds: {plain}")
+        raise UserError(f"{path}: does not record what it was made from (an older mere-ds wrote it): {plain}")
     if digest != digest_of_json(content):
-        raise UserError(f"{path}: damaged, its content does not have the digest that it names: {plain}")
+        raise UserError(f"{path}: damaged, its content does not match its digest: {plain}")
     strange = any(not isinstance(record.get(name), kind) for name, kind in _PARTS.items())
     if strange or not content.keys() >= ABOUT or record["metrics"] != [*METRICS]:
-        raise UserError(f"{path}: of other metrics or entries than this mere-ds {mere_ds.__version__} has: {plain}")
+        raise UserError(f"{path}: its metrics or entries are not those of this mere-ds {mere_ds.__version__}: {plain}")
     if content["split"] != split or k not in (None, content["k"]):
-        raise UserError(f"{path}: is of split {content['split']} and k = {content['k']}: {plain}")
+        raise UserError(f"{path}: has the scores of split {content['split']} with k = {content['k']}: {plain}")
     advice = _again(run, content, k)
     check_predictions(path.with_suffix(".jsonl"), record["predictions"], advice)
     now, then = trained_model(run, content["which"]), record["checkpoint"]
@@ -162,7 +161,7 @@ def _named(stage: int, name: str, sha256: str, **_: object) -> str:
 
 
 def _again(run: RunFolder, content: dict, k: int | None = None) -> str:
-    """How to make an evaluation of this kind."""
+    """The command that makes an evaluation of this kind."""
     flags = [] if content["split"] == "test" else [f"--split={content['split']}"]
     flags += [] if k is None else [f"--k={k}"]
     flags += [f"--{name}={content[name]}" for name, usual in USUAL.items() if content.get(name, usual) != usual]
@@ -172,7 +171,7 @@ def _again(run: RunFolder, content: dict, k: int | None = None) -> str:
 
 
 def check_scored_alike(one: Evaluation, other: Evaluation) -> None:
-    """Raises UserError unless two evaluations of a run, with unlike k, are otherwise the same."""
+    """Raises UserError unless two evaluations of a run differ only in k."""
     for name in USUAL:
         _check_equal(one, other, name, one.content[name], other.content[name])
     for name, key in (("checkpoint", "sha256"), ("shards", "manifest")):
@@ -182,13 +181,13 @@ def check_scored_alike(one: Evaluation, other: Evaluation) -> None:
 def _check_equal(one: Evaluation, other: Evaluation, name: str, here: str, there: str) -> None:
     if here != there:
         raise UserError(
-            f"{other.path}: its {name} is {there[:12]}, that of {one.path.name} is {here[:12]}: score both alike "
-            f"({_again(one.run, one.content, other.content['k'])}), or remove it"
+            f"{other.path}: its {name} is {there[:12]}, but that of {one.path.name} is {here[:12]}: score it the same "
+            f"way ({_again(one.run, one.content, other.content['k'])}), or remove it"
         )
 
 
 def check_same_sentences(evaluations: Iterable[Evaluation]) -> None:
-    """Raises UserError where two were asked other sentences of a language."""
+    """Raises UserError if two evaluations have different sentences of a language."""
     first: dict[str, Evaluation] = {}
     for evaluation in evaluations:
         for language, asked in evaluation.made_from["sentences"].items():
@@ -198,14 +197,14 @@ def check_same_sentences(evaluations: Iterable[Evaluation]) -> None:
                 raise UserError(
                     f"{evaluation.path}: its {asked['count']} sentences of {language} (sha256 "
                     f"{asked['sha256'][:12]}...) are not the {before['count']} of {other.path} "
-                    f"({before['sha256'][:12]}...): evaluate both on the same test files, or report them apart"
+                    f"({before['sha256'][:12]}...): evaluate both on the same test files, or report them separately"
                 )
 
 
 def remarks(content: dict, finished: bool, precision: bool = True) -> list[str]:
-    """What is not as usual about an evaluation, each in a few words; `precision` is whether that of scoring counts."""
+    """What is unusual about an evaluation, in a few words each; `precision`: whether to include that of scoring."""
     found = {
-        "stage one alone": content["stage"] == 1 and content["system"] in TWO_STAGES,
+        "stage one only": content["stage"] == 1 and content["system"] in TWO_STAGES,
         "latest checkpoint": content["which"] == "latest",
         "training not finished": not finished,
         "not the shards of its training": not content["made_from"]["shards"]["as_trained"],

@@ -1,4 +1,4 @@
-"""Batches with their predictions -> the records that `predictions` writes, in row order.
+"""Converts batches with their predictions into the records that `predictions` writes, in row order.
 
 Shape suffixes: B sentences, 4 positions, 2 entities.
 """
@@ -26,7 +26,7 @@ NOT_READ = "rejected when the shards were made; their rejects.jsonl says why"
 
 
 class Recorder:
-    """Collects a split's answers, some 60 bytes a sentence, and then looks up their texts, a shard at a time."""
+    """Collects a split's answers (about 60 bytes per sentence), then looks up their texts, one shard at a time."""
 
     def __init__(self, manifest: Manifest, split: str, tokenizer: PreTrainedTokenizerFast):
         self._manifest, self._split = manifest, split
@@ -34,9 +34,9 @@ class Recorder:
         self._parts: list[tuple[np.ndarray, ...]] = []
 
     def add(self, batch: Batch, output: MereOutput) -> None:
-        """Take a batch's answers; fillers are left out."""
+        """Add a batch's answers, without padding rows."""
         real_B = batch.weights_B > 0
-        # a gold span that was cut off (-1) is never right
+        # a truncated gold span (-1) is never right
         same_B4 = (output.positions_B4 == batch.positions_B4) & (batch.positions_B4 >= 0)
         columns = (
             batch.rows_B,
@@ -50,7 +50,7 @@ class Recorder:
         self._parts.append(tuple(_rows_of(column, real_B) for column in columns))
 
     def records(self) -> Iterator[dict]:
-        """`answers`, then a record for each test sentence that the shards' maker had to reject."""
+        """`answers`, then a record for each test sentence that was rejected when the shards were made."""
         yield from self.answers()
         for language, times in (self._manifest.missed_test if self._split == "test" else {}).items():
             for _ in range(times):
@@ -58,7 +58,7 @@ class Recorder:
                 yield {"lang": language, **nothing, "reason": NOT_READ}
 
     def answers(self) -> Iterator[dict]:
-        """A record for each sentence added, in row order. UserError for shards that were tokenised otherwise."""
+        """A record for each added sentence, in row order. Raises UserError if the shards were tokenised differently."""
         if not self._parts:
             return
         rows, *columns = (np.concatenate(column) for column in zip(*self._parts, strict=True))
@@ -71,8 +71,8 @@ class Recorder:
             encoded = self._encoder.encode_texts([s["text"] for s in sentences], [s["lang"] for s in sentences])
             if [len(tokens.ids) for tokens in encoded] != lengths[rows[chosen]].tolist():
                 raise UserError(
-                    "the shards' texts and tokens don't agree: the shards were made before texts were brought to "
-                    "Unicode's NFC; make them again with mere-ds shard"
+                    "the shards' texts and tokens don't match, as an older version made them without normalising texts "
+                    "to Unicode NFC: make them again with mere-ds shard"
                 )
             answers = zip(*(column[chosen].tolist() for column in columns), strict=True)
             for sentence, tokens, answer in zip(sentences, encoded, answers, strict=True):
@@ -108,11 +108,11 @@ class Recorder:
 
 
 def _rows_of(column: torch.Tensor | None, real_B: torch.Tensor) -> np.ndarray:
-    assert column is not None  # an answer has them all
+    assert column is not None  # an answer has all columns
     return column[real_B].cpu().numpy()
 
 
 def _span(text: str, tokens: Encoded, positions: list[int], cuts: list[int]) -> Span | None:
-    """The characters of an entity; None where the model found none."""
+    """The characters of an entity; None if the model found none."""
     first, last = positions
     return tokens.characters(text, first, last, cuts) if min(first, last) >= 0 else None

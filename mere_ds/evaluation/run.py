@@ -27,7 +27,7 @@ from mere_ds.shards.remote import CACHE_GIB
 
 @dataclass
 class Candidate:
-    """A run's model and what it answers, with each k."""
+    """A run's model and its answers with each k."""
 
     trained: TrainedModel
     model: TripleModel
@@ -36,7 +36,7 @@ class Candidate:
     results: list[dict] = field(default_factory=list)
 
     def joins(self, other: "Candidate") -> bool:
-        """Whether it can take the other's features; then it lets go of its own encoder and LA."""
+        """Whether it can use the other's features; if so, its own encoder and LA are released."""
         return self.manifest == other.manifest and self.model.share_unifying_parts(other.model)
 
     @torch.no_grad()
@@ -55,17 +55,17 @@ def evaluate_runs(
     shard_cache: str | None = None,
     precision: str = "fp32",
 ) -> list[dict]:
-    """Scores of each run's model with each k (None: as trained), also written to `RUN/evaluation/{NAME}.json`, NAME as
-    in `evaluation_name`. What comes before the switcher runs once for every k and every run that has the same.
+    """Scores of each run's model with each k (None: as trained), also written to `RUN/evaluation/NAME.json` (see
+    `evaluation_name`). The layers before the switcher run only once for all k and all runs that share them.
 
-    In the order of runs, each with its k; see `provenance.write_evaluation`. k is null where there is no switcher.
-    `shards` None: those that each was trained on, which must not have changed since. `precision` is one of `DTYPES`.
-    Raises UserError for a run, shards, k or precision that don't fit, before anything is scored.
+    Results are in the order of runs, then of k; see `provenance.write_evaluation`. k is None without a switcher.
+    `shards` None: those that each run was trained on, which must be unchanged. `precision` is one of `DTYPES`. Raises
+    UserError for a run, shards, k or precision that don't fit, before anything is scored.
     """
     if not runs:
-        raise UserError("name at least one run")
+        raise UserError("RUN is missing: pass one run folder or more")
     if not ks:
-        raise UserError("--k= names no number")
+        raise UserError("--k is empty: pass one number or more, such as --k=1,2")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     check_available(precision, device)
     passes: list[list[Candidate]] = []
@@ -88,7 +88,7 @@ def evaluate_runs(
 def _open(
     run: str, shards: str | None, split: str, ks: Sequence[int | None], which: Which, shard_cache: str | None
 ) -> Candidate:
-    """What `evaluate_runs` was given, loaded and checked."""
+    """The arguments of `evaluate_runs` for one run, loaded and checked."""
     trained = trained_model(RunFolder(run), which)
     for k in ks:
         trained.check_k(k)
@@ -101,17 +101,17 @@ def _open(
     manifest = manifest.only(model.config.languages)
     if not manifest.splits[split].sentences and not (split == "test" and any(manifest.missed_test.values())):
         languages = ", ".join(manifest.languages)
-        raise UserError(f"{manifest.source}: contains no {split} sentence of {languages}: there is nothing to score")
+        raise UserError(f"{manifest.source}: contains no {split} sentence in {languages}, so there is nothing to score")
     return Candidate(trained, model, manifest, {k: Recorder(manifest, split, tokenizer) for k in ks})
 
 
 def _manifest(trained: TrainedModel, shards: str | None, shard_cache: str | None) -> Manifest:
-    """Of the shards to score on. Raises UserError where nobody named them and they aren't those of the training: what
-    is dev or test there now may have been trained on."""
+    """Manifest of the shards to score on. Raises UserError if they are the default but have changed since the training:
+    their dev or test sentences may have been trained on."""
     settings = trained.run.settings(trained.stage)
     place = settings.get("shards") if shards is None else shards
     if place is None:
-        raise UserError(f"{trained.run.config}: doesn't say on which shards this was trained: name them by --shards")
+        raise UserError(f"{trained.run.config}: does not record the shards of the training: pass --shards")
     manifest = Manifest.load(
         place, shard_cache or settings.get("shard_cache"), settings.get("shard_cache_gib", CACHE_GIB)
     )
@@ -119,14 +119,14 @@ def _manifest(trained: TrainedModel, shards: str | None, shard_cache: str | None
         raise UserError(
             f"{place}: not the shards that {trained.folder} was trained on (sha256 of manifest.json was "
             f"{trained.trained_on[:12]}..., is {manifest.sha256[:12]}...): restore them, train again (--overwrite), or "
-            f"pass --shards={place} to score on other data than the training's"
+            f"pass --shards={place} to score on these different data"
         )
     return manifest
 
 
 @torch.no_grad()
 def _answer_all(group: Sequence[Candidate], split: str, device: torch.device, dtype: torch.dtype) -> None:
-    """Let all models of a pass answer every sentence; the first one's encoder and LA serve them all."""
+    """Run all models of a group on every sentence; they share the first one's encoder and LA."""
     first = group[0]
     for one in group:
         one.model.to(device, dtype)
@@ -141,10 +141,10 @@ def _answer_all(group: Sequence[Candidate], split: str, device: torch.device, dt
 
 
 def _write(one: Candidate, about: dict, k: int | None) -> dict:
-    """The predictions, and the scores made of them."""
+    """Write the predictions and their scores."""
     path = one.trained.run.evaluation / f"{evaluation_name(about['split'], k)}.json"
     records = tqdm(one.recorders[k].records(), desc=f"writing {path.stem}", unit="sentence", disable=None)
-    switcher = getattr(one.model, "switcher", None)  # HERBERTa has no place for one
+    switcher = getattr(one.model, "switcher", None)  # HERBERTa has none
     trained = one.trained
     about = about | {
         "k": switcher and (k or one.model.config.top_k),
@@ -155,6 +155,6 @@ def _write(one: Candidate, about: dict, k: int | None) -> dict:
 
 
 def _router(switcher: Switcher | LanguageSwitcher, languages: list[str]) -> dict | None:
-    """Each language's f_1 to f_T of eq. 5 (Figure 8); None where there is no router."""
+    """Each language's f_1 to f_T of eq. 5 (Figure 8); None without a router."""
     f_NT = switcher.probabilities()
     return None if f_NT is None else {"languages": languages, "probabilities": f_NT.tolist()}

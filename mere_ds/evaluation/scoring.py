@@ -34,9 +34,8 @@ def score_split(
 ) -> dict:
     """Scores (see `metrics.scores`) of `forward`, a MereModel or the engine around one, on all of dev or test.
 
-    They are made from the records that `mere-ds evaluate` would write. Every rank takes its share and makes the same
-    number of calls; the counts are summed over ranks. `features` are the split's, where the model need not compute
-    them.
+    They are computed from the records that `mere-ds evaluate` would write. Every rank scores its part, with the same
+    number of calls; the counts are summed over ranks. `features` are the split's, if precomputed.
     """
     recorder = Recorder(manifest, split, tokenizer)
     for batch in batches(manifest, split, device, rank, ranks, features):
@@ -57,7 +56,7 @@ def batches(
     ranks: int = 1,
     features: FeatureStore | None = None,
 ) -> Iterator[Batch]:
-    """Each batch of a rank's share of a split, on `device`."""
+    """The batches of a rank's part of a split, on `device`."""
     plan = EpochPlan(
         manifest.lengths(split),
         manifest.language_ids(split),
@@ -72,7 +71,7 @@ def batches(
 
 
 def count_right(records: Iterable[dict], languages: list[str]) -> np.ndarray:
-    """Count answers, and what they get right, by language: int64, (N, C)."""
+    """Count answers and right answers by language: int64, N x C."""
     counts_NC = np.zeros((len(languages), len(COLUMNS)), dtype=np.int64)
     places = {language: n for n, language in enumerate(languages)}
     for record in records:

@@ -1,4 +1,4 @@
-"""All scores of a split from its predictions alone, without the model.
+"""All scores of a split, computed from its predictions alone.
 
 Shape suffixes: N languages, C columns of a count table (`metrics.COLUMNS`).
 """
@@ -13,16 +13,16 @@ from mere_ds.evaluation.intervals import LEVEL, RESAMPLES, by_language, generato
 from mere_ds.evaluation.metrics import COLUMNS, METRICS, f1, scores
 
 NO_RELATION = "no_relation"
-"""The label of a sentence whose entities have nothing to do with each other."""
+"""The label of a sentence whose entities are unrelated."""
 
 
 class Outcome(NamedTuple):
-    """What a sentence's answer counts for in every score."""
+    """What is needed of a sentence's answer to compute every score."""
 
     gold: str | None
-    """The relation; None where the sentence could not be read."""
+    """The relation; None if the sentence could not be read."""
     predicted: str | None
-    """The relation; None where the model gave no answer."""
+    """The relation; None if the model gave no answer."""
     right: tuple[str, ...]
     """The `METRICS` that are right."""
 
@@ -32,15 +32,15 @@ class Outcome(NamedTuple):
 
 
 Outcomes = dict[str, Counter[Outcome]]
-"""By language: how often each outcome comes."""
+"""By language: the count of each outcome."""
 
 
 def scores_of(records: Iterable[dict]) -> dict:
-    """Every score of the predictions (as `predictions.read_predictions` gives them); F1 in percent.
+    """All scores of the predictions (as from `predictions.read_predictions`); F1 in percent.
 
-    `languages`, `average`, `pooled` as in `metrics.scores`, with: `intervals` (see `triple_intervals`), `labels`
-    (`relation_by_label`), `confusion` and `without_no_relation`. What is of triples is there by characters too:
-    `intervals_characters`, `without_no_relation_characters`.
+    `languages`, `average`, `pooled` as in `metrics.scores`, and also `intervals` (see `triple_intervals`), `labels`
+    (`relation_by_label`), `confusion` and `without_no_relation`. Scores of triples are included by characters too, as
+    `intervals_characters` and `without_no_relation_characters`.
     """
     outcomes = outcomes_of(records)
     return {
@@ -55,7 +55,7 @@ def scores_of(records: Iterable[dict]) -> dict:
 
 
 def outcomes_of(records: Iterable[dict]) -> Outcomes:
-    """Count the predictions' outcomes; memory grows with their kinds, not with the sentences."""
+    """Count the predictions' outcomes; memory grows with the number of different outcomes, not of sentences."""
     outcomes: Outcomes = {}
     for record in records:
         gold, predicted = ((record[side] or {}).get("relation") for side in ("gold", "predicted"))
@@ -80,8 +80,8 @@ def triple_intervals(outcomes: Outcomes, metric: str = "triple") -> dict:
     """Bootstrap intervals of triple F1, by tokens or (`triple_characters`) by characters.
 
     `{"level", "resamples", "languages": {"de": [low, high]}, "average", "pooled"}`. Sentences are resampled within each
-    language. Training's own chance (the seed) is not in it, and a score of 0 or 100 gets no width, for there every
-    resample is like the sample.
+    language. The randomness of training (the seed) is not included, and a score of 0 or 100 gets an interval of width
+    0, since all resamples are equal.
     """
     sums = {
         language: resampled(_triples(counter, metric), generator(language)) for language, counter in outcomes.items()
@@ -93,7 +93,7 @@ def triple_intervals(outcomes: Outcomes, metric: str = "triple") -> dict:
 
 
 def _triples(counter: Counter[Outcome], metric: str) -> Counter:
-    """How often (sentence, predicted, triple right) come."""
+    """The counts of (sentence, predicted, triple right)."""
     triples: Counter[tuple[int, int, int]] = Counter()
     for outcome, times in counter.items():
         sentence, predicted, *_ = outcome.counts()
@@ -102,12 +102,12 @@ def _triples(counter: Counter[Outcome], metric: str) -> Counter:
 
 
 def without_no_relation(outcomes: Outcomes, metric: str = "triple") -> dict:
-    """Triples as in relation extraction, where `no_relation` is not an answer: micro-averaged over the others, by
-    tokens or (`triple_characters`) by characters.
+    """Scores of triples as usual in relation extraction, where `no_relation` doesn't count: micro-averaged over all
+    other labels, by tokens or (`triple_characters`) by characters.
 
     `{"languages": {"de": {"gold", "predicted", "right", "precision", "recall", "f1"}}, "average": {"precision",
-    "recall", "f1"}, "pooled": {...}}` in percent. A sentence that could not be read counts as gold, for nobody knows
-    its label. Languages with nothing gold and nothing predicted are left out.
+    "recall", "f1"}, "pooled": {...}}` in percent. A sentence that could not be read counts as gold, since its label
+    is unknown. Languages with nothing gold and nothing predicted are left out.
     """
     counts = {}
     for language, counter in outcomes.items():
@@ -135,7 +135,7 @@ def _precision_recall(gold: int, predicted: int, right: int) -> dict:
 
 def relation_by_label(outcomes: Outcomes) -> dict:
     """Figure 4: relation classification by language and label, `{"de": {"birth-place": {"gold", "predicted", "right",
-    "f1"}}}`; F1 in percent is 2 TP / (gold + predicted), "gold" the label's sentences."""
+    "f1"}}}`; F1 in percent is 2 TP / (gold + predicted), and "gold" counts the label's sentences."""
     table = {}
     for language, counter in outcomes.items():
         gold: Counter[str | None] = Counter()
@@ -159,7 +159,7 @@ def relation_by_label(outcomes: Outcomes) -> dict:
 
 def confusion(outcomes: Outcomes) -> dict:
     """`{"labels": [...], "counts": [[...]]}`: sentences by gold (row) and predicted relation (column), all languages
-    together. Sentences without a gold label or an answer are in none."""
+    together. Sentences without a gold label or an answer are not included."""
     pairs: Counter[tuple[str, str]] = Counter()
     for counter in outcomes.values():
         for outcome, times in counter.items():

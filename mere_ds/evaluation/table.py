@@ -1,4 +1,4 @@
-"""Scores and comparisons as the tables that a person reads."""
+"""Scores and comparisons as text tables."""
 
 from mere_ds.columns import align
 from mere_ds.evaluation.intervals import LEVEL
@@ -6,24 +6,24 @@ from mere_ds.evaluation.metrics import BY_CHARACTERS, BY_TOKENS
 from mere_ds.evaluation.provenance import remarks
 
 _KINDS = {"tokens": (BY_TOKENS, ""), "characters": (BY_CHARACTERS, "_characters")}
-"""How spans are compared: the metrics, and how the names of what is made of their triples end."""
+"""How spans are compared -> the metrics, and the suffix of the entries derived from their triples."""
 
 ALPHA = 0.05
-"""A difference whose p is not below this is reported as within chance."""
+"""A difference with a p of at least this is reported as not significant."""
 
 
 def format_evaluation(result: dict) -> str:
-    """`format_scores`, and below what is not as usual about the evaluation. `result` as from `evaluate_runs`."""
+    """`format_scores`, followed by what is unusual about the evaluation. `result` as from `evaluate_runs`."""
     notes = remarks(result, result["made_from"]["checkpoint"]["finished"])
     return format_scores(result) + (f"\nnote: {', '.join(notes)}" if notes else "")
 
 
 def format_scores(result: dict) -> str:
-    """A row a language, then average and pooled: the entities by tokens and by characters, each with the interval of
-    triple F1; last what the triples score without `no_relation`. `result` as from `summary.scores_of`."""
+    """A row per language, then average and pooled, with entities by tokens and by characters and the interval of triple
+    F1 for each; finally the triples' scores without `no_relation`. `result` as from `summary.scores_of`."""
     titles = [*BY_TOKENS, f"triple {LEVEL} %"]
     grid = [["", "", ""], ["", "sentences", "relation"]]
-    for kind in _KINDS:  # the kind stands above the last of its columns
+    for kind in _KINDS:  # the kind is above the last of its columns
         grid[0] += [""] * len(BY_TOKENS) + [f"by {kind}"]
         grid[1] += titles
     total = sum(row["sentences"] for row in result["languages"].values())
@@ -45,8 +45,8 @@ def format_scores(result: dict) -> str:
 
 
 def format_comparison(result: dict) -> str:
-    """A row a language, then average and pooled, for triples by tokens and by characters; then the two sides; last the
-    difference of either average in words."""
+    """A row per language, then average and pooled, for triples by tokens and by characters; then the two sides; finally
+    the difference of each average in words."""
     grid, verdicts = [], []
     for kind, compared in (("tokens", result), ("characters", result["characters"])):
         grid.append([f"triple F1 by {kind}", "A", "B", "A - B", f"{LEVEL} %", "p"])
@@ -56,13 +56,13 @@ def format_comparison(result: dict) -> str:
         verdicts.append(f"A - B on average by {kind}: {sentence(compared['average'])}")
     lines = [align(grid), *(_side(side.upper(), result, side) for side in "ab")]
     if result["left_out"]:
-        lines.append(f"not compared, as one side alone has them: {', '.join(result['left_out'])}")
+        lines.append(f"not compared, as only one side has them: {', '.join(result['left_out'])}")
     return "\n".join([*lines, *verdicts])
 
 
 def sentence(row: dict) -> str:
     """A row of a comparison in words."""
-    verdict = "" if row["p"] < ALPHA else "; no more than chance may make"
+    verdict = "" if row["p"] < ALPHA else "; not significant"
     return f"difference {row['difference']:.1f}, {LEVEL} % {_range(row['interval'])}, p = {row['p']:.4f}{verdict}"
 
 
@@ -83,7 +83,7 @@ def _side(name: str, result: dict, side: str) -> str:
 
 
 def _flat(result: dict) -> dict:
-    """By name: the languages, average and pooled; nothing where there is no sentence."""
+    """The rows by name: the languages, average and pooled; {} if there is no sentence."""
     if not result.get("languages"):
         return {}
     return {**result["languages"], "average": result["average"], "pooled": result["pooled"]}

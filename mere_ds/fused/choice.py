@@ -1,4 +1,4 @@
-"""Who computes a fused pass: the Triton kernels or their plain PyTorch twins."""
+"""Chooses the implementation of the fused operations: Triton kernels or plain PyTorch."""
 
 import functools
 import importlib.util
@@ -16,20 +16,20 @@ _choice = "auto"
 
 
 def set_choice(name: str) -> None:
-    """Who computes from now on in this process: `auto` (Triton where it runs), `triton` or `torch`.
+    """Set this process's implementation: `auto` (Triton where it runs), `triton` or `torch`.
 
-    ValueError for another name. Whether a device can do it is `choose`'s to say.
+    Raises ValueError for another name. `choose` checks whether a device supports it.
     """
     global _choice
     if name not in CHOICES:
-        raise ValueError(f"{name!r} is none of {', '.join(CHOICES)}")
+        raise ValueError(f"must be one of {', '.join(CHOICES)}, not {name!r}")
     _choice = name
 
 
 def choose(name: str, device: torch.device) -> str:
-    """What `name` comes to on `device`: `triton` or `torch`.
+    """Resolve `name` for `device`: `triton` or `torch`.
 
-    ValueError where Triton is asked for and can't run; `auto` takes PyTorch there, and warns where that is a GPU.
+    If Triton can't run, `triton` raises ValueError, and `auto` gives `torch`, with a warning on a GPU.
     """
     device = torch.device(device)
     if name == "torch" or (name == "auto" and device.type != "cuda"):
@@ -38,29 +38,29 @@ def choose(name: str, device: torch.device) -> str:
     if obstacle is None:
         return "triton"
     if name == "triton":
-        raise ValueError(f"Triton's kernels can't run on {device}: {obstacle}; choose auto or torch")
-    warnings.warn(f"plain PyTorch in place of Triton's kernels on {device}: {obstacle}", stacklevel=2)
+        raise ValueError(f"Triton's kernels can't run on {device} ({obstacle}): choose auto or torch")
+    warnings.warn(f"using plain PyTorch instead of Triton's kernels on {device}: {obstacle}", stacklevel=2)
     return "torch"
 
 
 def implementation(x: torch.Tensor) -> ModuleType:
-    """The module whose passes compute on `x`; always the plain one in float64, for the kernels know fp32 at most."""
+    """The module that implements the operations for `x`; always `plain` in float64, which the kernels don't support."""
     if x.dtype == torch.float64 or choose(_choice, x.device) == "torch":
         return plain
     return _kernels()
 
 
 def _kernels() -> ModuleType:
-    from mere_ds.fused import triton_kernels  # late: Triton may be missing, and takes its time
+    from mere_ds.fused import triton_kernels  # imported late: Triton may be missing, and is slow to import
 
     return triton_kernels
 
 
 @functools.cache
 def _obstacle(device: torch.device) -> str | None:
-    """Why Triton's kernels don't run on `device`, or None.
+    """Why Triton's kernels can't run on `device`, or None.
 
-    A GPU is tried out: too old a card, a missing C compiler or missing Python headers show only when a kernel starts.
+    On a GPU a kernel is tried: an unsupported GPU, a missing C compiler or missing Python headers only show then.
     """
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"

@@ -1,4 +1,4 @@
-"""The ends of equations 7 and 8: LayerNorm of each sub-module and their weighted sum, in one pass.
+"""The last steps of equations 7 and 8: LayerNorm of each sub-module and their weighted sum, fused.
 
 Shape suffixes: G sub-modules, B sentences, M tokens of a sentence, D hidden size.
 """
@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from mere_ds.fused.choice import implementation
 
 EPSILON = 1e-5
-"""LayerNorm's, PyTorch's default."""
+"""LayerNorm's epsilon, PyTorch's default."""
 
 
 def mix(
@@ -21,9 +21,9 @@ def mix(
     f_BG: torch.Tensor,
     onto_BMD: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """onto + sum over g of f_bg LN_g(z_g), B x M x D of z's dtype; LN_g is LayerNorm with g's scale and shift.
+    """onto + sum over g of f_bg LN_g(z_g), B x M x D in z's dtype; LN_g is LayerNorm with g's scale and shift.
 
-    `f_BG` is best given in fp32: all is computed in fp32 inside. Deterministic, gradients included.
+    Computes in fp32, so `f_BG` should be fp32 too. Deterministic, including gradients.
     """
     return _Mix.apply(z_GBMD.contiguous(), scale_G1D, shift_G1D, f_BG.contiguous(), onto_BMD)
 
@@ -49,7 +49,7 @@ class _Mix(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_mixed_BMD: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """The parameters' gradients follow from sums over each sentence's tokens, in which f is constant."""
+        """The parameters' gradients follow from sums over each sentence's tokens, since f is constant within these."""
         z_GBMD, mean_GBM1, rstd_GBM1, scale_G1D, shift_G1D, f_BG = ctx.saved_tensors
         d_z_GBMD, products_BGD, sums_BD = ctx.passes.mix_backward(
             d_mixed_BMD.contiguous(), z_GBMD, mean_GBM1, rstd_GBM1, scale_G1D, f_BG

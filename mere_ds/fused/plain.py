@@ -1,7 +1,7 @@
-"""The fused passes in plain PyTorch: for CPUs, for float64 and wherever Triton doesn't run.
+"""The fused operations in plain PyTorch: for CPUs, float64 and wherever Triton doesn't run.
 
-Few passes over memory rather than few lines: that is what counts for these, on a CPU too. 16-bit inputs are computed
-in fp32, as in the kernels.
+Optimised for few passes over memory rather than for few lines, since that determines their speed on a CPU too. 16-bit
+inputs are computed in fp32, as in the kernels.
 
 Shape suffixes: B sentences, M tokens of a sentence, R = B * M rows, D hidden size, 4 positions y, G sub-modules.
 """
@@ -14,12 +14,12 @@ import torch
 def position_logits_forward(
     token_BM4D: torch.Tensor, relation_B4D: torch.Tensor, index_4D: torch.Tensor
 ) -> tuple[torch.Tensor, tuple[torch.Tensor]]:
-    """Logits (B x M x 4, at least fp32), and what the backward pass wants kept."""
+    """Logits (B x M x 4, at least fp32), and the tensors to save for the backward pass."""
     dtype = torch.promote_types(token_BM4D.dtype, torch.float32)
     # tanh(x) = 2 sigmoid(2 x) - 1: on a CPU PyTorch's own tanh takes three times as long
     twice_BM4D = torch.add(2 * relation_B4D.unsqueeze(1).to(dtype), token_BM4D, alpha=2)
     activation_BM4D = twice_BM4D.sigmoid_().mul_(2).sub_(1)
-    # rows times matrices: einsum makes it matrices times columns, which takes 5 times as long
+    # row vectors times matrices: einsum would compute matrices times column vectors, which takes 5 times as long
     logits_41R = torch.bmm(index_4D.unsqueeze(1).to(dtype), activation_BM4D.flatten(0, 1).permute(1, 2, 0))
     return logits_41R.squeeze(1).T.reshape(token_BM4D.shape[:3]), (activation_BM4D,)
 
@@ -43,7 +43,7 @@ def mix_forward(
     onto_BMD: torch.Tensor | None,
     epsilon: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The mixture (B x M x D, of z's dtype), and mean and 1 / deviation of each row of z (G x B x M x 1)."""
+    """The mixture (B x M x D, in z's dtype), and mean and 1 / deviation of each row of z (G x B x M x 1)."""
     dtype = torch.promote_types(z_GBMD.dtype, torch.float32)
     normal_GBMD, mean_GBM1, rstd_GBM1 = torch.native_layer_norm(
         z_GBMD.to(dtype), z_GBMD.shape[-1:], None, None, epsilon
@@ -81,5 +81,5 @@ def mix_backward(
 
 
 def _weights(scale_G1D: torch.Tensor, f_BG: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """f_bg scale_g: what LN(z_g) is multiplied by in sentence b, G x B x 1 x D."""
+    """f_bg scale_g, the factor of LN(z_g) in sentence b, G x B x 1 x D."""
     return (f_BG.T.unsqueeze(-1) * scale_G1D).unsqueeze(2).to(dtype)

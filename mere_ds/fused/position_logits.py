@@ -1,4 +1,4 @@
-"""Equation 9 after its two products: tanh, the product with U_y and the sum over the hidden size, in one pass.
+"""Equation 9 after its two matrix products: tanh, the product with U_y and the sum over the hidden size, fused.
 
 Shape suffixes: B sentences, M tokens of a sentence, D hidden size, 4 positions y.
 """
@@ -14,7 +14,7 @@ from mere_ds.fused.choice import implementation
 def position_logits(token_BM4D: torch.Tensor, relation_B4D: torch.Tensor, index_4D: torch.Tensor) -> torch.Tensor:
     """tanh(h W_y[:D] + r_e W_y[D:]) U_y from the two products, B x M x 4 in fp32 (float64 of float64).
 
-    Computed in fp32 inside. Deterministic, gradients included.
+    Computes in fp32. Deterministic, including gradients.
     """
     return _PositionLogits.apply(token_BM4D.contiguous(), relation_B4D.contiguous(), index_4D)
 
@@ -32,4 +32,6 @@ class _PositionLogits(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_logits_BM4: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         index_4D, *kept = ctx.saved_tensors
-        return ctx.passes.position_logits_backward(d_logits_BM4.contiguous(), kept, index_4D)  # autograd sees to dtypes
+        return ctx.passes.position_logits_backward(
+            d_logits_BM4.contiguous(), kept, index_4D
+        )  # autograd casts to the inputs' dtypes

@@ -1,7 +1,7 @@
-"""The fused passes as Triton kernels, with the same functions as `plain`.
+"""The fused operations as Triton kernels, with the same functions as `plain`.
 
-No `tl.dot` (matrix products stay with cuBLAS), so Volta's compiler is enough; 16-bit values are computed in fp32. No
-atomics: a program that sums writes its share, and the shares are summed in a fixed order, so that every run gives the
+No `tl.dot` (matrix products are left to cuBLAS), so the kernels compile on Volta; 16-bit values are computed in fp32.
+No atomics: each program writes its partial sums, which are then added in a fixed order, so that every run gives the
 same bits.
 
 Shape suffixes: B sentences, M tokens of a sentence, R = B * M rows, D hidden size, 4 positions y, G sub-modules,
@@ -15,16 +15,16 @@ import triton
 import triton.language as tl
 
 STRETCH = 16
-"""Tokens of one sentence that a program runs through: few shares to write and sum, yet enough programs for a GPU where
-a batch is 16 short sentences."""
+"""Tokens of one sentence per program: large enough for few partial sums, yet small enough that a batch of 16 short
+sentences gives enough programs for a GPU."""
 
 ROWS = 4
-"""Rows that a program mixes at once: scale and shift are read once for all of them."""
+"""Rows per program in mixing: scale and shift are read once for all of them."""
 
 
 @triton.jit
 def _tanh(x):
-    # libdevice's fails in the interpreter; exp's overflow to inf gives -1, as it should
+    # libdevice's tanh fails in the interpreter; if exp overflows to inf, the result is -1 as it should be
     return 2 * tl.sigmoid(2 * x) - 1
 
 
@@ -52,7 +52,7 @@ def position_logits_backward_kernel(
     d_token_ptr, d_relation_ptr, d_index_ptr,
     M, D, stretch: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
-    """Program (sentence and stretch, y); the gradients of relation and index are the stretch's share (B S x 4 x D)."""
+    """Program (sentence and stretch, y); the gradients of relation and index are partial sums (B S x 4 x D)."""
     stretches = tl.cdiv(M, stretch)
     b, y = tl.program_id(0) // stretches, tl.program_id(1)
     first = tl.program_id(0) % stretches * stretch
@@ -111,7 +111,7 @@ def mix_backward_kernel(
     d_z_ptr, products_ptr, sums_ptr,
     R, M, D, G: tl.constexpr, stretch: tl.constexpr, block: tl.constexpr,
 ):  # fmt: skip
-    """Program (sentence and stretch, g); products and sums are the stretch's share (B S x G x D and B S x D)."""
+    """Program (sentence and stretch, g); products and sums are partial, per stretch (B S x G x D and B S x D)."""
     stretches = tl.cdiv(M, stretch)
     b, g = tl.program_id(0) // stretches, tl.program_id(1)
     first = tl.program_id(0) % stretches * stretch
@@ -141,7 +141,7 @@ def mix_backward_kernel(
 def position_logits_forward(
     token_BM4D: torch.Tensor, relation_B4D: torch.Tensor, index_4D: torch.Tensor
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-    """Logits (B x M x 4, fp32), and what the backward pass wants kept."""
+    """Logits (B x M x 4, fp32), and the tensors to save for the backward pass."""
     B, M, _, D = token_BM4D.shape
     logits_BM4 = _fp32(token_BM4D, B, M, 4)
     position_logits_forward_kernel[B * triton.cdiv(M, STRETCH), 4](
@@ -175,7 +175,7 @@ def mix_forward(
     onto_BMD: torch.Tensor | None,
     epsilon: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The mixture (B x M x D, of z's dtype), and mean and 1 / deviation of each row of z (G x B x M x 1)."""
+    """The mixture (B x M x D, in z's dtype), and mean and 1 / deviation of each row of z (G x B x M x 1)."""
     G, B, M, D = z_GBMD.shape
     mixed_BMD = torch.empty_like(z_GBMD[0])
     mean_GBM1, rstd_GBM1 = _fp32(z_GBMD, G, B, M, 1), _fp32(z_GBMD, G, B, M, 1)

@@ -1,7 +1,7 @@
 """Equation 4: the language-universal aggregator (LA).
 
-Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size, s sentences side by side,
-C = B / s concatenations, L = s * M tokens of one.
+Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size, s concatenated sentences,
+C = B / s concatenations, L = s * M tokens of a concatenation.
 """
 
 import torch
@@ -12,7 +12,7 @@ from torch.nn.functional import scaled_dot_product_attention
 class Aggregator(nn.Module):
     """One head of self-attention over the concatenated tokens of s sentences, epsilon = D, no biases.
 
-    `residual` puts it inside residual and LayerNorm as in the Transformer; without, it is eq. 4 as printed.
+    `residual` adds a residual connection and LayerNorm as in the Transformer; without it, this is eq. 4 as printed.
     """
 
     def __init__(self, hidden_size: int, residual: bool):
@@ -23,8 +23,8 @@ class Aggregator(nn.Module):
     def forward(self, h_BMD: torch.Tensor, mask_BM: torch.Tensor, s: int) -> torch.Tensor:
         """The unified representation, B x M x D.
 
-        Each s neighbours of the batch see each other; padding (`mask_BM` false) is seen by nobody, and what stands
-        in its own places is finite and of no meaning.
+        Each group of s neighbours in the batch attends to each other, never to padding (`mask_BM` false); the outputs
+        at padding positions are finite but meaningless.
         """
         B, M, D = h_BMD.shape
         assert B % s == 0, f"{B} sentences can't be concatenated by {s}"

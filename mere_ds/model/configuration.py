@@ -1,4 +1,4 @@
-"""What a model is made of, saved beside its weights as config.json."""
+"""The configurations of the models, saved as config.json beside their weights."""
 
 import sys
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ _MOST_INT = 1 << 31
 
 
 class TripleConfig(PreTrainedConfig):
-    """What every model needs that finds a relation and its two entities.
+    """The options of every model that finds a relation and its two entities.
 
-    Shapes are of N languages and U relation labels; the first four fields have to be given. Raises UserError for
-    values of another type than their field's and for those that don't fit together, and names the field.
+    With N languages and U relation labels; the first four fields are required. Raises UserError, which names the field,
+    for values of the wrong type and for inconsistent ones.
     """
 
     languages: list[str] = field(default_factory=list)
@@ -29,7 +29,7 @@ class TripleConfig(PreTrainedConfig):
     labels: list[str] = field(default_factory=list)
     """U relation labels; `labels_B` of a batch are indices into them."""
     label_mask: list[list[int]] = field(default_factory=list)
-    """N x U, 1 where the language has the relation: the only ones predicted for it."""
+    """N x U, 1 if the language has the relation: only these are predicted for it."""
     language_token_ids: list[int] = field(default_factory=list)
     """N token ids of the language symbols `[xx]`, in the order of `languages`."""
     encoder_config: dict[str, Any] = field(default_factory=dict)
@@ -38,19 +38,19 @@ class TripleConfig(PreTrainedConfig):
     """h_p of eq. 3: "encoder" (its own pooler), "new" (dense + tanh on the first token), "mean" (the mean of the
     tokens, which sentence encoders such as E5 are trained for) or "auto" (its own if any, else new)."""
     max_length: int = 256
-    """Tokens of a sentence, the special ones included; kept for whoever tokenises, not enforced by the model."""
+    """Maximum tokens of a sentence, including special tokens; for use by tokenisation, not enforced by the model."""
     top_k: int = 1
-    """Sub-modules that a sentence goes through in prediction, where the model has them."""
+    """Number of sub-modules used per sentence in prediction, if the model has any."""
     alpha: float = 2.0
     """Weight of the entity losses in eq. 12."""
     beta: float = 1.0
     """Weight of the relation loss in eq. 12."""
     ordered_spans: bool = True
-    """Whether a decoded span has start <= end; False takes start and end by independent argmax."""
+    """Whether spans are decoded with start <= end; False: start and end by independent argmax."""
     overlapping_spans: bool = True
-    """Whether ordered spans of head and tail may share tokens, as in models that were saved without this choice."""
+    """Whether ordered spans of head and tail may share tokens; true for models saved before this option existed."""
     stage: int = 1
-    """1 or 2, the stage of training; each model says what it has and trains in it."""
+    """1 or 2, the stage of training; each model defines which parts it has and trains in each."""
     initializer_range: float = 0.02
     """Standard deviation of new weights."""
 
@@ -62,37 +62,37 @@ class TripleConfig(PreTrainedConfig):
 
     @property
     def most_k(self) -> int:
-        """What `top_k` may be at most."""
+        """The largest possible `top_k`."""
         return 1
 
     def to_diff_dict(self) -> dict[str, Any]:
-        """What is saved: also values equal to the defaults, which may change later, but no path of this machine."""
+        """The saved values: including defaults, which may change later, but without paths of this machine."""
         return {key: value for key, value in self.to_dict().items() if key != "_name_or_path"}
 
     def make_encoder_config(self) -> PreTrainedConfig:
-        """The encoder's config as an object; UserError where none was given."""
+        """The encoder's config as an object; raises UserError if there is none."""
         if "model_type" not in self.encoder_config:
             raise UserError("model configuration: encoder_config must be the encoder's config with its model_type")
         return AutoConfig.for_model(**self.encoder_config)
 
     def _types(self) -> Iterator[tuple[bool, str]]:
-        """As `_requirements`: whether each field of ours is of the type that it is declared with."""
+        """As `_requirements`: whether each of our fields has its declared type."""
         for kind in type(self).__mro__:
             if issubclass(kind, TripleConfig):
                 for name, expected in kind.__annotations__.items():
                     yield _is(getattr(self, name), expected), f"{name} must be {_in_words(expected)}"
 
     def _derive(self) -> None:
-        """Set what follows from other fields."""
+        """Set fields that follow from others."""
 
     def _requirements(self) -> Iterator[tuple[bool, str]]:
-        """(whether it holds, what to do) of every rule."""
+        """(whether the rule holds, what is required) for every rule."""
         N, U = len(self.languages), len(self.labels)
-        yield 0 < N == len(set(self.languages)), "languages must be given, each once"
-        yield 0 < U == len(set(self.labels)), "labels must be given, each once"
+        yield 0 < N == len(set(self.languages)), "languages must be a non-empty list without duplicates"
+        yield 0 < U == len(set(self.labels)), "labels must be a non-empty list without duplicates"
         yield (
             len(self.label_mask) == N and all(len(row) == U and set(row) <= {0, 1} for row in self.label_mask),
-            f"label_mask must have a row of {U} zeros and ones (one a label) for each of the {N} languages",
+            f"label_mask must have a row of {U} zeros and ones (one per label) for each of the {N} languages",
         )
         yield all(any(row) for row in self.label_mask), "label_mask must leave every language at least one label"
         yield (
@@ -110,32 +110,31 @@ class TripleConfig(PreTrainedConfig):
 
 
 class MereConfig(TripleConfig):
-    """Every choice of a mERE model of T sub-modules, or of one without its parts; the defaults are the paper's
-    (section 4.2)."""
+    """All options of a mERE model with T sub-modules or of its ablations; defaults are the paper's (section 4.2)."""
 
     model_type = "mere"
 
     use_la: bool = True
-    """Whether there is a language-universal aggregator (eq. 4)."""
+    """Whether the model has the language-universal aggregator (eq. 4)."""
     la_residual: bool = True
     """Residual and LayerNorm around eq. 4; False is eq. 4 as printed."""
     use_ls: bool = True
-    """Whether there is a language-specific switcher (eq. 5-8), made, trained and run in stage two."""
+    """Whether the model has the language-specific switcher (eq. 5-8), which is added, trained and used in stage two."""
     routing: str = "learned"
-    """Who chooses a sentence's sub-modules: "learned" (the router of eq. 5) or "language" (mERE14: one sub-module a
-    language, all as deep as the deepest of `submodule_layers`, and `top_k` is 1)."""
+    """How a sentence's sub-modules are chosen: "learned" (the router of eq. 5) or "language" (mERE14: one sub-module
+    per language, all as deep as the deepest of `submodule_layers`, and `top_k` is 1)."""
     submodule_layers: list[int] = field(default_factory=lambda: [1, 1, 1, 2, 2, 2])
     """Layers of eq. 7 in each of the T sub-modules."""
     bottleneck: int = 1024
     """b of eq. 7."""
     top_k: int = 3
-    """Sub-modules that a language uses in prediction; training uses all T."""
+    """Number of sub-modules per language in prediction; training uses all T."""
     renormalise_top_k: bool = True
     """Whether the k largest f_t are scaled to sum to 1."""
     entity_heads: str = "relation"
-    """What tells where entities start and end: "relation" (eq. 9) or "states" (a linear map of each token alone)."""
+    """What predicts where entities start and end: "relation" (eq. 9) or "states" (a linear map of each token)."""
     characters: int | None = None
-    """Most characters that heads of their own may cut off an entity's first and last token; None: no such heads."""
+    """How many characters separate heads may cut off an entity's first and last token, at most; None: no such heads."""
     stage: int = 1
     """1: everything but the switcher trains; 2: the switcher and the output layers on a frozen encoder."""
 
@@ -150,8 +149,8 @@ class MereConfig(TripleConfig):
 
     def _requirements(self) -> Iterator[tuple[bool, str]]:
         layers = self.submodule_layers
-        yield min(layers, default=0) > 0, "submodule_layers must hold a positive number per sub-module"
-        yield sum(layers) <= MOST_LAYERS, f"submodule_layers must be at most {MOST_LAYERS} together"
+        yield min(layers, default=0) > 0, "submodule_layers must have a number greater than 0 for each sub-module"
+        yield sum(layers) <= MOST_LAYERS, f"submodule_layers must sum to at most {MOST_LAYERS}"
         yield from super()._requirements()
         yield self.routing in ROUTINGS, f"routing must be one of {', '.join(ROUTINGS)}, not {self.routing!r}"
         yield 0 < self.bottleneck <= MOST_WIDE, f"bottleneck must be between 1 and {MOST_WIDE}"
@@ -163,16 +162,16 @@ class MereConfig(TripleConfig):
             self.characters is None or 0 < self.characters <= MOST_WIDE,
             f"characters must be between 1 and {MOST_WIDE}, or None",
         )
-        yield self.stage == 1 or self.use_ls, "stage 2 trains the switcher: it needs use_ls"
+        yield self.stage == 1 or self.use_ls, "use_ls must be true in stage 2, which trains the switcher"
 
 
 class HerbertaConfig(TripleConfig):
-    """HERBERTa: two encoders, one after the other (see `HerbertaModel`)."""
+    """HERBERTa: two encoders in sequence (see `HerbertaModel`)."""
 
     model_type = "herberta"
 
     stage: int = 1
-    """1: the first encoder and the relation classifier; 2: the second encoder, which is made then."""
+    """1: the first encoder and the relation classifier are trained; 2: the second encoder, which is added then."""
 
 
 def _check(rules: Iterator[tuple[bool, str]]) -> None:
@@ -182,7 +181,7 @@ def _check(rules: Iterator[tuple[bool, str]]) -> None:
 
 
 def _is(value: Any, kind: Any) -> bool:
-    """Whether a value read from JSON is of an annotated type; a float may be written as a whole number."""
+    """Whether a value read from JSON has the annotated type; a float may be written as a whole number."""
     if get_origin(kind) is UnionType:
         return any(_is(value, one) for one in get_args(kind))
     if get_origin(kind) is list:
@@ -195,16 +194,16 @@ def _is(value: Any, kind: Any) -> bool:
 
 
 def _in_words(kind: Any) -> str:
-    """A type as messages call it: `a finite number`, `a list, in which each is a text`."""
+    """A type in the words of messages: `a finite number`, `a list, each item a string`."""
     if get_origin(kind) is UnionType:
         return " or ".join(map(_in_words, get_args(kind)))
     if get_origin(kind) is list:
-        return f"a list, in which each is {_in_words(*get_args(kind))}"
+        return f"a list, each item {_in_words(*get_args(kind))}"
     return _WORDS[get_origin(kind) or kind]
 
 
 _WORDS: dict[Any, str] = {
-    **{str: "a text", bool: "true or false", int: "a whole number below 2^31", float: "a finite number"},
+    **{str: "a string", bool: "true or false", int: "a whole number below 2^31", float: "a finite number"},
     **{dict: "an object", type(None): "null"},
 }
 

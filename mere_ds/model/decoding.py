@@ -1,4 +1,4 @@
-"""Logits of eq. 9 -> the two spans.
+"""Decodes the logits of eq. 9 into the two spans.
 
 Shape suffixes: B sentences, M tokens of a sentence (padded), 4 positions (head start, head end, tail start, tail end),
 E the two entities.
@@ -10,11 +10,11 @@ from mere_ds.model.precision import MASKED
 
 
 def best_spans(logits_BM4: torch.Tensor, ordered: bool, overlapping: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
-    """The likeliest token positions (B x 4, ends inclusive) and the product of their four probabilities (B).
+    """The most likely token positions (B x 4, ends inclusive) and the product of their four probabilities (B).
 
-    `ordered` looks for the best pair with start <= end for each entity; otherwise each position is its own argmax.
-    Without `overlapping`, ordered spans are the best two that share no token; a sentence of one word, which has no such
-    two, keeps the best that overlap. A sentence with no word token (all logits `MASKED`) gets positions -1 and score 0.
+    With `ordered`, the best pair with start <= end for each entity; otherwise each position is its own argmax. Without
+    `overlapping`, ordered spans are the best two that share no token; in a sentence of one word, where this is
+    impossible, they may overlap. A sentence without word tokens (all logits `MASKED`) gets positions -1 and score 0.
     """
     log_BM4 = logits_BM4.log_softmax(dim=1)
     start_BME, end_BME = log_BM4[..., 0::2], log_BM4[..., 1::2]
@@ -39,13 +39,13 @@ def _ordered(start_BME: torch.Tensor, end_BME: torch.Tensor) -> torch.Tensor:
 def _apart(start_BME: torch.Tensor, end_BME: torch.Tensor) -> torch.Tensor:
     """Positions B x 4 of the two ordered spans with the largest sum that share no token, in O(M).
 
-    One of them lies before a cut and the other behind it: the best cut has the best span up to it, of either entity,
-    and the best span of the other entity from the next token on.
+    One of them lies before a cut and the other after it: for each cut, combine the best span of one entity up to the
+    cut with the best span of the other entity from the next token on, and take the best cut.
     """
     before_BME, first_BME = start_BME.cummax(dim=1)  # the best start at or before each token
-    up_to_BME, ended_BME = (before_BME + end_BME).cummax(dim=1)  # the best span that has ended with each token
+    up_to_BME, ended_BME = (before_BME + end_BME).cummax(dim=1)  # the best span that ends at or before each token
     after_BME, last_BME = _best_from(end_BME)  # the best end at or after each token
-    from_BME, begin_BME = _best_from(start_BME + after_BME)  # the best span that begins with each token or later
+    from_BME, begin_BME = _best_from(start_BME + after_BME)  # the best span that starts at or after each token
     cuts_BME = up_to_BME[:, :-1] + from_BME[:, 1:].flip(-1)
     best_B = cuts_BME.flatten(1).argmax(dim=1)
     rows_B, cut_B, entity_B = torch.arange(len(best_B), device=best_B.device), best_B // 2, best_B % 2

@@ -1,4 +1,4 @@
-"""Equations 2 and 3, first half: tokens -> encoded tokens and one pooled vector a sentence.
+"""Equations 2 and 3, first half: tokens -> encoded tokens and one pooled vector per sentence.
 
 Shape suffixes: B sentences, M tokens (padded), D hidden size.
 """
@@ -14,15 +14,15 @@ from mere_ds.model.precision import at_least_fp32
 class CrossLingualEncoder(nn.Module):
     """H of eq. 2, any BERT-like `AutoModel`, and the pooler that makes h_p of eq. 3.
 
-    `pooler` is `MereConfig.pooler`; the attribute `pooler_kind` says what "auto" came to ("encoder" or "new").
-    Raises UserError where the encoder's own pooler is wanted and it has none.
+    `pooler` is `MereConfig.pooler`; the attribute `pooler_kind` says what "auto" resolved to ("encoder" or "new").
+    Raises UserError if the encoder's own pooler is requested but it has none.
     """
 
     def __init__(self, model: PreTrainedModel, pooler: str):
         super().__init__()
         has_own = getattr(model, "pooler", None) is not None
         if pooler == "encoder" and not has_own:
-            raise UserError(f"{type(model).__name__} has no pooler of its own: set pooler to new, mean or auto")
+            raise UserError(f"{type(model).__name__} has no pooler of its own: set --pooler to new, mean or auto")
         self.pooler_kind = ("encoder" if has_own else "new") if pooler == "auto" else pooler
         if has_own and self.pooler_kind != "encoder":
             model.register_module("pooler", None)  # its parameters would never get a gradient
@@ -32,7 +32,7 @@ class CrossLingualEncoder(nn.Module):
 
     def forward(self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """h_BMD (eq. 2) and h_p as pooled_BD (eq. 3); `mask_BM` is true on real tokens."""
-        # No token types are given: an encoder that has them takes the first type for every token.
+        # No token types are passed: an encoder that has them uses the first type for all tokens.
         encoded = self.model(input_ids=token_ids_BM, attention_mask=mask_BM.long())
         h_BMD = encoded.last_hidden_state
         if self.pooler_kind == "encoder":
@@ -44,6 +44,6 @@ class CrossLingualEncoder(nn.Module):
 
 
 def _mean(h_BMD: torch.Tensor, mask_BM: torch.Tensor) -> torch.Tensor:
-    """Of each sentence's real tokens, B x D; summed in fp32."""
+    """The mean over each sentence's real tokens, B x D; summed in fp32."""
     mask_BM1 = mask_BM.unsqueeze(-1)
     return ((at_least_fp32(h_BMD) * mask_BM1).sum(dim=1) / mask_BM1.sum(dim=1).clamp(min=1)).to(h_BMD.dtype)

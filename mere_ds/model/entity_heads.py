@@ -1,4 +1,4 @@
-"""Where the two entities start and end: given the relation (equation 9), or by the tokens alone; and within a token.
+"""Heads for the entities' starts and ends: given the relation (equation 9), from the token alone, or within a token.
 
 Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size, U relation labels,
 4 positions y in the order hs, he, ts, te, C counts of characters.
@@ -16,7 +16,7 @@ FIRST_WORD = 2
 
 
 def word_tokens(mask_BM: torch.Tensor) -> torch.Tensor:
-    """True where an entity can be: not on `[CLS]`, the language symbol, `[SEP]` (the last real token) or padding."""
+    """True on tokens that can be in an entity: not `[CLS]`, the language symbol, `[SEP]` (the last one) or padding."""
     index_M = torch.arange(mask_BM.shape[1], device=mask_BM.device)
     return (index_M >= FIRST_WORD) & (index_M < mask_BM.sum(dim=1, keepdim=True) - 1)
 
@@ -24,7 +24,7 @@ def word_tokens(mask_BM: torch.Tensor) -> torch.Tensor:
 class EntityHeads(nn.Module):
     """tanh((h + r_e) W_y) U_y, where + is concatenation, for the four y at once.
 
-    (h + r_e) W_y is computed as h W_y[:D] + r_e W_y[D:]: the relation's half once a relation instead of once a token.
+    (h + r_e) W_y is computed as h W_y[:D] + r_e W_y[D:]: the relation's half once per relation, not once per token.
     """
 
     def __init__(self, labels: int, hidden_size: int):
@@ -39,33 +39,33 @@ class EntityHeads(nn.Module):
         B, M, D = h_BMD.shape
         token_BM4D = self.token_half(h_BMD).view(B, M, 4, D)
         every_U = torch.arange(self.relations.num_embeddings, device=h_BMD.device)
-        # gathered by `embedding`, for the gradient of indexing is not the same bits every time
+        # gathered by `embedding`, since the gradient of indexing is not deterministic
         relation_B4D = embedding(labels_B, self.relation_half(self.relations(every_U))).view(B, 4, D)
         return _of_words(position_logits(token_BM4D, relation_B4D, self.index_4D), mask_BM)
 
 
 class StateHeads(nn.Module):
-    """A linear map of each token's state to the four logits. It has no bias, for a softmax over tokens knows none."""
+    """A linear map of each token's state to the four logits, without a bias, which a softmax over tokens cancels."""
 
     def __init__(self, hidden_size: int):
         super().__init__()
         self.positions = nn.Linear(hidden_size, 4, bias=False)
 
     def forward(self, h_BMD: torch.Tensor, mask_BM: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
-        """As `EntityHeads.forward`, but whatever the relation."""
+        """As `EntityHeads.forward`, but independent of the relation."""
         return _of_words(self.positions(h_BMD), mask_BM)
 
 
 class CutHeads(nn.Module):
-    """How many characters of its first token an entity leaves out at the front, of its last one at the end.
+    """How many characters an entity leaves out at the start of its first token and at the end of its last one.
 
-    For each of the four y a linear map of the token's state to the counts 0 to `most`.
+    For each of the four y, a linear map of the token's state to the counts 0 to `most`.
     """
 
     def __init__(self, hidden_size: int, most: int):
         super().__init__()
         self.counts_4CD = nn.Parameter(torch.empty(4, most + 1, hidden_size))
-        self.bias = nn.Parameter(torch.empty(4 * (most + 1)))  # flat, for matrices would decay
+        self.bias = nn.Parameter(torch.empty(4 * (most + 1)))  # flat, since matrices get weight decay
 
     def forward(self, h_BMD: torch.Tensor, positions_B4: torch.Tensor) -> torch.Tensor:
         """Logits over the counts, B x 4 x C in fp32, of the tokens at these positions; those of -1 mean nothing."""

@@ -20,8 +20,8 @@ from mere_ds.model.triple import ABSENT, MereOutput, TripleModel, joint_loss
 class Tagger(nn.Module):
     """The second encoder: where the entities of a sentence start and end, given its relation.
 
-    The relation is one more token behind `[CLS]`, with an embedding of its own: the paper only says that it is
-    concatenated with the sentence.
+    The relation is an extra token after `[CLS]`, with its own embedding: the paper only says that it is concatenated
+    with the sentence.
     """
 
     def __init__(self, model: PreTrainedModel, labels: int):
@@ -33,7 +33,7 @@ class Tagger(nn.Module):
         self.heads = StateHeads(model.config.hidden_size)
 
     def forward(self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
-        """Logits over the sentence's tokens as those of `EntityHeads`: positions count without the relation's."""
+        """Logits over the sentence's tokens as from `EntityHeads`: positions don't count the relation's token."""
         words_BMd = self.encoder.get_input_embeddings()(token_ids_BM)
         relation_B1d = self.relations(labels_B).unsqueeze(1)
         inputs_BLd = torch.cat((words_BMd[:, :1], relation_B1d, words_BMd[:, 1:]), dim=1)
@@ -44,9 +44,9 @@ class Tagger(nn.Module):
 
 
 class HerbertaModel(TripleModel):
-    """Two independent encoders, chained in use. Stage one trains encoder and relation classifier, stage two the tagger.
+    """Two independent encoders in sequence. Stage one trains encoder and relation classifier, stage two the tagger.
 
-    Until then the model predicts no entities.
+    Before stage two the model predicts no entities.
     """
 
     config: HerbertaConfig
@@ -75,8 +75,8 @@ class HerbertaModel(TripleModel):
     ) -> MereOutput:
         """As `MereModel.forward`: the loss of the part that the stage trains, or the triple.
 
-        The tagger is given the gold relation in training and the predicted one in use. There is nothing here that
-        `cuts_B4`, `concatenate`, `k` and `features` could change.
+        The tagger gets the gold relation in training and the predicted one in use. `cuts_B4`, `concatenate`, `k` and
+        `features` have no effect here.
         """
         assert (labels_B is None) == (positions_B4 is None), "gold labels and gold positions go together"
         if labels_B is None or positions_B4 is None:
@@ -99,9 +99,9 @@ class HerbertaModel(TripleModel):
         return self.encoder.model if self.tagger is None else self.tagger.encoder
 
     def begin_stage_two(self, encoder: PreTrainedModel, **choices: Any) -> None:
-        """Put in a tagger around `encoder`, whose weights stay as they are; freeze the rest.
+        """Add a tagger around `encoder`, keeping its weights, and freeze the rest.
 
-        `choices` replace the config's. To be called on whole weights, before DeepSpeed partitions them. UserError for
+        `choices` replace the config's values. Call it before DeepSpeed partitions the weights. Raises UserError for
         choices that don't fit together.
         """
         self._enter_stage_two(choices)

@@ -1,4 +1,4 @@
-"""mERE and what is left of it without its parts: equation 1's two factors, and what each stage trains.
+"""mERE and its ablations: the two factors of equation 1, and which parts each stage trains.
 
 Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size, N languages, U relation labels,
 4 positions (head start, head end, tail start, tail end; ends inclusive).
@@ -21,8 +21,8 @@ from mere_ds.model.triple import MereOutput, TripleModel, cut_loss, joint_loss
 
 
 class MereModel(TripleModel):
-    """Encoder, aggregator, switcher, relation classifier and entity heads; `config.stage` says whether the switcher is
-    run."""
+    """Encoder, aggregator, switcher, relation classifier and entity heads; the switcher is only used if `config.stage`
+    is 2."""
 
     config: MereConfig
     config_class = MereConfig
@@ -33,7 +33,9 @@ class MereModel(TripleModel):
         D, U = self.encoder.hidden_size, len(config.labels)
         self._check_width()
         self.aggregator = Aggregator(D, config.la_residual) if config.use_la else None
-        self.register_module("switcher", self._new_switcher() if config.stage == 2 else None)  # keeps its place
+        self.register_module(
+            "switcher", self._new_switcher() if config.stage == 2 else None
+        )  # fixes its position among the modules
         self.relation = nn.Linear(D, U, bias=False)  # W^r of eq. 3
         self.heads = EntityHeads(U, D) if config.entity_heads == "relation" else StateHeads(D)
         self.cuts = CutHeads(D, config.characters) if config.characters else None
@@ -51,14 +53,14 @@ class MereModel(TripleModel):
         k: int | None = None,
         features: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> MereOutput:
-        """The loss where gold labels and positions are given (entities given the gold relation), else the triple.
+        """The loss if gold labels and positions are given (with entities given the gold relation), else the triple.
 
-        `concatenate` is LA's s: that many neighbours of the batch see each other; `mask_BM` is true on real tokens,
-        which stand on the left. `k` sub-modules of the switcher are used: by default all with gold values and
-        `config.top_k` without. `features` are what `unify` gave for these sentences, where that is known already.
-        `cuts_B4` are the characters that the gold entities cut off their first and last tokens, -1 where unknown: used
-        by a model with heads for them, whose loss they join with the entities' weight. UserError where k is not in
-        1..T.
+        `concatenate` is LA's s, the number of neighbours in the batch that attend to each other; `mask_BM` is true on
+        real tokens, which come first. `k` is the number of the switcher's sub-modules to use: by default all with gold
+        values and `config.top_k` without. `features` are the results of `unify` for these sentences, if precomputed.
+        `cuts_B4` are the numbers of characters that the gold entities cut off their first and last tokens, -1 if
+        unknown: for models with heads for them, whose loss is added with the entities' weight. Raises UserError if k
+        is not in 1..T.
         """
         assert (labels_B is None) == (positions_B4 is None), "gold labels and gold positions go together"
         if features is None:
@@ -83,14 +85,14 @@ class MereModel(TripleModel):
     def unify(
         self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor, concatenate: int = 1
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Eq. 2-4: unified representation h_BMD and pooled vector h_p as pooled_BD, by what stage two freezes."""
+        """Eq. 2-4, the parts frozen in stage two: unified representation h_BMD and pooled vector h_p as pooled_BD."""
         h_BMD, pooled_BD = self.encoder(token_ids_BM, mask_BM)
         if self.aggregator is not None:
             h_BMD = self.aggregator(h_BMD, mask_BM, concatenate)
         return h_BMD, pooled_BD
 
     def share_unifying_parts(self, other: TripleModel) -> bool:
-        """As in `TripleModel`; so it is with all that was tuned over the same stage one."""
+        """As in `TripleModel`; true for all models tuned from the same stage one."""
         if not isinstance(other, MereModel):
             return False
         (mine, my_weights), (theirs, their_weights) = self._what_unifies(), other._what_unifies()
@@ -100,14 +102,14 @@ class MereModel(TripleModel):
         return True
 
     def _what_unifies(self) -> tuple[tuple, list[torch.Tensor]]:
-        """All that decides what `unify` gives: settings with the names of the weights, and these."""
+        """Everything that determines the results of `unify`: settings with the weights' names, and the weights."""
         parts = {n: w for n, w in self.state_dict().items() if n.startswith(("encoder.", "aggregator."))}
         return (self.config.encoder_config, self.config.pooler, list(parts)), list(parts.values())
 
     def _predict(
         self, h_BMD: torch.Tensor, mask_BM: torch.Tensor, languages_B: torch.Tensor, relation_BU: torch.Tensor
     ) -> MereOutput:
-        """Eq. 1 in use: the likeliest relation that the language has, then the entities given it."""
+        """Eq. 1 in prediction: the most likely relation of the language, then the entities given it."""
         relation_B, probability_B = self._best_relation(relation_BU, languages_B)
         logits_BM4 = self.heads(h_BMD, mask_BM, relation_B)
         positions_B4, entities_B = self._best_spans(logits_BM4)
@@ -124,11 +126,12 @@ class MereModel(TripleModel):
 
     @torch.no_grad()
     def begin_stage_two(self, **choices: Any) -> None:
-        """Put in a new switcher, its language table the encoder's embeddings of the language symbols; freeze the rest.
+        """Add a new switcher, with its language table set to the encoder's embeddings of the language symbols; freeze
+        the rest.
 
-        `choices` replace the config's for the switcher (such as `submodule_layers` and `routing`), so that one stage
-        one can serve several, and that of mERE-LS too (with `use_ls`). To be called on whole weights, before DeepSpeed
-        partitions them. UserError for a model without LS and for choices that don't fit together.
+        `choices` replace the config's values for the switcher (such as `submodule_layers` and `routing`), so that one
+        stage one can serve several switchers; with `use_ls`, so can mERE-LS. Call it before DeepSpeed partitions the
+        weights. Raises UserError for a model without LS and for choices that don't fit together.
         """
         self._enter_stage_two(choices)
         self._check_width()
@@ -140,7 +143,7 @@ class MereModel(TripleModel):
             self.switcher.languages.weight.copy_(self.get_input_embeddings().weight[symbols_N])
 
     def _begin_as_identity(self) -> None:
-        """LN of eq. 7 takes over LA's, which it follows: LS starts as what stage one's entity heads are used to."""
+        """Initialise LN of eq. 7 from LA's, so that LS starts with the inputs that stage one's entity heads expect."""
         norm = self.aggregator and self.aggregator.norm
         if norm:
             for layer in self.switcher.modules():
@@ -155,12 +158,12 @@ class MereModel(TripleModel):
         return Switcher(len(c.languages), D, c.bottleneck, c.submodule_layers, c.renormalise_top_k)
 
     def _check_width(self) -> None:
-        """UserError where the language symbols' embeddings can't start the router's table, before anything trains."""
+        """Raises UserError early if the language symbols' embeddings are too wide or narrow for the router's table."""
         width, D = self.get_input_embeddings().embedding_dim, self.encoder.hidden_size
         if self.config.use_ls and self.config.routing == "learned" and width != D:
             raise UserError(
-                f"the encoder's word embeddings are {width} wide and its output {D}: the switcher needs them equal, "
-                "choose another encoder or mERE-LS"
+                f"the encoder's word embeddings have size {width} but its output has size {D}, and the switcher needs "
+                "them equal: choose another encoder or --system=mERE-LS"
             )
 
     @torch.no_grad()

@@ -1,7 +1,7 @@
-"""Equations 5 to 8: the language-specific switcher (LS), and mERE14's without a router.
+"""Equations 5 to 8: the language-specific switcher (LS), and mERE14's variant without a router.
 
 Shape suffixes: N languages, T sub-modules, G of them in a group, B sentences, M tokens of a sentence (padded),
-R = B * M rows, D hidden size, b bottleneck; 1 in G's place where all share an input.
+R = B * M rows, D hidden size, b bottleneck; 1 instead of G if all sub-modules share an input.
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,15 +16,17 @@ from mere_ds.model.precision import at_least_fp32
 
 
 def before_norm(x_GBMD: torch.Tensor, up_GDb: torch.Tensor, down_GbD: torch.Tensor) -> torch.Tensor:
-    """relu(x W_u) W_d + x of eq. 7, G x B x M x D, in batched products; x may be the same 1 x B x M x D for all."""
+    """relu(x W_u) W_d + x of eq. 7, G x B x M x D, as batched products; x may be a shared 1 x B x M x D."""
     x_GRD = x_GBMD.flatten(1, 2)
     a_GRb = torch.relu_(x_GRD @ up_GDb)
-    z_GRD = torch.baddbmm(x_GRD.expand(len(a_GRb), -1, -1), a_GRb, down_GbD)  # adds x in the product, without a pass
+    z_GRD = torch.baddbmm(
+        x_GRD.expand(len(a_GRb), -1, -1), a_GRb, down_GbD
+    )  # adds x within the product, without an extra pass
     return z_GRD.unflatten(1, x_GBMD.shape[1:3])
 
 
 def normalise(z_GBMD: torch.Tensor, scale_G1D: torch.Tensor, shift_G1D: torch.Tensor) -> torch.Tensor:
-    """The LN of eq. 7. One call a sub-module, for only so are scale and shift part of LayerNorm's own pass."""
+    """The LN of eq. 7, with one call per sub-module so that scale and shift are fused into LayerNorm's pass."""
     parameters = zip(z_GBMD, scale_G1D.squeeze(1), shift_G1D.squeeze(1), strict=True)
     return torch.stack(
         [layer_norm(z_BMD, z_BMD.shape[-1:], scale_D, shift_D) for z_BMD, scale_D, shift_D in parameters]
@@ -40,7 +42,7 @@ def refine(
     f_BG: torch.Tensor | None = None,
     onto_BMD: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Eq. 7 (G x B x M x D); with weights f, onto + the sum of f_bg times it (B x M x D) in the pass of the LN."""
+    """Eq. 7 (G x B x M x D); with weights f: onto + its sum weighted by f_bg (B x M x D), fused with the LN."""
     z_GBMD = before_norm(x_GBMD, up_GDb, down_GbD)
     if f_BG is None:
         return normalise(z_GBMD, scale_G1D, shift_G1D)
@@ -63,15 +65,16 @@ class SubModuleLayer(nn.Module):
         f: torch.Tensor | list[torch.Tensor] | None = None,
         onto_BMD: torch.Tensor | None = None,
     ) -> torch.Tensor | list[torch.Tensor]:
-        """`refine` by all G sub-modules together, x and f tensors, or by each on its own sentences (perhaps none).
+        """`refine` by all G sub-modules on the same sentences, or by each on its own.
 
-        Then x holds G inputs of shape 1 x B_g x M x D, f their weights (B_g x 1), and a list of results is returned.
+        For the former, x and f are tensors. For the latter, x is a list of G inputs of shape 1 x B_g x M x D (B_g may
+        be 0), f a list of their weights (B_g x 1), and the result is a list too.
         """
         weights = (self.up_GDb, self.down_GbD, self.scale_G1D, self.shift_G1D)
         if isinstance(x, torch.Tensor):
             assert not isinstance(f, list)
             return refine(x, *weights, f, onto_BMD)
-        # split, for its gradient is put together in one pass; that of indexing is not
+        # `split`, whose gradient is assembled in one pass, unlike that of indexing
         own = zip(*(weight.split(1) for weight in weights), strict=True)
         each_f: Iterable[torch.Tensor | None] = [None] * len(x) if f is None else f
         return [
@@ -81,9 +84,9 @@ class SubModuleLayer(nn.Module):
 
 
 class Switcher(nn.Module):
-    """T sub-modules, mixed by a router that looks at the sentence's language alone.
+    """T sub-modules, mixed by a router that depends only on the sentence's language.
 
-    `submodule_layers` holds each sub-module's layers; those of equal depth form a group and run together.
+    `submodule_layers` is the number of layers of each sub-module; those of equal depth form a group and run together.
     """
 
     def __init__(
@@ -102,16 +105,16 @@ class Switcher(nn.Module):
         )
 
     def forward(self, h_BMD: torch.Tensor, languages_B: torch.Tensor, k: int) -> torch.Tensor:
-        """The language-specific representation (eq. 8), B x M x D, of each language's `k` likeliest sub-modules.
+        """The language-specific representation (eq. 8), B x M x D, from each language's `k` most likely sub-modules.
 
-        k = T is the training form. UserError where k is not in 1..T.
+        Training uses k = T. Raises UserError if k is not in 1..T.
         """
         if not 1 <= k <= self.T:
-            raise UserError(f"k must be between 1 and the number of sub-modules {self.T}, not {k}")
+            raise UserError(f"k must be between 1 and {self.T}, the number of sub-modules, not {k}")
         f_BT = self._weights(k)[languages_B]
         mix_group = self._mix_all if k == self.T else self._mix_chosen
         mixed_BMD: torch.Tensor | None = None
-        # Every group runs whatever the batch chose: under ZeRO-3 all ranks gather the same weights in the same order.
+        # Every group runs, even without sentences: under ZeRO-3 all ranks must gather the same weights in order.
         for members, group in zip(self.members, self.groups, strict=True):
             assert isinstance(group, nn.ModuleList)
             mixed_BMD = mix_group(group, h_BMD, f_BT[:, members], mixed_BMD)
@@ -120,11 +123,11 @@ class Switcher(nn.Module):
 
     @torch.no_grad()
     def probabilities(self) -> torch.Tensor:
-        """f_t(L_n) of every language (Figure 8), N x T, rows sum to 1."""
+        """f_t(L_n) of every language (Figure 8), N x T; each row sums to 1."""
         return self._weights(self.T)
 
     def _weights(self, k: int) -> torch.Tensor:
-        """Eq. 5 once a language, N x T in fp32; all but the k largest are 0."""
+        """Eq. 5 for each language, N x T in fp32; all but the k largest are 0."""
         every_N = torch.arange(self.languages.num_embeddings, device=self.languages.weight.device)
         f_NT = at_least_fp32(self.router(self.languages(every_N))).softmax(dim=-1)
         if k == self.T:
@@ -138,7 +141,7 @@ class Switcher(nn.Module):
     def _mix_all(
         group: nn.ModuleList, h_BMD: torch.Tensor, f_BG: torch.Tensor, onto_BMD: torch.Tensor | None
     ) -> torch.Tensor:
-        """`onto_BMD` and a group's share of eq. 8, every sub-module on every sentence."""
+        """`onto_BMD` plus a group's part of eq. 8, with every sub-module on every sentence."""
         *inner, last = group
         x = h_BMD.unsqueeze(0)
         for layer in inner:
@@ -149,9 +152,9 @@ class Switcher(nn.Module):
     def _mix_chosen(
         group: nn.ModuleList, h_BMD: torch.Tensor, f_BG: torch.Tensor, onto_BMD: torch.Tensor | None
     ) -> torch.Tensor:
-        """The same, each sub-module only on the sentences (perhaps none) whose language chose it.
+        """The same, with each sub-module only on the sentences (if any) whose language chose it.
 
-        All languages that chose a sub-module go through it together: larger products than one a language.
+        All languages that chose a sub-module are batched: their products are larger than one per language.
         """
         *inner, last = group
         sentences = [f_B.nonzero().squeeze(1) for f_B in f_BG.unbind(1)]
@@ -166,7 +169,7 @@ class Switcher(nn.Module):
 
 
 class LanguageSwitcher(nn.Module):
-    """mERE14 (section 4.6): a sub-module of `depth` layers for each language, which its sentences go through alone."""
+    """mERE14 (section 4.6): a sub-module of `depth` layers for each language, used only by its sentences."""
 
     def __init__(self, languages: int, hidden_size: int, bottleneck: int, depth: int):
         super().__init__()
@@ -174,17 +177,17 @@ class LanguageSwitcher(nn.Module):
         self.layers = nn.ModuleList(SubModuleLayer(languages, hidden_size, bottleneck) for _ in range(depth))
 
     def forward(self, h_BMD: torch.Tensor, languages_B: torch.Tensor, k: int) -> torch.Tensor:
-        """Eq. 7 by each sentence's own sub-module, B x M x D. UserError where k is not 1."""
+        """Eq. 7 by the sub-module of each sentence's language, B x M x D. Raises UserError if k is not 1."""
         if k != 1:
-            raise UserError(f"k must be 1, not {k}: here each language has one sub-module, and no router chooses")
+            raise UserError(f"k must be 1, not {k}, since each language has one sub-module and there is no router")
         order_B = languages_B.argsort(stable=True)
         sentences = h_BMD.index_select(0, order_B).split(languages_B.bincount(minlength=self.languages).tolist())
         x = [h.unsqueeze(0) for h in sentences]
-        # Every sub-module runs, on no sentence too: under ZeRO-3 all ranks gather the same weights in the same order.
+        # Every sub-module runs, even without sentences: under ZeRO-3 all ranks must gather the same weights in order.
         for layer in self.layers:
             x = layer(x)
         return torch.cat(x, dim=1).squeeze(0).index_select(0, order_B.argsort())
 
     def probabilities(self) -> torch.Tensor | None:
-        """None, for there is no router."""
+        """None, since there is no router."""
         return None

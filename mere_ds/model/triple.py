@@ -1,4 +1,4 @@
-"""What all models have in common: eq. 12's loss, what a forward gives, stages, saving and loading.
+"""The common base of all models: the loss of eq. 12, the outputs, stages, saving and loading.
 
 Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size, N languages, U relation labels,
 4 positions (head start, head end, tail start, tail end; ends inclusive), 5 those and the relation.
@@ -28,32 +28,32 @@ from mere_ds.model.precision import MASKED
 Model = TypeVar("Model", bound="TripleModel")
 
 ABSENT = -1
-"""A label or position with no gold value (a filler, a span cut off): its loss is 0."""
+"""A label or position without a gold value (padding row, truncated span): its loss is 0."""
 
 
 @dataclass
 class MereOutput(ModelOutput):
-    """`loss_B` and `terms_B5` when gold labels and positions were given, the other fields otherwise."""
+    """`loss_B` and `terms_B5` are set if gold labels and positions were given, the other fields otherwise."""
 
     loss_B: torch.Tensor | None = None
     """fp32; eq. 12 of each sentence."""
     terms_B5: torch.Tensor | None = None
-    """fp32; the cross-entropies of head start, head end, tail start, tail end and relation, not weighted; 0 where the
-    stage doesn't train them."""
+    """fp32; the unweighted cross-entropies of head start, head end, tail start, tail end and relation; 0 if the stage
+    doesn't train them."""
     relation_B: torch.Tensor | None = None
-    """int64; the likeliest of the language's relations."""
+    """int64; the most likely of the language's relations."""
     relation_probability_B: torch.Tensor | None = None
     """fp32; p(r | X) of eq. 1, among the language's relations."""
     positions_B4: torch.Tensor | None = None
-    """int64; the entities' tokens given that relation; -1 in a sentence with no word, or from a model that has no
-    entity heads yet."""
+    """int64; the entities' tokens given that relation; -1 for a sentence without words, or if the model has no entity
+    heads yet."""
     score_B: torch.Tensor | None = None
-    """fp32; the product of the probabilities of the relation and the four positions; 0 where these are -1."""
+    """fp32; the product of the probabilities of the relation and the four positions; 0 if these are -1."""
     cut_loss_B: torch.Tensor | None = None
-    """fp32; the sum of the four cross-entropies of `cut_loss`, not weighted; None where the model has no such heads."""
+    """fp32; the unweighted sum of the four cross-entropies of `cut_loss`; None if the model has no such heads."""
     cuts_B4: torch.Tensor | None = None
-    """int64; characters that head and tail leave out at the front of their first token and at the end of their last
-    one, in the order of the positions; 0 from a model that doesn't tell."""
+    """int64; number of characters that head and tail leave out at the start of their first token and at the end of
+    their last one, in the order of the positions; 0 if the model has no heads for it."""
 
 
 def joint_loss(
@@ -64,9 +64,9 @@ def joint_loss(
     alpha: float,
     beta: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Eq. 12 of each sentence (B) and its five terms (B x 5) from fp32 logits; a term whose gold is -1 is 0.
+    """Eq. 12 of each sentence (B) and its five terms (B x 5) from fp32 logits.
 
-    So are the terms whose logits are None, which is for a stage that trains the others alone.
+    A term is 0 if its gold value is -1, or if its logits are None, for a stage that doesn't train it.
     """
     none_B5 = torch.zeros(len(labels_B), 5, device=labels_B.device)
     positions, relation = none_B5[:, :4], none_B5[:, 4]
@@ -79,31 +79,31 @@ def joint_loss(
 
 
 def cut_loss(cuts_B4C: torch.Tensor, cuts_B4: torch.Tensor) -> torch.Tensor:
-    """The sum of a sentence's four cross-entropies (B) from fp32 logits over counts of characters; a count that is -1,
-    or more than the heads know, adds 0."""
+    """The sum of a sentence's four cross-entropies (B) from fp32 logits over counts of characters; a count of -1, or
+    above the heads' maximum, adds 0."""
     C = cuts_B4C.shape[-1]
     gold_B4 = cuts_B4.masked_fill(cuts_B4 >= C, ABSENT)
     return cross_entropy(cuts_B4C.transpose(1, 2), gold_B4, ignore_index=ABSENT, reduction="none").sum(dim=1)
 
 
 class TripleModel(PreTrainedModel):
-    """An encoder with a relation classifier; a subclass adds what finds the entities, what stage two brings, and
-    `_complete` at the end of its `__init__`.
+    """An encoder with a relation classifier; subclasses add the entity heads and the parts of stage two, and call
+    `_complete` at the end of their `__init__`.
 
-    `config.stage` says which parameters have `requires_grad`; `begin_stage_two` of the subclass moves on. Raises
-    UserError where the config doesn't fit the encoder.
+    `config.stage` determines which parameters have `requires_grad`; the subclass's `begin_stage_two` switches to stage
+    two. Raises UserError if the config doesn't fit the encoder.
     """
 
     main_input_name = "token_ids_BM"
     supports_gradient_checkpointing = True
     frozen_in_stage_two: tuple[str, ...] = ()
-    """How the names of parameters begin that stage two leaves as they are."""
+    """Prefixes of the names of parameters that are frozen in stage two."""
     own_tokens = 0
-    """Tokens that its encoder gets beside those of a sentence."""
+    """Number of extra tokens that its encoder gets besides those of a sentence."""
     config: TripleConfig
     encoder: CrossLingualEncoder
     label_mask_NU: torch.Tensor
-    """bool; which relations a language has."""
+    """bool; which relations each language has."""
 
     if TYPE_CHECKING:
 
@@ -116,7 +116,7 @@ class TripleModel(PreTrainedModel):
         words, U = word_embeddings(encoder), len(config.labels)
         if max(config.language_token_ids) >= words.num_embeddings:
             raise UserError(
-                f"language_token_ids go up to {max(config.language_token_ids)} but the encoder has "
+                f"language_token_ids go up to {max(config.language_token_ids)}, but the encoder has only "
                 f"{words.num_embeddings} tokens: add the language symbols to the tokenizer and resize the encoder's "
                 "embeddings"
             )
@@ -126,45 +126,47 @@ class TripleModel(PreTrainedModel):
 
     @classmethod
     def from_encoder(cls: type[Model], encoder: PreTrainedModel, config: TripleConfig) -> Model:
-        """A model around a loaded encoder, whose weights stay as they are; the new parts follow torch's seed.
+        """A model around a loaded encoder, which keeps its weights; the new parts are initialised from torch's seed.
 
-        The encoder's config replaces `config.encoder_config` in the model's own copy of `config`; the new parts
-        take the encoder's dtype.
+        The encoder's config replaces `config.encoder_config` in the model's own copy of `config`; the new parts get
+        the encoder's dtype.
         """
         config = copy.deepcopy(config)
         described = json.loads(encoder.config.to_json_string(use_diff=False))
         config.encoder_config = {key: described[key] for key in described if key not in ("dtype", "_name_or_path")}
         config.initializer_range = described.get("initializer_range", config.initializer_range)
         for module in encoder.modules():
-            module._is_hf_initialized = True  # type: ignore[assignment]  # transformers' mark: post_init leaves it alone
+            module._is_hf_initialized = True  # type: ignore[assignment]  # makes transformers' post_init skip it
         return cls(config, encoder).to(encoder.dtype)
 
     @classmethod
     def from_pretrained(
         cls: type[Model], pretrained_model_name_or_path: str | PathLike | None, *model_args: Any, **kwargs: Any
     ) -> Model:
-        """As in transformers, but of a local folder and strict: UserError where weights are unreadable, missing, too
-        many or of other shapes."""
+        """As in transformers, but from a local folder and strict: raises UserError for unreadable, missing or
+        unexpected weights and wrong shapes."""
         folder = pretrained_model_name_or_path
         strictly = {"use_safetensors": True, "local_files_only": True}
-        strictly |= {"ignore_mismatched_sizes": True, "output_loading_info": True}  # told below
-        transformers_logging.disable_progress_bar()  # a line a load, in the middle of our own output
-        transformers_logging.set_verbosity_error()  # its report of keys takes many lines, one is said below
+        strictly |= {"ignore_mismatched_sizes": True, "output_loading_info": True}  # reported below
+        transformers_logging.disable_progress_bar()  # it would print a line per load into our own output
+        transformers_logging.set_verbosity_error()  # its report of keys takes many lines; we report in one below
         try:
             loaded: Any = super().from_pretrained(folder, *model_args, **{**kwargs, **strictly})
             model, info = loaded
-        except Exception as error:  # transformers, torch and safetensors raise many kinds on what is not a model
+        except Exception as error:  # transformers, torch and safetensors raise many types for what is not a model
             if isinstance(error, MachineError) or from_memory_error(error):
                 raise
             what = next(iter(str(error).splitlines()), type(error).__name__)
             reason = f"config.json: {what}" if isinstance(error, UserError) else what
-            raise UserError(f"{folder}: no readable model there, name a folder saved by mere-ds ({reason})") from error
+            raise UserError(f"{folder}: can't load a model ({reason}): pass a folder saved by mere-ds") from error
         for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
             if info[kind]:
                 names = ", ".join(sorted(map(str, info[kind])))
-                raise UserError(f"{folder}: weights and config.json are not of one model; {kind}: {names}")
+                raise UserError(
+                    f"{folder}: weights and config.json don't match ({kind}: {names}): copy the folder again"
+                )
         own_memory(model)
-        model._mark_trainable()  # loading puts fresh parameters in
+        model._mark_trainable()  # loading replaces the parameters
         return model
 
     def trainable_names(self, stage: int) -> list[str]:
@@ -174,11 +176,11 @@ class TripleModel(PreTrainedModel):
 
     @property
     def finds_entities(self) -> bool:
-        """Whether this stage's model predicts positions, so that its triples can be scored."""
+        """Whether this stage's model predicts entities, so that its triples can be scored."""
         return True
 
     def train(self: Model, mode: bool = True) -> Model:
-        """As usual, but what stage two has frozen stays in eval mode (no dropout)."""
+        """As usual, but the parts frozen in stage two stay in eval mode (no dropout)."""
         super().train(mode)
         if self.config.stage == 2:
             for name, part in self.named_children():
@@ -187,23 +189,23 @@ class TripleModel(PreTrainedModel):
         return self
 
     def share_unifying_parts(self, other: "TripleModel") -> bool:
-        """Take `other`'s parts for `unify` in place of one's own if they are the same; returns whether they are."""
+        """Replace our parts for `unify` by `other`'s if they are equal, to save memory; returns whether they are."""
         return False
 
     @property
     def trained_encoder(self) -> PreTrainedModel:
-        """The encoder that this stage trains, or the only one there is."""
+        """The encoder that this stage trains, or the only one."""
         return self.encoder.model
 
     def compile_encoder(self) -> None:
-        """Let torch.compile fuse the encoder's layers: they share their code, so one compilation serves all.
+        """Compile the encoder's layers with torch.compile: they share their code, so they share one compilation.
 
-        The first padded width gets one of its own, the second one for all other widths. UserError where the encoder
-        has no stack of layers to compile.
+        It compiles for the first padded width, and once more for all other widths. Raises UserError if the encoder
+        has no list of layers.
         """
         stacks = [module for module in self.trained_encoder.modules() if isinstance(module, nn.ModuleList)]
         if not stacks:
-            raise UserError(f"{type(self.trained_encoder).__name__} has no list of layers: leave --compile out")
+            raise UserError(f"{type(self.trained_encoder).__name__} has no list of layers to compile: remove --compile")
         for layer in max(stacks, key=len):
             layer.compile()
 
@@ -215,17 +217,17 @@ class TripleModel(PreTrainedModel):
         return AutoModel.from_config(self.config.make_encoder_config())
 
     def _complete(self) -> None:
-        """All parts are there: initialise the new ones."""
+        """Initialise the new parts, once all are created."""
         self.post_init()
         self._mark_trainable()
 
     def _enter_stage_two(self, choices: dict) -> None:
-        """`choices` replace the config's; UserError where they don't fit together."""
+        """Replace values of the config by `choices`; raises UserError if they don't fit together."""
         assert self.config.stage == 1, "stage two has begun already"
         self.config = type(self.config)(**{**self.config.to_dict(), **choices, "stage": 2})
 
     def _begin_with(self, *parts: nn.Module) -> None:
-        """Initialise stage two's new parts, freeze what stage two doesn't train."""
+        """Initialise stage two's new parts and freeze what it doesn't train."""
         for module in (module for part in parts for module in part.to(self.device, self.dtype).modules()):
             self._init_weights(module)
         self._mark_trainable()
@@ -237,13 +239,13 @@ class TripleModel(PreTrainedModel):
             parameter.requires_grad_(name in trained)
 
     def _best_relation(self, relation_BU: torch.Tensor, languages_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The likeliest relation that the language has and its probability among these (both B), from fp32 logits."""
+        """The most likely of the language's relations and its probability among them (both B), from fp32 logits."""
         allowed_BU = self.label_mask_NU[languages_B]
         probability_B, relation_B = relation_BU.masked_fill(~allowed_BU, MASKED).softmax(dim=-1).max(dim=-1)
         return relation_B, probability_B
 
     def _best_spans(self, logits_BM4: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The entities' positions (B x 4) and the product of their probabilities (B), decoded as the config says."""
+        """The entities' positions (B x 4) and the product of their probabilities (B), decoded as configured."""
         return best_spans(logits_BM4, self.config.ordered_spans, self.config.overlapping_spans)
 
     @torch.no_grad()

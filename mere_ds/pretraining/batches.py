@@ -1,6 +1,6 @@
-"""Rows -> a training batch: entity marks, blanks in the entities' places, masked words.
+"""Rows -> a training batch: entity marks, blanks in place of entities, masked words.
 
-Everything drawn here is drawn from the seed and the step: a step is the same whatever came before.
+All random choices depend only on the seed and the step, not on earlier steps.
 Shape suffixes: B sentences, M tokens of a sentence (padded), N masked tokens, V token ids, marks and blank included.
 """
 
@@ -16,29 +16,29 @@ from mere_ds.pretraining.pairing import BatchRows
 from mere_ds.pretraining.statements import Statements
 
 MARKS = ("[E1]", "[/E1]", "[E2]", "[/E2]", "[BLANK]")
-"""What the rows behind the vocabulary stand for while this training lasts."""
+"""Tokens of the extra embedding rows after the vocabulary, which exist only during this training."""
 
 SHARE_MASK, SHARE_RANDOM = 0.8, 0.1
-"""Of the tokens to be guessed: shown as [MASK], shown as another word; the rest is shown as it is (Devlin et al.)."""
+"""Shares of the tokens to predict that become [MASK] or a random word; the rest stays unchanged (Devlin et al.)."""
 
 
 @dataclass(frozen=True)
 class BlankBatch:
-    """What a step reads."""
+    """The input of one step."""
 
     token_ids_BM: torch.Tensor
     mask_BM: torch.Tensor
     """bool; true on real tokens."""
     masked_N: torch.Tensor
-    """int64; places of the tokens to be guessed, in the flattened B x M."""
+    """int64; positions of the tokens to predict, in the flattened B x M."""
     targets_N: torch.Tensor
     """int64; their ids."""
     starts_B2: torch.Tensor | None
-    """int64; places of [E1] and [E2] in M; None in a batch without pairs."""
+    """int64; positions of [E1] and [E2] in M; None in a batch without pairs."""
     groups_B: torch.Tensor | None
     """int64; equal for the same entity pair; None in a batch without pairs."""
     rows_B: torch.Tensor
-    """int64; which of the statements."""
+    """int64; row numbers of the statements."""
 
     def to(self, device: torch.device) -> "BlankBatch":
         values = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -47,9 +47,9 @@ class BlankBatch:
 
 
 class Collator:
-    """Makes batches; `vocabulary` is the encoder's number of embeddings, behind which the rows of `MARKS` lie.
+    """Makes batches; `vocabulary` is the encoder's number of embeddings, after which the rows of `MARKS` follow.
 
-    UserError if the tokenizer has no mask token.
+    Raises UserError if the tokenizer has no mask token.
     """
 
     def __init__(
@@ -62,14 +62,16 @@ class Collator:
         seed: int,
     ) -> None:
         if tokenizer.mask_token_id is None:
-            raise UserError("this encoder's tokenizer has no mask token, so no words can be masked: choose another")
+            raise UserError(
+                "this encoder's tokenizer has no mask token, so words can't be masked: choose another encoder"
+            )
         self.statements, self.tokenizer = statements, tokenizer
         self.blank, self.mask, self.seed = blank, mask, seed
         *self._marks, self._blank = range(vocabulary, vocabulary + len(MARKS))
         added = tokenizer.backend_tokenizer.get_added_tokens_decoder()
         special = {i for i, token in added.items() if token.special} | set(tokenizer.all_special_ids)
         self.words = np.setdiff1d(np.arange(len(tokenizer)), sorted(special))
-        """Ids of what may be masked and drawn: no special token, no mark."""
+        """Token ids that may be masked or drawn: no special tokens, no marks."""
         self._is_word_V = np.zeros(vocabulary + len(MARKS), bool)
         self._is_word_V[self.words] = True
 
@@ -92,7 +94,7 @@ class Collator:
         )
 
     def hide(self, ids_BM: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """The ids as they are shown, and which are to be guessed: each word with the chance `mask`."""
+        """The input ids after masking, and which tokens to predict: each word with probability `mask`."""
         masked_BM = self._is_word_V[ids_BM] & (random.random(ids_BM.shape) < self.mask)
         kind_BM, drawn_BM = random.random(ids_BM.shape), random.choice(self.words, ids_BM.shape)
         other_BM = np.where(kind_BM < SHARE_MASK + SHARE_RANDOM, drawn_BM, ids_BM)
@@ -100,9 +102,9 @@ class Collator:
         return np.where(masked_BM, other_BM, ids_BM), masked_BM
 
     def _sequence(self, row: int, random: np.random.Generator) -> tuple[list[int], tuple[int, int]]:
-        """Token ids `[CLS] w [E1] w [/E1] w [E2] w [/E2] w [SEP]` and the places of [E1] and [E2].
+        """Token ids `[CLS] w [E1] w [/E1] w [E2] w [/E2] w [SEP]` and the positions of [E1] and [E2].
 
-        Either entity's words give way to one [BLANK] with the chance `blank`. Unmarked sentences stay plain.
+        With probability `blank`, an entity's words are replaced by one [BLANK]. Unmarked sentences get no marks.
         """
         words, spans_22 = self.statements.words(row), self.statements.spans[row].reshape(2, 2)
         sequence, starts, read = [self.tokenizer.cls_token_id], [0, 0], 0

@@ -1,6 +1,8 @@
-"""The output folder: `pretraining.json`, `starts.jsonl` and `tensorboard/` from the start, `checkpoints/` while it
-trains, and at the end an encoder as transformers saves it, `config.json`, tokenizer and `model.safetensors`, which
-comes last, with `SHA256SUMS` of these.
+"""The output folder of a pretraining.
+
+`pretraining.json`, `starts.jsonl` and `tensorboard/` exist from the start, `checkpoints/` while it trains. At the end
+comes an encoder in transformers' format: `config.json`, tokenizer, `SHA256SUMS` of all files and, written last,
+`model.safetensors`.
 """
 
 import contextlib
@@ -26,16 +28,16 @@ from mere_ds.runs.starts import STARTS, record_start
 from mere_ds.sums import SUMS, write_sums
 
 MODEL = "model.safetensors"
-_ADVICE = "restore it, choose another --out, or --overwrite"
+_ADVICE = "restore it, choose another --out, or start again with --overwrite"
 
 log = logging.getLogger("mere_ds")
 
 
 class PretrainFolder:
-    """The one place that knows what the folder holds and how far it has come."""
+    """The contents and the progress of the folder; the only place that knows its layout."""
 
     def __init__(self, root: str | Path) -> None:
-        """UserError for a folder with something else in it."""
+        """Raises UserError if the folder contains something else."""
         self.root = Path(root)
         self._record = self.root / "pretraining.json"
         self._writer = self.root / "writer.json"
@@ -43,13 +45,13 @@ class PretrainFolder:
         self.checkpoints = Checkpoints(self.root / "checkpoints", keep=1)
         self.tensorboard = self.root / "tensorboard"
         if self.root.exists() and not (self.root.is_dir() and (self._record.is_file() or not self._others())):
-            raise UserError(f"--out={self.root}: holds something else: choose another folder")
+            raise UserError(f"--out={self.root}: contains other files: choose another folder")
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[WriterLease]:
-        """Make the folder and be its one writer; where the block fails before `start`, the folder goes again.
+        """Create the folder and hold its lease; if the block fails before `start`, the folder is removed again.
 
-        Raises MachineError while another process pretrains into it.
+        Raises MachineError while another process writes to it.
         """
         with parents_of(self._record):
             lease = WriterLease.take(self._writer, flag="--out")
@@ -59,7 +61,7 @@ class PretrainFolder:
                 lease.release()
 
     def start(self, ingredients: dict, overwrite: bool) -> None:
-        """Records what decides this training's result; UserError if another one began here."""
+        """Record what determines this training's result; raises UserError if a different one was started here."""
         for path in self.root.iterdir():
             if not path.name.startswith(self._writer.name) and (overwrite or not self._record.is_file()):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -67,7 +69,7 @@ class PretrainFolder:
             with _written(self._record):
                 write_json(self._record, {"told": ingredients})
             return
-        before = defaults_of(PretrainSettings) | self._recorded()["told"]  # an older run may not know all knobs
+        before = defaults_of(PretrainSettings) | self._recorded()["told"]  # an older run may lack some knobs
         other = [
             f"{name} {before.get(name)} -> {ingredients[name]}"
             for name in ingredients
@@ -75,34 +77,35 @@ class PretrainFolder:
         ]
         if other:
             raise UserError(
-                f"{self.root} was begun otherwise ({'; '.join(other)}): choose another --out or --overwrite"
+                f"{self.root} was started with other settings ({'; '.join(other)}): choose another --out, or start "
+                "again with --overwrite"
             )
         if os.path.lexists(self._older) and self.result is None:
             raise UserError(f"{self._older} was written by an older version: start again with --overwrite")
 
     def record_start(self, step: int) -> dict:
-        """What made this start, at `step`; kept in `starts.jsonl` (see `runs.starts`). Raises MachineError."""
+        """Record this start, at `step`, in `starts.jsonl` (see `runs.starts`). Raises MachineError."""
         with _written(self.root / STARTS):
             return record_start(self.root, ranks=1, step=step)
 
     @property
     def result(self) -> dict | None:
-        """What `finish` recorded; None before."""
+        """The result recorded by `finish`; None before that."""
         return self._recorded().get("result")
 
     def _others(self) -> bool:
-        """Whether more lies here than a start leaves that was killed before it could record its settings."""
+        """Whether the folder contains files other than those left by a start that was killed before recording."""
         ours = (self._writer.name, f".{self._record.name}.")
         return not all(path.name.startswith(ours) for path in self.root.iterdir())
 
     def _recorded(self) -> dict:
         recorded = read_json(self._record, _ADVICE)
         if not isinstance(recorded.get("told"), dict) or not isinstance(recorded.get("result", {}), dict):
-            raise UserError(f"{self._record}: not what a pretraining records: {_ADVICE}")
+            raise UserError(f"{self._record}: not a record of a pretraining: {_ADVICE}")
         return recorded
 
     def finish(self, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, result: dict) -> None:
-        """Writes the encoder, the weights last: without them no command takes the folder for an encoder."""
+        """Write the encoder, with the weights last: without them no command treats the folder as an encoder."""
         part = self.root / "part"
         encoder.config.architectures = [type(encoder).__name__]
         weights = {name: tensor.cpu().contiguous() for name, tensor in encoder.state_dict().items()}
@@ -119,21 +122,23 @@ class PretrainFolder:
             shutil.rmtree(self.checkpoints.folder, ignore_errors=True)
 
     def check_finished(self) -> None:
-        """Raises UserError unless the encoder is as `finish` wrote it; one without `SHA256SUMS` need only be there."""
+        """Raises UserError if the encoder is damaged; without `SHA256SUMS`, if one of its files is missing."""
         if os.path.lexists(self.root / SUMS):
             what = encoder_damage(self.root)
         else:
             missing = [n for n in ("config.json", MODEL, *TOKENIZER_FILES) if not (self.root / n).is_file()]
             what = f"{missing[0]} is missing" if missing else None
             if not missing:
-                log.warning("%s has no %s, as of an older version: damage to it may go unseen", self.root, SUMS)
+                log.warning("%s has no %s (older version), so damage can't be detected", self.root, SUMS)
         if what:
-            raise UserError(f"{self.root} is finished but damaged ({what}): put the file back, or --overwrite")
+            raise UserError(
+                f"{self.root} is finished but damaged ({what}): restore the file, or start again with --overwrite"
+            )
 
 
 @contextlib.contextmanager
 def _written(path: Path, part: Path | None = None) -> Iterator[None]:
-    """MachineError where `path` can't be written; what was to become it goes."""
+    """Raises MachineError if `path` can't be written, and then removes the incomplete `part`."""
     try:
         with naming(path):
             yield
@@ -141,4 +146,4 @@ def _written(path: Path, part: Path | None = None) -> Iterator[None]:
         if part:
             with contextlib.suppress(OSError):
                 shutil.rmtree(part) if part.is_dir() else part.unlink()
-        raise MachineError(f"{path} can't be written ({error}): make room or choose another --out") from error
+        raise MachineError(f"{path} can't be written ({error}): free disk space or choose another --out") from error

@@ -13,12 +13,12 @@ from mere_ds.sums import OPTIMIZER
 from mere_ds.training.learner import Tensors
 from mere_ds.training.nonfinite import nan_if_not_finite
 
-MATCHER_RATE = 0.01  # peak rate of scale and offset, whose size has nothing to do with the encoder's weights
-MOST_NORM = 1.0  # of the gradient
+MATCHER_RATE = 0.01  # peak rate of scale and offset, whose magnitude is unrelated to the encoder's weights
+MOST_NORM = 1.0  # gradients are clipped to this norm
 
 
 class BlanksLearner:
-    """`Blanks` under training on one device; what the loop needs of it is `training.learner.Learner`."""
+    """`Blanks` under training on one device; implements `training.learner.Learner`."""
 
     def __init__(self, model: Blanks, settings: PretrainSettings, device: torch.device) -> None:
         self.model = model.to(device).train()
@@ -34,9 +34,9 @@ class BlanksLearner:
         return 1.0 if self.scaler.is_enabled() else None
 
     def update(self, batch: BlankBatch, factor: float) -> Tensors:
-        """One update at the share `factor` of the peak rates; what the model said before it, "loss" among it.
+        """One update at `factor` times the peak rates; returns the model's losses before it, with their sum as "loss".
 
-        None where the gradient isn't finite: `updated` tells.
+        No update is made if the gradient isn't finite: see `updated`.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = factor * group["peak"]
@@ -66,27 +66,27 @@ class BlanksLearner:
         return {"updates": self.updates, "loss_scaler": self.scaler.state_dict()}
 
     def restore(self, checkpoint: Path, counters: dict) -> None:
-        """Bring back what `snapshot` and `counters` gave."""
+        """Restore what `snapshot` and `counters` returned."""
         self.model.load_state_dict(load_file(checkpoint / WEIGHTS))
         parameters = dict(self.model.named_parameters())
         for key, value in load_file(checkpoint / OPTIMIZER).items():
             kind, name = key.split("/", 1)
-            # AdamW counts on the CPU, and not alike for all: a batch without pairs leaves the matcher alone
+            # AdamW keeps step counts on the CPU; they differ, as a batch without pairs doesn't update the matcher
             self.optimizer.state[parameters[name]][kind] = value if kind == "step" else value.to(self.device)
         self.updates = counters["updates"]
-        if counters["loss_scaler"]:  # empty where the steps so far were not in fp16
+        if counters["loss_scaler"]:  # empty unless training so far was in fp16
             self.scaler.load_state_dict(counters["loss_scaler"])
 
 
 def _compute_dtype(device: torch.device) -> torch.dtype:
-    """bf16 or fp16, whichever the GPU multiplies in hardware; fp32 on a CPU."""
+    """bf16 if the GPU supports it in hardware, else fp16; fp32 on a CPU."""
     if device.type == "cpu":
         return torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def _groups(model: Blanks, settings: PretrainSettings) -> list[dict]:
-    """Parameters with their peak rates: matrices decay, biases and LayerNorms don't, nor does the matcher."""
+    """Parameter groups with their peak rates: matrices decay; biases, LayerNorms and the matcher don't."""
     matcher = [model.log_scale, model.offset]
     rest = [p for p in model.parameters() if all(p is not x for x in matcher)]
     rate, decay = settings.learning_rate, settings.weight_decay

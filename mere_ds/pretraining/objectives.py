@@ -1,17 +1,17 @@
-"""Masked words and matching blanks: the encoder with the two heads that train it and are thrown away afterwards.
+"""Masked words and matching blanks: the encoder with the two heads that train it and are discarded afterwards.
 
-The method is Matching the Multilingual Blanks (Köksal & Özgür, Findings of EMNLP 2020), which carries Matching the
-Blanks (Baldini Soares et al., ACL 2019) over to pairs of sentences in several languages. Taken as published: entity
-marks and a blank symbol of their own, blanks with a chance of 0.7 an entity, the states of [E1] and [E2] side by side
-as the relation's representation, a sigmoid of two representations' product as the chance that they tell of the same
-entity pair, binary cross-entropy on it, negatives of which some share an entity, masked words beside it.
-Read differently:
-- The product is of unit vectors, with a learnt scale and offset. The plain product of two states of a pretrained
-  encoder is tens or hundreds whatever they say, and the sigmoid has no slope there.
-- All pairs that can be made within a batch are compared, not listed ones. Positives and negatives count a half each,
-  as if as many of either had been drawn.
-- Who is the same entity is decided by its name, for such a corpus links no entities to a knowledge base. A pair is
-  ordered: (a, b) and (b, a) are two.
+The method is Matching the Multilingual Blanks (Köksal & Özgür, Findings of EMNLP 2020), which extends Matching the
+Blanks (Baldini Soares et al., ACL 2019) to pairs of sentences in several languages. As published: special tokens for
+entity marks and blanks, blanks with probability 0.7 per entity, the concatenated states of [E1] and [E2] as the
+relation's representation, the sigmoid of two representations' product as the probability that they have the same
+entity pair, binary cross-entropy, negatives of which some share an entity, and masked words as a second objective.
+Different from the papers:
+- The product is of unit vectors, with a learned scale and offset. The plain product of two states of a pretrained
+  encoder is tens or hundreds regardless of their content, where the sigmoid is flat.
+- All pairs within a batch are compared instead of a list of pairs. Positives and negatives each count half, as if
+  equally many had been drawn.
+- Entities are the same if their names are, since such a corpus doesn't link entities to a knowledge base. Pairs are
+  ordered: (a, b) and (b, a) are different.
 
 Shape suffixes: B sentences, M tokens (padded), N masked tokens, D hidden size, R = 2D, V ids of words.
 """
@@ -27,11 +27,11 @@ from mere_ds.encoders.weights import word_embeddings
 from mere_ds.model.precision import at_least_fp32
 from mere_ds.pretraining.batches import BlankBatch
 
-SCALE, OFFSET = 10.0, -5.0  # at the start a cosine of 0.5 is the border between same and other
+SCALE, OFFSET = 10.0, -5.0  # initially a cosine of 0.5 separates same from different
 
 
 class Blanks(nn.Module):
-    """The encoder, a masked word head tied to its first `vocabulary` embeddings, and the matcher's two numbers."""
+    """The encoder, a masked word head tied to its first `vocabulary` embeddings, and the matcher's scale and offset."""
 
     def __init__(self, encoder: PreTrainedModel, vocabulary: int) -> None:
         super().__init__()
@@ -43,8 +43,8 @@ class Blanks(nn.Module):
         self.offset = nn.Parameter(torch.tensor(OFFSET))
 
     def forward(self, batch: BlankBatch) -> dict[str, torch.Tensor]:
-        """Scalars: masked_words and, of a batch with pairs, matching (losses) and accuracy (a share)."""
-        # No token types are given: an encoder that has them takes the first type for every token.
+        """Scalars: the losses masked_words and, for a batch with pairs, matching, and its accuracy (0 to 1)."""
+        # No token types are passed: an encoder that has them uses the first type for all tokens.
         encoded = self.encoder(input_ids=batch.token_ids_BM, attention_mask=batch.mask_BM.long())
         h_BMD = encoded.last_hidden_state
         h_ND = h_BMD.flatten(0, 1)[batch.masked_N]
@@ -60,7 +60,7 @@ class Blanks(nn.Module):
 
 
 def masked_word_loss(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy in nats, 0 where nothing is masked; in fp32 at least."""
+    """Mean cross-entropy in nats, 0 if nothing is masked; at least in fp32."""
     total = F.cross_entropy(at_least_fp32(logits_NV), targets_N, reduction="sum")
     return total / max(1, len(targets_N))
 
@@ -73,10 +73,10 @@ def match_logits(r_BR: torch.Tensor, scale: torch.Tensor, offset: torch.Tensor) 
 
 
 def matching_loss(logits_BB: torch.Tensor, same_BB: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Binary cross-entropy over all pairs of two different sentences, and the share that is on the right side of 0.
+    """Binary cross-entropy over all pairs of two different sentences, and the accuracy of the logits' signs.
 
-    Both are the mean of the positives' mean and the negatives' mean; a kind that is not there counts 0 in the loss and
-    as right in the share.
+    Both are the mean of the positives' mean and the negatives' mean; if there are no positives or no negatives, these
+    count as loss 0 and accuracy 1.
     """
     other_BB = ~torch.eye(len(logits_BB), dtype=torch.bool, device=logits_BB.device)
     signed_BB = torch.where(same_BB, logits_BB, -logits_BB)

@@ -1,7 +1,7 @@
-"""Which sentences are compared: two of one entity pair, as often as can be in different languages, among others.
+"""Which sentences are compared: pairs of sentences with the same entity pair, in different languages where possible.
 
-A batch is either of pairs, for both objectives, or of sentences without a partner, for masked words only: pairs that
-were strewn over all batches would meet few others to be distinguished from.
+A batch has either only such pairs, for both objectives, or only sentences without a partner, for masked words: if pairs
+were spread over all batches, there would be few negatives in each.
 """
 
 from collections import Counter
@@ -18,13 +18,13 @@ class BatchRows:
     """The sentences of one step."""
 
     rows: np.ndarray
-    """int64; of pairs: partners stand side by side."""
+    """int64; in a batch of pairs, partners are adjacent."""
     matched: bool
-    """Whether these are pairs."""
+    """Whether the rows are pairs."""
 
 
 class Pairing:
-    """The pairs that a corpus offers. UserError unless two entity pairs occur in two sentences each."""
+    """The pairs of a corpus. Raises UserError unless at least two entity pairs occur in two sentences or more."""
 
     def __init__(self, statements: Statements) -> None:
         self.statements = statements
@@ -33,19 +33,19 @@ class Pairing:
         borders = np.flatnonzero(np.diff(statements.groups[order])) + 1
         parts = np.split(order, borders)
         self.groups = [part for part in parts if len(part) > 1]
-        """Rows by entity pair, of the pairs that occur more than once."""
+        """The rows of each entity pair that occurs more than once."""
         if len(self.groups) < 2:
             raise UserError(
-                f"{len(self.groups)} entity pairs of the training files occur in more than one sentence, and two at "
-                "least are needed to match: give a corpus, or more languages of it, that tells of the same entities "
-                "again; --parallel_ids where rows of the same id are translations"
+                f"only {len(self.groups)} entity pairs of the training files occur in more than one sentence, at least "
+                "2 are required: use a corpus, or more of its languages, with recurring entities, or pass "
+                "--parallel_ids if rows with the same id are translations"
             )
         singles = [part for part in parts if len(part) == 1]
         self.singles = np.sort(np.concatenate([*singles, np.flatnonzero(~statements.marked)]))
-        """Rows that never have a partner."""
+        """Rows without a partner."""
 
     def epoch(self, batch_size: int, seed: int, epoch: int) -> list[BatchRows]:
-        """An epoch's batches, always as many: every sentence once, in an order that `seed` and `epoch` decide."""
+        """An epoch's batches, always the same number: every sentence once, in an order set by `seed` and `epoch`."""
         random = np.random.default_rng([seed, epoch])
         pairs, left = [], []
         for rows in self.groups:
@@ -59,7 +59,7 @@ class Pairing:
         return [batches[i] for i in random.permutation(len(batches))]
 
     def summary(self) -> str:
-        """What takes part, for the user to read before anything is trained."""
+        """Statistics of the corpus, to show before training starts."""
         statements = self.statements
         by_language = Counter(statements.languages.tolist())
         languages = ", ".join(f"{code} {by_language[i]:,}" for i, code in enumerate(statements.codes))
@@ -78,10 +78,10 @@ class Pairing:
 def pair_up(
     rows: np.ndarray, languages: np.ndarray, random: np.random.Generator
 ) -> tuple[list[tuple[int, int]], list[int]]:
-    """Partners among the rows of one entity pair, and the row that is left over where their number is odd.
+    """Pairs of partners among the rows of one entity pair, and the row left over if their number is odd.
 
-    As many partners as can be speak different languages: with the rows sorted by language, the language with the most
-    first, those half the list apart differ unless one language has more than half. The odd one out is of that language.
+    As many partners as possible are in different languages: with the rows sorted by language, the most frequent one
+    first, rows half the list apart differ unless one language has more than half. The row left over has that language.
     """
     drawn: list[int] = random.permutation(rows).tolist()
     counts = Counter(languages[drawn].tolist())
@@ -95,9 +95,9 @@ def pair_up(
 def with_hard_negatives(
     pairs: list[tuple[int, int]], entities: np.ndarray, groups: np.ndarray, random: np.random.Generator
 ) -> np.ndarray:
-    """int64 [pairs, 2]: in random order, but where it can be, a pair is followed by another that shares an entity.
+    """int64 [pairs, 2]: in random order, but where possible a pair is followed by another that shares an entity.
 
-    Such neighbours fall into one batch, as negatives that the entities' names alone don't tell apart.
+    Such neighbours share a batch, as negatives that can't be distinguished by the entities' names alone.
     """
     pairs_P2 = random.permutation(np.array(pairs, np.int64))
     sharing: dict[int, list[int]] = {}
@@ -126,5 +126,5 @@ def with_hard_negatives(
 
 
 def _split(rows: np.ndarray, most: int) -> list[np.ndarray]:
-    """Parts of nearly equal length, none longer than `most`."""
+    """Parts of nearly equal length, at most `most`."""
     return np.array_split(rows, -(-len(rows) // most)) if len(rows) else []

@@ -1,4 +1,4 @@
-"""`mere-ds pretrain-mtmb`: an encoder, a corpus of marked sentences -> the encoder, trained further."""
+"""`mere-ds pretrain-mtmb`: trains an encoder further on a corpus of marked sentences."""
 
 import hashlib
 import tempfile
@@ -33,13 +33,13 @@ from mere_ds.training.process import Process
 
 
 def pretrain(settings: PretrainSettings, observers: Iterable[Observer] = ()) -> dict:
-    """Trains, saves an encoder folder and returns {"out", "steps", and the means since the last record}.
+    """Train, save an encoder folder and return {"out", "steps", and the means since the last record}.
 
-    The folder's tokenizer and number of embeddings are those of the encoder that it started from: what training adds,
-    five embeddings for marks and blank and two heads, is cut off. The same settings and corpus give the same weights,
-    on a CPU bit for bit, interrupted or not. `observers` follow it (see `training.observers.Observer`). To be called in
-    the main thread: after USR1, TERM or Ctrl-C it saves and leaves with exit code 85 (SystemExit). Raises UserError for
-    bad input or a loss that isn't finite, and MachineError.
+    The folder's tokenizer and number of embeddings are those of the initial encoder: what training adds, five
+    embeddings for marks and blank and two heads, is removed. The same settings and corpus give the same weights, on a
+    CPU bit for bit, interrupted or not. `observers` follow the training (see `training.observers.Observer`). Must be
+    called in the main thread: after USR1, TERM or Ctrl-C it saves and exits with code 85 (SystemExit). Raises
+    UserError for bad input or a loss that isn't finite, and MachineError.
     """
     files = train_files(settings.tsv_dir, settings.languages, settings.english)
     encoder = settings.encoder if Path(settings.encoder).is_dir() else None
@@ -87,7 +87,7 @@ def _pretrain(
 def _start_encoder(
     settings: PretrainSettings, files: list
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, EncoderInfo]:
-    """The encoder with a row more for each of `MARKS`, its tokenizer without them, and its description."""
+    """The encoder with an extra embedding row for each of `MARKS`, its tokenizer without them, and its description."""
 
     def texts() -> Iterable[str]:
         return (compose(example.text)[0] for file in files for example in read_file(file.path, settings.cut_marks))
@@ -98,7 +98,7 @@ def _start_encoder(
         info = build_encoder(settings.encoder, start, texts, [], settings.seed)
         tokenizer, encoder = load_tokenizer(start), load_encoder(start, info)
     if not FRAME < settings.max_length <= info.max_length:
-        raise UserError(f"--max_length={settings.max_length} is out of range: pass {FRAME + 1} to {info.max_length}")
+        raise UserError(f"--max_length={settings.max_length}: must be between {FRAME + 1} and {info.max_length}")
     rows = new_rows(word_embeddings(encoder).weight.detach(), len(MARKS), settings.seed)
     encoder.resize_token_embeddings(info.vocab_size + len(MARKS), mean_resizing=False)
     with torch.no_grad():
@@ -107,7 +107,7 @@ def _start_encoder(
 
 
 def _digest(statements: Statements) -> str:
-    """sha256 (hex) of what is trained on."""
+    """sha256 (hex) of the training data."""
     digest = hashlib.sha256()
     for array in (statements.pieces, statements.ends, statements.spans, statements.groups, statements.languages):
         digest.update(np.ascontiguousarray(array).data)

@@ -18,7 +18,7 @@ class PretrainSettings:
         also="output output_dir run",
     )
     encoder: str = knob(
-        "Where to start: a folder or hub name; e5-small; tiny (random weights, for tests).",
+        "The initial encoder: a folder or hub name; e5-small; tiny (random weights, for tests).",
         "bert-base-multilingual-cased",
         also="model",
     )
@@ -28,21 +28,21 @@ class PretrainSettings:
         "What to do with an entity cut at an abbreviation's dot: repair or reject the row.", "repair"
     )
     parallel_ids: bool = knob(
-        "Rows of the same id (a language code in front aside: de-12, fr-12) are translations of each other.", False
+        "Rows with the same id (ignoring a language code in front: de-12, fr-12) are translations of each other.", False
     )
     epochs: int = knob("How often each sentence is read.", 1, least=1, also="num_epochs num_train_epochs")
     steps: int | None = knob("Updates, instead of epochs.", None, least=1, also="max_steps")
-    batch_size: int = knob("Sentences a step, an even number.", 32, least=4, also="bs")
+    batch_size: int = knob("Sentences per step, an even number.", 32, least=4, also="bs")
     learning_rate: float = knob(
         "Peak learning rate of AdamW; rises over the warm-up, then falls to 0.", 3e-5, above=0, most=MOST, also="lr"
     )
     warmup: float = knob(
-        "Share of the steps in which the rate rises from 0.", 0.06, least=0, below=1, also="warmup_steps warmup_ratio"
+        "Share of the steps over which the rate rises from 0.", 0.06, least=0, below=1, also="warmup_steps warmup_ratio"
     )
     weight_decay: float = knob("AdamW's weight decay, on matrices only.", 0.01, least=0, most=MOST, also="wd")
-    max_length: int = knob("Most tokens of a sentence, special tokens and marks included.", 256, least=1)
-    blank: float = knob("Chance that an entity gives way to a blank.", 0.7, least=0, most=1)
-    mask: float = knob("Share of the words that are to be guessed.", 0.15, least=0, most=1)
+    max_length: int = knob("Maximum length of a sentence in tokens, including special tokens and marks.", 256, least=1)
+    blank: float = knob("Probability that an entity is replaced by a blank.", 0.7, least=0, most=1)
+    mask: float = knob("Share of the words to mask and predict.", 0.15, least=0, most=1)
     seed: int = knob("Seed of pairs, blanks, masks, dropout and new weights.", 0, least=0, most=2**63 - 1)
     save_steps: int = knob("Updates between two checkpoints.", 1000, least=1, on_resume="free", also="save_every")
     log_every: int = knob(
@@ -53,4 +53,4 @@ class PretrainSettings:
     def __post_init__(self) -> None:
         check_knobs(self)
         if self.batch_size % 2:
-            raise UserError(f"--batch_size={self.batch_size}: must be even, for sentences are read in pairs")
+            raise UserError(f"--batch_size={self.batch_size}: must be even, since sentences are read in pairs")

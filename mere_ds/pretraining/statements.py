@@ -1,4 +1,4 @@
-"""Marked sentences of a corpus -> relation statements: word pieces, the two entities' places, and who is the same.
+"""Marked sentences of a corpus -> relation statements: word pieces, the two entities' positions and identities.
 
 A relation statement (Baldini Soares et al., ACL 2019) is a sentence with two marked entities.
 """
@@ -22,23 +22,23 @@ from mere_ds.corpus.reading import FileCounts, TsvFile, read_file, split_files
 from mere_ds.errors import UserError
 
 FRAME = 6
-"""Tokens of a sequence that are no words: `[CLS]`, `[SEP]` and the four marks."""
+"""Number of tokens of a sequence that aren't words: `[CLS]`, `[SEP]` and the four marks."""
 
 NOTES = {
     "rejected": "rows that the reader rejected; mere-ds inspect shows why",
-    "repeated": "rows left out, for the same sentence with the same marks stands before",
-    "shortened": "sentences that lost their last words to --max_length",
-    "unmarked": "sentences that serve masked words only, for an entity lies beyond --max_length, has no word piece, or "
+    "repeated": "rows skipped as duplicates: the same sentence with the same marks came before",
+    "shortened": "sentences truncated to --max_length",
+    "unmarked": "sentences used for masked words only: an entity lies beyond --max_length, has no word piece, or "
     "shares one with the other entity",
 }
-"""What happened to rows that are not taken as they stand."""
+"""What happened to rows that are not used unchanged."""
 
 _BATCH = 2048  # sentences tokenised at a time
 
 
 @dataclass(frozen=True)
 class Statements:
-    """All sentences of a corpus' training files, n in number."""
+    """All n sentences of a corpus' training files."""
 
     pieces: np.ndarray
     """int32 [sum of lengths]; token ids of all words, one sentence after the other."""
@@ -50,11 +50,11 @@ class Statements:
     """int32 [n]; indices into `codes`."""
     codes: list[str]
     entities: np.ndarray
-    """int64 [n, 2]; head and tail, equal where the surface strings are (NFKC, case folded)."""
+    """int64 [n, 2]; ids of head and tail, equal if the surface strings are (NFKC, case folded)."""
     groups: np.ndarray
-    """int64 [n]; equal where the pair (head, tail) is the same."""
+    """int64 [n]; equal if the pair (head, tail) is the same."""
     notes: Counter
-    """Rows by the reasons of `NOTES`."""
+    """Number of rows for each reason of `NOTES`."""
 
     def __len__(self) -> int:
         return len(self.ends) - 1
@@ -70,21 +70,21 @@ class Statements:
 
 
 def train_files(tsv_dir: str | Path, languages: str | Sequence[str], english: str) -> list[TsvFile]:
-    """The corpus' training files; a test sentence must not be seen before it is scored. UserError if there are none."""
+    """The corpus' training files only: test sentences must stay unseen. Raises UserError if there are none."""
     files = [file for file in split_files(tsv_dir, languages, english) if file.split == "train"]
     if not files:
-        raise UserError(f"{tsv_dir}: contains no training file (*_corpora_train.tsv), and test files are left alone")
+        raise UserError(f"{tsv_dir}: contains no training files (*_corpora_train.tsv); test files are not used")
     return files
 
 
 def read_statements(
     files: list[TsvFile], tokenizer: PreTrainedTokenizerFast, max_length: int, cut_marks: str, parallel_ids: bool
 ) -> Statements:
-    """Reads and tokenises the files.
+    """Read and tokenise the files.
 
-    `max_length` bounds a sentence in tokens, special tokens and marks included. With `parallel_ids` rows whose ids
-    agree, a language code in front (`de-12`) aside, are one sentence in several languages: their pairs are the same
-    whatever the entities are called there.
+    `max_length` limits a sentence's tokens, including special tokens and marks. With `parallel_ids`, rows with the same
+    id (ignoring a language code in front, as in `de-12`) are translations of one sentence: they have the same entity
+    pair, whatever the entities are called in each language.
     """
     codes = list(dict.fromkeys(file.language for file in files))
     reader = _Reader(codes, tokenizer, max_length - FRAME, parallel_ids)
@@ -101,12 +101,12 @@ def read_statements(
 
 
 def entity_key(text: str) -> str:
-    """What two names of one entity have in common: compatibility forms, case and white space don't count."""
+    """A key that is equal for two names that differ only in compatibility forms, case or white space."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def merge_groups(first: Sequence[int], second: Sequence[int]) -> np.ndarray:
-    """int64 [n]: equal for rows that are linked by equal values in either sequence, directly or through other rows."""
+    """int64 [n]: equal for rows linked by equal values in either sequence, directly or through other rows."""
     parents: dict[tuple[int, int], tuple[int, int]] = {}
 
     def root(node: tuple[int, int]) -> tuple[int, int]:
@@ -158,7 +158,7 @@ class _Reader:
             self._ids.append(self._number(("id", shared_id(example.id, example.language))))
 
     def _is_new(self, example: Example) -> bool:
-        """Whether this sentence with these marks comes for the first time: a pair of equals would teach nothing."""
+        """Whether this sentence with these marks is new: a pair of duplicates would teach nothing."""
         key = hash((example.language, example.text, example.head, example.tail))
         self.notes["repeated"] += key in self._seen
         is_new = key not in self._seen
@@ -170,7 +170,7 @@ class _Reader:
 
     def finish(self) -> Statements:
         if not self._pairs:
-            raise UserError("no sentence of the training files could be used: mere-ds inspect shows why")
+            raise UserError("no sentence of the training files could be used: run mere-ds inspect to see why")
         pairs = np.frombuffer(self._pairs, np.int64)
         return Statements(
             pieces=np.frombuffer(self._pieces, np.int32),
@@ -185,7 +185,7 @@ class _Reader:
 
 
 def _spans(offsets: list[Span], head: Span, tail: Span) -> tuple[int, int, int, int] | None:
-    """Both entities' places in pieces, half-open; None unless both have pieces and share none."""
+    """Both entities' positions in pieces, half-open; None if one has no piece or they share one."""
     places = []
     for start, end in (head, tail):
         inside = [i for i, (a, b) in enumerate(offsets) if a < end and b > start]

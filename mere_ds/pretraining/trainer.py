@@ -1,4 +1,4 @@
-"""What the training loop does for pretraining: its batches, its update, its records; in one process."""
+"""The training loop for pretraining, in one process: its batches, update and records."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -25,11 +25,11 @@ from mere_ds.training.process import Process
 
 NAME = "pretraining"
 SHOWN = ("masked_words", "matching", "accuracy")
-"""What a record has means of; the last two only where there was a batch with pairs."""
+"""Values whose means are recorded; the last two only exist for batches with pairs."""
 
 
 class BlanksTrainer(Loop[BlankBatch]):
-    """Trains from the folder's newest checkpoint on; `told` is what decides the result. See `Loop.run`."""
+    """Trains from the folder's newest checkpoint; `ingredients` determine the result. See `Loop.run`."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class BlanksTrainer(Loop[BlankBatch]):
         self.rate = 0.0  # of the last update
         progress = Progress()
         self.values: dict[str, list[torch.Tensor]] = {name: [] for name in SHOWN}
-        """Since the last record; they stay on the device until the next one."""
+        """The values since the last record; they stay on the device until the next one."""
         self.means: dict[str, float] = {}
         """The newest mean of each value."""
         if checkpoint := folder.checkpoints.newest_whole():
@@ -65,9 +65,9 @@ class BlanksTrainer(Loop[BlankBatch]):
             learner,
             listening,
             NAME,
-            rows="sentences that take part",
+            rows="usable sentences",
             limit=1,
-            advice="Lower --learning_rate and --overwrite",
+            advice="Start again with --overwrite and a lower --learning_rate",
         )
         pace = Pace(epoch_steps, total_steps, settings.log_every, settings.save_steps)
         facts = {"ingredients": ingredients, "cached_features": False, "start": folder.record_start(progress.step)}
@@ -106,7 +106,7 @@ class BlanksTrainer(Loop[BlankBatch]):
             values.clear()
 
     def _end_epoch(self) -> None:
-        """Nothing is scored, and what is finished is saved as an encoder, elsewhere."""
+        """No scoring here; the finished encoder is saved by `PretrainFolder.finish`."""
         self.at.epoch += 1
         self._finish_if(self.at.step >= self.pace.total_steps)
         if self.at.finished:

@@ -1,4 +1,4 @@
-"""The masked word head that an encoder's checkpoint may bring along, under the names of its architecture."""
+"""Reads the masked word head that an encoder's checkpoint may contain, whatever its architecture calls it."""
 
 from pathlib import Path
 
@@ -19,15 +19,15 @@ NAMES = {
     "vocab_layer_norm.": "transform.2.",
     "vocab_projector.bias": "bias_V",
 }
-"""How a tensor's name begins in the file -> how it begins in `Blanks`."""
+"""Prefix of a tensor's name in the file -> its prefix in `Blanks`."""
 
 TENSORS = 5
 OLD_ENDS = {"gamma": "weight", "beta": "bias"}
-"""What LayerNorm's tensors are called in files converted from TensorFlow."""
+"""Names of LayerNorm's tensors in files converted from TensorFlow -> PyTorch's."""
 
 
 def read_word_head(info: EncoderInfo) -> dict[str, torch.Tensor]:
-    """The head's tensors by their names in `Blanks`; empty where model.safetensors has no whole head."""
+    """The head's tensors by their names in `Blanks`; empty if model.safetensors has no complete head."""
     if info.weights_in_folder:
         return {}
     folder = hub.fetch_weights(info.source, info.revision) if info.kind == "hub" else Path(info.source)

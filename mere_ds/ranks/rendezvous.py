@@ -1,4 +1,4 @@
-"""Meeting the other ranks: what the environment says, checked, and one clear line for what can go wrong."""
+"""Rendezvous of the ranks: reads and checks the launcher's environment; each failure is reported in one line."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ from mere_ds.errors import MachineError, UserError
 
 @dataclass(frozen=True)
 class RankInfo:
-    """Where a launcher has put this process; alone, where there is no launcher."""
+    """This process's rank as set by the launcher; a single rank without a launcher."""
 
     rank: int = 0
     ranks: int = 1
@@ -26,7 +26,7 @@ class RankInfo:
 
     @classmethod
     def from_environment(cls) -> "RankInfo":
-        """What RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT say; raises UserError where it is nonsense."""
+        """Reads RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT; raises UserError if they are invalid."""
         if "RANK" not in os.environ and "WORLD_SIZE" not in os.environ:
             return cls()
         place = cls(
@@ -37,17 +37,17 @@ class RankInfo:
             port=_number("MASTER_PORT"),
         )
         if place.rank >= place.ranks:
-            raise UserError(f"RANK={place.rank} is beyond WORLD_SIZE={place.ranks}: ranks count from 0")
+            raise UserError(f"RANK={place.rank}: must be less than WORLD_SIZE={place.ranks}")
         if not 0 < place.port < 65536:
-            raise UserError(f"MASTER_PORT={place.port} is not a port")
+            raise UserError(f"MASTER_PORT={place.port}: must be between 1 and 65535")
         return place
 
 
 def join(backend: str, timeout: float) -> dist.Store:
-    """Join the process group that the environment describes and tell DeepSpeed; returns a store that all ranks share.
+    """Join the process group that the environment describes, for DeepSpeed too; returns a store shared by all ranks.
 
-    Waits up to `timeout` seconds for the other ranks; a collective of the group may take as long later. Raises
-    UserError where the environment is nonsense, MachineError for a taken port, a lost master, ranks that don't come.
+    Waits up to `timeout` seconds for the other ranks, which is also the timeout of the group's collectives. Raises
+    UserError if the environment is invalid, MachineError if the port is in use or rank 0 or others can't be reached.
     """
     place = RankInfo.from_environment()
     limit = timedelta(seconds=timeout)
@@ -63,17 +63,17 @@ def join(backend: str, timeout: float) -> dist.Store:
         )
     except dist.DistError as error:
         first_line = str(error).partition("\n")[0]
-        raise MachineError(f"the ranks lost each other at {place.address}:{place.port}: {first_line}") from None
-    # On a CPU DeepSpeed would compile a shared-memory all-reduce (a minute) if it may, and would ask a compiler whether
-    # it may (a second). Nothing else reads what it may.
+        raise MachineError(f"ranks lost their connection at {place.address}:{place.port}: {first_line}") from None
+    # On a CPU, DeepSpeed would otherwise probe the compiler (a second) and compile a shared-memory all-reduce (a
+    # minute). Nothing else reads this table.
     deepspeed.ops.__compatible_ops__ = {}
     deepspeed.init_distributed(dist_backend=backend, timeout=limit, verbose=False)
     return dist.PrefixStore("run", store)
 
 
 def _meet(place: RankInfo, timeout: float) -> dist.Store:
-    """A store that all ranks have reached."""
-    if place.port == 0:  # alone: nobody is to be met, so nothing listens, and no stranger can join
+    """A store that all ranks have connected to."""
+    if place.port == 0:  # a single rank: no port is opened, so nobody else can connect
         os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}  # what DeepSpeed reads
         return dist.HashStore()
     deadline = time.monotonic() + timeout
@@ -87,7 +87,7 @@ def _meet(place: RankInfo, timeout: float) -> dist.Store:
         store = dist.TCPStore(
             place.address, place.port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=timeout)
         )
-    # a run of another size at the same port is another run
+    # a run with another world size on the same port is a different run
     start = f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)} of {place.ranks} ranks"
     store = dist.PrefixStore(start, store)
     _assemble(store, place, deadline)
@@ -99,7 +99,7 @@ def _resolve(address: str) -> None:
         socket.getaddrinfo(address, None)
     except OSError as error:
         kind = MachineError if getattr(error, "errno", None) == socket.EAI_AGAIN else UserError
-        raise kind(f"MASTER_ADDR={address}: {socket.gethostname()} knows no such host ({error.strerror})") from None
+        raise kind(f"MASTER_ADDR={address}: unknown host on {socket.gethostname()} ({error.strerror})") from None
 
 
 def _open_store(place: RankInfo, timeout: float) -> dist.TCPStore:
@@ -111,13 +111,13 @@ def _open_store(place: RankInfo, timeout: float) -> dist.TCPStore:
         if "EADDRINUSE" not in str(error):
             raise
         raise MachineError(
-            f"port {place.port} of {socket.gethostname()} is taken by another process: end it or choose another port "
-            "(deepspeed --master_port, MASTER_PORT)"
+            f"port {place.port} on {socket.gethostname()} is in use by another process: stop that process or choose "
+            "another port (deepspeed --master_port, MASTER_PORT)"
         ) from None
 
 
 def _knock(place: RankInfo, deadline: float) -> None:
-    """Wait until rank 0 listens; torch would print a page a try."""
+    """Wait until rank 0 is listening; torch would print a page of errors for each attempt."""
     last = ""
 
     def answers() -> bool:
@@ -130,28 +130,28 @@ def _knock(place: RankInfo, deadline: float) -> None:
         return True
 
     if not _comes_true(answers, deadline):
-        raise MachineError(f"rank {place.rank} can't reach rank 0 at {place.address}:{place.port}: {last}")
+        raise MachineError(f"rank {place.rank} can't connect to rank 0 at {place.address}:{place.port}: {last}")
 
 
 def _assemble(store: dist.Store, place: RankInfo, deadline: float) -> None:
-    """Wait for all ranks, each of which there must be once."""
+    """Wait until every rank has registered, each exactly once."""
     me = f"{socket.gethostname()}, pid {os.getpid()}"
     seated = store.compare_set(f"rank {place.rank}", "", me).decode()
     meeting = f"{place.address}:{place.port}"
     if seated != me:
         raise MachineError(
-            f"rank {place.rank} is at {meeting} already ({seated}): another run uses this port, or two processes have "
-            "the same RANK"
+            f"rank {place.rank} has already joined at {meeting} ({seated}): another run uses this port, or two "
+            "processes have the same RANK"
         )
     everyone = [f"rank {rank}" for rank in range(place.ranks)]
     if place.rank:
         if not _comes_true(lambda: store.check(["complete"]), deadline):
-            raise MachineError(f"rank {place.rank} has waited in vain for all {place.ranks} ranks to come to {meeting}")
+            raise MachineError(f"rank {place.rank} timed out waiting for all {place.ranks} ranks to join at {meeting}")
     elif _comes_true(lambda: store.check(everyone), deadline):
         store.set("complete", "")
     else:
         missing = [name for name in everyone if not store.check([name])]
-        raise MachineError(f"{', '.join(missing)} of {place.ranks} didn't come to {meeting}")
+        raise MachineError(f"{', '.join(missing)} of {place.ranks} did not join at {meeting} in time")
 
 
 def _comes_true(condition: Callable[[], bool], deadline: float) -> bool:
@@ -166,12 +166,12 @@ def _comes_true(condition: Callable[[], bool], deadline: float) -> bool:
 
 def _variable(name: str) -> str:
     if not os.environ.get(name):
-        raise UserError(f"{name} is missing from the environment: a launcher sets it for every rank")
+        raise UserError(f"{name} is not set in the environment: the launcher must set it for every rank")
     return os.environ[name]
 
 
 def _number(name: str) -> int:
     text = _variable(name)
     if not text.isdecimal():
-        raise UserError(f"{name}={text}: a whole number is wanted")
+        raise UserError(f"{name}={text}: must be a whole number")
     return int(text)

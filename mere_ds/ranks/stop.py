@@ -1,7 +1,7 @@
-"""Leaving early: a signal to any rank stops all of them at the same step boundary, after a save.
+"""Stopping early: a signal to any rank stops all ranks after the same step, with a checkpoint.
 
 Slurm sends USR1 when the time limit is near and TERM at preemption; Ctrl-C sends INT to all ranks on a terminal. No
-heavy imports: the handlers stand before torch is loaded.
+heavy imports here: the handlers are installed before torch is loaded.
 """
 
 import os
@@ -9,19 +9,20 @@ import signal
 from types import FrameType, TracebackType
 
 LEFT_EARLY = 85
-"""Exit code of a run that was asked to stop, has saved and wants to be started again."""
+"""Exit code of a run that was asked to stop and has saved a checkpoint to resume from."""
 
 
 class StopSignals:
-    """Remembers whether this process was asked to stop. From its creation on USR1, TERM and the first INT do no harm.
+    """Records whether this process was asked to stop. Once created, USR1, TERM and the first INT are only recorded.
 
-    A second INT ends the process at once. INT stays ignored where it was: in a shell's background job. As a context it
-    puts back at its end what was there before. Only the main thread can make one. `name`: the program's.
+    A second INT ends the process immediately. INT stays ignored if it was ignored before, as in a shell's background
+    job. As a context manager it restores the previous handlers at the end. Must be created in the main thread. `name`
+    is the program's.
     """
 
     def __init__(self, name: str = "train.py") -> None:
         self.received: str | None = None
-        self._saves = f"\n{name}: saves after this step and leaves; Ctrl-C again ends it at once, without saving\n"
+        self._saves = f"\n{name}: saving after this step and stopping; press Ctrl-C again to quit now without saving\n"
         self._before = {n: signal.getsignal(n) for n in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)}
         for number in (signal.SIGUSR1, signal.SIGTERM):
             signal.signal(number, self._remember)
@@ -43,4 +44,4 @@ class StopSignals:
         self._remember(number, frame)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         if os.environ.get("RANK", "0") == "0":
-            os.write(2, self._saves.encode())  # the stream may be in the middle of another line
+            os.write(2, self._saves.encode())  # not sys.stderr: it may be in the middle of a write

@@ -1,10 +1,10 @@
-"""Watching the ranks of a run: when one of them dies or hangs, all end, and the lost one is named.
+"""Monitors the ranks of a run: if one dies or hangs, all ranks exit and the failed one is named.
 
-Collectives alone don't do that: under NCCL the survivors of a dead rank wait in silence. Here rank 0 holds a TCP
-connection to every other rank, and both ends send a beat now and then. A connection that ends without a goodbye was a
-process that died; one that carries no beat for too long is one that hangs. Rank 0 tells the others.
+Collectives alone don't do that: under NCCL the survivors of a dead rank wait silently. Here rank 0 holds a TCP
+connection to every other rank, and both ends send regular heartbeats. If a connection closes without a "bye", the
+process died; if it carries no heartbeat for too long, the process hangs. Rank 0 informs the others.
 
-On the wire are JSON lines `[kind, ...]`: `hello token rank host pid`, `beat`, `bye`, `fail reason code` (to rank 0),
+The protocol is JSON lines `[kind, ...]`: `hello token rank host pid`, `beat`, `bye`, `fail reason code` (to rank 0),
 `speaker rank` (from it) and `end verdict code`.
 """
 
@@ -26,13 +26,13 @@ from mere_ds.errors import MachineError, UserError
 log = logging.getLogger("mere_ds")
 
 GRACE = 3.0
-"""Seconds that a process of a lost group has to end by itself."""
-_LONGEST = 8192  # bytes of a line; a stranger's stream must not fill memory
-_UNANSWERED = 20_000  # ms that the other's kernel may leave our bytes unanswered: then its machine is gone
+"""Seconds that a process has to exit by itself once the group has failed."""
+_LONGEST = 8192  # bytes per line; an unknown client must not be able to fill our memory
+_UNANSWERED = 20_000  # ms without an acknowledgement from the peer's kernel, after which its machine counts as lost
 
 
 class Store(Protocol):
-    """What the watch needs of a torch.distributed store."""
+    """The methods of a torch.distributed store that `Watch` needs."""
 
     def set(self, key: str, value: str, /) -> None: ...
 
@@ -40,14 +40,15 @@ class Store(Protocol):
 
 
 class Watch:
-    """One rank's end of the watch; a group of one has nobody to watch.
+    """One rank's side of the monitoring; does nothing if there is only one rank.
 
     `store` is a torch.distributed store that all ranks share, `address` the host of rank 0. A rank may be silent for
-    four fifths of `timeout` seconds, so its name is known before any collective gives up after `timeout`. Once the
-    group is lost, one process logs the verdict and each ends within `GRACE` seconds, whatever its main thread does.
+    four fifths of `timeout` seconds, so a hanging rank is named before any collective times out after `timeout`. Once
+    the group has failed, one process logs the reason and each exits within `GRACE` seconds, whatever its main thread
+    is doing.
 
-    As a context manager it says goodbye at the end, while an exception inside ends all ranks: with exit code 2 for a
-    UserError, else 1. Raises MachineError if rank 0 can't be reached.
+    As a context manager it says "bye" at the end; an exception inside ends all ranks, with exit code 2 for a UserError,
+    else 1. Raises MachineError if rank 0 can't be reached.
     """
 
     def __init__(self, store: Store, rank: int, ranks: int, address: str, timeout: float) -> None:
@@ -57,7 +58,7 @@ class Watch:
         self._verdict: str | None = None
         self._code = 1
         self._left = ranks == 1
-        self._speaks = rank in (0, 1)  # 1 while rank 0 knows nobody better to speak for it
+        self._speaks = rank in (0, 1)  # rank 1 speaks for rank 0 until rank 0 picks another
         self._period = min(1.0, timeout / 20)
         self._patience = round(0.8 * timeout / self._period)
         self._beats = 0
@@ -74,7 +75,7 @@ class Watch:
         threading.Thread(target=self._run, name="watch", daemon=True).start()
 
     def leave(self) -> None:
-        """Say goodbye: this rank ends as planned and no longer minds who else ends."""
+        """Say "bye": this rank ends normally and no longer reacts if others end."""
         with self._lock:
             if self._left or self._verdict:
                 return
@@ -82,7 +83,7 @@ class Watch:
         self._tell("bye")
 
     def fail(self, reason: str, code: int = 1) -> None:
-        """Tell all ranks that this one ends because of `reason`; they end too, with the exit code `code`."""
+        """Tell all ranks that this one failed because of `reason`; they end too, with the exit code `code`."""
         if self._left:
             return
         if self._rank == 0:
@@ -91,7 +92,7 @@ class Watch:
             self._tell("fail", reason[: _LONGEST // 8], code)
 
     def verdict(self, wait: float = 5.0) -> str | None:
-        """Why the group is lost, None if it isn't; waits up to `wait` seconds for the word to come."""
+        """Why the group failed, None if it didn't; waits up to `wait` seconds for that message."""
         if not self._left:
             self._known.wait(wait)
         return self._verdict
@@ -105,14 +106,14 @@ class Watch:
         if self._left:
             return
         expected = isinstance(error, UserError | MachineError)
-        # A RuntimeError is most often a collective that broke when another rank ended: that verdict is on its way.
+        # A RuntimeError is usually a collective that failed because another rank ended: the reason will arrive soon.
         echo = isinstance(error, RuntimeError) and not expected
         if not self.verdict(GRACE if echo else 0):
             if not expected:
-                sys.stderr.write("".join(traceback.format_exception(error)))  # one write: ranks share the stream
+                sys.stderr.write("".join(traceback.format_exception(error)))  # in one write: ranks share it
             self.fail(str(error) if expected else repr(error), 2 if isinstance(error, UserError) else 1)
             if not self.verdict(GRACE):
-                return  # rank 0 doesn't answer: the error goes its own way
+                return  # rank 0 doesn't answer: let the exception propagate
         self._known.wait(GRACE)
         logging.shutdown()
         sys.stdout.flush()
@@ -133,11 +134,11 @@ class Watch:
             port, token, name = json.loads(store.get("watch"))
         except RuntimeError as error:  # torch's DistError
             first_line = str(error).partition("\n")[0]
-            raise MachineError(f"rank 0 at {address} ended before the run began: {first_line}") from None
+            raise MachineError(f"rank 0 at {address} exited before the run started: {first_line}") from None
         try:
             connection = socket.create_connection((address, port), timeout)
         except OSError as error:
-            raise MachineError(f"{name} can't be reached at {address}:{port}: {error.strerror or error}") from None
+            raise MachineError(f"can't connect to {name} at {address}:{port}: {error.strerror or error}") from None
         peer = self._add(connection)
         peer.name = name
         peer.send("hello", token, self._rank, self._host, self._pid)
@@ -156,19 +157,19 @@ class Watch:
                 self._beat()
 
     def _beat(self) -> None:
-        """Silence is counted in our own beats: while this process stood still, nobody else was silent."""
+        """Silence is counted in our own heartbeats, so that a pause of this process isn't blamed on the others."""
         self._beats += 1
         self._tell("beat")
         for peer in list(self._peers):
             peer.silent += 1
             if peer.silent > self._patience and peer.name:
                 seconds = self._patience * self._period
-                self._end(f"{peer.name} hangs: nothing was heard of it for {seconds:.0f} s", 1, self._speaks)
+                self._end(f"{peer.name} hangs: no heartbeat for {seconds:.0f} s", 1, self._speaks)
             elif peer.silent > self._patience:
                 self._drop(peer)
         if self._unseen and self._beats > self._patience:
             ranks = ", ".join(map(str, sorted(self._unseen)))
-            self._end(f"never heard of rank {ranks}", 1, self._speaks)
+            self._end(f"rank {ranks} never connected", 1, self._speaks)
 
     def _read(self, peer: "_Peer") -> None:
         try:
@@ -176,7 +177,7 @@ class Watch:
         except (ConnectionError, EOFError):
             self._lose(peer, "died")
         except OSError:
-            self._lose(peer, "is lost: its machine doesn't answer")
+            self._lose(peer, "is lost: its machine does not respond")
         else:
             for message in messages:
                 self._heed(peer, message)
@@ -186,7 +187,7 @@ class Watch:
             case ["hello", self._token, int(rank), str(host), int(pid)] if rank in self._unseen:
                 self._welcome(peer, rank, host, pid)
             case _ if not peer.name:
-                return  # a stranger
+                return  # it hasn't sent a valid hello
             case ["bye"]:
                 self._drop(peer)
             case ["fail", str(reason), int(code)]:
@@ -201,7 +202,7 @@ class Watch:
         peer.name = _name(rank, host, pid)
         self._unseen.remove(rank)
         self._hosts[rank] = host
-        if not self._unseen:  # should this whole machine go, somebody elsewhere must say so
+        if not self._unseen:  # if this whole machine fails, a rank on another one must report it
             elsewhere = [other for other, its_host in self._hosts.items() if its_host != self._host]
             self._tell("speaker", min(elsewhere, default=1))
 
@@ -211,7 +212,7 @@ class Watch:
             self._end(f"{peer.name} {how}", 1, self._speaks)
 
     def _end(self, verdict: str, code: int, speaks: bool) -> None:
-        """Once: take in the verdict, pass it on, log it if it falls to us, and see to it that this process ends."""
+        """On the first call: store the verdict, forward it, log it if `speaks`, and make sure this process exits."""
         with self._lock:
             if self._left or self._verdict:
                 return
@@ -243,7 +244,7 @@ class Watch:
 
 
 class _Peer:
-    """The other end of a connection; without a name it is a stranger."""
+    """The other end of a connection; it has no name until it sends a valid hello."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection, self.name, self.silent, self._rest = connection, "", 0, b""
@@ -252,14 +253,14 @@ class _Peer:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNANSWERED)
 
     def send(self, *message: object) -> None:
-        with contextlib.suppress(OSError):  # whoever doesn't read is found by its silence
+        with contextlib.suppress(OSError):  # a peer that doesn't read is detected by its missing heartbeats
             self.connection.send(json.dumps(message).encode() + b"\n")
 
     def receive(self) -> list:
-        """The messages that have come in; raises OSError or EOFError once the connection is lost."""
+        """The messages received so far; raises OSError or EOFError once the connection is lost."""
         try:
             data = self.connection.recv(65536)
-        except BlockingIOError:  # false alarm
+        except BlockingIOError:  # spurious wake-up
             return []
         if not data:
             raise EOFError

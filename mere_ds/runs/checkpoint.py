@@ -1,8 +1,8 @@
-"""Checkpoints on disk: each is whole or not there, and proves it by digests.
+"""Checkpoints on disk: each is either complete or absent, and its digests show that it is intact.
 
-A stage's folder holds `step-00000123/` and, for an epoch's end with its dev scores, `step-00000400-epoch-2/`. Each is a
-transformers folder with `optimizer.safetensors` and `training.json`, and `SHA256SUMS` over them (`sha256sum -c` reads
-it). The links `latest` and `best` name two of them.
+A stage's folder holds `step-00000123/` and, saved at the end of an epoch with its dev scores,
+`step-00000400-epoch-2/`. Each is a transformers folder with `optimizer.safetensors`, `training.json` and `SHA256SUMS`
+of all files (readable by `sha256sum -c`). The links `latest` and `best` point to two of them.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ LINKS = ("latest", "best")
 _ADVICE = "copy the checkpoint again, or train this stage again (--overwrite)"
 _NAME = re.compile(r"step-\d{8,}(-epoch-\d+)?")
 TALLY_TERMS = 6
-"""Terms of the loss in a kept tally."""
+"""Number of loss terms in a saved tally."""
 _TALLY_SUMS = TALLY_TERMS + 5  # the loss itself, its terms, sentences, tokens, places, waited
 _ENTRIES = {
     **dict.fromkeys(("step", "epoch", "skipped", "epochs_since_best"), (int,)),
@@ -34,7 +34,7 @@ _ENTRIES = {
     "best": (str, type(None)),
     "best_score": (float,),
 }
-"""What continuing reads of `training.json`, with its types."""
+"""The entries of `training.json` that a resume reads, with their types."""
 
 
 class Checkpoints:
@@ -44,10 +44,10 @@ class Checkpoints:
         self.folder, self.keep = folder, keep
 
     def newest_whole(self) -> Path | None:
-        """The newest checkpoint that is as it was written; None if none was ever written.
+        """The newest intact checkpoint; None if none was ever written.
 
-        Newer ones that are damaged are set aside as `damaged-...`, with a warning. Raises UserError, and sets nothing
-        aside, if there are checkpoints and every one is damaged, or the one that the newest whole one names as best.
+        Newer ones that are damaged are renamed to `damaged-...`, with a warning. Raises UserError, and renames nothing,
+        if all checkpoints are damaged, or if the best checkpoint that the newest intact one names is damaged.
         """
         damaged = {}
         for path in [self.folder / link for link in LINKS]:
@@ -60,7 +60,7 @@ class Checkpoints:
             damaged[path] = what
         else:
             if damaged:
-                raise UserError(f"every checkpoint in {self.folder} is damaged; --overwrite trains this stage again")
+                raise UserError(f"every checkpoint in {self.folder} is damaged: train this stage again (--overwrite)")
             return None
         self._check_best(state_of(path)["best"], path)
         for part in self.folder.glob(f"*{PART}"):  # a save or a removal that was cut off
@@ -71,7 +71,7 @@ class Checkpoints:
         return path
 
     def _adopt(self, path: Path) -> str | None:
-        """Where a copy followed the link `path`, a checkpoint lies in the link's place: give it its own name back.
+        """Restore the name of a checkpoint that a copy left in place of the link `path` (by following the link).
 
         Returns what is wrong with it, if anything; then it stays where it is.
         """
@@ -89,14 +89,14 @@ class Checkpoints:
         return None
 
     def _check_best(self, best: str | None, newest: Path) -> None:
-        """Raises UserError where the checkpoint that `newest` names as best is lost: no later one replaces it."""
+        """Raises UserError if the checkpoint that `newest` names as best is lost: no later one can replace it."""
         if best in (None, newest.name):
             return
         path = self.folder / best
         if what := damage(path, unused=(OPTIMIZER,)) or _oddity(path):
             what = f"damaged ({what})" if path.exists() else "missing"
             raise UserError(
-                f"{path}, the best checkpoint so far, is {what}: put a copy of it back, or train this stage again "
+                f"{path}, the best checkpoint so far, is {what}: restore it from a copy, or train this stage again "
                 "(--overwrite)"
             )
 
@@ -104,12 +104,12 @@ class Checkpoints:
         aside = self.folder / f"damaged-{bad.name}"
         shutil.rmtree(aside, ignore_errors=True)
         os.replace(bad, aside)
-        log.warning("checkpoint %s is damaged (%s) and set aside as %s", bad.name, what, aside)
+        log.warning("checkpoint %s is damaged (%s): renamed to %s", bad.name, what, aside)
 
     def write(self, name: str, fill: Callable[[Path], None], best: str | None) -> None:
-        """Let `fill` make the files, then show the checkpoint under its name; `best` names the best one from now on.
+        """Write the files with `fill`, then publish the checkpoint as `name`; `best` is the best one from now on.
 
-        Raises MachineError if that fails; what was there before stays whole.
+        Raises MachineError if that fails; earlier checkpoints stay intact.
         """
         part, target = self.folder / (name + PART), self.folder / name
         shutil.rmtree(part, ignore_errors=True)
@@ -127,15 +127,15 @@ class Checkpoints:
         except (OSError, SafetensorError) as error:
             shutil.rmtree(part, ignore_errors=True)
             kept = checkpoints_in(self.folder)
-            last = f"{kept[0].name} is whole" if kept else "there is none yet"
+            last = f"the last checkpoint, {kept[0].name}, is intact" if kept else "there is no earlier checkpoint"
             reason = error.strerror if isinstance(error, OSError) else error
             raise MachineError(
-                f"checkpoint {target} could not be written: {reason}. The last checkpoint: {last}; make room, then the "
-                "same command resumes from there"
+                f"checkpoint {target} could not be written: {reason} ({last}): free some disk space, then run the same "
+                "command again to resume"
             ) from error
 
     def prune(self, best: str | None) -> None:
-        """Link the best one and remove what is neither among the newest `keep` nor best to one of these."""
+        """Link the best checkpoint; keep the newest `keep` and those they name as best, and remove the others."""
         if best:
             self._link("best", best)
         newest = checkpoints_in(self.folder)[: self.keep]
@@ -145,7 +145,7 @@ class Checkpoints:
                 _remove(path)
 
     def _link(self, link: str, name: str) -> None:
-        """Point the link `link` to the checkpoint `name` in one step."""
+        """Point the link `link` to the checkpoint `name`, atomically."""
         part = self.folder / (link + PART)
         part.unlink(missing_ok=True)
         part.symlink_to(name)
@@ -165,29 +165,29 @@ def name_of(step: int, epoch: int | None = None) -> str:
 
 
 def state_of(checkpoint: Path) -> dict:
-    """What `training.json` in a checkpoint says. Raises UserError where that is nothing to resume from."""
+    """The content of a checkpoint's `training.json`. Raises UserError if training can't resume from it."""
     path = checkpoint / STATE
     state = read_json(path, _ADVICE)
     for name, types in _ENTRIES.items():
         value = state.get(name)
         if name not in state or type(value) not in types or type(value) is int and value < 0:
-            raise UserError(f"{path}: {name!r} is missing or of another type: {_ADVICE}")
+            raise UserError(f"{path}: {name!r} is missing or has the wrong type: {_ADVICE}")
     if state["best"] is not None and not _NAME.fullmatch(state["best"]):
-        raise UserError(f"{path}: 'best' is not a checkpoint's name: {_ADVICE}")
+        raise UserError(f"{path}: 'best' is not the name of a checkpoint: {_ADVICE}")
     if (state["best"] is None) == bool(state["best_dev"]):
         raise UserError(f"{path}: one of 'best' and 'best_dev' is missing: {_ADVICE}")
     if state["epoch"] > state["step"]:
-        raise UserError(f"{path}: {state['step']} steps can't be {state['epoch']} epochs: {_ADVICE}")
+        raise UserError(f"{path}: {state['epoch']} epochs can't have only {state['step']} steps: {_ADVICE}")
     counters = state["counters"]
     if type(counters.get("updates")) is not int or not isinstance(counters.get("loss_scaler"), dict):
         raise UserError(f"{path}: 'counters' lacks updates or loss_scaler: {_ADVICE}")
     if not _is_tally(state.get("tally")):
-        raise UserError(f"{path}: 'tally' is of another form: {_ADVICE}")
+        raise UserError(f"{path}: 'tally' has the wrong format: {_ADVICE}")
     return state
 
 
 def _is_tally(kept: object) -> bool:
-    """Whether a checkpoint's entry is one that `tally.stored` may have made."""
+    """Whether this value has the format that `tally.stored` writes."""
     if kept is None:
         return True
     if not isinstance(kept, dict) or kept.keys() != {"steps", "seconds", "ranks"}:
@@ -200,12 +200,12 @@ def _is_tally(kept: object) -> bool:
 
 
 def _oddity(checkpoint: Path) -> str | None:
-    """Why a checkpoint whose files are as they were written is nothing to resume from."""
+    """Why training can't resume from a checkpoint whose files are intact; None if it can."""
     try:
         name = _own_name(state_of(checkpoint))
     except UserError as error:
         return str(error)
-    return None if checkpoint.name in (name, *LINKS) else f"{STATE} is that of {name}"
+    return None if checkpoint.name in (name, *LINKS) else f"its {STATE} belongs to {name}"
 
 
 def _own_name(state: dict) -> str:
@@ -213,7 +213,7 @@ def _own_name(state: dict) -> str:
 
 
 def _best_to(checkpoint: Path) -> str | None:
-    with contextlib.suppress(UserError):  # an older one may be damaged; nobody has looked
+    with contextlib.suppress(UserError):  # an older one may be damaged: it was not checked
         return state_of(checkpoint)["best"]
     return None
 

@@ -1,4 +1,4 @@
-"""Continuing where a stage stopped: what must be as it was, and how the same global batch fits other ranks."""
+"""Resuming a stage: which settings must be unchanged, and how to split the same global batch over other ranks."""
 
 import math
 from typing import Any
@@ -12,13 +12,13 @@ WEIGHTS = "--encoder_weights (sha256)"
 
 CLIPPING = "gradient_clipping"
 DEFAULT_CLIPPING = 1.0
-"""Where the JSON doesn't say, in all ZeRO stages: DeepSpeed's own default."""
+"""Used if DeepSpeed's JSON doesn't set it, in all ZeRO stages: DeepSpeed's own default."""
 
-_ADVICE = "start it as before, or take another --run, or --overwrite it"
+_OR_ANEW = "choose another --run, or start again with --overwrite"
 
 
 def precision_of(ds: dict) -> str:
-    """fp32, bf16, fp16, or "bf16 autocast" and "fp16 autocast": fp32 weights and 16-bit products."""
+    """fp32, bf16, fp16, or "bf16 autocast" or "fp16 autocast": fp32 weights with 16-bit matrix products."""
     autocast = ds.get("torch_autocast", {})
     if autocast.get("enabled"):
         return f"{'bf16' if 'bf' in str(autocast.get('dtype')) else 'fp16'} autocast"
@@ -26,7 +26,7 @@ def precision_of(ds: dict) -> str:
 
 
 def is_plain(ds: dict) -> bool:
-    """Whether DeepSpeed lets torch's optimizer work on the model's own weights: ZeRO 0 in fp32."""
+    """Whether torch's optimizer updates the model's own weights directly: ZeRO 0 in fp32."""
     halves = any(ds.get(precision, {}).get("enabled") for precision in ("fp16", "bf16"))
     return not halves and ds.get("zero_optimization", {}).get("stage", 0) == 0
 
@@ -34,10 +34,10 @@ def is_plain(ds: dict) -> bool:
 def ingredients(
     config: TrainConfig, ds: dict, stage: int, data: str, stage_one: str | None, weights: str | None = None
 ) -> dict:
-    """All that decides a stage's result, to be kept in its checkpoints: flat, comparable, JSON.
+    """Everything that determines a stage's result, saved in its checkpoints as a flat JSON object.
 
-    `data` is the digest of the shards' manifest, `stage_one` that of the model that stage two starts from, `weights`
-    that of an encoder that isn't the shards' own.
+    `data` is the digest of the shards' manifest, `stage_one` of the model that stage two starts from, and `weights` of
+    the encoder's weights if they aren't the shards' own.
     """
     optimizer = ds["optimizer"]
     knobs = deepspeed_keys(config)
@@ -56,42 +56,47 @@ def ingredients(
 
 
 def unrecorded_clipping(ds: dict) -> float:
-    """What clipped the gradients of a stage that began with no `gradient_clipping` in its JSON, before it was recorded.
+    """The clipping of a stage started without `gradient_clipping` in its JSON by a version that didn't record it.
 
-    DeepSpeed did, at its default; torch's optimizer didn't.
+    DeepSpeed's optimizers clipped at DeepSpeed's default, torch's own did not clip.
     """
     return 0.0 if is_plain(ds) else DEFAULT_CLIPPING
 
 
-def check_same(then: dict, now: dict, stage: int, run: str, advice: str = _ADVICE) -> None:
+def check_same(then: dict, now: dict, stage: int, run: str, advice: str | None = None) -> None:
     """Raises UserError that shows what differs between the first start of a stage and this one.
 
-    A knob that was not there at the first start had its default.
+    A knob that did not exist at the first start had its default. `advice` says what to do instead of the usual.
     """
     defaults = {f"--{name}": value for name, value in defaults_of(TrainConfig).items() if f"--{name}" in now}
     then = defaults | then
-    changed = [
-        f"{name} was {_short(then.get(name))}, is {_short(now.get(name))}"
-        for name in then | now
-        if _plain(then.get(name)) != _plain(now.get(name))
-    ]
+    changed = [name for name in then | now if _plain(then.get(name)) != _plain(now.get(name))]
     if changed:
-        raise UserError(f"stage {stage} of {run} can't resume: {'; '.join(changed)}: {advice}")
+        what = "; ".join(f"{name} was {_short(then.get(name))}, is {_short(now.get(name))}" for name in changed)
+        advice = advice or f"pass the same options as at its first start, {_OR_ANEW}"
+        raise UserError(f"stage {stage} of {run} can't resume: {what}: {advice}")
+
+
+def other_shards(recorded: str | None, given: str) -> str:
+    """What to do where a stage's shards are not those that it started with, which were in the folder `recorded`."""
+    if recorded == given:
+        return f"restore the shards in {given} as they were, {_OR_ANEW}"
+    return f"pass the same options and shards as at its first start (--shards={recorded or '...'}), {_OR_ANEW}"
 
 
 def fit_batch(global_batch: int, ranks: int, most: int, multiple: int) -> tuple[int, int]:
-    """(sentences a rank and micro-step, accumulation) that make `global_batch` on `ranks` ranks.
+    """(sentences per rank and micro-step, accumulation steps) that give `global_batch` on `ranks` ranks.
 
-    The former is as large as it can be, at most `most`, and a multiple of `multiple` (LA's groups stay whole). Raises
-    UserError that names the numbers of ranks that would do.
+    The first is the largest possible multiple of `multiple` (LA's groups stay whole) up to `most`. Raises UserError,
+    which lists the numbers of ranks that work.
     """
     for size in range(most - most % multiple, 0, -multiple):
         if global_batch % (size * ranks) == 0:
             return size, global_batch // (size * ranks)
     fitting = [n for n in range(1, global_batch // multiple + 1) if global_batch % (n * multiple) == 0]
     raise UserError(
-        f"this run's global batch of {global_batch} sentences, in LA groups of {multiple}, can't be shared by {ranks} "
-        f"ranks; {', '.join(map(str, fitting))} ranks would do"
+        f"this run's global batch of {global_batch} sentences, in LA groups of {multiple}, can't be split over {ranks} "
+        f"ranks: use {', '.join(map(str, fitting))} ranks"
     )
 
 

@@ -24,7 +24,7 @@ _ADVICE = "restore it, or choose another --run"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The one place that knows where a run keeps what."""
+    """Paths and records of a run; the only place that knows the layout of the folder."""
 
     root: Path
 
@@ -45,7 +45,7 @@ class RunFolder:
 
     @property
     def writer(self) -> Path:
-        """The lease of the process that trains here now."""
+        """The lease of the process that is training here."""
         return self.root / "writer.json"
 
     @property
@@ -54,7 +54,7 @@ class RunFolder:
 
     @property
     def features(self) -> Path:
-        """What stage two computes once, while it trains."""
+        """The features that stage two computes once; kept while it trains."""
         return self.root / "features"
 
     def tensorboard(self, stage: int) -> Path:
@@ -62,21 +62,21 @@ class RunFolder:
 
     @property
     def report_board(self) -> Path:
-        """TensorBoard's images of the last report that this run was in."""
+        """TensorBoard images of the last report that included this run."""
         return self.root / "tensorboard" / "report"
 
     def stage(self, stage: int) -> Path:
         return self.root / "checkpoints" / f"stage{stage}"
 
     def model(self, stage: int, which: str) -> Path:
-        """Folder of a saved model; `which` is best or latest."""
+        """Folder of a saved model; `which` is "best" or "latest"."""
         return self.stage(stage) / which
 
     @contextlib.contextmanager
     def created(self) -> Iterator[None]:
-        """Make the folder; where the block fails before a stage has begun here, it goes again unless it was there.
+        """Create the folder; if the block fails before a stage has started, a newly created folder is removed again.
 
-        Raises UserError where it can't be made or holds something else.
+        Raises UserError if the folder can't be created or holds something else.
         """
         new = not self.root.exists()
         with parents_of(self.root):
@@ -99,32 +99,32 @@ class RunFolder:
             self._recorded()  # another program's config.json must not be replaced
 
     def check_exists(self) -> None:
-        """Raises UserError where there is no folder."""
+        """Raises UserError if the folder does not exist."""
         if not self.root.is_dir():
             raise UserError(f"{self.root}: {'a file, not a folder' if self.root.exists() else 'no such folder'}")
 
     def has_begun(self, stage: int) -> bool:
-        """Whether a stage was ever started here, whatever there still is of it."""
+        """Whether a stage was ever started here, even if its checkpoints are gone."""
         return self.stage(stage).is_dir() or f"stage{stage}" in self._recorded()
 
     def started(self, stage: int) -> dict:
-        """The stage's settings at its first start, if there is something to resume from; else {}.
+        """The stage's settings at its first start, if there is a checkpoint to resume from; else {}.
 
-        Raises UserError where nothing tells any more.
+        Raises UserError if the settings are lost.
         """
         settings = self._recorded().get(f"stage{stage}", {}) if checkpoints_in(self.stage(stage)) else {}
         if settings and not settings.keys() >= _COUNTS:
-            raise UserError(f"{self.config}: stage {stage} lacks {' or '.join(_COUNTS - settings.keys())}: {_ADVICE}")
+            raise UserError(f"{self.config}: stage {stage} has no {' or '.join(_COUNTS - settings.keys())}: {_ADVICE}")
         return settings
 
     def settings(self, stage: int) -> dict:
-        """The knobs of a stage's last start from scratch; {} where none are recorded."""
+        """The knobs of a stage's last start from scratch; {} if none are recorded."""
         return self._recorded().get(f"stage{stage}", {})
 
     def start_stage(self, stage: int, config: dict) -> None:
-        """Make room for a stage that starts from scratch, and record its settings."""
+        """Remove what an earlier training of this stage left, and record the settings of the new one."""
         others: dict = {}
-        with contextlib.suppress(UserError):  # what is lost already is not lost by this
+        with contextlib.suppress(UserError):  # if the record is already damaged, nothing more is lost
             others = self._recorded()
         shutil.rmtree(self.stage(stage), ignore_errors=True)
         shutil.rmtree(self.tensorboard(stage), ignore_errors=True)
@@ -132,17 +132,17 @@ class RunFolder:
         write_json(self.config, others | {f"stage{stage}": config})
 
     def restore_config(self) -> None:
-        """Write a lost or damaged config.json again from what the checkpoints keep. Raises UserError and OSError."""
+        """Restore a lost or damaged config.json from the checkpoints. Raises UserError and OSError."""
         try:
             self._read_config()
         except UserError as damaged:
-            log.warning("%s; it is made again from the checkpoints", damaged)
+            log.warning("%s; restoring it from the checkpoints", damaged)
             if self.config.is_dir():
                 os.replace(self.config, self.config.with_name("damaged-config.json"))
             write_json(self.config, self._recorded())
 
     def cut_metrics(self, stage: int, step: int) -> None:
-        """Drop a stage's records after `step`: these steps are made again. Other lines go to a file beside it."""
+        """Drop a stage's records after `step`: these steps run again. Unreadable lines are moved to a separate file."""
         if not self.metrics.exists():
             return
         kept, strange = [], []
@@ -157,11 +157,11 @@ class RunFolder:
             aside = self.root / "damaged-metrics.jsonl"
             with aside.open("ab") as file:
                 file.writelines(strange)
-            log.warning("%s: %d damaged lines are moved to %s", self.metrics, len(strange), aside.name)
+            log.warning("%s: moved %d damaged lines to %s", self.metrics, len(strange), aside.name)
         write_whole(self.metrics, b"".join(kept))
 
     def _recorded(self) -> dict[str, dict]:
-        """{"stage1", "stage2"}: the settings of each, from config.json or, where that is lost, from the checkpoints."""
+        """{"stage1", "stage2"}: the settings of each, from config.json or, if that is lost, from the checkpoints."""
         try:
             return self._read_config()
         except UserError as damaged:
@@ -171,12 +171,12 @@ class RunFolder:
             return kept
 
     def _read_config(self) -> dict[str, dict]:
-        """Raises UserError, also where it is missing though there are checkpoints."""
+        """Raises UserError if it is damaged, or missing although there are checkpoints."""
         if not self.config.exists() and not any(checkpoints_in(self.stage(stage)) for stage in STAGES):
             return {}
         recorded = read_json(self.config, _ADVICE)
         if not recorded or not all(name in _NAMES and _are_settings(settings) for name, settings in recorded.items()):
-            raise UserError(f"{self.config}: not what a training records: {_ADVICE}")
+            raise UserError(f"{self.config}: not a run's config.json: {_ADVICE}")
         return recorded
 
     def _settings_in_checkpoints(self, stage: int) -> dict | None:
@@ -188,7 +188,7 @@ class RunFolder:
 
 
 def _are_settings(settings: object) -> bool:
-    """Whether these may be a stage's settings: what others read of it without a look is of the right type."""
+    """Whether this looks like a stage's settings: entries that others read unchecked have the right type."""
     if not isinstance(settings, dict):
         return False
     counts = [settings[name] for name in _COUNTS & settings.keys()]
@@ -197,7 +197,7 @@ def _are_settings(settings: object) -> bool:
 
 
 def _place_of(line: bytes) -> tuple[int, int] | None:
-    """Stage and step of a record in metrics.jsonl; None for a line that is none."""
+    """Stage and step of a record in metrics.jsonl; None if the line is not a record."""
     try:
         record = parse_json(line, "", "")
     except UserError:

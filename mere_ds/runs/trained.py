@@ -1,4 +1,4 @@
-"""The model of a run that is scored or used: which checkpoint that is, and what the checkpoint says of itself."""
+"""Which checkpoint of a run is scored or used, and what that checkpoint records about itself."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +17,15 @@ class TrainedModel:
 
     run: RunFolder
     folder: Path
-    """Of the checkpoint itself: the links `best` and `latest` may move on."""
+    """The checkpoint's own folder, not a link: `best` and `latest` may change."""
     sha256: str
-    """Of the checkpoint's list of digests: it stands for all of its files."""
+    """Digest of the checkpoint's SHA256SUMS, and so of all its files."""
     state: dict
     """Its training.json."""
     finished: bool
-    """Whether its stage's training is."""
+    """Whether training of its stage is finished."""
     stage_one: dict | None
-    """What decided the stage one under a stage two, where that is in the same run."""
+    """For a stage two whose stage one is in the same run: the ingredients of that stage one."""
 
     @property
     def stage(self) -> int:
@@ -37,7 +37,7 @@ class TrainedModel:
 
     @property
     def ingredients(self) -> dict:
-        """All that decided the stage's result, see `resume.ingredients`."""
+        """Everything that determined the stage's result, see `resume.ingredients`."""
         return self.state["ingredients"]
 
     @property
@@ -57,19 +57,19 @@ class TrainedModel:
         """Raises UserError for a language that the model wasn't trained on; needs no torch."""
         known = self._config().get("languages")
         if not isinstance(known, list) or not all(isinstance(name, str) for name in known):
-            return  # loading the model tells what is wrong
+            return  # loading the model will report what is wrong
         if language not in known:
-            raise UserError(f"--lang={language}: unknown to this model; it knows {', '.join(known)}")
+            raise UserError(f"--lang={language}: unknown to this model: pass one of {', '.join(known)}")
 
     def check_k(self, k: int | None) -> None:
-        """Raises UserError for a number of sub-modules that the model can't run with, as `check_k` does; needs no
-        torch. None is fine with any model."""
+        """Raises UserError if the model can't run with `k` sub-modules, as `check_k` does; needs no torch. None fits
+        every model."""
         config = self._config()
         if k is not None and config:
             check_k(k, config)
 
     def _config(self) -> dict:
-        """The model's config.json; {} where it isn't as it was written, of which loading the model tells."""
+        """The model's config.json; {} if it is damaged, which loading the model will report."""
         path = self.folder / "config.json"
         config = read_json(path, "copy the checkpoint again, or train this stage again (--overwrite)")
         return config if is_intact(path, recorded_digest(self.folder, path.name)) else {}
@@ -81,23 +81,21 @@ class TrainedModel:
 
 
 def check_k(k: int, config: dict) -> None:
-    """Raises UserError for a k that the Switcher of a model with this config.json can't run with."""
+    """Raises UserError if the Switcher of a model with this config.json can't run with `k` sub-modules."""
     layers = config.get("submodule_layers")
     if not config.get("use_ls") or config.get("stage") != 2:
-        raise UserError(f"--k={k}: this model has no Switcher: leave --k out")
+        raise UserError(f"--k={k}: this model has no Switcher: remove --k")
     if config.get("routing") == "language" and k != 1:
-        raise UserError(f"--k={k}: each sentence goes through its language's sub-module alone, so k must be 1")
+        raise UserError(f"--k={k}: must be 1, since this model has one sub-module per language and no router")
     if isinstance(layers, list) and not 1 <= k <= len(layers):
-        raise UserError(
-            f"--k={k}: this model's Switcher has {len(layers)} sub-modules, so k must be 1 to {len(layers)}"
-        )
+        raise UserError(f"--k={k}: must be between 1 and {len(layers)}, the number of this model's sub-modules")
 
 
 def trained_model(run: RunFolder, which: Which = "best") -> TrainedModel:
-    """The run's model that is scored and used.
+    """The run's model to score or use.
 
-    Raises UserError where there is none. Stage one never stands in for a stage two that is missing, and a stage two is
-    refused whose stage one has been trained again under it.
+    Raises UserError if there is none. Stage one never replaces a missing stage two, and a stage two is refused if its
+    stage one has been trained again since.
     """
     run.check_exists()
     link = "best" if which == "stage1" else which
@@ -108,38 +106,38 @@ def trained_model(run: RunFolder, which: Which = "best") -> TrainedModel:
     if which != "stage1" and (run.has_begun(2) or (one and one.system in TWO_STAGES)):
         raise UserError(f"{run.root}: {_missing_stage_two(run, link, one)}")
     if one is None:
-        raise UserError(f"{run.root}: no trained model here (checkpoints/stage1/{link} is missing): train it first")
+        raise UserError(f"{run.root}: no trained model (checkpoints/stage1/{link} is missing): train it first")
     return one
 
 
 def used_model(place: str | Path, which: Which = "best") -> TrainedModel:
-    """What `trained_model` finds in a run's folder, or a checkpoint's folder itself, wherever it lies. Raises
+    """The model in `place`, which is a run's folder (see `trained_model`) or the folder of a checkpoint. Raises
     UserError."""
     folder = Path(place)
     if not (folder / STATE).is_file():
         return trained_model(RunFolder(folder), which)
     if which != "best":
-        raise UserError(f"--which={which}: {folder} is a checkpoint itself: leave --which out, or name its run")
+        raise UserError(f"--which={which}: {folder} is a single checkpoint: remove --which, or pass the run's folder")
     folder = folder.resolve()
-    # it was asked for by name, so that nothing has to be said of a training that continued
+    # the user named this checkpoint, so whether training continued after it does not matter
     return TrainedModel(RunFolder(folder), folder, identity_of(folder), _state(folder), finished=True, stage_one=None)
 
 
 def _missing_stage_two(run: RunFolder, link: str, one: TrainedModel | None) -> str:
-    """What is wrong with a run without the stage two that it needs, and what to do."""
+    """What is wrong with a run that lacks its stage two, and what to do."""
     advice = [f"finish stage two (train.py --stage=2 --run={run.root})"]
     if link == "best" and (run.model(2, "latest") / STATE).is_file():
-        advice.append("take its newest checkpoint (--which=latest)")
+        advice.append("use its newest checkpoint (--which=latest)")
     if one:
-        advice.append("take stage one alone (--which=stage1)")
+        advice.append("use stage one only (--which=stage1)")
     what = f"stage two has no {link} checkpoint"
     if one and not run.has_begun(2):
-        what = f"{one.system} has no stage two here yet"
+        what = f"{one.system} has not been trained through stage two"
     return f"{what}: {', or '.join(advice)}"
 
 
 def _read(run: RunFolder, stage: int, link: str) -> TrainedModel | None:
-    """A stage's checkpoint; None where there is none. Raises UserError for one that isn't as it was written."""
+    """A stage's checkpoint; None if there is none. Raises UserError if it is damaged."""
     folder = run.model(stage, link)
     if not (folder / STATE).is_file():
         return None
@@ -152,11 +150,11 @@ def _read(run: RunFolder, stage: int, link: str) -> TrainedModel | None:
 
 
 def _state(folder: Path, stage: int | None = None) -> dict:
-    """training.json, checked; `stage` is the one that it must be of. Raises UserError."""
+    """The checked content of training.json, which must be of `stage` if given. Raises UserError."""
     path, advice = folder / STATE, "copy the checkpoint again, or train this stage again (--overwrite)"
     state = read_json(path, advice)
     if not is_intact(path, recorded_digest(folder, STATE)):
-        raise UserError(f"{path}: damaged, it has another digest than was recorded: {advice}")
+        raise UserError(f"{path}: damaged, its sha256 is not the recorded one: {advice}")
     stages = (1, 2) if stage is None else (stage,)
     ingredients = state.get("ingredients")
     recorded = ingredients if isinstance(ingredients, dict) else {}
@@ -167,13 +165,13 @@ def _state(folder: Path, stage: int | None = None) -> dict:
         and isinstance(recorded.get(DATA), str)
     )
     if not (whole and known):
-        raise UserError(f"{path}: doesn't say how this stage was trained: {advice}")
+        raise UserError(f"{path}: does not record how this stage was trained: {advice}")
     return state
 
 
 def _own_stage_one(run: RunFolder, state: dict) -> dict | None:
-    """What decided this run's own stage one, if stage two started from there. Raises UserError where it did and that
-    has been trained again since."""
+    """The ingredients of this run's own stage one, if stage two started from it. Raises UserError if that stage one has
+    been trained again since."""
     best, elsewhere = run.model(1, "best"), run.settings(2).get("stage_one_run")
     if elsewhere is not None and Path(elsewhere).resolve() != run.root.resolve():
         return None
@@ -182,8 +180,8 @@ def _own_stage_one(run: RunFolder, state: dict) -> dict | None:
     then, now = state["ingredients"].get(STAGE_ONE), recorded_digest(best, "model.safetensors")
     if then != now:
         raise UserError(
-            f"{run.root}: stage two was trained over another stage one (sha256 {str(then)[:12]}...) than the one that "
-            f"is here now ({now[:12]}...): train stage two again (train.py --stage=2 --overwrite --run={run.root}), or "
-            "take stage one alone (--which=stage1)"
+            f"{run.root}: stage two was trained on a different stage one (sha256 {str(then)[:12]}...) than the current "
+            f"one ({now[:12]}...): train stage two again (train.py --stage=2 --overwrite --run={run.root}), or use "
+            "stage one only (--which=stage1)"
         )
     return _state(best.resolve(), 1)["ingredients"]

@@ -1,4 +1,4 @@
-"""DeepSpeed's JSON beside our knobs: it decides precision, ZeRO stage and optimizer; a contradiction is refused."""
+"""Combines DeepSpeed's JSON, which sets precision, ZeRO stage and optimizer, with our knobs; refuses contradictions."""
 
 import os
 import shutil
@@ -28,18 +28,19 @@ BATCH = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumul
 
 
 READY = Path(mere_ds.__file__).parent / "ds_configs"
-"""The configs that come with the package; in a checkout a link to the folder at its top."""
+"""The configs that come with the package; in a checkout, a link to the folder at the top level."""
 
 
 def choose_config(given: str | None, before: str | None, device: torch.device) -> tuple[str, str | None]:
-    """DeepSpeed's JSON, by name or path: the `given` one, else what the stage had `before`, else one for `device`.
+    """Name or path of DeepSpeed's JSON: the `given` one, else the one the stage started with (`before`), else the
+    default for `device`.
 
-    Also returns why it is this one, where it was not given.
+    Also returns the reason for the choice, None if it was given.
     """
     if given:
         return given, None
     if before:
-        return before, "as this stage started with it"
+        return before, "this stage started with it"
     if device.type == "cpu":
         return "cpu", "torch finds no GPU here"
     gpu, capability = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
@@ -49,7 +50,7 @@ def choose_config(given: str | None, before: str | None, device: torch.device) -
 
 
 def read_config(name: str) -> dict:
-    """The JSON object of a ready config, by its name, or in a file. Raises UserError if there is none."""
+    """The JSON object of an included config (by name) or of a file. Raises UserError if there is none."""
     ready = {path.stem: path for path in sorted(READY.glob("*.json"))}
     return read_json(ready.get(name, Path(name)), f"give a file, or one of {', '.join(ready)}", distinct=True)
 
@@ -57,11 +58,11 @@ def read_config(name: str) -> dict:
 def merge(
     ds: dict, config: TrainConfig, given: frozenset[str], ranks: int, started: dict | None = None
 ) -> tuple[dict, TrainConfig]:
-    """DeepSpeed's config and ours, completed from each other where a key and a knob mean the same.
+    """DeepSpeed's config and ours; where a key and a knob mean the same, each fills in the other.
 
-    `given` names the knobs that the user typed: a default gives way to DeepSpeed's config, a typed value that differs
-    from it is refused. `started` are the settings of a stage's first start where it continues: with another number of
-    `ranks` its global batch is divided again. Raises UserError.
+    `given` names the knobs that the user passed: DeepSpeed's config overrides a default, but a passed value that
+    differs from it is refused. `started` are the settings of the first start if a stage resumes: with a different
+    number of `ranks` its global batch is split again. Raises UserError.
     """
     ds = checked(ds, config.deepspeed_config or "")
     if started and started["ranks"] != ranks:
@@ -75,53 +76,57 @@ def merge(
         if value is None:
             continue
         if name in given and value != getattr(config, name):
-            raise UserError(f"--{name}={getattr(config, name)} contradicts {key} = {value} in DeepSpeed's config")
+            raise UserError(
+                f"--{name}={getattr(config, name)} contradicts {key} = {value} in DeepSpeed's config: remove one"
+            )
         config = replace(config, **{name: value})
     whole = config.batch_size * ranks * config.accumulation
     if ds.get("train_batch_size", whole) != whole:
         raise UserError(
-            f"train_batch_size = {ds['train_batch_size']} in DeepSpeed's config contradicts "
-            f"{config.batch_size} x {ranks} ranks x {config.accumulation} accumulation = {whole}"
+            f"train_batch_size = {ds['train_batch_size']} in DeepSpeed's config contradicts {config.batch_size} x "
+            f"{ranks} ranks x {config.accumulation} accumulation = {whole}: remove it or change --batch_size"
         )
     optimizer = {"type": "AdamW"} | ds.get("optimizer", {})
     if optimizer["type"].lower() not in ("adam", "adamw"):
-        raise UserError(f"optimizer {optimizer['type']} in DeepSpeed's config: checkpoints know Adam and AdamW")
+        raise UserError(f"optimizer {optimizer['type']} in DeepSpeed's config is not supported: use Adam or AdamW")
     ds |= {"train_batch_size": whole, "optimizer": optimizer}
     for key, name in keys.items():
         _put(ds, key, getattr(config, name))
     if _find(ds, "zero_optimization.offload_optimizer.device") == "nvme":
-        raise UserError("offload_optimizer to nvme is not supported: checkpoints read Adam's moments; take cpu")
+        raise UserError("offload_optimizer to nvme is not supported, as checkpoints read Adam's moments: use cpu")
     before = started and not started.get(CLIPPING)
     ds.setdefault(CLIPPING, unrecorded_clipping(ds) if before else DEFAULT_CLIPPING)
-    ds.setdefault("steps_per_print", 10**9)  # our own monitor reports
+    ds.setdefault("steps_per_print", 10**9)  # we report progress ourselves
     return ds, config
 
 
 def check_device(ds: dict, device: torch.device) -> None:
-    """Refuse a precision that `device` doesn't have, and a config for other devices; raises UserError."""
+    """Raises UserError for a precision that `device` doesn't support, and for a config made for other devices."""
     if ds.get("device", device.type) != device.type:
-        advice = "take --deepspeed_config=cpu" if device.type == "cpu" else "take one of ds_configs/ that is for GPUs"
+        advice = "use --deepspeed_config=cpu" if device.type == "cpu" else "use one of ds_configs/ that is for GPUs"
         found = "torch finds no GPU here" if device.type == "cpu" else "this machine has a GPU"
         raise UserError(f'--deepspeed_config is for "device": "{ds["device"]}", but {found}: {advice}')
     enabled = [p for p in ("fp16", "bf16", "torch_autocast") if ds.get(p, {}).get("enabled", False)]
     if len(enabled) > 1:
-        raise UserError(f"DeepSpeed's config enables both {enabled[0]} and {enabled[1]}; choose one")
+        raise UserError(f"DeepSpeed's config enables both {enabled[0]} and {enabled[1]}: choose one")
     precision = precision_of(ds)
     if precision == "fp16 autocast":
-        raise UserError("torch_autocast in float16 doesn't scale the loss as this trainer wants: take fp16 instead")
+        raise UserError("torch_autocast in float16 is not supported, as it doesn't scale the loss: use fp16 instead")
     try:
         check_available(precision.split()[0], device)
     except UserError as error:
-        raise UserError(f"--deepspeed_config: {error}; ds_configs/ has one for each") from None
+        raise UserError(f"--deepspeed_config: {error} (ds_configs/ has a config for each)") from None
 
 
 def check_compile(ds: dict, device: torch.device) -> None:
-    """Refuse --compile where it can't work; raises UserError."""
+    """Raises UserError if --compile can't work here."""
     if ds.get("zero_optimization", {}).get("stage", 0) == 3:
-        raise UserError("--compile doesn't go with ZeRO stage 3, which fetches weights layer by layer: take 2 or less")
+        raise UserError(
+            "--compile doesn't work with ZeRO stage 3, which fetches weights per layer: use stage 2 or less"
+        )
     tool = os.environ.get("CXX", "g++") if device.type == "cpu" else "gcc"
     if shutil.which(tool) is None:
-        raise UserError(f"--compile needs the compiler {tool}: install it, or leave --compile out")
+        raise UserError(f"--compile needs the compiler {tool}: install it, or remove --compile")
 
 
 def _find(ds: dict, dotted: str) -> Any:

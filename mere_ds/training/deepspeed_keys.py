@@ -1,6 +1,6 @@
-"""What DeepSpeed's JSON may say here: keys, types and bounds, checked before any rank waits for another.
+"""Schema of DeepSpeed's JSON for this trainer: keys, types and bounds, checked before any rank waits for another.
 
-DeepSpeed 0.19.8 ignores top-level keys that it doesn't know, and finds some wrong types only in the middle of a step.
+DeepSpeed 0.19.8 ignores unknown top-level keys, and notices some wrong types only in the middle of a step.
 """
 
 import copy
@@ -52,14 +52,14 @@ def _whole(**bounds: float) -> Number:
 
 FLAG = Choice(True, False)
 OFF = Choice(False)
-"""For what a checkpoint doesn't keep, or what would train the wrong way."""
+"""For options whose state a checkpoint doesn't save, or that would train the wrong way."""
 PAIR = (_number(least=0, below=1),) * 2
 ANY_OBJECT: dict = {}
-"""Without influence on the result: what is in it is DeepSpeed's affair."""
+"""For blocks that don't affect the result: DeepSpeed checks their content."""
 
 
 def _of_knobs(parent: str = "") -> dict[str, Number]:
-    """The keys of an object that mean the same as knobs of ours, and so have their bounds."""
+    """The keys of an object that correspond to our knobs, with the knobs' bounds."""
     return {
         key.removeprefix(parent): Number(knobs_of(TrainConfig)[name].bounds, whole=types_of(TrainConfig)[name] is int)
         for key, name in deepspeed_keys(TrainConfig).items()
@@ -112,8 +112,8 @@ KEYS = {
     **dict.fromkeys(("flops_profiler", "timers", "wandb"), ANY_OBJECT),
     "device": Choice("cpu", "cuda"),
 }
-"""The keys that may stand in the file: those of DeepSpeed 0.19.8 that fit this trainer, and "device", our own: the file
-is for such devices only."""
+"""The allowed keys: those of DeepSpeed 0.19.8 that this trainer supports, and our own "device", the kind of device that
+the file is for."""
 
 OURS = {
     "scheduler": "--schedule and --warmup",
@@ -121,7 +121,7 @@ OURS = {
     "data_efficiency": "the batch plan",
     "curriculum_learning": "the batch plan",
 }
-"""Blocks whose job this trainer does itself."""
+"""Blocks for things that this trainer does itself, with what controls them here."""
 
 UNSUPPORTED = (
     *("pipeline", "tensor_parallel", "expert_parallel", "use_data_before_expert_parallelism", "hybrid_engine"),
@@ -130,10 +130,10 @@ UNSUPPORTED = (
     *("amp", "quantize_training", "sparse_gradients", "eigenvalue", "sparse_attention", "elasticity"),
     *("graph_harvesting", "progressive_layer_drop", "zero_optimization.zenflow", "zero_optimization.legacy_stage1"),
 )
-"""What DeepSpeed reads besides, or has read in older versions."""
+"""Other keys of DeepSpeed, some of older versions."""
 
 INT64 = 2**63 - 1
-"""No size or count of torch's is greater; DeepSpeed's own default of some thresholds is this."""
+"""The largest size or count in torch, and DeepSpeed's own default of some thresholds."""
 
 _MORE_BOUNDS = {
     "fp16.initial_scale_power": {"least": 0, "most": 32},
@@ -141,14 +141,14 @@ _MORE_BOUNDS = {
     "fp16.loss_scale_window": {"least": 1},
     "zero_optimization.reduce_bucket_size": {"least": 1, "most": 10**10},  # so many numbers are allocated
 }
-"""For numbers that DeepSpeed itself takes whatever they are."""
+"""Bounds of numbers that DeepSpeed itself doesn't check."""
 
 _OFF = {f"zero_optimization.zero_quantized_{what}" for what in ("weights", "nontrainable_weights", "gradients")}
-"""Compiled at their first use, and no checkpoint records that they round."""
+"""Not allowed: they are compiled at first use, and they round without a record in the checkpoint."""
 
 
 def checked(ds: dict, file: str) -> dict:
-    """A copy without what is "auto", if keys, types and bounds are right; else UserError that names `file`."""
+    """A copy without "auto" values. Raises UserError, which names `file`, if a key, type or bound is wrong."""
     try:
         ds = _value(copy.deepcopy(ds), KEYS, "")
         if "params" in ds.get("optimizer", {}):
@@ -159,21 +159,23 @@ def checked(ds: dict, file: str) -> dict:
                 raise UserError('optimizer.params has both "fused" and "foreach": choose one')
         scales = ds.get("prescale_gradients") or ds.get("gradient_predivide_factor", 1) != 1
         if scales and ds.get("zero_optimization", {}).get("stage") == 3:
-            raise UserError("prescale_gradients and gradient_predivide_factor don't go with ZeRO stage 3: remove them")
+            raise UserError(
+                "prescale_gradients and gradient_predivide_factor don't work with ZeRO stage 3: remove them"
+            )
         _as_deepspeed_reads(ds)
     except UserError as error:
         raise UserError(f"--deepspeed_config={file}: {error}") from None
     except RecursionError:
-        raise UserError(f"--deepspeed_config={file}: objects within objects, too deep to be read") from None
+        raise UserError(f"--deepspeed_config={file}: too deeply nested: fix the file") from None
     return ds
 
 
 def _as_deepspeed_reads(ds: dict) -> None:
-    """Refuse what DeepSpeed finds wrong in keys that don't fit together."""
+    """Raises UserError for combinations of keys that DeepSpeed refuses."""
     one_rank = {"train_batch_size": 1, "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1}
     try:
         DeepSpeedConfig(ds | one_rank)
-    except Exception as error:  # of all kinds: it trusts that a block holds what it expects
+    except Exception as error:  # of any type, as DeepSpeed doesn't check its blocks first
         raise UserError(_reason(error)) from None
 
 
@@ -187,7 +189,7 @@ def _reason(error: Exception, where: str = "") -> str:
 
 
 def _value(value: Any, kind: Any, where: str) -> Any:
-    """`value` as its kind; raises UserError where it is of another one."""
+    """`value` checked against `kind`; raises UserError if it doesn't match."""
     if isinstance(kind, type) and issubclass(kind, DeepSpeedConfigModel):
         return _model(_given(value, where), kind, where)
     if kind is dict or kind == {}:
@@ -214,7 +216,7 @@ def _value(value: Any, kind: Any, where: str) -> Any:
 def _checked_number(value: Any, kind: Number, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         _refuse(where, value, f"must be a {'whole ' * kind.whole}number")
-    if kind.whole and isinstance(value, float) and value.is_integer():  # JSON writes 5e8 too
+    if kind.whole and isinstance(value, float) and value.is_integer():  # such as 5e8
         value = int(value)
     if kind.whole and isinstance(value, float):
         _refuse(where, value, "must be a whole number")
@@ -224,7 +226,7 @@ def _checked_number(value: Any, kind: Number, where: str) -> float:
 
 
 def _model(found: dict, model: type[DeepSpeedConfigModel], where: str) -> dict:
-    """A block that DeepSpeed describes by a pydantic model; that would take "1" and true for the number 1."""
+    """Check a block that DeepSpeed describes by a pydantic model, which alone would accept "1" and true as numbers."""
     by_key = {key: f for name, f in model.model_fields.items() for key in (name, f.alias) if key}
     _known(found, by_key, where)
     for key, value in found.items():
@@ -237,13 +239,13 @@ def _model(found: dict, model: type[DeepSpeedConfigModel], where: str) -> dict:
 
 
 def _annotated(value: Any, annotation: Any, where: str) -> None:
-    """Refuse what is of another JSON type than a field of a pydantic model."""
+    """Raises UserError if the JSON type doesn't match the field of a pydantic model."""
     kinds = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
     if value is None and type(None) in kinds:
         return
     kind = next((k for k in kinds if k is not type(None)), annotation)
     if not isinstance(kind, type):
-        return  # a list or a mapping, which pydantic tells from everything else
+        return  # a list or a mapping, whose type pydantic checks
     if issubclass(kind, DeepSpeedConfigModel):
         _model(_given(value, where), kind, where)
     elif issubclass(kind, bool):
@@ -257,7 +259,7 @@ def _annotated(value: Any, annotation: Any, where: str) -> None:
 
 
 def _given(value: Any, where: str) -> dict:
-    """An object's keys with a value; "auto" is how Hugging Face's Trainer says that there is none."""
+    """The object without keys set to "auto", which in Hugging Face's Trainer means unset."""
     if not isinstance(value, dict):
         _refuse(where, value, "must be an object, {...}")
     return {key: item for key, item in value.items() if item != "auto"}
@@ -267,7 +269,7 @@ def _known(found: Iterable[str], known: Iterable[str], where: str) -> None:
     for key in found:
         path = _join(where, key)
         if path in OURS:
-            raise UserError(f"{path!r} is what {OURS[path]} decides here: remove it")
+            raise UserError(f"{path!r} is set by {OURS[path]} here: remove it")
         if path in UNSUPPORTED:
             raise UserError(f"{path!r} is not supported by this trainer: remove it")
         if key not in known:

@@ -1,4 +1,4 @@
-"""The DeepSpeed engine around a model: its updates, and its whole state out of it and into it."""
+"""The DeepSpeed engine around a model: its updates, and how its complete state is saved and restored."""
 
 import math
 from contextlib import AbstractContextManager
@@ -23,8 +23,8 @@ from mere_ds.training.session import Session
 class Trainee:
     """A model under training: one DeepSpeed engine over its trainable parameters.
 
-    Frozen weights are kept aside in the precision they came in: the engine may round its own copy to 16 bits, the
-    saved model must not.
+    Frozen weights are kept separately in their original precision: the engine may round its own copy to 16 bits, but
+    the saved model must not be rounded.
     """
 
     def __init__(self, model: TripleModel, rate: float, session: Session) -> None:
@@ -35,14 +35,16 @@ class Trainee:
             if session.is_main and not parameter.requires_grad
         }
         if session.config.compile:
-            # compiled layers would draw dropout by a generator of their own, which takes far longer on a CPU
+            # compiled layers would use a random generator of their own for dropout, which is far slower on a CPU
             inductor.fallback_random = session.device.type == "cpu"
             model.compile_encoder()
         groups = parameter_groups(model, rate, session.config)
         self.peak_rates = [group["lr"] for group in groups]
         self.plain = is_plain(session.deepspeed_config)
         self.clipping = session.deepspeed_config["gradient_clipping"]
-        own = {"gradient_clipping": 0.0} if self.plain else {}  # we know the norm, DeepSpeed would compute it again
+        own = (
+            {"gradient_clipping": 0.0} if self.plain else {}
+        )  # we clip ourselves: DeepSpeed would compute the norm again
         self.engine: DeepSpeedEngine
         self.engine, *_ = deepspeed.initialize(
             model=model, model_parameters=groups, config=session.deepspeed_config | own, dist_init_required=False
@@ -50,15 +52,15 @@ class Trainee:
         self.full_state = FullState(self.engine)
         assert self.plain == (self.engine.optimizer is self.full_state.base)
         if self.plain and session.ranks == 1:
-            self.engine.enable_backward_allreduce = False  # else DeepSpeed flattens and copies gradients for nobody
+            self.engine.enable_backward_allreduce = False  # else DeepSpeed flattens and copies gradients for nothing
         self.updated = True
-        """Whether the last `step` changed the weights; not after a gradient that isn't finite."""
+        """Whether the last `step` changed the weights; False if a gradient wasn't finite."""
         self.scale_of_step = self.loss_scale
         """The loss scale of the last `step`; DeepSpeed lowers it after an overflow."""
         if hasattr(self.engine.optimizer, "check_grad_overflow"):
-            self.engine.optimizer.check_grad_overflow = True  # DeepSpeed looks in fp16 alone
+            self.engine.optimizer.check_grad_overflow = True  # DeepSpeed checks only in fp16
         if hasattr(self.full_state.scaler, "raise_error_at_min_scale"):
-            self.full_state.scaler.raise_error_at_min_scale = False  # we tell it with advice
+            self.full_state.scaler.raise_error_at_min_scale = False  # we report it, with advice
 
     @property
     def model(self) -> TripleModel:
@@ -74,7 +76,7 @@ class Trainee:
     def step(self) -> float:
         """DeepSpeed's micro-step: the last of an accumulation updates the weights, if the gradient is finite.
 
-        Returns the gradient's norm before clipping (after the last micro-step; nan where nobody knows it).
+        Returns the gradient's norm before clipping (after the last micro-step; nan where it is unknown).
         """
         if self.plain and self.engine.is_gradient_accumulation_boundary():
             return self._plain_update()
@@ -85,13 +87,13 @@ class Trainee:
         return math.nan if norm is None else float(norm)
 
     def _plain_update(self) -> float:
-        """torch's optimizer checks nothing and clips nothing: both need the norm, taken once."""
+        """An update with torch's optimizer, which neither checks nor clips gradients: we do both with one norm."""
         trained = [p for p in self.engine.module.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in trained])
         self.updated = math.isfinite(norm)
         if not self.updated:
             self.engine.zero_grad()
-            self.engine.micro_steps += 1  # all that DeepSpeed does in a step without an update
+            self.engine.micro_steps += 1  # the only other thing that DeepSpeed does in a step without an update
             return float(norm)
         if 0 < self.clipping < norm:
             torch.nn.utils.clip_grads_with_norm_(trained, self.clipping, norm)
@@ -104,14 +106,14 @@ class Trainee:
 
     @property
     def loss_scale_floor(self) -> float | None:
-        """The lowest that fp16's dynamic loss scale may fall to; None where the scale doesn't move."""
+        """The lower bound of fp16's dynamic loss scale; None if the scale is fixed."""
         scaler = self.full_state.scaler
         if not (getattr(scaler, "dynamic", False) or getattr(scaler, "dynamic_loss_scale", False)):
             return None
         return float(getattr(scaler, "min_scale", None) or getattr(scaler, "min_loss_scale", None) or 1.0)
 
     def snapshot(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """All weights and Adam's moments in fp32, on rank 0 (elsewhere empty). Every rank must call it."""
+        """All weights and Adam's moments in fp32, on rank 0 (empty on others). Every rank must call it."""
         weights, moments = (
             {name: whole.detach().to("cpu", torch.float32, copy=True) for name, whole in pairs if self.is_main}
             for pairs in (self.full_state.weights(), self.full_state.moments())
@@ -123,7 +125,7 @@ class Trainee:
         return self.full_state.counters()
 
     def restore(self, checkpoint: Path, counters: dict) -> None:
-        """Bring back Adam's moments and counters; the model must have been loaded from the same checkpoint."""
+        """Restore Adam's moments and counters; the model must have been loaded from the same checkpoint."""
         with (
             safe_open(checkpoint / "model.safetensors", "pt") as weights,
             safe_open(checkpoint / OPTIMIZER, "pt") as moments,
@@ -132,14 +134,14 @@ class Trainee:
 
 
 def without_compiling() -> AbstractContextManager:
-    """A context in which compiled layers run as they are written."""
+    """A context in which compiled layers run eagerly."""
     return torch.compiler.set_stance("force_eager")
 
 
 def write_model(folder: Path, model: TripleModel, weights: dict, moments: dict) -> None:
-    """The files of a checkpoint that hold tensors: a transformers model, and Adam's moments beside it."""
+    """Write a checkpoint's tensors: a transformers model, and Adam's moments in a file of their own."""
     model.save_pretrained(folder, state_dict=weights)
-    config = type(model.config).from_pretrained(folder)  # names the precision of the engine's copy, not of these
+    config = type(model.config).from_pretrained(folder)  # it has the dtype of the engine's copy, not of `weights`
     config.dtype = "float32"
     config.save_pretrained(folder)
     save_file(moments, folder / OPTIMIZER)

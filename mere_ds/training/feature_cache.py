@@ -1,7 +1,7 @@
-"""Stage two's features: the frozen encoder and LA run once for every sentence, not once an epoch.
+"""Stage two's features: the frozen encoder and LA run once per sentence instead of once per epoch.
 
-Ranks that see the same folder (one node's, or all on a network file system) share the work. The features are rounded
-to 16 bits, in a 16-bit training not at all; a sentence's do not depend on its neighbours in a batch.
+Ranks that see the same folder (those of one node, or all on a network file system) share the work. The features are
+stored in 16 bits, which in a 16-bit training rounds nothing; they don't depend on the other sentences of a batch.
 
 Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size.
 """
@@ -35,20 +35,20 @@ from mere_ds.training.session import Session
 log = logging.getLogger("mere_ds")
 
 SPLITS = ("train", "dev")
-# tokens of a batch, made up of sentences of like length; more fall out of a CPU's cache and take a fifth longer
+# tokens per batch of sentences of similar length; on a CPU, more don't fit the cache and take a fifth longer
 _TOKENS = {"cuda": 1 << 14, "cpu": 1 << 12}
 
 
 def why_not(session: Session, manifest: Manifest) -> str | None:
-    """Why this training has no use for features that are computed once; None if it has."""
+    """Why this training can't use cached features, or gains nothing by it; None if it should."""
     c = session.config
     if not c.tunes_switcher(2):
-        return f"{c.system}'s second stage trains an encoder, not what comes after a frozen one"
+        return f"stage two of {c.system} trains an encoder"
     steps = c.max_steps or sys.maxsize
     sentences = manifest.splits["train"].sentences
     trained = min(c.epochs_stage_two * sentences, steps * session.deepspeed_config["train_batch_size"])
     if trained <= sentences and not c.keep_features:
-        return "no more than one epoch is trained"
+        return "stage two trains for at most one epoch"
     if c.feature_cache_gib == 0:
         return "--feature_cache_gib=0"
     if c.word_dropout:
@@ -62,11 +62,11 @@ def why_not(session: Session, manifest: Manifest) -> str | None:
 def features_of(
     session: Session, model: MereModel, manifest: Manifest, key: list[str], precision: str
 ) -> Iterator[dict[str, FeatureStore]]:
-    """The features of train and dev by `model`'s frozen part, {} where they don't fit; every rank must enter.
+    """Features of train and dev, computed by `model`'s frozen part; {} if they don't fit. Every rank must enter.
 
-    `key` names all that decides them. Files of an earlier start with the same key are used. An end without an error
-    removes them; with `keep_features` they lie where every run with the same key looks, and stay. Leaves with exit code
-    85 after a stop signal. Not for a model that DeepSpeed has partitioned.
+    `key` lists everything that determines them: files of an earlier start with the same key are reused. They are
+    removed at a normal end, except with `keep_features`, where all runs with the same key share them. Exits with code
+    85 after a stop signal. The model must not be partitioned by DeepSpeed yet.
     """
     kind, _, autocast = precision.partition(" ")
     dtype = torch.bfloat16 if kind == "bf16" else torch.float16
@@ -93,7 +93,7 @@ def features_of(
 
 
 class FeatureCache:
-    """The folder of a run's features on this node, and the ranks that share it."""
+    """A run's folder of features on this node, and the ranks that share it."""
 
     def __init__(self, session: Session, folder: Path) -> None:
         self.session, self.folder = session, folder
@@ -104,23 +104,26 @@ class FeatureCache:
         self.sharing_ranks = [rank for rank, other in enumerate(everywhere) if other == where]
 
     def fits(self, stores: dict[str, FeatureStore]) -> bool:
-        """Whether every rank's folder takes all features; says on rank 0 why not."""
+        """Whether all features fit into every rank's folder; rank 0 logs why not."""
         needed = sum(store.total_bytes for store in stores.values())
         budget = self.session.config.feature_cache_gib * 2**30
         if needed > budget:
-            self.problem = f"they need {needed / 2**30:.1f} GiB (--feature_cache_gib={budget / 2**30:g})"
+            self.problem = f"they need {needed / 2**30:.1f} GiB, more than --feature_cache_gib={budget / 2**30:g}"
         elif not self.problem:
             there = sum(path.stat().st_size for path in self.folder.glob("*.features"))
             free = shutil.disk_usage(self.folder).free
             if free < needed - there:
-                self.problem = f"{needed / 2**30:.1f} GiB are needed in {self.folder}, {free / 2**30:.1f} GiB are free"
+                self.problem = (
+                    f"they need {needed / 2**30:.1f} GiB in {self.folder}, which has {free / 2**30:.1f} GiB free"
+                )
         return self._nobody_has_trouble()
 
     @torch.no_grad()
     def fill(self, store: FeatureStore, frozen: MereModel, manifest: Manifest) -> bool:
-        """Compute the blocks that are missing or not as they were written; whether all are there.
+        """Compute all missing or damaged blocks; returns whether all blocks exist now.
 
-        One of the ranks that share a block checks it, once a start. Every rank makes the same number of rounds.
+        Each block is checked once per start, by one of the ranks that share it. Every rank makes the same number of
+        rounds.
         """
         sentences = RowReader(manifest, store.split)
         share = np.array_split(np.arange(store.blocks), len(self.sharing_ranks))[
@@ -128,7 +131,11 @@ class FeatureCache:
         ]
         missing = [block for block in share.tolist() if not store.is_whole(block)]
         if self._most(any(map(store.is_spoilt, missing))) and self.session.is_main:
-            log.warning("features of %s in %s are damaged or of an older version: made again", store.split, self.folder)
+            log.warning(
+                "features of %s in %s are damaged or from an older version: computing them again",
+                store.split,
+                self.folder,
+            )
         rounds = self._most(len(missing))
         bar = tqdm(total=rounds, desc=f"features of {store.split}", unit="block", disable=not self.session.is_main)
         for turn in range(rounds):
@@ -137,16 +144,16 @@ class FeatureCache:
             if not self._nobody_has_trouble():
                 return False
             if self._most(self.session.stop.received is not None):
-                log.info("asked to stop while computing features: what is there is kept")
+                log.info("asked to stop while computing features: the finished ones are kept")
                 sys.exit(LEFT_EARLY)
             bar.update()
         bar.close()
         if not all(map(store.has, range(store.blocks))):
-            self.problem = f"{self.folder} doesn't show all ranks all files"
+            self.problem = f"not every rank can see all files in {self.folder}"
         return self._nobody_has_trouble()
 
     def remove(self) -> None:
-        """All are done with the features."""
+        """Remove the features, once all ranks are done with them."""
         dist.barrier()
         if self.session.rank == self.sharing_ranks[0] and self._is_ours():
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -162,7 +169,7 @@ class FeatureCache:
             h_BMD, pooled_BD = frozen.unify(batch.token_ids_BM, batch.mask_BM)
             vectors_BVD = torch.cat((pooled_BD.unsqueeze(1), h_BMD), dim=1).to(store.dtype).cpu()
             if not torch.isfinite(vectors_BVD).all():
-                self.problem = f"a feature is beyond the range of {store.dtype}"
+                self.problem = f"a feature exceeds the range of {store.dtype}"
             lengths = batch.mask_BM.sum(1).tolist()
             for row, vectors_VD, length in zip(batch.rows_B.tolist(), vectors_BVD, lengths, strict=True):
                 done[row] = vectors_VD[: 1 + length].clone()  # not a view, which would keep the padding too
@@ -176,16 +183,16 @@ class FeatureCache:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             return f"{self.folder}: {error.strerror}"
-        return None if self._is_ours() else f"{self.folder} belongs to somebody else"
+        return None if self._is_ours() else f"{self.folder} belongs to another user"
 
     def _is_ours(self) -> bool:
-        """Not a folder, nor a link to one, that another user has put where everybody may write."""
+        """Whether the folder is ours, not one (or a link) that another user has put into a shared directory."""
         with suppress(OSError):
             return self.folder.lstat().st_uid == os.getuid()
         return False
 
     def _where(self) -> str:
-        """The same for all ranks that see one folder."""
+        """A name that is equal on all ranks that see the same folder."""
         sign = self.folder / self.session.from_rank_0(uuid4().hex)
         if self.session.is_main and not self.problem:
             sign.touch()
@@ -201,12 +208,12 @@ class FeatureCache:
         return socket.gethostname()
 
     def _nobody_has_trouble(self) -> bool:
-        """The same on every rank; rank 0 tells what it is."""
+        """Whether no rank has a problem, on every rank; rank 0 logs the first one."""
         problems: list = [None] * self.session.ranks
         dist.all_gather_object(problems, self.problem)
         first = next(filter(None, problems), None)
         if first and self.session.is_main:
-            log.warning("features are computed again each epoch: %s", first)
+            log.warning("features are not cached but computed in every epoch: %s", first)
         return not first
 
     def _most(self, number: int) -> int:

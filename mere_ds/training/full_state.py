@@ -1,7 +1,7 @@
-"""fp32 weights and Adam's moments by parameter name, out of a DeepSpeed engine and into one.
+"""Reads and writes a DeepSpeed engine's fp32 weights and Adam's moments by parameter name.
 
-DeepSpeed's own checkpoints lie in the shape of the ranks and the ZeRO stage that wrote them, and are pickles. Whole
-tensors under their parameters' names fit any number of ranks and any stage.
+DeepSpeed's own checkpoints are pickles and depend on the number of ranks and the ZeRO stage that wrote them. Complete
+tensors by parameter name fit any number of ranks and any stage.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +24,8 @@ _MASTERS = (
     *("single_partition_of_fp32_groups", "fp32_partitioned_groups_flat", "fp32_groups_flat_partition"),
     *("fp32_groups_flat", "fp32_groups"),
 )
-"""Where DeepSpeed's optimizers keep fp32 weights: ZeRO 1 and 2, 3, bf16 with fp32 accumulation, fused, unfused."""
+"""Attributes where DeepSpeed's optimizers keep fp32 weights: ZeRO 1 and 2; 3; bf16 with fp32 accumulation; fused;
+unfused."""
 
 
 class FullState:
@@ -54,7 +55,7 @@ class FullState:
         return {"updates": int(self._states()[0]["step"]), "loss_scaler": self._scaler()}
 
     def restore(self, weight: Callable, moment: Callable, counters: dict) -> None:
-        """Put back what the other three gave; `weight(name)` and `moment(name)` return the tensors."""
+        """Restore what the other three returned; `weight(name)` and `moment(name)` give the tensors."""
         for name, parameter in self.parameters.items():
             self._set(name, parameter, weight(name), MASTER)
             for key in MOMENTS:
@@ -66,14 +67,14 @@ class FullState:
 
     @property
     def scaler(self) -> Any:
-        """What holds the loss scale; None where nothing is scaled."""
+        """The object that holds the loss scale; None without loss scaling."""
         return getattr(self.wrapper, "loss_scaler", None) or getattr(self.wrapper, "loss_scale_config", None)
 
     def _scaler(self) -> dict:
         return {key: getattr(self.scaler, key) for key in SCALER if hasattr(self.scaler, key)}
 
     def _masters(self) -> list[torch.Tensor]:
-        """The fp32 tensors that Adam works on here; ZeRO's are this rank's part."""
+        """The fp32 tensors that Adam updates on this rank; with ZeRO, this rank's partition."""
         for name in _MASTERS:
             if hasattr(self.wrapper, name):
                 kept = getattr(self.wrapper, name)
@@ -84,7 +85,7 @@ class FullState:
         return [self.base.state[master] for master in self._masters()]
 
     def _make_moments(self) -> None:
-        """Adam makes its moments in the first update; a checkpoint wants to fill them before."""
+        """Create Adam's moments now, so that a checkpoint can be restored: Adam itself does so in its first update."""
         torch_adam = isinstance(self.base, torch.optim.Adam)
         for master in self._masters():
             if not self.base.state[master]:
@@ -95,9 +96,9 @@ class FullState:
             link()
 
     def _undo_first_update(self) -> None:
-        """In ZeRO 0 with 16 bits DeepSpeed makes its optimizer's state by an update on gradients of zero.
+        """In ZeRO 0 with 16 bits DeepSpeed initialises its optimizer's state by an update with zero gradients.
 
-        The moments stay zero, but weight decay shrinks the fp32 weights, and Adam has counted it.
+        The moments stay zero, but weight decay shrinks the fp32 weights and Adam counts the update: undo both.
         """
         assert self._whole is not None
         for name, parameter in self.parameters.items():
@@ -117,7 +118,7 @@ class FullState:
         if self._whole:
             return self._whole[name][key]
         full = safe_get_full_fp32_param(parameter) if key == MASTER else safe_get_full_optimizer_state(parameter, key)
-        return full.view(getattr(parameter, "ds_shape", parameter.shape))  # ZeRO 3 keeps the whole shape aside
+        return full.view(getattr(parameter, "ds_shape", parameter.shape))  # ZeRO 3 keeps the full shape here
 
     def _set(self, name: str, parameter: torch.nn.Parameter, value: torch.Tensor, key: str) -> None:
         if self._whole:
@@ -128,9 +129,9 @@ class FullState:
             safe_set_full_optimizer_state(parameter, value.to(parameter.device), key)
 
     def _whole_views(self) -> dict[str, dict[str, torch.Tensor]]:
-        """ZeRO 0, where every rank holds all: views of each parameter's fp32 weight and moments."""
+        """For ZeRO 0, where every rank holds everything: views of each parameter's fp32 weight and moments."""
         low_groups = getattr(self.wrapper, "fp16_groups", None)
-        if low_groups is None or hasattr(self.wrapper, "fp32_groups"):  # one fp32 tensor a parameter
+        if low_groups is None or hasattr(self.wrapper, "fp32_groups"):  # one fp32 tensor per parameter
             lows = [p for group in low_groups or [g["params"] for g in self.base.param_groups] for p in group]
             low_groups = [[p] for p in lows]
         names = {parameter: name for name, parameter in self.parameters.items()}
@@ -145,5 +146,5 @@ class FullState:
 
 
 def _partitioned(parameter: torch.nn.Parameter) -> bool:
-    """Whether ZeRO (1 and 2 by a mapping, 3 by an id) keeps parts of the parameter's state on different ranks."""
+    """Whether ZeRO splits the parameter's state over ranks (stages 1 and 2 mark it by a mapping, 3 by an id)."""
     return hasattr(parameter, "ds_id") or hasattr(parameter, "_hp_mapping")

@@ -1,35 +1,35 @@
-"""What the loop knows of a model with its optimizer, and of a batch."""
+"""The interfaces that the loop needs: a model with its optimizer, and a batch."""
 
 from typing import Protocol
 
 import torch
 
 Tensors = dict[str, torch.Tensor]
-"""By name."""
+"""Tensors by name."""
 
 
 class Rows(Protocol):
-    """A batch that can say which rows it holds."""
+    """A batch that knows its rows."""
 
     @property
     def rows_B(self) -> torch.Tensor:
-        """int64; the data's rows, `FILLER` where a place of the batch holds none."""
+        """int64; row numbers of the data, `FILLER` for padding rows of the batch."""
 
 
 class Learner(Protocol):
     """A model with its optimizer."""
 
     updated: bool
-    """Whether the last update changed the weights; not after a gradient that isn't finite."""
+    """Whether the last update changed the weights; False if a gradient wasn't finite."""
     scale_of_step: float
     """fp16's loss scale in the last update."""
 
     @property
     def loss_scale_floor(self) -> float | None:
-        """The lowest that fp16's loss scale may fall to; None where the scale doesn't move."""
+        """The lower bound of fp16's dynamic loss scale; None if the scale is fixed."""
 
     def snapshot(self) -> tuple[Tensors, Tensors]:
-        """All weights, and the optimizer's state, on rank 0 (elsewhere empty). Every rank must call it."""
+        """All weights, and the optimizer's state, on rank 0 (empty on others). Every rank must call it."""
 
     def counters(self) -> dict:
-        """What else of the optimizer a checkpoint keeps, as JSON: "updates" and "loss_scaler"."""
+        """The rest of the optimizer's state that a checkpoint keeps, as JSON: "updates" and "loss_scaler"."""

@@ -1,4 +1,4 @@
-"""The loop of a training, whatever it trains: update, report, save, stop when asked to, resume from a checkpoint."""
+"""The training loop, for any model: update, report, save, stop on a signal, resume from a checkpoint."""
 
 import logging
 import sys
@@ -30,14 +30,14 @@ B = TypeVar("B", bound=Rows)
 
 @dataclass
 class Progress:
-    """How far a training is; a checkpoint keeps it."""
+    """How far the training has come; saved in every checkpoint."""
 
     step: int = 0
-    """Updates made, the skipped ones included."""
+    """Updates so far, including skipped ones."""
     epoch: int = 0
-    """Epochs trained and scored."""
+    """Finished epochs, including their scoring."""
     skipped: int = 0
-    """Updates that changed nothing, because loss or gradient wasn't finite."""
+    """Updates that changed nothing because a loss or gradient wasn't finite."""
     best: str | None = None
     """Name of the checkpoint with the best dev score."""
     best_score: float = -1.0
@@ -48,21 +48,21 @@ class Progress:
 
 @dataclass(frozen=True)
 class Pace:
-    """How long a training is and how often it reports and saves; all counts are of updates."""
+    """Length of the training and intervals of reports and checkpoints; all counts are in updates."""
 
     epoch_steps: int
     total_steps: int
     log_every: int
     save_steps: int | None
-    """None: at no fixed step."""
+    """None: not by steps."""
     save_minutes: float = 0.0
-    """0: at no fixed time."""
+    """0: not by time."""
 
 
 class Loop(ABC, Generic[B]):
-    """Trains from `progress` on, on every rank; what is trained, and on which batches, a subclass says.
+    """Trains from `progress` on, on every rank; subclasses define the model's update and the batches.
 
-    `facts` go into every checkpoint. Raises UserError and MachineError.
+    `facts` are saved in every checkpoint. Raises UserError and MachineError.
     """
 
     def __init__(
@@ -82,9 +82,9 @@ class Loop(ABC, Generic[B]):
         self.saved_step, self.saved_at = progress.step, time.monotonic()
 
     def run(self, knobs: dict) -> None:
-        """All epochs; `knobs` are for the observers.
+        """Train all epochs; `knobs` are passed to the observers.
 
-        Leaves with exit code 85 (SystemExit) after a stop signal to any rank, all progress saved.
+        Exits with code 85 (SystemExit) after a stop signal to any rank, with all progress saved.
         """
         with self.observers:
             self.observers.begin(Beginning(self.name, self.at.step, self.pace.total_steps, knobs))
@@ -94,27 +94,27 @@ class Loop(ABC, Generic[B]):
 
     @abstractmethod
     def _batches(self) -> AbstractContextManager[Iterator[list[B]]]:
-        """What is left of the epoch `at.epoch` after `at.step` updates: the micro-batches of each update."""
+        """The micro-batches of each remaining update of epoch `at.epoch`, after `at.step` updates."""
 
     @abstractmethod
     def _update(self, micro_batches: list[B]) -> list[torch.Tensor]:
-        """One update with its forward and backward passes, none where `learner` finds it not finite; the losses."""
+        """Forward and backward passes and the update, skipped if `learner` finds it not finite; returns the losses."""
 
     @abstractmethod
     def _record(self) -> None:
-        """Tell the observers the means since the last record."""
+        """Report the means since the last record to the observers."""
 
     @abstractmethod
     def _end_epoch(self) -> None:
-        """Count the epoch in `at`, say whether it was the last one, and save what must be saved here."""
+        """Count the epoch in `at`, set `at.finished` if it was the last one, and save a checkpoint if due."""
 
     @abstractmethod
     def _state(self) -> dict:
-        """What else a checkpoint keeps, as JSON. Every rank must call it."""
+        """Further entries of a checkpoint's state, as JSON. Every rank must call it."""
 
     @abstractmethod
     def _write(self, folder: Path, weights: Tensors, moments: Tensors) -> None:
-        """Rank 0: write a checkpoint's files, all but its state, into `folder`."""
+        """Rank 0: write a checkpoint's files, except its state, into `folder`."""
 
     def _train_epoch(self) -> None:
         with self._batches() as batches:
@@ -131,7 +131,7 @@ class Loop(ABC, Generic[B]):
                     return
 
     def _between_steps(self) -> None:
-        """Save where it is time, leave where any rank was asked to stop: all ranks agree on both."""
+        """Save if it is due, exit if any rank was asked to stop: all ranks agree on both."""
         minutes = (time.monotonic() - self.saved_at) / 60
         due = self.process.is_main and 0 < self.pace.save_minutes <= minutes
         due |= self.pace.save_steps is not None and self.at.step % self.pace.save_steps == 0
@@ -139,23 +139,24 @@ class Loop(ABC, Generic[B]):
         if (leave or save) and self.at.step > self.saved_step:
             self._save(name_of(self.at.step))
         if leave:
-            log.info("%s was asked to stop: leaves after step %d", self.name, self.at.step)
+            log.info("%s was asked to stop: exiting after step %d", self.name, self.at.step)
             sys.exit(LEFT_EARLY)
 
     def _finish_if(self, last: bool) -> None:
-        """Note whether this was the last epoch. Raises UserError where it was, and nothing is learned."""
+        """Record whether this was the last epoch. Raises UserError if it was and every update was skipped."""
         self.at.finished = last
         if last and self.at.skipped == self.at.step:
             raise UserError(
-                f"{self.name} ends without one update: all {self.at.step} were skipped, for loss or gradient wasn't "
-                "finite. Nothing is learned: --overwrite with a lower --learning_rate, and look at the rows in the log"
+                f"{self.name} learned nothing: all {self.at.step} updates were skipped, since the loss or gradient "
+                "was never finite: check the rows in the log, and start again with --overwrite and a lower "
+                "--learning_rate"
             )
 
     def _describe(self, weights: Tensors) -> None:
-        """Rank 0: tell the observers numbers of the weights at an epoch's end."""
+        """Rank 0: report statistics of the weights to the observers at the end of an epoch."""
 
     def _save(self, name: str, dev: dict | None = None) -> None:
-        """Write the checkpoint `name`; `dev` are its scores, at an epoch's end."""
+        """Write the checkpoint `name`; `dev` are its scores at the end of an epoch, else None."""
         started = time.perf_counter()
         weights, moments = self.learner.snapshot()
         self._check_finite(weights)
@@ -180,9 +181,9 @@ class Loop(ABC, Generic[B]):
         self.saved_step, self.saved_at = self.at.step, time.monotonic()
 
     def _check_finite(self, weights: Tensors) -> None:
-        """Raises UserError on all ranks where rank 0 has a weight that isn't finite: it must not replace a good one."""
+        """Raises UserError on all ranks if rank 0 has a weight that isn't finite: it must not replace a good one."""
         if name := self.process.from_rank_0(nonfinite(weights)):
             raise UserError(
-                f"{self.name}, step {self.at.step}: {name} holds numbers that aren't finite, so nothing is "
-                "saved and the last checkpoint stays: --overwrite with a lower --learning_rate"
+                f"{self.name}, step {self.at.step}: {name} contains numbers that aren't finite, so this step is not "
+                "saved; the last checkpoint is kept: start again with --overwrite and a lower --learning_rate"
             )

@@ -1,4 +1,4 @@
-"""Losses and gradients that aren't finite: no rank updates, the batch is named, too many in a row end the run."""
+"""Losses and gradients that aren't finite: all ranks skip the update and the batch is logged; too many are fatal."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -17,15 +17,15 @@ _NAMED = 8  # rows of a batch in the log; metrics.jsonl has all
 
 
 def nan_if_not_finite(loss: torch.Tensor) -> torch.Tensor:
-    """The same loss, but with a gradient of nan where it isn't finite: one check of the gradient then finds both."""
+    """The same loss, but with a nan gradient if it isn't finite, so that checking the gradient is enough for both."""
     return loss * torch.where(torch.isfinite(loss.detach()), 1.0, torch.nan)
 
 
 class NonfiniteGuard:
-    """Looks at each update of a training; every rank comes to the same conclusion. No observer decides.
+    """Checks each update of a training; every rank comes to the same conclusion.
 
-    `name` is the training's, `rows` what its rows are of. Training ends after `limit` such updates in a row, with
-    `advice`, a sentence.
+    `name` is the training's name, `rows` describes what its row numbers refer to. Training fails after `limit` such
+    updates in a row, with `advice`, a sentence.
     """
 
     def __init__(
@@ -36,18 +36,18 @@ class NonfiniteGuard:
         self.in_a_row = 0
 
     def look(self, step: int, epoch: int, batches: Sequence[Rows], losses: Sequence[torch.Tensor]) -> None:
-        """After update `step` from these micro-batches; raises UserError where training must stop."""
+        """Call after update `step` on these micro-batches; raises UserError if training must stop."""
         if self.learner.updated:
             self.in_a_row = 0
             return
         own = _rows(batch for batch, loss in zip(batches, losses, strict=True) if not loss.isfinite())
         by_rank = self.process.from_all(own)
         floor = self.learner.loss_scale_floor
-        if floor is not None and not any(by_rank):  # fp16: a gradient too large for its scale is nothing unusual
+        if floor is not None and not any(by_rank):  # fp16: an occasional overflow by the loss scale is normal
             if self.learner.scale_of_step <= floor:
                 raise UserError(
-                    f"{self.name}, step {step}: fp16's loss scale has fallen to its floor of {floor:g} and the "
-                    "gradient still overflows: take a lower --learning_rate or a longer --warmup, or bf16 or fp32"
+                    f"{self.name}, step {step}: fp16's loss scale has reached its minimum of {floor:g} and the "
+                    "gradient still overflows: use a lower --learning_rate, a longer --warmup, or bf16 or fp32"
                 )
             return
         self.in_a_row += 1
@@ -60,7 +60,7 @@ class NonfiniteGuard:
         if self.in_a_row >= self.limit:
             count = f"That is {self.in_a_row} in a row. " if self.in_a_row > 1 else ""
             raise UserError(f"{text}. {count}{self.advice}")
-        log.warning("%s; no rank updated", text)
+        log.warning("%s; update skipped on all ranks", text)
 
 
 def _rows(batches: Iterable[Rows]) -> list[int]:

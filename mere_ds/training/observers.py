@@ -1,4 +1,4 @@
-"""What a training reports, and who listens: a progress bar, `metrics.jsonl`, TensorBoard, a user's own."""
+"""Observers of a training: a progress bar, `metrics.jsonl`, TensorBoard, and users' own."""
 
 import math
 import sys
@@ -16,26 +16,26 @@ from tqdm import tqdm
 from mere_ds.files import json_line
 
 BEST = "best/dev"
-"""TensorBoard's name of the score that named a stage's best epoch."""
+"""TensorBoard tag of the score by which a stage's best epoch was chosen."""
 
 
 @dataclass(frozen=True)
 class Beginning:
-    """What begins or continues."""
+    """A training that starts or resumes."""
 
     name: str
     """"stage 1", "stage 2" or "pretraining"."""
     step: int
-    """Updates made before; more than 0 where an interrupted training continues."""
+    """Updates made before; greater than 0 if an interrupted training resumes."""
     total_steps: int
-    """Updates when it is finished; it may stop earlier."""
+    """Updates in total; training may stop earlier."""
     knobs: dict
-    """Its settings, by knob."""
+    """The settings by knob."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """Numbers of one moment."""
+    """The numbers reported at one step."""
 
     kind: str
     """train (means since the last record), dev (scores), router (shares by language) or nonfinite (a skipped update).
@@ -43,13 +43,13 @@ class Record:
     step: int
     epoch: int
     values: dict
-    """JSON, nested; what isn't finite is None."""
+    """Nested JSON; numbers that aren't finite are None."""
 
 
 class Observer:
-    """Follows a training; override what you need. Called on the main process (rank 0) only, in its one thread.
+    """Follows a training; override what you need. Called on rank 0 only, in the main thread.
 
-    Pass your own to `mere_ds.train.run`; it sees both stages, one after the other:
+    Pass your own to `mere_ds.train.run`; it is called for both stages, one after the other:
 
         class Wandb(Observer):
             def on_begin(self, beginning):
@@ -61,7 +61,7 @@ class Observer:
             def on_close(self):
                 self.run.finish()
 
-    An exception ends the training, which resumes later from its last checkpoint: steps after it are reported again.
+    An exception ends the training. When it resumes from its last checkpoint, the steps after it are reported again.
     """
 
     def on_begin(self, beginning: Beginning) -> None:
@@ -71,26 +71,26 @@ class Observer:
         """After update `step`."""
 
     def on_record(self, record: Record) -> None:
-        """After every --log_every updates, each scoring, each update that was skipped."""
+        """After every --log_every updates, after each scoring, and after each skipped update."""
 
     def on_save(self, step: int) -> None:
-        """Before a checkpoint is written: what was reported so far is not reported again, so it must not be lost."""
+        """Before a checkpoint is written: flush everything here, since it is not reported again after a resume."""
 
     def on_checkpoint(self, step: int, folder: Path) -> None:
-        """After a checkpoint was written into `folder`, whole."""
+        """After a complete checkpoint was written into `folder`."""
 
     def on_end(self, step: int, best: float | None) -> None:
-        """When all is trained, before that is saved; `best` is the best dev score, None where nothing is scored."""
+        """When training is finished, before the last checkpoint; `best` is the best dev score, None without scoring."""
 
     def on_close(self) -> None:
-        """At last, whether it is finished, stopped or failed; not where its `on_begin` failed."""
+        """At the end, whether training finished, stopped or failed; not if `on_begin` failed."""
 
 
 class Observers:
-    """All who follow one training, as a context: at its end they are closed."""
+    """All observers of one training, as a context manager that closes them at the end."""
 
     def __init__(self, observers: Iterable[Observer]) -> None:
-        """None on ranks other than 0."""
+        """Ranks other than 0 pass no observers."""
         self._all = list(observers)
         self._stack = ExitStack()
 
@@ -128,13 +128,13 @@ class Observers:
 
 
 class Bar(Observer):
-    """A progress bar on stderr, with the last record's numbers of these names."""
+    """A progress bar on stderr, which shows these values of the last record."""
 
     def __init__(self, *shown: str) -> None:
         self._shown = shown
 
     def on_begin(self, beginning: Beginning) -> None:
-        seconds = 1 if sys.stderr.isatty() else 30  # in a log file each refresh stays
+        seconds = 1 if sys.stderr.isatty() else 30  # in a log file every refresh adds a line
         self._bar = tqdm(
             initial=beginning.step, total=beginning.total_steps, desc=beginning.name, unit="step", mininterval=seconds
         )
@@ -152,7 +152,7 @@ class Bar(Observer):
 
 
 class MetricsFile(Observer):
-    """Each record as one JSON object per line, behind what the file holds."""
+    """Appends each record to a file, one JSON object per line."""
 
     def __init__(self, path: Path, stage: int) -> None:
         self._path, self._stage = path, stage
@@ -171,7 +171,7 @@ class MetricsFile(Observer):
 
 
 class TensorBoard(Observer):
-    """Each number as a scalar, nested names as tags `kind/name` or `kind/language/name`; knobs and best as hparams."""
+    """Writes each number as a scalar with tag `kind/name` or `kind/language/name`; knobs and best score as hparams."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -201,7 +201,7 @@ class TensorBoard(Observer):
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no other word than null for what isn't finite, and TensorBoard no point."""
+    """The values with None for numbers that aren't finite, which neither JSON nor TensorBoard can represent."""
     if isinstance(value, dict):
         return {name: _finite(item) for name, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

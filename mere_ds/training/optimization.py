@@ -8,10 +8,10 @@ from mere_ds.config import TrainConfig
 
 
 def parameter_groups(model: nn.Module, rate: float, config: TrainConfig) -> list[dict]:
-    """Groups of what is trainable: the pretrained encoder and the new parts, each with and without weight decay.
+    """Groups of trainable parameters: the pretrained encoder and the new parts, each with and without weight decay.
 
-    The encoder's pooler counts as new: many checkpoints come without one, and it is made afresh.
-    Matrices decay; biases and LayerNorm's scales and shifts don't. Each group carries its peak rate in `lr`.
+    The encoder's pooler counts as new, since many checkpoints have none and it is then initialised randomly. Matrices
+    decay; biases and LayerNorm's scales and shifts don't. Each group has its peak rate in `lr`.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -30,9 +30,9 @@ def parameter_groups(model: nn.Module, rate: float, config: TrainConfig) -> list
 
 
 def rate_factor(warmup: float, schedule: str, total_steps: int) -> Callable[[int], float]:
-    """Share of the peak rate in update `step` (from 0): up over the warm-up, then constant or linearly to 0.
+    """Fraction of the peak rate in update `step` (from 0): rises over the warm-up, then constant or linear to 0.
 
-    `warmup` is a share of the updates.
+    `warmup` is a fraction of the updates.
     """
     rising = round(warmup * total_steps)
 

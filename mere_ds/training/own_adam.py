@@ -1,4 +1,4 @@
-"""DeepSpeed's own Adam, which it compiles at its first use: not on a CPU, and not behind a lock that nobody opens."""
+"""Guards DeepSpeed's own Adam, which is compiled at first use: not on a CPU, and no endless wait for a stale lock."""
 
 import os
 import time
@@ -11,11 +11,11 @@ from mere_ds.errors import UserError
 
 
 def check_own_adam(ds: dict, device: torch.device, patience: float) -> None:
-    """Return when DeepSpeed can have the optimizer of its config; at once for torch's.
+    """Wait until the optimizer of DeepSpeed's config can be used; torch's is available immediately.
 
-    A process that compiles holds a lock file, for which all others wait without end, and leaves it behind when it is
-    killed: here they wait until the file is `patience` seconds old. Raises UserError for such a file, and on a CPU for
-    an Adam that isn't compiled yet.
+    A compiling process holds a lock file, for which all others wait forever, and leaves it behind if it is killed.
+    Here the wait ends with a UserError once the file is `patience` seconds old. Also raises UserError on a CPU for an
+    Adam that isn't compiled yet.
     """
     if ds["optimizer"].get("params", {}).get("torch_adam"):
         return
@@ -24,8 +24,8 @@ def check_own_adam(ds: dict, device: torch.device, patience: float) -> None:
     folder = Path(cpp_extension._get_build_directory("", verbose=False)) / name
     if device.type == "cpu" and not (folder / f"{name}.so").exists():
         raise UserError(
-            'the optimizer of DeepSpeed\'s config would be compiled for minutes: add "torch_adam": true and "fused": '
-            "true to its params, as --deepspeed_config=cpu has them"
+            'DeepSpeed would need minutes to compile the optimizer of its config: add "torch_adam": true and '
+            '"fused": true to the optimizer\'s params, as in --deepspeed_config=cpu'
         )
     _wait_for(folder / "lock", patience)
 
@@ -38,7 +38,7 @@ def _wait_for(lock: Path, patience: float) -> None:
             return
         if age > patience:
             raise UserError(
-                f"{lock} is {age:.0f} seconds old: whoever compiled DeepSpeed's Adam was killed. Remove this file if "
-                "no other training is compiling now, then run the same command again"
+                f"{lock} is {age:.0f} seconds old, so the process that compiled DeepSpeed's Adam was probably killed: "
+                "if no other training is compiling now, remove this file and run the same command again"
             )
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""One process of a training among its ranks: what it may write, and what all ranks agree on."""
+"""One rank of a training, and the collectives by which all ranks agree on something."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,22 +14,22 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """One rank of a training; a single one needs no process group."""
+    """One rank of a training; a single rank needs no process group."""
 
     device: torch.device
     stop: StopSignals
     lease: WriterLease | None
-    """Rank 0's right to write into the folder of the training."""
+    """Rank 0's exclusive right to write into the training's folder; None on other ranks."""
     rank: int = 0
     ranks: int = 1
 
     @property
     def is_main(self) -> bool:
-        """Whether this is rank 0, which alone writes and shows progress."""
+        """Whether this is rank 0, the only one that writes files and shows progress."""
         return self.rank == 0
 
     def from_rank_0(self, value: Value) -> Value:
-        """Rank 0's `value`, on every rank: a network file system may still show others an older state."""
+        """Rank 0's `value`, on every rank: on a network file system the others may still see older files."""
         if self.ranks == 1:
             return value
         box = [value]
@@ -37,7 +37,7 @@ class Process:
         return box[0]
 
     def from_all(self, own: Value) -> list[Value]:
-        """Every rank's value, by rank. Every rank must call it."""
+        """The values of all ranks, by rank. Every rank must call it."""
         if self.ranks == 1:
             return [own]
         gathered: list = [None] * self.ranks
@@ -45,7 +45,7 @@ class Process:
         return gathered
 
     def any_of(self, *own: bool) -> list[bool]:
-        """For each answer whether any rank says yes. Every rank must call it."""
+        """For each argument, whether it is true on any rank. Every rank must call it."""
         if self.ranks == 1:
             return list(own)
         answers = torch.tensor(own, dtype=torch.int32, device=self.device)
@@ -53,6 +53,6 @@ class Process:
         return [bool(answer) for answer in answers.tolist()]
 
     def wait_for_all(self) -> None:
-        """Return when every rank is here."""
+        """Return when all ranks have called this."""
         if self.ranks > 1:
             dist.barrier()

@@ -1,4 +1,4 @@
-"""Where this process stands: its rank, its device, its log."""
+"""Sets up one process of a training: checks, rank, device, process group, log."""
 
 import errno
 import logging
@@ -44,9 +44,9 @@ class Session(Process):
 
 @contextmanager
 def open_session(config: TrainConfig, given: frozenset[str], stop: StopSignals) -> Iterator[Session]:
-    """Check all configs, join the process group, take the run folder, start the log.
+    """Check all configs, join the process group, lock the run folder, start the log.
 
-    Raises UserError before anything is written. Inside, an error on one rank ends all of them (see `Watch`).
+    Raises UserError before anything is written. Inside the context, an error on one rank ends all (see `Watch`).
     """
     place = RankInfo.from_environment()
     rank, ranks = place.rank, place.ranks
@@ -58,7 +58,9 @@ def open_session(config: TrainConfig, given: frozenset[str], stop: StopSignals) 
     config = replace(config, deepspeed_config=chosen)
     ds, config = merge(read_config(chosen), config, given, ranks, started)
     cache = config.shard_cache and str(Path(config.shard_cache).resolve())
-    config = replace(config, shards=absolute(config.shards), shard_cache=cache)  # evaluation may start elsewhere
+    config = replace(
+        config, shards=absolute(config.shards), shard_cache=cache
+    )  # evaluation may start in another directory
     check_device(ds, device)
     check_own_adam(ds, device, config.timeout)
     try:
@@ -78,7 +80,7 @@ def open_session(config: TrainConfig, given: frozenset[str], stop: StopSignals) 
             lease = WriterLease.take(folder.writer)
             stack.callback(lease.release)
         _start_log(folder.log if rank == 0 else None)
-        dist.barrier()  # nobody works for a run that was refused
+        dist.barrier()  # no rank starts work before rank 0 has accepted the run
         session = Session(
             config=config,
             deepspeed_config=ds,
@@ -90,7 +92,9 @@ def open_session(config: TrainConfig, given: frozenset[str], stop: StopSignals) 
             lease=lease,
         )
         if (first := session.from_rank_0(chosen)) != chosen:
-            raise UserError(f"rank 0 takes --deepspeed_config={first}, rank {rank} {chosen}: give the flag")
+            raise UserError(
+                f"rank 0 uses --deepspeed_config={first} but rank {rank} uses {chosen}: pass the flag explicitly"
+            )
         if why:
             log.info("--deepspeed_config=%s: %s", chosen, why)
         yield session
@@ -98,7 +102,7 @@ def open_session(config: TrainConfig, given: frozenset[str], stop: StopSignals) 
 
 
 def _check_folders(config: TrainConfig) -> None:
-    """Raises UserError where one of the folders would be written into another one."""
+    """Raises UserError if one of the folders would be written into another."""
     shards = None if is_address(config.shards) else config.shards
     weights = config.encoder_weights if config.encoder_weights and Path(config.encoder_weights).is_dir() else None
     check_apart("--run", config.run, **{"--shards": shards, "--encoder_weights": weights})
@@ -108,14 +112,15 @@ def _check_folders(config: TrainConfig) -> None:
 
 @contextmanager
 def _in_one_line(run: str) -> Iterator[None]:
-    """A disk or memory that takes no more, or a file that isn't one, is not a defect of ours, whichever it was."""
+    """Report a full disk, exhausted memory or another operating system error in one line instead of a traceback."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
             raise from_os_error(error) from error
         raise MachineError(
-            f"--run={run}: {error.strerror}. The last checkpoint is whole: make room, then the same command resumes it"
+            f"--run={run}: {error.strerror} (the last checkpoint is intact): free some disk space, then run the same "
+            "command again to resume"
         ) from error
     except (MemoryError, RuntimeError) as error:
         if known := from_memory_error(error):
@@ -124,26 +129,26 @@ def _in_one_line(run: str) -> Iterator[None]:
 
 
 def _quieten() -> None:
-    """Silence what libraries say on their own: ours is the output that tells something."""
+    """Silence the libraries' own progress bars and logs."""
     transformers_logging.disable_progress_bar()
     deepspeed_logger.setLevel(logging.WARNING)
-    # DeepSpeed calls collectives by names that torch is renaming; nothing a user could do about it
+    # DeepSpeed calls collectives by names that torch deprecates; users can't do anything about it
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
 
 
 def _prepare(device: torch.device, ranks: int) -> None:
-    """Settle this rank on its device."""
+    """Set up this rank's device."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
         return
     prepare_cpu()
-    if "OMP_NUM_THREADS" not in os.environ:  # ranks that each take all cores slow each other down
+    if "OMP_NUM_THREADS" not in os.environ:  # otherwise each rank uses all cores, and they slow each other down
         here = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // here))
 
 
 def _start_log(file: Path | None) -> None:
-    """Rank 0 logs to stderr and `file`, the others their warnings to stderr."""
+    """Rank 0 logs to stderr and `file`; the others log only warnings, to stderr."""
     log.setLevel(logging.INFO if file else logging.WARNING)
     log.propagate = False
     plain = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")

@@ -1,4 +1,4 @@
-"""What a stage does, step by step: continue or begin, compute what is frozen, train, leave checkpoints behind."""
+"""What a stage does, step by step: start or resume, compute the frozen features, train, save checkpoints."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ from mere_ds.model.loading import load_model
 from mere_ds.model.mere import MereModel
 from mere_ds.model.triple import TripleModel
 from mere_ds.runs.checkpoint import Checkpoints, state_of
-from mere_ds.runs.resume import CLIPPING, DATA, STAGE_ONE, check_same, ingredients, unrecorded_clipping
+from mere_ds.runs.resume import CLIPPING, DATA, STAGE_ONE, check_same, ingredients, other_shards, unrecorded_clipping
 from mere_ds.runs.starts import record_start
 from mere_ds.shards.features import FeatureStore
 from mere_ds.shards.manifest import Manifest
@@ -37,7 +37,7 @@ def train_stage(
     stage_one: str | None = None,
     observers: Iterable[Observer] = (),
 ) -> dict:
-    """Train a stage from its newest checkpoint on, or from a `fresh` model where there is none; its best dev scores.
+    """Train a stage from its newest checkpoint, or a `fresh` model if there is none; returns its best dev scores.
 
     `rate` is the peak learning rate, `stage_one` the digest of the model that stage two starts from.
     """
@@ -48,7 +48,7 @@ def train_stage(
     if progress.finished:
         log.info("stage %d of %s is finished (--overwrite trains it again)", stage, session.config.run)
         return progress.best_dev
-    torch.manual_seed(session.config.seed + stage)  # new parts don't depend on what ran before
+    torch.manual_seed(session.config.seed + stage)  # the initialisation of new parts must not depend on what ran before
     model = _loaded(stage, checkpoint) if checkpoint else _begun(session, stage, fresh)
     model.to(session.device)
     _log_sizes(session, stage, model, manifest)
@@ -62,7 +62,9 @@ def train_stage(
         if checkpoint:
             trainee.restore(checkpoint, state["counters"])
             if state["cached_features"] != facts["cached_features"]:
-                log.warning("features are cached now or before, but not both: the result may differ by rounding")
+                log.warning(
+                    "features were cached only before or only after the resume: the result may differ by rounding"
+                )
         tally = state.get("tally")
         trainer = StageTrainer(session, stage, trainee, manifest, progress, facts, features, tally, observers)
         best = trainer.train()
@@ -71,22 +73,22 @@ def train_stage(
 
 
 def _ingredients(session: Session, stage: int, manifest: Manifest, stage_one: str | None) -> dict:
-    """All that decides the result; the digest of --encoder_weights is rank 0's."""
+    """Everything that determines the result; rank 0 computes the digest of --encoder_weights."""
     weights = session.from_rank_0(_weights_digest(session.config, stage) if session.is_main else None)
     return ingredients(session.config, session.deepspeed_config, stage, manifest.sha256, stage_one, weights)
 
 
 def _weights_digest(config: TrainConfig, stage: int) -> str | None:
-    """Of the weights that this stage's encoder starts from, unless they are the shards' own."""
+    """Digest of the weights that this stage's encoder starts from; None if they are the shards' own."""
     if config.encoder_weights is None or config.tunes_switcher(stage):
         return None
     return weights_digest(locate_weights(config.encoder_weights))
 
 
 def _where_to_go_on(session: Session, stage: int) -> Path | None:
-    """Rank 0: the newest checkpoint that is whole, if there is one and it isn't to be overwritten.
+    """Rank 0: the newest intact checkpoint; None if there is none or with --overwrite.
 
-    Makes metrics.jsonl and links agree with it.
+    Also makes metrics.jsonl and the links consistent with it.
     """
     if session.config.overwrite:
         return None
@@ -101,12 +103,14 @@ def _where_to_go_on(session: Session, stage: int) -> Path | None:
 
 
 def _checked_state(session: Session, stage: int, checkpoint: Path, now: dict) -> dict:
-    """What the checkpoint says of the training. Raises UserError where that was another one."""
+    """The checkpoint's state. Raises UserError if it is from a training with other settings."""
     state = state_of(checkpoint)
     then = state["ingredients"]
     if then.get(CLIPPING) is None:
         then[CLIPPING] = unrecorded_clipping(session.deepspeed_config)
-    check_same(then, now, stage, session.config.run)
+    moved = then.get(DATA) != now[DATA]
+    advice = other_shards(session.folder.settings(stage).get("shards"), session.config.shards) if moved else None
+    check_same(then, now, stage, session.config.run, advice)
     return state
 
 
@@ -116,7 +120,7 @@ def _loaded(stage: int, checkpoint: Path) -> TripleModel:
 
 
 def _begun(session: Session, stage: int, fresh: Callable[[], TripleModel]) -> TripleModel:
-    """A fresh model; only once there is one, what an earlier training left is removed."""
+    """A fresh model. Only once it exists are the files of an earlier training removed."""
     model = fresh()
     if session.is_main:
         session.folder.start_stage(stage, _settings_of(session))
@@ -125,7 +129,7 @@ def _begun(session: Session, stage: int, fresh: Callable[[], TripleModel]) -> Tr
 
 
 def _settings_of(session: Session) -> dict:
-    """The settings of a stage that starts now: all knobs, the global batch, the ranks that share it, the clipping."""
+    """The settings of a stage that starts now: all knobs, global batch, number of ranks and gradient clipping."""
     ds = session.deepspeed_config
     settings = {"ranks": session.ranks, "global_batch": ds["train_batch_size"], CLIPPING: ds[CLIPPING]}
     return session.config.as_dict() | settings
@@ -134,7 +138,7 @@ def _settings_of(session: Session) -> dict:
 def _log_sizes(session: Session, stage: int, model: TripleModel, manifest: Manifest) -> None:
     trained, frozen = (sum(p.numel() for p in model.parameters() if p.requires_grad is r) for r in (True, False))
     log.info(
-        "stage %d: %d of %d parameters train, %d sentences, global batch %d = %d x %d ranks x %d accumulation",
+        "stage %d: %d of %d parameters trainable, %d sentences, global batch %d = %d x %d ranks x %d accumulation",
         stage,
         trained,
         trained + frozen,
@@ -149,11 +153,11 @@ def _log_sizes(session: Session, stage: int, model: TripleModel, manifest: Manif
 def _features(
     session: Session, stage: int, model: TripleModel, manifest: Manifest, now: dict
 ) -> AbstractContextManager[dict[str, FeatureStore]]:
-    """What stage two need not compute each epoch (see `features_of`), {} where there is no use for it."""
+    """The features that stage two computes only once (see `features_of`); {} if caching is not useful."""
     if stage == 1:
         return nullcontext({})
     if reason := why_not(session, manifest):
-        log.info("the frozen part is computed again each epoch: %s", reason)
+        log.info("features are not cached but computed in every epoch: %s", reason)
         return nullcontext({})
-    assert isinstance(model, MereModel)  # others have reasons
+    assert isinstance(model, MereModel)  # `why_not` rejects all others
     return features_of(session, model, manifest, [now[STAGE_ONE], now[DATA], *manifest.languages], now["precision"])

@@ -1,4 +1,4 @@
-"""One stage of training: what the loop does for the paper's two stages."""
+"""The training loop for the paper's two stages."""
 
 import logging
 import sys
@@ -35,14 +35,14 @@ from mere_ds.training.word_dropout import WordDropout
 log = logging.getLogger("mere_ds")
 
 TERMS = ("head_start", "head_end", "tail_start", "tail_end", "relation", "characters")
-"""Of the loss; the last one only where the model has heads for it."""
+"""Names of the loss terms; the last one only exists if the model has heads for it."""
 
 
 class StageTrainer(Loop[Batch]):
     """Trains one stage of one model from `progress` on; see `train`.
 
-    `facts` go into every checkpoint, `tally` comes from the last one. `features` by split are what the model need not
-    compute (see `FeatureStore`). `observers` are a user's own; the run folder's records are always written.
+    `facts` are saved in every checkpoint, `tally` comes from the last one. `features` are precomputed, by split (see
+    `FeatureStore`). `observers` are the user's own; the run folder's records are always written.
     """
 
     def __init__(
@@ -70,13 +70,13 @@ class StageTrainer(Loop[Batch]):
         total_steps = min(epochs * epoch_steps, c.max_steps or sys.maxsize)
         if progress.epoch != progress.step // epoch_steps:
             raise UserError(
-                f"stage {stage} of {c.run}: the newest checkpoint's {STATE} says that {progress.epoch} epochs are done "
+                f"stage {stage} of {c.run}: {STATE} of the newest checkpoint records {progress.epoch} finished epochs "
                 f"after step {progress.step}, but an epoch has {epoch_steps} steps: copy the checkpoint again, or "
                 "train this stage again (--overwrite)"
             )
         self.factor = rate_factor(c.warmup, c.schedule, total_steps)
         self.tally = restored(tally, session.rank, session.ranks, session.device)
-        self.waited = 0.0  # seconds, by the epoch's reader
+        self.waited = 0.0  # seconds that this epoch's reader has waited
         self.rate = self.norm = 0.0  # of the last update
         own = [MetricsFile(session.folder.metrics, stage), TensorBoard(session.folder.tensorboard(stage)), Bar("loss")]
         listening = Observers([*own, *observers] if session.is_main else ())
@@ -93,9 +93,9 @@ class StageTrainer(Loop[Batch]):
         )
 
     def train(self) -> dict:
-        """All epochs: train, score on dev, save; tuning LS stops early. Returns the best dev scores.
+        """All epochs: train, score on dev, save; when tuning LS, with early stopping. Returns the best dev scores.
 
-        Leaves with exit code 85 (SystemExit) after a stop signal to any rank. Raises UserError and MachineError.
+        Exits with code 85 (SystemExit) after a stop signal to any rank. Raises UserError and MachineError.
         """
         self.run(knobs_of_stage(self.session.config, self.stage))
         return self.at.best_dev
@@ -105,7 +105,7 @@ class StageTrainer(Loop[Batch]):
         c, epoch = self.session.config, self.at.epoch
         self.trainee.engine.train()
         if not self.tally.places:
-            self.tally = Tally()  # from now on, for its clock
+            self.tally = Tally()  # restarts its clock
         reader = ShardReader(
             self.manifest,
             "train",
@@ -146,7 +146,7 @@ class StageTrainer(Loop[Batch]):
         self._seed_dropout()
         losses, terms = [], []
         for batch in micro_batches:
-            tally.sentences += int(batch.weights_B.sum())  # before it moves: a GPU would have to be waited for
+            tally.sentences += int(batch.weights_B.sum())  # while on the CPU: reading it from a GPU would block
             tally.tokens += int(batch.mask_BM.sum())
             tally.places += batch.mask_BM.numel()
             batch = batch.to(self.session.device)
@@ -176,12 +176,12 @@ class StageTrainer(Loop[Batch]):
         return losses
 
     def _seed_dropout(self) -> None:
-        """Dropout depends on seed, stage, step and rank alone, so that a checkpoint needs no random state."""
+        """Make dropout depend only on seed, stage, step and rank, so that a checkpoint needs no random state."""
         entropy = (self.session.config.seed, self.stage, self.at.step, self.session.rank)
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1)
 
     def _record(self) -> None:
-        """Sum the tallies of all ranks and write one record, unless every update since the last was skipped."""
+        """Sum the tallies of all ranks and write one record, unless all updates since the last one were skipped."""
         if not self.tally.steps:
             return
         tally, self.tally = self.tally, Tally(waited=self.waited)
@@ -212,7 +212,7 @@ class StageTrainer(Loop[Batch]):
         )
 
     def _end_epoch(self) -> None:
-        """Score on dev and save; decides whether this epoch is the best and whether it is the last."""
+        """Score on dev and save; determines whether this epoch is the best and whether it is the last."""
         at, c = self.at, self.session.config
         self.tally = Tally()  # each epoch has its own records
         dev = self._score()
@@ -226,13 +226,13 @@ class StageTrainer(Loop[Batch]):
         early = self.tunes_switcher and at.epochs_since_best >= c.patience
         self._finish_if(at.step >= self.pace.total_steps or early)
         if early and at.step < self.pace.total_steps:
-            log.info("stage two stops early: no better dev score for %d epochs", at.epochs_since_best)
+            log.info("stage two stops early: the dev score has not improved for %d epochs", at.epochs_since_best)
         self._save(name, dev)
 
     def _score(self) -> dict:
         self.trainee.engine.eval()
         s = self.session
-        with without_compiling() if s.config.compile else nullcontext():  # scoring has shapes of its own, used rarely
+        with without_compiling() if s.config.compile else nullcontext():  # scoring uses other shapes, and rarely
             dev = score_split(
                 self.trainee.engine,
                 self.manifest,
@@ -269,7 +269,7 @@ class StageTrainer(Loop[Batch]):
 
 
 def router_shares(weights: Tensors, languages: list[str]) -> dict[str, dict[str, float]]:
-    """f_t(L_n) of eq. 5 by language and number of the sub-module, from 1; {} where no router learns.
+    """f_t(L_n) of eq. 5 by language and sub-module number (from 1); {} if the model has no learned router.
 
     `weights` are the whole model's by name. Shape suffixes: N languages, T sub-modules, D hidden size.
     """
@@ -289,10 +289,10 @@ def _guard(session: Session, name: str, trainee: Trainee, observers: Observers) 
 
 
 def _when_to_stop(config: TrainConfig) -> tuple[int, str]:
-    """After how many updates in a row that aren't finite, and what is said then."""
+    """The number of non-finite updates in a row after which training stops, and the advice to give then."""
     if config.on_nonfinite == "stop":
-        return 1, "With --on_nonfinite=skip training continues without such batches"
-    return config.nonfinite_limit, "A lower --learning_rate may help"
+        return 1, "Use --on_nonfinite=skip to continue without such batches"
+    return config.nonfinite_limit, "Try a lower --learning_rate"
 
 
 def _grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:

@@ -1,4 +1,4 @@
-"""The paper's two stages: what each starts from, what it trains, what it leaves behind."""
+"""The paper's two stages: what each one starts from and what it trains."""
 
 import logging
 from collections.abc import Iterable
@@ -37,20 +37,20 @@ log = logging.getLogger("mere_ds")
 CHOSEN = {name: name in TAKEN_OVER for preset in PRESETS.values() for name in preset} | {
     knob.model: knob.inherited for knob in knobs_of(TrainConfig).values() if knob.model
 }
-"""The fields of the model's config that systems and knobs fill: whether stage two takes them over."""
+"""Fields of the model's config that are set by systems and knobs -> whether stage two takes them over."""
 OF_STAGE_TWO = tuple(name for name, taken_over in CHOSEN.items() if not taken_over)
-"""Of the model's config, what stage two decides; mERE-LS is as good a start as stage one of mERE itself."""
+"""Fields of the model's config that stage two sets; so mERE-LS can serve as stage one of mERE."""
 OF_STAGE_ONE = ("model_type", *(name for name, taken_over in CHOSEN.items() if taken_over))
-"""Of the model's config, what stage two takes over."""
+"""Fields of the model's config that stage two takes over from stage one."""
 
 
 def open_shards(config: TrainConfig) -> Manifest:
-    """The shards' manifest for the languages asked for, checked against files and encoder. Raises UserError."""
+    """The shards' manifest for the chosen languages, checked against files and encoder. Raises UserError."""
     manifest = Manifest.load(config.shards, config.shard_cache, config.shard_cache_gib)
     theirs = manifest.encoder.source
     if config.encoder not in (None, theirs) and Path(config.encoder).resolve() != Path(theirs):
         raise UserError(
-            f"{config.shards} was made with the encoder {theirs}, not {config.encoder}: leave --encoder out, or make "
+            f"{config.shards} was made with the encoder {theirs}, not {config.encoder}: remove --encoder, or make "
             f"shards with mere-ds shard ... --encoder={config.encoder}"
         )
     manifest.check_tokenizer(fingerprint(load_tokenizer(manifest.encoder_folder)))
@@ -61,11 +61,17 @@ def _of_languages(manifest: Manifest, config: TrainConfig) -> Manifest:
     languages, lacking = choose_languages(config.languages, manifest.languages)
     chosen = manifest.only(languages)
     if not chosen.splits["train"].sentences:
-        raise UserError(f"{config.shards} contains no training sentence of --languages={config.languages}")
+        raise UserError(
+            f"{config.shards} contains no training sentence of --languages={config.languages}: choose others"
+        )
     if chosen is not manifest:
-        log.info("languages: %s of the shards' %s", ", ".join(languages), ", ".join(manifest.languages))
+        log.info("languages: %s (the shards have %s)", ", ".join(languages), ", ".join(manifest.languages))
     if lacking:
-        log.info("the shards have no %s: --languages=%s continues without", ", ".join(lacking), config.languages)
+        log.info(
+            "the shards have no sentences in %s: ignoring these languages of --languages=%s",
+            ", ".join(lacking),
+            config.languages,
+        )
     return chosen
 
 
@@ -82,12 +88,12 @@ def train_stage_one(session: Session, manifest: Manifest, observers: Iterable[Ob
 
 
 def train_stage_two(session: Session, manifest: Manifest, observers: Iterable[Observer] = ()) -> dict:
-    """Section 3.3: all of stage one frozen but relation classifier and entity heads; LS is tuned (eq. 11).
+    """Section 3.3: stage one is frozen except relation classifier and entity heads; LS is tuned (eq. 11).
 
-    HERBERTa's second encoder is trained in the same place, with the relation classifier frozen too.
+    For HERBERTa this stage trains the second encoder, with the relation classifier frozen too.
     """
     if session.config.system not in TWO_STAGES:
-        log.info("%s has no Language-specific Switcher: no stage two", session.config.system)
+        log.info("%s has no Language-specific Switcher, so there is no stage two", session.config.system)
         return {}
     one = RunFolder(session.config.stage_one_run or session.config.run)
     start = session.from_rank_0(_best_of_stage_one(one) if session.is_main else None)
@@ -117,7 +123,7 @@ def train_stage_two(session: Session, manifest: Manifest, observers: Iterable[Ob
 
 
 def _best_of_stage_one(run: RunFolder) -> Path:
-    """The checkpoint that stage two starts from; raises UserError if there is none or it is damaged."""
+    """The checkpoint that stage two starts from. Raises UserError if it is missing or damaged."""
     best = run.model(1, "best")
     if not (best / STATE).is_file():
         raise UserError(f"{best} is missing: train stage one first (--stage=1 --run={run.root})")
@@ -133,31 +139,31 @@ def _warn_of_a_low_rate(session: Session, manifest: Manifest) -> None:
     random = manifest.encoder.kind == "tiny" and c.encoder_weights is None
     if session.is_main and random and c.learning_rate <= TrainConfig.learning_rate:
         log.warning(
-            "the encoder's weights are random, and --learning_rate=%g is for pretrained ones: it will hardly learn, "
+            "the encoder's weights are random, but --learning_rate=%g suits pretrained ones and is too low here: "
             "try --learning_rate=2e-3",
             c.learning_rate,
         )
 
 
 def starting_encoder(config: TrainConfig, manifest: Manifest) -> PreTrainedModel:
-    """The encoder that training starts from. Raises UserError for shards of sentences that it can't take."""
+    """The encoder that training starts from. Raises UserError if the shards' sentences are too long for it."""
     weights = None if config.encoder_weights is None else locate_weights(config.encoder_weights)
     encoder = load_encoder(manifest.encoder_folder, manifest.encoder, weights=weights)
     most = usable_positions(encoder)
-    if manifest.max_length > most:  # older shards counted positions that the encoder keeps to itself
+    if manifest.max_length > most:  # older versions counted positions that the encoder reserves
         raise UserError(
-            f"{config.shards} was made with --max_length={manifest.max_length}, but {manifest.encoder.source} takes "
-            f"{most} tokens: run mere-ds shard again with --max_length={most}"
+            f"{config.shards} was made with --max_length={manifest.max_length}, but {manifest.encoder.source} takes at "
+            f"most {most} tokens: run mere-ds shard again with --max_length={most}"
         )
     return encoder
 
 
 def model_config(config: TrainConfig, manifest: Manifest) -> TripleConfig:
-    """The model that the knobs describe, for the shards' languages, labels and masks. Raises UserError."""
+    """The model's config from the knobs and the shards' languages, labels and masks. Raises UserError."""
     if config.characters and not manifest.cuts:
         raise UserError(
-            f"{config.shards} was made by an older mere-ds and does not say which characters of a token belong to an "
-            "entity: run mere-ds shard again, or leave --characters out"
+            f"{config.shards} was made by an older mere-ds and doesn't record which characters of a token belong to an "
+            "entity: run mere-ds shard again, or remove --characters"
         )
     data: dict[str, Any] = {
         "languages": manifest.languages,
@@ -171,14 +177,14 @@ def model_config(config: TrainConfig, manifest: Manifest) -> TripleConfig:
     most = manifest.encoder.max_length
     if manifest.max_length >= most:
         raise UserError(
-            f"HERBERTa's relation is one more token than the encoder's {most}: make shards with mere-ds shard ... "
-            f"--max_length={most - 1}"
+            f"{config.shards} has --max_length={manifest.max_length}, but HERBERTa adds a token for the relation and "
+            f"the encoder takes at most {most}: make shards with mere-ds shard ... --max_length={most - 1}"
         )
     return HerbertaConfig(**data, **model_choices(config, HerbertaConfig))
 
 
 def model_choices(config: TrainConfig, kind: type[TripleConfig]) -> dict[str, Any]:
-    """Those fields of such a model's config that are chosen by knobs, or by the system, which comes first."""
+    """The fields of such a model's config that are set by the system or by knobs; the system takes precedence."""
     known = {f.name for f in fields(kind)}
     values = {knob.model: getattr(config, name) for name, knob in knobs_of(config).items() if knob.model in known}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()} | PRESETS[
@@ -187,12 +193,12 @@ def model_choices(config: TrainConfig, kind: type[TripleConfig]) -> dict[str, An
 
 
 def _check_start(trained: TripleConfig, wanted: TripleConfig, run: RunFolder) -> None:
-    """Raises UserError where the knobs describe another stage one than the one that was trained."""
+    """Raises UserError if the knobs describe a different stage one than the one that was trained."""
     inherited = [name for name, knob in knobs_of(TrainConfig).items() if knob.inherited]
     for name in OF_STAGE_ONE:
         then, now = getattr(trained, name, None), getattr(wanted, name, None)
         if now not in (then, "auto"):
             raise UserError(
-                f"stage one of {run.root} was trained with {name} = {then}, now it is {now}: "
+                f"stage one of {run.root} was trained with {name} = {then}, but it is {now} now: "
                 f"pass the same {', '.join(f'--{name}' for name in ('system', *inherited))}"
             )

@@ -1,4 +1,4 @@
-"""What `metrics.jsonl` says of training: sums over the steps since the last record, kept by checkpoints."""
+"""Sums over the steps since the last training record in `metrics.jsonl`; checkpoints save them too."""
 
 import time
 from dataclasses import dataclass, field, replace
@@ -23,15 +23,15 @@ class Tally:
     places: int = 0
     started: float = field(default_factory=time.perf_counter)
     waited: float = 0.0
-    """Seconds; less than 0 where this process' reader has not waited yet, but one before an interruption has."""
+    """Seconds that the reader had waited at the last record; negative after a resume, to count the time before it."""
 
     def sums(self) -> list[float]:
-        """All sums as numbers, in the order of a checkpoint's."""
+        """All sums as numbers, in the order in which checkpoints store them."""
         terms = torch.as_tensor(self.terms_6).expand(TALLY_TERMS).tolist()
         return [float(self.loss), *terms, self.sentences, self.tokens, self.places, self.waited]
 
     def of_all(self, ranks: int, device: torch.device) -> list[list[float]]:
-        """Every rank's `sums`, exactly. Every rank must call it."""
+        """The `sums` of all ranks, in fp64. Every rank must call it."""
         own = torch.tensor(self.sums(), dtype=torch.float64, device=device)
         if ranks == 1:
             return [own.tolist()]
@@ -41,9 +41,9 @@ class Tally:
 
 
 def stored(tally: Tally, waited: float, ranks: int, device: torch.device) -> dict | None:
-    """A tally of all ranks as `training.json` keeps it; None for one that has seen no sentence.
+    """The tallies of all ranks in the format of `training.json`; None if no rank has seen a sentence.
 
-    `waited` is how long this rank's reader has waited in all. Every rank must call it.
+    `waited` is the total time that this rank's reader has waited. Every rank must call it.
     """
     sums = replace(tally, waited=waited - tally.waited).of_all(ranks, device)
     if not any(row[_SENTENCES] for row in sums):
@@ -52,7 +52,7 @@ def stored(tally: Tally, waited: float, ranks: int, device: torch.device) -> dic
 
 
 def restored(kept: dict | None, rank: int, ranks: int, device: torch.device) -> Tally:
-    """This rank's tally as `stored` it; with another number of ranks rank 0 has the sums of all."""
+    """This rank's tally from what `stored` returned; if the number of ranks changed, rank 0 gets the sums of all."""
     if not kept:
         return Tally()
     then = kept["ranks"]
@@ -60,7 +60,7 @@ def restored(kept: dict | None, rank: int, ranks: int, device: torch.device) -> 
         sums = then[rank]
     else:
         sums = [sum(column) if rank == 0 else 0.0 for column in zip(*then, strict=True)]
-        losses = slice(1 + TALLY_TERMS)  # of these a record has means over ranks
+        losses = slice(1 + TALLY_TERMS)  # records average these over ranks
         sums[losses] = [ranks / len(then) * value for value in sums[losses]]
     loss, *terms, sentences, tokens, places, waited = sums
     return Tally(

@@ -1,7 +1,7 @@
-"""Word dropout: some words of a training sentence are replaced by random ones, so that context has to tell.
+"""Word dropout: some words of a training sentence are replaced by random ones, so that the model learns from context.
 
-A name that training never saw is found by the words around it. Which words are replaced depends on the seed, the epoch,
-the sentence's row and the place alone: not on ranks, batches or anything that came before.
+This helps to find names that were not in the training data. Which words are replaced depends only on the seed, the
+epoch, the sentence's row and the position, not on ranks, batches or earlier steps.
 
 Shape suffixes: B sentences, M tokens of a sentence (padded), V ids of words.
 """
@@ -14,7 +14,7 @@ from mere_ds.shards.batch import Batch
 
 
 class WordDropout:
-    """Replaces a `share` of the word tokens; special tokens, the language symbol among them, stay and never come in."""
+    """Replaces a `share` of the word tokens; special tokens and language symbols are never replaced or drawn."""
 
     def __init__(self, share: float, tokenizer: PreTrainedTokenizerBase, seed: int) -> None:
         self.share, self.seed = share, seed

@@ -49,7 +49,7 @@ def test_preemption_and_then_the_loss_of_the_first_node(cluster, submit, knobs, 
     lost("preempted", job.goes_on(since))
     job.until(lambda: cluster.job(urgent)["JobState"] == "COMPLETED", "the urgent job is done")
     assert job.facts["Restarts"] == "1"
-    left_after = int(re.search(r"was asked to stop: leaves after step (\d+)", job.log())[1])
+    left_after = int(re.search(r"was asked to stop: exiting after step (\d+)", job.log())[1])
     assert f"stage 1 resumes from step-{left_after:08d}" in job.log()
 
     since = job.reach(45)

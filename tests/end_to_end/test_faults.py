@@ -111,7 +111,7 @@ needs_mounts = pytest.mark.skipif(
 def wait_until(condition: Callable[[], object], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.02)
 
 
@@ -156,8 +156,8 @@ def test_ctrl_c_saves_and_the_run_goes_on(training):
     os.killpg(launcher.pid, signal.SIGINT)
     (code,), said = outcome(launcher, within=SOON)
     wait_until(lambda: not any(rank.is_running() for rank in ranks), seconds=SOON)
-    left = re.findall(r"stage 1 was asked to stop: leaves after step (\d+)", said)
-    assert code != 0 and len(left) == 1 and said.count("Ctrl-C again ends it at once") == 1, said
+    left = re.findall(r"stage 1 was asked to stop: exiting after step (\d+)", said)
+    assert code != 0 and len(left) == 1 and said.count("press Ctrl-C again to quit now") == 1, said
     assert (training.checkpoints / "latest").readlink().name == f"step-{int(left[0]):08d}"
     assert "mere_ds" not in "".join(re.findall(r'File "(.*?)"', said)), "no traceback of ours"
     assert not training.run.joinpath("writer.json").exists()
@@ -170,7 +170,7 @@ def test_a_frozen_rank_is_named_and_ends_the_others_in_time(training, victim):
     ranks[victim].send_signal(signal.SIGSTOP)
     (code,), said = outcome(ranks[1 - victim], within=10 + SOON)
     assert code == MACHINE, said
-    assert lines_about(victim, ranks[victim].pid, said) == ["hangs: nothing was heard of it for 8 s"]
+    assert lines_about(victim, ranks[victim].pid, said) == ["hangs: no heartbeat for 8 s"]
     ranks[victim].send_signal(signal.SIGCONT)
     (code,), said = outcome(ranks[victim], within=SOON)
     assert code == MACHINE and lines_about(1 - victim, ranks[1 - victim].pid, said) == []
@@ -240,7 +240,7 @@ def test_ranks_that_cannot_meet_say_why(training):
         codes, said = outcome(unreachable)
         address = f"127.0.0.1:{one['MASTER_PORT']}"
         assert codes == [MACHINE]
-        assert said == f"train.py, rank 1: rank 1 can't reach rank 0 at {address}: Connection refused\n"
+        assert said == f"train.py, rank 1: rank 1 can't connect to rank 0 at {address}: Connection refused\n"
         codes, said = outcome(port_taken)
         assert codes == [MACHINE] and f"port {taken}" in said and "--master_port" in said and said.count("\n") == 1
         codes, said = outcome(unknown)

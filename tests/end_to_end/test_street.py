@@ -164,7 +164,7 @@ def test_extract_reads_a_checkpoint_wherever_it_lies(run, tmp_path):
     copied = shutil.copytree(run / "checkpoints/stage2/best", tmp_path / "copied")
     assert succeeded(mere_ds("extract", copied, "--lang=de", text)).stdout == of_run
     refused = mere_ds("extract", copied, "--lang=de", "--which=latest", text)
-    assert refused.returncode == 2 and "is a checkpoint itself" in refused.stderr
+    assert refused.returncode == 2 and "is a single checkpoint" in refused.stderr
     unknown = mere_ds("extract", copied, "--lang=xx", text)
     assert unknown.returncode == 2 and "it knows" in unknown.stderr
 

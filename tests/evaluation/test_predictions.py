@@ -53,10 +53,10 @@ def test_what_was_asked_is_known_by_its_digest_whatever_the_order_and_the_answer
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda content: b"", "is empty"),
-        (lambda content: content[:-1], "has 2 lines and a cut one, the scores were made from 3"),
+        (lambda content: b"", ": empty: "),
+        (lambda content: content[:-1], "has 2 lines and an incomplete one, but the scores were made from 3"),
         (lambda content: content[: content.index(b"\n") + 1], "has 1 lines, the scores were made from 3"),
-        (lambda content: content.replace(b"wrote", b"wrotf", 1), "not the predictions that its scores were made from"),
+        (lambda content: content.replace(b"wrote", b"wrotf", 1), "changed since the scores were made from it"),
     ],
 )
 def test_a_file_that_is_not_as_it_was_written_is_refused(tmp_path, change, says):

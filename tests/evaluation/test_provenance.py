@@ -67,7 +67,7 @@ def test_a_model_that_was_trained_anew_is_not_reported_with_the_old_scores(run):
 
 def test_a_stage_one_that_was_trained_anew_under_its_stage_two_is_refused(run):
     make_checkpoint(run, 1, ingredients_of(1, system="mERE", epochs=9))
-    assert "stage two was trained over another stage one" in refused(run)
+    assert "stage two was trained on a different stage one" in refused(run)
     with pytest.raises(UserError, match="train stage two again"):
         trained_model(RunFolder(run))
     assert trained_model(RunFolder(run), "stage1").stage == 1
@@ -101,7 +101,7 @@ def test_scores_and_predictions_of_two_evaluations_are_no_pair(run, tmp_path):
     other = train(tmp_path / "other", BOTH, system="mERE")
     evaluate(other, answers("000"))
     os.replace(other / "evaluation" / "test.jsonl", run / "evaluation" / "test.jsonl")
-    assert "not the predictions that its scores were made from" in refused(run)
+    assert "changed since the scores were made from it" in refused(run)
 
 
 def test_the_sweep_of_k_is_of_one_model_scored_alike(run):
@@ -122,13 +122,13 @@ def test_the_sweep_of_k_is_of_one_model_scored_alike(run):
 def test_runs_that_were_asked_other_sentences_are_not_put_side_by_side(run, tmp_path):
     other = train(tmp_path / "other", system="mBERT")
     evaluate(other, answers("1100"))
-    with pytest.raises(UserError, match="its 4 sentences of de .* are not the 3 of .* report them apart"):
+    with pytest.raises(UserError, match="its 4 sentences of de .* are not the 3 of .* report them separately"):
         load_rows([str(run), str(other)])
 
 
 def test_what_is_not_as_usual_is_said_in_the_row_and_beside_the_comparison(run, capsys):
     for how, said in (
-        ({"which": "stage1"}, "stage one alone"),
+        ({"which": "stage1"}, "stage one only"),
         ({"which": "latest"}, "latest checkpoint"),
         ({"shards": "6" * 64}, "not the shards of its training"),
     ):
@@ -159,7 +159,9 @@ def test_a_training_that_is_not_finished_is_said(tmp_path):
 
 def test_stage_one_never_stands_in_for_stage_two(tmp_path):
     run = train(tmp_path / "run", (1,), system="mERE")
-    with pytest.raises(UserError, match=r"mERE has no stage two here yet: finish stage two .*--which=stage1"):
+    with pytest.raises(
+        UserError, match=r"mERE has not been trained through stage two: finish stage two .*--which=stage1"
+    ):
         trained_model(RunFolder(run))
     make_checkpoint(run, 2, ingredients_of(2, system="mERE"), "step-00000001", links=("latest",), finished=False)
     with pytest.raises(UserError, match="stage two has no best checkpoint: .*--which=latest.*--which=stage1"):
@@ -170,7 +172,7 @@ def test_stage_one_never_stands_in_for_stage_two(tmp_path):
     for place, says in ((tmp_path / "x", "no such folder"), (run / "config.json", "a file, not a folder")):
         with pytest.raises(UserError, match=says):
             trained_model(RunFolder(place))
-    with pytest.raises(UserError, match="no trained model here"):
+    with pytest.raises(UserError, match="no trained model"):
         trained_model(RunFolder(tmp_path))
 
 

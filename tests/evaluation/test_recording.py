@@ -135,7 +135,7 @@ def test_shards_of_decomposed_text_from_before_it_was_composed_are_refused(tmp_p
     recorder = Recorder(shards, "test", load_tokenizer(shards.encoder_folder))
     for batch in batches(shards):
         recorder.add(batch, output(batch.labels_B, batch.positions_B4))
-    with pytest.raises(UserError, match="brought to Unicode's NFC; make them again"):
+    with pytest.raises(UserError, match="normalising texts to Unicode NFC: make them again"):
         list(recorder.records())
 
 

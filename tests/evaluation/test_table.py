@@ -49,7 +49,7 @@ def test_comparison():
         "b": ["z"],
         "k": {"a": None, "b": 2},
         "left_out": ["fr"],
-        "remarks": {"a": [[], []], "b": [["stage one alone"]]},
+        "remarks": {"a": [[], []], "b": [["stage one only"]]},
         "seeds": seeds,
         "languages": {"de": ROW},
         "average": ROW,
@@ -67,9 +67,9 @@ def test_comparison():
     assert de.split() == ["de", "50.0", "49.2", "+0.8", "0.1", "to", "1.5", "0.0200"] and len(de) == len(title)
     assert (a, b) == (
         "A = x, y: 50.0 +- 0.5 and 40.0 +- 0.7 over seeds",
-        "B = z (stage one alone) with k = 2",
+        "B = z (stage one only) with k = 2",
     )
-    assert left_out == "not compared, as one side alone has them: fr"
+    assert left_out == "not compared, as only one side has them: fr"
     assert tokens == "A - B on average by tokens: difference 0.8, 95 % 0.1 to 1.5, p = 0.0200"
     assert characters == "A - B on average by characters: difference 1.0, 95 % 0.1 to 1.5, p = 0.0200"
-    assert sentence({**ROW, "p": 0.06}).endswith("p = 0.0600; no more than chance may make")
+    assert sentence({**ROW, "p": 0.06}).endswith("p = 0.0600; not significant")

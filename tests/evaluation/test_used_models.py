@@ -95,13 +95,13 @@ def test_what_needs_no_torch_is_refused_before_it_is_loaded(tmp_path):
         write_json(checkpoint / "config.json", config)
         with (checkpoint / SUMS).open("a") as sums:
             sums.write(f"{digest_file(checkpoint / 'config.json')}  config.json\n")
-    outside = "this model's Switcher has 3 sub-modules, so k must be 1 to 3"
+    outside = "must be between 1 and 3, the number of this model's sub-modules"
     cases = {
         **{("extract", run, "Ein Satz.", "--lang=de", f"--k={k}"): f"--k={k}: {outside}" for k in (9, 0)},
-        ("extract", one, "Ein Satz.", "--lang=de", "--k=1"): "--k=1: this model has no Switcher: leave --k out",
-        ("extract", run, "Ein Satz.", "--lang=xx"): "--lang=xx: unknown to this model; it knows de",
+        ("extract", one, "Ein Satz.", "--lang=de", "--k=1"): "--k=1: this model has no Switcher: remove --k",
+        ("extract", run, "Ein Satz.", "--lang=xx"): "--lang=xx: unknown to this model: pass one of de",
         ("evaluate", run, "--k=1,4"): f"--k=4: {outside}",
-        ("evaluate", run, one, "--k=1"): "--k=1: this model has no Switcher: leave --k out",
+        ("evaluate", run, one, "--k=1"): "--k=1: this model has no Switcher: remove --k",
         ("evaluate", tmp_path / "nowhere"): f"{tmp_path}/nowhere: no such folder",
         ("report", run, f"--out={tmp_path}/out"): f"{run}/evaluation/test.json: missing",
         ("compare", run, one): f"{run}/evaluation/test.json: missing",

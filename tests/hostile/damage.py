@@ -136,8 +136,8 @@ LINK_DAMAGE = {"copied": copied, "dangling": dangling, "text": text, "folder": f
 
 TOLD = {
     (uses.EVALUATE.name, "shards/manifest.json", "cut by one"): b"note: not the shards of its training",
-    (uses.TUNE.name, "features/*/train-*.features", "folder"): b"features are computed again each epoch",
-    (uses.TUNE.name, "features/*/dev-*.features", "folder"): b"features are computed again each epoch",
+    (uses.TUNE.name, "features/*/train-*.features", "folder"): b"features are not cached but computed in every epoch",
+    (uses.TUNE.name, "features/*/dev-*.features", "folder"): b"features are not cached but computed in every epoch",
 }
 """Where the answer may be another one because the command says why: a manifest without its last line end holds the
 same entries but is another file than at training, and features that can't be kept are not rounded to 16 bits."""

@@ -35,7 +35,7 @@ def test_the_relation_takes_one_of_the_encoder_s_places(tmp_path):
     herberta(stage=2, max_length=39).save_pretrained(tmp_path / "fits")
     herberta(stage=2, max_length=40).save_pretrained(tmp_path / "longer")
     load_model(tmp_path / "fits")
-    with pytest.raises(UserError, match="max_length 40, but the model's encoder takes 39 tokens"):
+    with pytest.raises(UserError, match="max_length 40, but the model's encoder takes at most 39 tokens"):
         load_model(tmp_path / "longer")
 
 
@@ -184,5 +184,5 @@ def test_loading_takes_the_class_from_the_folder(tmp_path):
     (tmp_path / "cut").mkdir()
     (tmp_path / "cut" / "config.json").write_text('{"model_type": "me')
     for folder in ("bert", "cut", "nowhere"):
-        with pytest.raises(UserError, match="name a folder saved by mere-ds"):
+        with pytest.raises(UserError, match="pass a folder saved by mere-ds"):
             load_model(tmp_path / folder)

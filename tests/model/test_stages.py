@@ -124,11 +124,11 @@ def albert():
 
 
 def test_the_table_needs_embeddings_as_wide_as_the_encoder():
-    with pytest.raises(UserError, match="4 wide"):
+    with pytest.raises(UserError, match="have size 4"):
         MereModel.from_encoder(albert(), tiny_config())  # told before stage one is trained, not after
     without = MereModel.from_encoder(albert(), tiny_config(use_ls=False))
     assert without.switcher is None
-    with pytest.raises(UserError, match="4 wide"):
+    with pytest.raises(UserError, match="have size 4"):
         without.begin_stage_two(use_ls=True)
 
 
@@ -169,7 +169,7 @@ def test_a_model_for_longer_sentences_than_its_encoder_takes_is_refused(name, mo
     for folder, max_length in (("fits", most), ("longer", most + 1)):
         tiny_model(ENCODERS[name], max_length=max_length).save_pretrained(tmp_path / folder)
     assert load_model(tmp_path / "fits").config.max_length == most
-    with pytest.raises(UserError, match=f"has max_length {most + 1}, but the model's encoder takes {most} tokens") as e:
+    with pytest.raises(UserError, match=f"max_length {most + 1}, .* at most {most} tokens") as e:
         load_model(tmp_path / "longer")
     assert "\n" not in str(e.value)
 
@@ -226,12 +226,12 @@ def test_a_model_whose_weights_are_not_finite_is_refused(damage, name, tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     damage(weights)
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(UserError, match=f"{name} holds numbers that aren't finite"):
+    with pytest.raises(UserError, match=f"{name} contains numbers that aren't finite"):
         load_model(tmp_path)
 
 
 def refusal(folder):
-    with pytest.raises(UserError, match="no readable model") as caught:
+    with pytest.raises(UserError, match="can't load a model|not a model of mere-ds") as caught:
         MereModel.from_pretrained(folder)
     return str(caught.value)
 

@@ -69,7 +69,7 @@ def test_told_to_stop_it_saves_leaves_with_code_85_and_goes_on_bit_for_bit(
         follow(patch, at_step(5, lambda: os.kill(os.getpid(), number)))
         pretrain(out=tmp_path, **knobs)
     assert signal.getsignal(number) == before and not (tmp_path / "writer.json").exists()
-    assert ("pretrain-mtmb: saves after this step" in capfd.readouterr().err) == (number == signal.SIGINT)
+    assert ("pretrain-mtmb: saving after this step" in capfd.readouterr().err) == (number == signal.SIGINT)
     assert (tmp_path / "checkpoints" / "latest").resolve().name == "step-00000005"
     pretrain(out=tmp_path, **knobs)
     assert_same(tmp_path, whole)

@@ -92,7 +92,7 @@ def test_what_takes_part_is_told_first(pretrain, tmp_path, capsys):
     told = capsys.readouterr().out
     assert told.index("sentences: ") < told.index("entity pairs in more than one sentence: ") < told.index('"steps": 1')
     assert "(de 148, ko 84)" in told
-    assert "sentences that lost their last words to --max_length" in told and "the reader rejected" not in told
+    assert "sentences truncated to --max_length" in told and "the reader rejected" not in told
     assert "masked word head: new" in told
 
 
@@ -230,7 +230,7 @@ def test_weights_that_are_not_finite_are_never_saved(pretrain, tmp_path, monkeyp
     monkeypatch.setattr(learner.BlanksLearner, "update", spoiled)
     with pytest.raises(SystemExit, match="2"):
         pretrain(out=tmp_path / "out", steps=3, save_steps=2)
-    assert "step 3: bias_V holds numbers that aren't finite" in capsys.readouterr().err.splitlines()[-1]
+    assert "step 3: bias_V contains numbers that aren't finite" in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "out" / "model.safetensors").exists()
 
 
@@ -238,7 +238,7 @@ def test_a_folder_with_something_else_in_it_is_not_touched(pretrain, tmp_path, c
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(SystemExit, match="2"):
         pretrain(out=tmp_path, overwrite=True)
-    refused(capsys, "holds something else")
+    refused(capsys, "contains other files")
     assert (tmp_path / "letter.txt").read_text() == "dear"
 
 

@@ -29,7 +29,7 @@ def test_two_compilations_serve_all_layers_and_widths_and_change_no_result(small
 
 
 def test_it_is_refused_where_it_cannot_work(monkeypatch):
-    with pytest.raises(UserError, match="--compile doesn't go with ZeRO stage 3"):
+    with pytest.raises(UserError, match="--compile doesn't work with ZeRO stage 3"):
         check_compile({"zero_optimization": {"stage": 3}}, torch.device("cpu"))
     monkeypatch.setenv("CXX", "no-such-compiler")
     check_compile({}, torch.device("cuda"))

@@ -69,8 +69,8 @@ def merged(text: str, folder: Path) -> dict:
         ('{"pipeline": {}}', "'pipeline' is not supported by this trainer"),
         ('{"elasticity": {}}', "'elasticity' is not supported by this trainer"),
         ('{"wandb": {"enabled": 5}}', "enabled"),
-        ('{"prescale_gradients": true, "zero_optimization": {"stage": 3}}', "don't go with ZeRO stage 3"),
-        ('{"aio": ' + '{"a": ' * 600 + "1" + "}" * 601, "too deep"),
+        ('{"prescale_gradients": true, "zero_optimization": {"stage": 3}}', "don't work with ZeRO stage 3"),
+        ('{"aio": ' + '{"a": ' * 600 + "1" + "}" * 601, "too deeply nested"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, text, says):
@@ -174,7 +174,7 @@ def test_a_stage_that_began_before_clipping_was_recorded_goes_on_as_it_was():
 def test_a_config_for_gpus_is_refused_on_a_cpu_and_asks_for_no_compiler_on_a_gpu(tmp_path, monkeypatch, name):
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
     ds = merged((SHIPPED / name).read_text(), tmp_path)
-    with pytest.raises(UserError, match="take --deepspeed_config=cpu"):
+    with pytest.raises(UserError, match="use --deepspeed_config=cpu"):
         check_device(ds, torch.device("cpu"))
     (tmp_path / "fused_adam").mkdir()
     (tmp_path / "fused_adam" / "lock").touch()
@@ -192,7 +192,7 @@ def test_a_config_for_gpus_is_refused_on_a_cpu_and_asks_for_no_compiler_on_a_gpu
 def test_an_adam_that_would_be_compiled_on_a_cpu_is_refused(tmp_path, monkeypatch, ds, name):
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "extensions"))
     ds = merged(ds, tmp_path)
-    with pytest.raises(UserError, match='compiled for minutes: add "torch_adam": true'):
+    with pytest.raises(UserError, match='need minutes to compile .* add "torch_adam": true'):
         check_own_adam(ds, torch.device("cpu"), patience=600)
     built = tmp_path / "extensions" / name
     built.mkdir()
@@ -209,7 +209,7 @@ def test_a_lock_that_a_killed_compilation_left_is_named(tmp_path, monkeypatch):
     ds = merged("{}", tmp_path)
     with pytest.raises(UserError) as refused:
         check_own_adam(ds, torch.device("cuda"), patience=600)
-    assert str(lock) in str(refused.value) and "Remove this file" in str(refused.value)
+    assert str(lock) in str(refused.value) and "remove this file" in str(refused.value)
     os.utime(lock)
     with monkeypatch.context() as patch:
         patch.setattr(time, "sleep", lambda _: lock.unlink())  # the other one has compiled it

@@ -100,4 +100,4 @@ def test_ranks_that_cannot_share_the_batch_are_told_which_could(start, tmp_path)
     run = tmp_path / "run"
     start(4, run, tmp_path / "a", stop=(signal.SIGTERM, 1, 2, 0)).ended(85)
     refused = start(3, run, tmp_path / "b").ended(2)
-    assert "global batch of 16" in refused.stderr[0] and "1, 2, 4, 8 ranks would do" in refused.stderr[0], refused
+    assert "global batch of 16" in refused.stderr[0] and "use 1, 2, 4, 8 ranks" in refused.stderr[0], refused

@@ -60,7 +60,7 @@ def cached(train, tmp_path_factory) -> Path:
 def computed_anew(train, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("again") / "run"
     result = train(run=run, feature_cache_gib=0).ended(0)
-    assert "computed again each epoch: --feature_cache_gib=0" in result.stderr[0]
+    assert "computed in every epoch: --feature_cache_gib=0" in result.stderr[0]
     return run
 
 
@@ -104,8 +104,8 @@ def test_a_signal_while_features_are_computed(train, cached, tmp_path):
 @pytest.mark.parametrize(
     ("meddle", "knobs", "reason"),
     [
-        (None, {"feature_cache_gib": 1e-4}, "they need 0.0 GiB (--feature_cache_gib=0.0001)"),
-        (little_space, {}, "0.0 GiB are free"),
+        (None, {"feature_cache_gib": 1e-4}, "they need 0.0 GiB, more than --feature_cache_gib=0.0001"),
+        (little_space, {}, "has 0.0 GiB free"),
         (partial(full_disk_in_filling, 0), {}, "No space left on device"),
         (None, {"feature_cache": "/proc/nowhere"}, "/proc/nowhere"),
     ],
@@ -113,7 +113,7 @@ def test_a_signal_while_features_are_computed(train, cached, tmp_path):
 def test_where_they_do_not_fit_training_goes_on_without(train, computed_anew, tmp_path, meddle, knobs, reason):
     run = tmp_path / "run"
     result = train(run=run, meddle=meddle, **knobs).ended(0)
-    assert "features are computed again each epoch: " in result.stderr[0] and reason in result.stderr[0]
+    assert "features are not cached but computed in every epoch: " in result.stderr[0] and reason in result.stderr[0]
     assert_same_results(run, computed_anew, stages=(2,))
     assert not list(run.glob("features*"))
 
@@ -122,7 +122,7 @@ def test_where_they_do_not_fit_training_goes_on_without(train, computed_anew, tm
 def test_a_folder_of_somebody_else_is_neither_used_nor_removed(train, tmp_path):
     run, disk = tmp_path / "run", tmp_path / "disk"
     result = train(run=run, feature_cache=disk, max_steps=12, meddle=somebody_elses_folder).ended(0)
-    assert "belongs to somebody else" in result.stderr[0]
+    assert "belongs to another user" in result.stderr[0]
     assert [path.name for path in disk.glob("*/*")] == ["theirs"]
 
 
@@ -155,7 +155,7 @@ def test_kept_features_that_are_damaged_or_of_an_older_version_are_made_anew(tra
     spoilt[len(spoilt) // 2] ^= 1
     split.write_bytes(spoilt)
     again = train(run=tmp_path / "b", meddle=partial(record_filling, tmp_path), **knobs).ended(0)
-    assert again.stderr[0].count("damaged or of an older version") == 2
+    assert again.stderr[0].count("damaged or from an older version") == 2
     assert {path: path.read_bytes() for path in whole} == whole
     assert_same_results(tmp_path / "b", cached, stages=(2,))
 
@@ -188,8 +188,8 @@ def test_16_bits(train, zero, tmp_path, zero_stage, precision):
         ({"word_dropout": 0.1}, "--word_dropout changes the sentences"),
         ({"concatenate_stage_two": 2}, "depend on its partners"),
         ({"feature_cache_gib": 0.0}, "--feature_cache_gib=0"),
-        ({"epochs_stage_two": 1}, "no more than one epoch"),
-        ({"max_steps": 2}, "no more than one epoch"),
+        ({"epochs_stage_two": 1}, "stage two trains for at most one epoch"),
+        ({"max_steps": 2}, "stage two trains for at most one epoch"),
     ],
 )
 def test_they_are_not_used_where_they_would_be_wrong_or_of_no_use(small_shards, knobs, reason):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mere_ds.config import TrainConfig, knobs_of_stage
 from mere_ds.errors import UserError
-from mere_ds.runs.resume import check_same, fit_batch, ingredients
+from mere_ds.runs.resume import check_same, fit_batch, ingredients, other_shards
 from mere_ds.training.deepspeed_config import merge
 from tests.model.samples import tiny_config
 
@@ -38,7 +38,7 @@ def test_a_batch_that_fits_is_the_same_batch(size, ranks, accumulation, now, mul
         fitted, times = fit_batch(whole, now, size * multiple, multiple)
     except UserError as error:
         assert all(whole % (now * s) for s in range(multiple, size * multiple + 1, multiple))
-        named = str(error).rsplit("; ", 1)[1].removesuffix(" ranks would do").split(", ")
+        named = str(error).rsplit(": use ", 1)[1].removesuffix(" ranks").split(", ")
         assert all(fit_batch(whole, int(n), size * multiple, multiple) for n in named)
     else:
         assert fitted * now * times == whole
@@ -52,7 +52,7 @@ def test_the_first_start_decides_the_global_batch_of_other_ranks(config):
         assert (merged.batch_size, merged.accumulation) == shared
         assert ds["train_batch_size"] == 64 and ds["gradient_accumulation_steps"] == shared[1]
     with pytest.raises(
-        UserError, match="64 sentences, in LA groups of 2, can't be shared by 3 ranks; 1, 2, 4, 8, 16, 32"
+        UserError, match="64 sentences, in LA groups of 2, can't be split over 3 ranks: use 1, 2, 4, 8, 16, 32"
     ):
         merge({}, config, frozenset(), 3, started)
     _, same_ranks = merge({}, replace(config, batch_size=8), frozenset(), 4, started)
@@ -95,8 +95,20 @@ def test_data_precision_optimizer_and_stage_one_may_not_change(config):
     check_same(then, of(config, zero_optimization={"stage": 3}), 1, "r")
     with pytest.raises(UserError, match=r"stage one's model \(sha256\) was 000000000000\.\.\., is 111111111111\.\.\."):
         check_same(then, then | {"stage one's model (sha256)": "1" * 64}, 1, "r")
-    with pytest.raises(UserError, match="data "):
+    with pytest.raises(UserError, match="data .* was 1.* is 2.*: pass the same options as at its first start, "):
         check_same(then, of(config, data="2" * 64), 1, "r")
+
+
+@pytest.mark.parametrize(
+    "recorded, given, advice",
+    [
+        ("/a", "/b", "pass the same options and shards as at its first start (--shards=/a)"),
+        (None, "/b", "pass the same options and shards as at its first start (--shards=...)"),
+        ("/b", "/b", "restore the shards in /b as they were"),
+    ],
+)
+def test_on_other_shards_the_recorded_folder_is_named(recorded, given, advice):
+    assert other_shards(recorded, given) == f"{advice}, choose another --run, or start again with --overwrite"
 
 
 def test_what_only_says_where_and_how_often_is_free(config):

@@ -34,7 +34,7 @@ def train(small_shards, zero):
 def both_stages(train, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("both") / "run"
     told = train(2, run=run, stage="all").ended(0).stderr[0]
-    assert "languages: de, ko of the shards' de, en, ko" in told
+    assert "languages: de, ko (the shards have de, en, ko)" in told
     assert "computed again" not in told, "so stage two's features are tested too"
     return run
 
@@ -118,8 +118,8 @@ def test_a_group_takes_what_there_is_of_it_and_says_what_is_not(small_shards, ca
         assert not caplog.messages
         assert open_shards(config(languages="EURO")).languages == ["de", "en"]
     assert caplog.messages == [
-        "languages: de, en of the shards' de, en, ko",
-        "the shards have no it, fr, pt, es: --languages=EURO continues without",
+        "languages: de, en (the shards have de, en, ko)",
+        "the shards have no sentences in it, fr, pt, es: ignoring these languages of --languages=EURO",
     ]
     with pytest.raises(UserError, match="--languages: the shards contain no fr, but de, en, ko"):
         open_shards(config(languages="de,fr"))

@@ -54,7 +54,9 @@ def test_other_data_is_refused(train, stopped, dropout_shards, tmp_path):
     manifest["splits"]["train"]["shards"][0]["sha256"] = "0" * 64
     (shards / "manifest.json").write_bytes(seal(manifest))
     refused = train(1, run=stopped, shards=shards, **ONE_RANK).ended(MISUSE)
-    assert "manifest.json" in refused.stderr[0], refused
+    said = refused.stderr[0]
+    assert "data (sha256 of manifest.json) was " in said and said.count("\n") == 1, refused
+    assert f"pass the same options and shards as at its first start (--shards={dropout_shards})" in said, refused
 
 
 @pytest.mark.parametrize(
@@ -74,7 +76,7 @@ def test_another_deepspeed_config_is_refused(train, stopped, zero, tmp_path, cha
 @pytest.mark.parametrize(
     ("ds", "says"),
     [
-        ((REPOSITORY / "ds_configs" / "h100_bf16_zero1.json").read_text(), "take --deepspeed_config=cpu"),
+        ((REPOSITORY / "ds_configs" / "h100_bf16_zero1.json").read_text(), "use --deepspeed_config=cpu"),
         ('{"zero_optimisation": {"stage": 2}}', "did you mean zero_optimization?"),
         ('{"optimizer": {"params": {"torch_adam": true, "lr": "x"}}}', 'optimizer.params.lr = "x": must be a number'),
     ],
@@ -91,7 +93,7 @@ def test_without_the_flag_a_stage_keeps_its_config_and_a_new_one_takes_the_devic
     assert "--deepspeed_config=cpu: torch finds no GPU here" in new.stderr[0]
     assert json.loads((tmp_path / "new" / "config.json").read_text())["stage1"]["deepspeed_config"] == "cpu"
     again = train(1, run=stopped, deepspeed_config=None, seed=1, **ONE_RANK).ended(MISUSE)  # the seed ends it soon
-    assert f"--deepspeed_config={zero(1)}: as this stage started with it" in again.stderr[0]
+    assert f"--deepspeed_config={zero(1)}: this stage started with it" in again.stderr[0]
 
 
 def test_buckets_beyond_the_memory_are_one_line(train, zero, tmp_path):

@@ -72,7 +72,7 @@ def test_a_second_ctrl_c_ends_it_at_once(train, tmp_path):
     both = (partial(signal_before_update, signal.SIGINT, 1, step, 0) for step in (5, 5))
     ended = train(1, run=tmp_path / "run", stage="1", meddle=partial(every, *both))
     assert ended.codes == [-signal.SIGINT] and "Traceback" not in ended.stderr[0]
-    assert ended.stderr[0].count("Ctrl-C again ends it at once") == 1
+    assert ended.stderr[0].count("press Ctrl-C again to quit now") == 1
     assert checkpoint(tmp_path / "run", 1).resolve().name == "step-00000004"
 
 

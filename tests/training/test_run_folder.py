@@ -183,7 +183,7 @@ def test_an_epoch_that_does_not_follow_from_the_step_is_refused(train, finished,
     (halfway / SUMS).unlink()
     write_sums(halfway)
     refused = train(1, run=run, **ONE_RANK).ended(MISUSE)
-    assert f"says that {epoch} epochs are done after step {state['step']}" in refused.stderr[0].splitlines()[-1]
+    assert f"records {epoch} finished epochs after step {state['step']}" in refused.stderr[0].splitlines()[-1]
     assert (halfway / "training.json").is_file() and "Traceback" not in refused.stderr[0]
 
 

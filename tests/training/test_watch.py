@@ -72,7 +72,7 @@ def test_a_rank_0_that_ends_before_it_tells_where_it_listens_is_one_line():
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     client = dist.TCPStore("127.0.0.1", store.port, is_master=False)
     del store
-    with pytest.raises(MachineError, match="^rank 0 at node1 ended before the run began: .+$"):
+    with pytest.raises(MachineError, match="^rank 0 at node1 exited before the run started: .+$"):
         Watch(client, 1, 2, "node1", timeout=5)
 
 
@@ -92,7 +92,7 @@ def test_a_frozen_rank_ends_all_within_the_timeout_and_itself_once_it_thaws(grou
     started = time.monotonic()
     codes, said = g.ends(*{0, 1, 2} - {victim})
     assert codes == [1, 1] and time.monotonic() - started < 3 + 0.5 + 1
-    assert said == f"{g.name(victim)} hangs: nothing was heard of it for 2 s\n"
+    assert said == f"{g.name(victim)} hangs: no heartbeat for 2 s\n"
     g.processes[victim].send_signal(signal.SIGCONT)
     assert g.ends(victim) == ([1], "")
 
@@ -175,7 +175,7 @@ def test_a_rank_that_never_comes_is_named(group):
     port, token, _ = json.loads((g.folder / "watch").read_text())
     with socket.create_connection(("127.0.0.1", port)) as impostor:
         impostor.sendall(json.dumps(["hello", token[::-1], 2, "elsewhere", 1]).encode() + b"\n")
-        assert g.ends() == ([1, 1], "never heard of rank 2\n")
+        assert g.ends() == ([1, 1], "rank 2 never connected\n")
 
 
 def test_strangers_and_garbage_are_ignored(group):
