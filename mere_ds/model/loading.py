@@ -21,7 +21,7 @@ def load_model(folder: str | Path) -> MereModel | HerbertaModel:
     """
     folder = Path(folder)
     check_for_use(folder)
-    kind = str(read_json(folder / "config.json", "name a folder saved by mere-ds").get("model_type"))
+    kind = str(read_json(folder / "config.json", "pass a folder saved by mere-ds").get("model_type"))
     if kind not in MODELS:
         raise UserError(f"{folder}: not a model of mere-ds (model_type {kind}): pass a folder saved by mere-ds")
     model = MODELS[kind].from_pretrained(folder)

@@ -55,7 +55,7 @@ def test_what_was_asked_is_known_by_its_digest_whatever_the_order_and_the_answer
     [
         (lambda content: b"", ": empty: "),
         (lambda content: content[:-1], "has 2 lines and an incomplete one, but the scores were made from 3"),
-        (lambda content: content[: content.index(b"\n") + 1], "has 1 lines, the scores were made from 3"),
+        (lambda content: content[: content.index(b"\n") + 1], "has 1 lines, but the scores were made from 3"),
         (lambda content: content.replace(b"wrote", b"wrotf", 1), "changed since the scores were made from it"),
     ],
 )

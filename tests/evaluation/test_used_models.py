@@ -68,7 +68,7 @@ def test_an_empty_test_set_is_refused(run, shards, capsys):
     with pytest.raises(SystemExit, match="2"):
         flags.run(COMMANDS, ["evaluate", str(folder), f"--shards={shards.source}"], "mere-ds")
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "contains no test sentence of fr, de: there is nothing to score" in said
+    assert said.count("\n") == 1 and "contains no test sentence in fr, de, so there is nothing to score" in said
     assert not (folder / "evaluation").exists()
 
 

@@ -84,7 +84,7 @@ def test_probabilities_sum_to_one():
 @pytest.mark.parametrize("k", [0, 6])
 def test_k_outside_is_refused(k):
     switcher, h_BMD, languages_B = sample()
-    with pytest.raises(UserError, match="sub-modules 5"):
+    with pytest.raises(UserError, match="between 1 and 5, the number of sub-modules"):
         switcher(h_BMD, languages_B, k)
 
 

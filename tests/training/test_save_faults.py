@@ -161,7 +161,7 @@ def test_training_does_not_go_on_without_its_best_checkpoint(train, two_left, tm
     refused = train(1, run=run, meddle=rising(), **ONE_RANK).ended(MISUSE)
     last = refused.stderr[0].splitlines()[-1]
     assert f"{BEST}, the best checkpoint so far, is {'missing' if lost == 'all' else 'damaged'}" in last, refused
-    assert "put a copy of it back" in last and "--overwrite" in last and "Traceback" not in refused.stderr[0]
+    assert "restore it from a copy" in last and "--overwrite" in last and "Traceback" not in refused.stderr[0]
     assert contents(run / "checkpoints") == before
     shutil.rmtree(run / "checkpoints/stage1" / BEST, ignore_errors=True)
     shutil.copytree(two_left / "checkpoints/stage1" / BEST, run / "checkpoints/stage1" / BEST)

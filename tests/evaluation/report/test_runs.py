@@ -46,7 +46,7 @@ def test_folders_that_are_no_evaluated_run(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         load_rows([str(tmp_path / "elsewhere")])
     empty = make_run(tmp_path / "empty", knobs(), languages=())
-    with pytest.raises(UserError, match="is empty"):
+    with pytest.raises(UserError, match="empty: run"):
         load_rows([str(empty)])
 
 
