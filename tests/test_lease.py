@@ -146,9 +146,29 @@ def test_a_frozen_holder_loses_the_lease_and_spoils_nothing(path, others):
     mine = token(path)
     holder.process.send_signal(signal.SIGCONT)
     assert f"process {os.getpid()} on" in (said := holder.do("lease.check()")) and "took over" in said
-    # even frozen just before its write, it can't write over ours
-    assert holder.do("lease._beat()") == "done" and token(path) == mine
     assert holder.do("lease.release()") == "done" and token(path) == mine
+    lease.check()
+    lease.release()
+
+
+FREEZE_IN_THE_NEXT_WRITE = """
+def freeze(*write, pwrite=os.pwrite):
+    os.pwrite = pwrite
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return pwrite(*write)
+os.pwrite = freeze
+"""
+
+
+def test_a_holder_that_is_frozen_just_before_its_write_cannot_write_over_its_successor(path, others):
+    (holder,) = others(1)
+    holder.do("lease = leasing.WriterLease.take(sys.argv[1])")
+    holder.do(f"import os, signal; exec({FREEZE_IN_THE_NEXT_WRITE!r})")
+    os.waitid(os.P_PID, holder.process.pid, os.WSTOPPED | os.WNOWAIT)
+    lease = WriterLease.take(path, PATIENCE)
+    mine = token(path)
+    holder.process.send_signal(signal.SIGCONT)
+    assert holder.do("lease.release()") == "done" and token(path) == mine, "it has written what it was about to"
     lease.check()
     lease.release()
 

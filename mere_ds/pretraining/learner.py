@@ -22,7 +22,7 @@ class BlanksLearner:
 
     def __init__(self, model: Blanks, settings: PretrainSettings, device: torch.device) -> None:
         self.model = model.to(device).train()
-        self.device, self.dtype = device, _compute_dtype(device)
+        self.device, self.dtype = device, compute_dtype(device)
         self.optimizer = torch.optim.AdamW(_groups(model, settings))
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype is torch.float16)
         self.updated = True
@@ -78,7 +78,7 @@ class BlanksLearner:
             self.scaler.load_state_dict(counters["loss_scaler"])
 
 
-def _compute_dtype(device: torch.device) -> torch.dtype:
+def compute_dtype(device: torch.device) -> torch.dtype:
     """bf16 if the GPU supports it in hardware, else fp16; fp32 on a CPU."""
     if device.type == "cpu":
         return torch.float32

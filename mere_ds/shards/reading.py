@@ -25,10 +25,13 @@ from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.packing import Sentences, join_members, read_sentences, read_shard
 from mere_ds.shards.plan import FILLER, EpochPlan
 
-_CHUNK = 1024  # sentences that are collated at a time
-_CHUNK_OF_FEATURES = 64  # the same where each has its features with it, a thousand times its tokens' size
+CHUNK = 1024
+"""Sentences that are collated at a time."""
+LEAVE_SECONDS = 5
+"""How long leaving waits: a server that doesn't answer must not keep a rank that was asked to stop."""
+
+_CHUNK_OF_FEATURES = 64  # as `CHUNK`, where each has its features with it, a thousand times its tokens' size
 _AHEAD = 8  # chunks that are collated ahead of need
-_LEAVE_SECONDS = 5  # a server that doesn't answer must not keep a rank that was asked to stop
 
 
 class ShardReader:
@@ -95,7 +98,7 @@ class ShardReader:
             return
         if self._gpu is not None:
             torch.cuda.set_device(self._gpu)  # a new thread would pin memory for the first GPU
-        at_once = max(1, (_CHUNK_OF_FEATURES if self._features else _CHUNK) // self._micro)
+        at_once = max(1, (_CHUNK_OF_FEATURES if self._features else CHUNK) // self._micro)
         for window in range(plan.window_of(self._start_step), plan.windows):
             steps = plan.steps_of(window)
             first = max(steps.start, self._start_step)
@@ -259,7 +262,7 @@ class _Prefetch:
     def close(self) -> None:
         """Ends the thread, whatever is still to come."""
         self._stop.set()
-        self._thread.join(_LEAVE_SECONDS)
+        self._thread.join(LEAVE_SECONDS)
 
 
 class TextReader:

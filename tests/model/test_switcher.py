@@ -44,14 +44,15 @@ def test_gradient(k):
     assert torch.autograd.gradcheck(function, (h_BMD[:3, :2].clone().requires_grad_(), *weights))
 
 
-def test_chosen_form_with_every_sub_module_agrees_with_the_batched_one():
+@pytest.mark.parametrize("weightless", range(len(LAYERS)))
+def test_all_sub_modules_agree_with_all_but_one_that_has_no_weight(weightless):
+    """All run batched, in training's form, fewer each on its own sentences: the sum is the same."""
     switcher, h_BMD, languages_B = sample()
-    f_BT = switcher.probabilities()[languages_B]
-    for members, group in zip(switcher.members, switcher.groups, strict=True):
-        torch.testing.assert_close(
-            Switcher._mix_all(group, h_BMD, f_BT[:, members], h_BMD),
-            Switcher._mix_chosen(group, h_BMD, f_BT[:, members], h_BMD),
-        )
+    with torch.no_grad():
+        switcher.languages.weight.abs_()
+        switcher.router.weight[weightless] = -1e6
+    assert (switcher.probabilities()[:, weightless] == 0).all()
+    torch.testing.assert_close(switcher(h_BMD, languages_B, 5), switcher(h_BMD, languages_B, 4))
 
 
 def test_only_chosen_sub_modules_are_computed_and_every_layer_is_entered():

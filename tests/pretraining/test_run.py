@@ -104,7 +104,7 @@ def test_sixteen_bit_products_give_nearly_the_same(pretrain, tmp_path, monkeypat
         return [told["masked_words"], told["matching"]]
 
     expected = losses(tmp_path / "fp32")
-    monkeypatch.setattr(learner, "_compute_dtype", lambda device: dtype)
+    monkeypatch.setattr(learner, "compute_dtype", lambda device: dtype)
     assert losses(tmp_path / "half") == pytest.approx(expected, abs=0.05)
     weights = load_file(tmp_path / "half" / "model.safetensors")
     assert all(tensor.dtype is torch.float32 and tensor.isfinite().all() for tensor in weights.values())

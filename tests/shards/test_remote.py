@@ -42,7 +42,7 @@ def cache(tmp_path):
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(remote, "_PAUSES", (0, 0, 0))
+    monkeypatch.setattr(remote, "PAUSES", (0, 0, 0))
 
 
 def cached(folder) -> dict[str, int]:
@@ -282,7 +282,7 @@ def test_a_redirect_to_a_broken_address_is_one_line(manifest, server, cache, tar
 @pytest.mark.parametrize("fault", [drip, drip_headers])
 def test_a_server_that_drips_is_given_up(manifest, server, cache, monkeypatch, fault):
     monkeypatch.setattr(network, "WINDOW_SECONDS", 0.1)
-    monkeypatch.setattr(remote, "_PAUSES", (0,))
+    monkeypatch.setattr(remote, "PAUSES", (0,))
     shard = manifest.splits["train"].shards[0]
     server.faults[shard.file] = [fault] * 2
     with pytest.raises(MachineError, match=r"failed after 2 attempts \(the server is too slow, \d+ bytes in"):
@@ -295,7 +295,7 @@ def test_a_server_that_drips_is_given_up(manifest, server, cache, monkeypatch, f
     [("https", "http", False), ("https", "https", True), ("http", "https", True), ("https", "file", False)],
 )
 def test_a_redirect_never_leads_from_https_to_http(first, target, allowed):
-    assert remote._may_follow(f"{first}://host/a", f"{target}://other/a") == allowed
+    assert remote.may_follow(f"{first}://host/a", f"{target}://other/a") == allowed
 
 
 @pytest.mark.parametrize(
@@ -376,7 +376,7 @@ def test_leaving_does_not_wait_for_a_server_that_hangs(server, cache, monkeypatc
 
     loaded = Manifest.load(server.address, cache)
     server.faults = {shard.file: [hang] for shard in loaded.splits["train"].shards}
-    monkeypatch.setattr("mere_ds.shards.reading._LEAVE_SECONDS", 0.01)
+    monkeypatch.setattr("mere_ds.shards.reading.LEAVE_SECONDS", 0.01)
     with reader_of(loaded):
         assert asked.wait(10)
     (thread,) = (thread for thread in threading.enumerate() if thread.name == "shard-reader")

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from mere_ds.config import TrainConfig
 from mere_ds.corpus.reading import read_file, split_files
 from mere_ds.errors import UserError
+from mere_ds.shards import reading
 from mere_ds.shards.manifest import Manifest
-from mere_ds.shards.packing import Sentences, read_sentences
+from mere_ds.shards.packing import Sentences, read_sentences, read_shard
 from mere_ds.shards.plan import EpochPlan
 from mere_ds.shards.reading import ShardReader, TextReader
 from tests.shards.toy_corpus import make_shards, write_corpus
@@ -122,7 +123,7 @@ def test_memory_is_bounded_by_a_window(manifest, ranks):
 def test_memory_does_not_grow_over_an_epoch(tmp_path, monkeypatch):
     manifest = make_shards(write_corpus(tmp_path / "c", {"de": (4000, 0)}), tmp_path / "out", sentences_per_shard=100)
     plan = make_plan(manifest, global_batch=16, window=400)
-    monkeypatch.setattr("mere_ds.shards.reading._CHUNK", 64)
+    monkeypatch.setattr("mere_ds.shards.reading.CHUNK", 64)
     read(manifest, plan, micro=16, prefetch=False)  # what is made once is there from here on
     reader = ShardReader(manifest, "train", plan, micro=16, prefetch=False)
     peaks = []
@@ -156,14 +157,25 @@ def test_a_plan_for_evaluation_and_its_texts(corpus, manifest):
         assert (tuple(record["head"]), tuple(record["tail"])) == (examples[row].head, examples[row].tail)
 
 
-def test_texts_hold_few_shards(corpus, tmp_path):
+def test_texts_hold_few_shards(corpus, tmp_path, monkeypatch):
     manifest = make_shards(corpus, tmp_path / "out", sentences_per_shard=3)
-    reader = TextReader(manifest, "test", keep=2)
-    rows = np.random.default_rng(0).permutation(manifest.splits["test"].sentences)
+    sizes = manifest.shard_sizes("test")
+    shard_of = np.repeat(np.arange(len(sizes)), sizes)
+    rows = np.random.default_rng(0).permutation(len(shard_of))
     order = [record["id"] for record in TextReader(manifest, "test").texts_of(sorted(rows))]
+    opened, kept, expected = [], [], []
+    monkeypatch.setattr(
+        reading,
+        "read_shard",
+        lambda source, shard, *columns: opened.append(shard) or read_shard(source, shard, *columns),
+    )
+    reader = TextReader(manifest, "test", keep=2)
     for row in rows:
         assert reader.texts_of([row])[0]["id"] == order[row]
-        assert len(reader._held) <= 2
+        shard = shard_of[row]
+        expected += [] if shard in kept else [manifest.splits["test"].shards[shard]]
+        kept = [*(other for other in kept if other != shard), shard][-2:]
+    assert opened == expected and len(opened) > len(sizes) > 2
 
 
 def test_an_empty_split_has_no_batch(tmp_path, corpus):
@@ -187,7 +199,7 @@ def test_damage_after_the_start_stops_with_the_file_s_name(manifest, tmp_path, d
 
 
 def test_leaving_early_ends_the_thread(manifest, monkeypatch):
-    monkeypatch.setattr("mere_ds.shards.reading._CHUNK", 1)
+    monkeypatch.setattr("mere_ds.shards.reading.CHUNK", 1)
     before = threading.active_count()
     with ShardReader(manifest, "train", make_plan(manifest, global_batch=1), micro=1) as reader:
         first = next(reader)

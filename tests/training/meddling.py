@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from deepspeed.accelerator import get_accelerator
@@ -121,7 +122,7 @@ def little_memory(most: int) -> None:
 
 
 def little_space() -> None:
-    shutil.disk_usage = lambda _: shutil._ntuple_diskusage(1 << 30, (1 << 30) - 4096, 4096)
+    shutil.disk_usage = lambda _: SimpleNamespace(total=1 << 30, used=(1 << 30) - 4096, free=4096)
 
 
 def a_disk_of_its_own(folder: Path) -> None:

@@ -196,7 +196,7 @@ def test_strangers_and_garbage_are_ignored(group):
         assert strangers[-1].recv(1) == b"", "who sends no line end is shown the door"
     for stranger in strangers[::2]:
         stranger.close()
-    g.tell(1, "for p in watch._peers: p.connection.send(b'gar\\xffbage' + b'\\n' + b'[1, 2]' + b'\\n' + b'7' + b'\\n')")
+    g.tell(1, "for c in connections: c.send(b'gar\\xffbage' + b'\\n' + b'[1, 2]' + b'\\n' + b'7' + b'\\n')")
     g.tell(0, "print(watch.verdict(1.0))")
     assert g.processes[0].stdout.readline() == "None\n"
     g.processes[2].kill()

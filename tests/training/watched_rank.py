@@ -30,6 +30,8 @@ class FolderStore:
 def main() -> None:
     folder, rank, ranks, timeout, host = sys.argv[1:]
     socket.gethostname = lambda: host
+    connect, connections = socket.create_connection, []  # these are for the lines of stdin
+    socket.create_connection = lambda *given: connections.append(connect(*given)) or connections[-1]
     watching.GRACE = 0.5
     with watching.Watch(FolderStore(Path(folder)), int(rank), int(ranks), "127.0.0.1", float(timeout)) as watch:
         if rank == "0":
