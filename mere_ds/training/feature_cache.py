@@ -197,15 +197,11 @@ class FeatureCache:
         if self.session.is_main and not self.problem:
             sign.touch()
         dist.barrier()
-        where = "where rank 0 is" if sign.exists() else self._host()
+        where = "where rank 0 is" if sign.exists() else socket.gethostname()
         dist.barrier()
         if self.session.is_main:
             sign.unlink(missing_ok=True)
         return where
-
-    @staticmethod
-    def _host() -> str:
-        return socket.gethostname()
 
     def _nobody_has_trouble(self) -> bool:
         """Whether no rank has a problem, on every rank; rank 0 logs the first one."""

@@ -9,6 +9,7 @@ import json
 import os
 import resource
 import shutil
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -103,17 +104,15 @@ def full_disk_in_filling(block: int) -> None:
 
 def somebody_elses_folder() -> None:
     """Where features are to lie, another user has put a folder with a file in it."""
-    original = FeatureCache._make
 
-    def make(cache: FeatureCache) -> str | None:
-        cache.folder.mkdir(parents=True, exist_ok=True)
-        (cache.folder / "theirs").touch()
+    def act(_: FeatureCache, told: object, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "theirs").touch()
         if own_rank() == 0:
-            os.chown(cache.folder, 12345, 12345)
+            os.chown(folder, 12345, 12345)
         torch.distributed.barrier()
-        return original(cache)
 
-    FeatureCache._make = make
+    before(FeatureCache, "__init__", act)
 
 
 def little_memory(most: int) -> None:
@@ -130,7 +129,7 @@ def a_disk_of_its_own(folder: Path) -> None:
     original = FeatureCache.__init__
 
     def init(cache: FeatureCache, told: object, path: Path) -> None:
-        FeatureCache._host = staticmethod(lambda: f"node{own_rank()}")
+        socket.gethostname = lambda: f"node{own_rank()}"
         original(cache, told, folder / f"node{own_rank()}" / path.name)
 
     FeatureCache.__init__ = init
