@@ -1,4 +1,4 @@
-"""What a rank trains on in one micro-step.
+"""The tensors that a rank trains on in one micro-step.
 
 Shape suffixes: B sentences of a micro-batch, M tokens of a sentence (padded), D hidden size, 4 positions (head start,
 head end, tail start, tail end; the ends inclusive).
@@ -13,7 +13,7 @@ import torch
 
 @dataclass(slots=True)
 class Batch:
-    """Tensors of one micro-batch; a filler sentence (to make every rank's step whole) has weight 0 and row -1."""
+    """Tensors of one micro-batch; a filler sentence (which completes an incomplete batch) has weight 0 and row -1."""
 
     token_ids_BM: torch.Tensor
     """int64; `[CLS] [xx] w ... w [SEP]`, padded with the tokenizer's pad id."""
@@ -26,22 +26,22 @@ class Batch:
     positions_B4: torch.Tensor
     """int64; token positions of the gold spans; -1 where truncation cut the span off (test only) and in fillers."""
     cuts_B4: torch.Tensor
-    """int64; characters that the gold spans leave out at the front of their first and at the end of their last token;
-    -1 where there is no such token, in fillers and where the shards don't tell."""
+    """int64; characters to trim from the gold spans' tokens, at the start of the first and the end of the last one; -1
+    where there is no such token, in fillers and if the shards don't contain them."""
     weights_B: torch.Tensor
     """float32; 1 for a sentence, 0 for a filler."""
     rows_B: torch.Tensor
-    """int64; the sentence's row number in its split, of the manifest's languages alone; -1 for a filler."""
+    """int64; the sentence's row number in its split, counting only the manifest's languages; -1 for a filler."""
     global_sentences: int
     """Real sentences in the whole global batch, over all ranks and accumulation steps."""
     unified_BMD: torch.Tensor | None = None
-    """In stage two: what the frozen encoder and LA made of the sentences, 0 on padding (see `FeatureStore`)."""
+    """In stage two: the output of the frozen encoder and LA, 0 on padding (see `FeatureStore`)."""
     pooled_BD: torch.Tensor | None = None
-    """h_p of eq. 3 to it."""
+    """h_p of eq. 3 for the same sentences."""
 
     @property
     def features(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """(unified_BMD, pooled_BD), as `MereModel.forward` takes them; None where they are to be computed."""
+        """(unified_BMD, pooled_BD), as `MereModel.forward` takes them; None if they have to be computed."""
         if self.unified_BMD is None or self.pooled_BD is None:
             return None
         return self.unified_BMD, self.pooled_BD

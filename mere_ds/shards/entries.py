@@ -1,6 +1,6 @@
-"""What the entries of a manifest must be, each by itself and together, before anything is made of them.
+"""Validation of a manifest's entries, individually and against each other, before they are used.
 
-Digests show damage; these rules show a manifest that somebody else wrote, or one of a version without a digest.
+Digests reveal damage; these rules reveal a manifest that another program wrote, or one of a version without a digest.
 """
 
 import re
@@ -18,19 +18,19 @@ _ENCODER = {
     "source": str, "kind": str, "weights_in_folder": bool, "hidden_size": int, "vocab_size": int, "max_length": int,
     "language_token_ids": dict, "new_token_ids": list, "seed": int, "fingerprint": str,
 }  # fmt: skip
-_STRANGE = "its entries are not a manifest's"
+_STRANGE = "its entries are not those of a manifest"
 
 
 def fault_in(plain: dict[str, Any]) -> str | None:
-    """What is wrong with a manifest's entries, which all are there; None if nothing is."""
+    """What is wrong with a manifest's entries, none of which is missing; None if nothing is."""
     try:
         return next((fault for holds, fault in _rules(plain) if not holds), None)
-    except (TypeError, KeyError, AttributeError, ValueError):  # an entry of another kind than a rule expects
+    except (TypeError, KeyError, AttributeError, ValueError):  # an entry has another type than a rule expects
         return _STRANGE
 
 
 def unseen_labels(counts: dict[str, dict[str, dict[str, int]]]) -> dict[str, int]:
-    """The labels of test that train and dev never show, with their test sentences; from all splits' counts."""
+    """Labels that occur in test but not in train or dev, with their number of test sentences."""
     shown = {label for name in ("train", "dev") for labels in counts[name].values() for label in labels}
     unseen: dict[str, int] = {}
     for labels in counts["test"].values():
@@ -41,7 +41,7 @@ def unseen_labels(counts: dict[str, dict[str, dict[str, int]]]) -> dict[str, int
 
 
 def _rules(plain: dict[str, Any]) -> Iterator[tuple[bool, str]]:
-    """(whether it holds, what is wrong if not) of every rule, each relying on those before it."""
+    """(whether it holds, what is wrong if not) for every rule; each relies on the ones before it."""
     languages, labels, splits, encoder = (plain[name] for name in ("languages", "labels", "splits", "encoder"))
     yield set(splits) == set(SPLITS) and all(set(split) == _SPLIT for split in splits.values()), _STRANGE
     shards = [shard for name in SPLITS for shard in splits[name]["shards"]]
@@ -51,36 +51,36 @@ def _rules(plain: dict[str, Any]) -> Iterator[tuple[bool, str]]:
     for files in (plain["encoder_files"], [index, *shards]):
         yield from _rules_of_files(files)
 
-    yield _names(languages) and _names(labels), "languages and labels must be given, each once"
-    yield _is_count(plain["pad_id"], plain["max_length"], plain["seed"]), "pad_id, max_length and seed must be counts"
+    yield _names(languages) and _names(labels), "languages and labels must be lists of different names"
+    yield _is_count(plain["pad_id"], plain["max_length"], plain["seed"]), "pad_id, max_length or seed is not a count"
     yield type(plain["cut_marks"]) is str and type(plain.get("cuts", False)) is bool, _STRANGE
     yield from _rules_of_encoder(encoder, plain)
     for name in SPLITS:
         yield from _rules_of_split(name, splits[name], languages, labels)
     counts = {name: splits[name]["counts"] for name in SPLITS}
     mask = _label_mask(counts, languages, labels)
-    yield plain["label_mask"] == mask and _is_count(*sum(plain["label_mask"], [])), "label_mask is not what counts show"
-    yield plain["unseen_labels"] == unseen_labels(counts), "unseen_labels is not what counts show"
+    yield plain["label_mask"] == mask and _is_count(*sum(plain["label_mask"], [])), "label_mask does not match counts"
+    yield plain["unseen_labels"] == unseen_labels(counts), "unseen_labels does not match counts"
     share = plain.get("dev_share")
     yield share is None or (type(share) in (int, float) and 0 <= share <= 1), "dev_share must be between 0 and 1"
     yield type(plain.get("repeats", {})) is dict, _STRANGE
-    yield _counts(plain["missed_test"], languages), "missed_test must count test sentences of its languages"
+    yield _counts(plain["missed_test"], languages), "missed_test must count test sentences by language"
     for file in plain["files"]:
         known = file["language"] in languages and all(_counts(file[what]) for what in ("repaired", "rejected"))
-        yield known and _is_count(file["rows"], file["kept"]), "files must count the rows of its languages' files"
+        yield known and _is_count(file["rows"], file["kept"]), "files must count the rows of each file"
 
 
 def _rules_of_files(files: list[dict]) -> Iterator[tuple[bool, str]]:
-    """Nothing that a manifest says may lead out of the folder, or out of a cache's."""
+    """File names in a manifest must not point outside its folder or a cache folder."""
     for file in files:
         yield _is_text(file["file"], _SAFE_NAME), f"{file['file']!r} is not a plain file name"
         proven = _is_text(file["sha256"], _SHA256) and _is_count(file["bytes"])
-        yield proven, f"{file['file']} has no proper size and sha256"
+        yield proven, f"{file['file']} has no valid size and sha256"
     yield len({file["file"] for file in files}) == len(files), "a file is listed twice"
 
 
 def _rules_of_encoder(encoder: dict, plain: dict) -> Iterator[tuple[bool, str]]:
-    fault = "encoder is not described as mere-ds shard does"
+    fault = "encoder is not a description made by mere-ds shard"
     yield all(type(encoder[name]) is kind for name, kind in _ENCODER.items()), fault
     yield all(type(encoder.get(name)) in (str, type(None)) for name in ("revision", "weights_sha256")), fault
     symbols, words = encoder["language_token_ids"], encoder["vocab_size"]
@@ -97,7 +97,7 @@ def _rules_of_split(name: str, split: dict, languages: list[str], labels: list[s
     yield n == sum(sizes) and all(sizes), f"{name}'s shards do not add up to its {n} sentences"
     yield (
         set(counts) <= set(languages) and all(_counts(row, labels) for row in counts.values()),
-        (f"{name}'s counts must be of its languages and labels"),
+        (f"{name}'s counts have unknown languages or labels"),
     )
     of = {language: sum(row.values()) for language, row in counts.items()}
     yield n == sum(of.values()), f"{name}'s counts do not add up to its {n} sentences"
@@ -105,14 +105,14 @@ def _rules_of_split(name: str, split: dict, languages: list[str], labels: list[s
         some = split[what]
         yield (
             _counts(some, languages) and all(n <= of.get(language, 0) for language, n in some.items()),
-            (f"{name}'s {what} are more than its sentences"),
+            (f"{name}'s {what} exceed its sentences"),
         )
     lengths = split["lengths"]
     yield _counts(lengths) and set(lengths) == {"p50", "p90", "p99", "max"}, f"{name}'s lengths must be counts"
 
 
 def _label_mask(counts: dict, languages: list[str], labels: list[str]) -> list[list[int]]:
-    """What the training files show (dev is drawn from them); all of it for a language of which they show nothing."""
+    """Which labels occur in the training files, including dev; for a language without sentences there, those of all."""
     shown = [{*counts["train"].get(language, {}), *counts["dev"].get(language, {})} for language in languages]
     anywhere = set().union(*shown)
     return [[int(label in (row or anywhere)) for label in labels] for row in shown]

@@ -1,7 +1,7 @@
-"""What stage two starts from, on disk: the frozen encoder's and LA's view of every sentence, computed once.
+"""Stage two's input on disk: the outputs of the frozen encoder and LA for every sentence, computed once.
 
-A split lies in files of `BLOCK` consecutive sentences; a sentence is its pooled vector and then a vector a token, in 16
-bits. Where each stands follows from the manifest's sentence lengths. A block ends with a seal, by which damage shows.
+A split is stored in files of `BLOCK` consecutive sentences; a sentence is its pooled vector followed by one vector per
+token, in 16 bits. Offsets follow from the manifest's sentence lengths. A block ends with a seal that reveals damage.
 
 Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size, V vectors of a block or a sentence.
 """
@@ -20,14 +20,14 @@ from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.plan import FILLER
 
 BLOCK = 1024
-_OPEN_FILES = 256  # more blocks than a window of the plan touches, fewer than a process may open
-_PIECE = 4096  # bytes that one number of a seal stands for
+_OPEN_FILES = 256  # more blocks than a window of the plan uses, fewer than a process may open
+_PIECE = 4096  # bytes per sum in a seal
 _SEAL_BYTES = 32
-_ADVICE = "remove the folder, then the same command makes the features again"
+_ADVICE = "remove the folder, then run the same command again to recompute the features"
 
 
 class FeatureStore:
-    """The features of one split in `folder`, of `hidden_size` numbers a vector and a 16-bit `dtype`."""
+    """The features of one split in `folder`, with `hidden_size` numbers per vector in a 16-bit `dtype`."""
 
     def __init__(self, folder: Path, manifest: Manifest, split: str, hidden_size: int, dtype: torch.dtype):
         assert dtype in (torch.float16, torch.bfloat16)
@@ -39,7 +39,7 @@ class FeatureStore:
 
     @property
     def total_bytes(self) -> int:
-        """Of all blocks together."""
+        """Size of all blocks together."""
         return int(self._starts[-1]) * self.hidden_size * self.dtype.itemsize + self.blocks * _SEAL_BYTES
 
     def rows_of(self, block: int) -> np.ndarray:
@@ -47,14 +47,14 @@ class FeatureStore:
         return np.arange(block * BLOCK, min((block + 1) * BLOCK, len(self._vectors)))
 
     def has(self, block: int) -> bool:
-        """Whether the block is there at its size; it is written whole or not at all."""
+        """Whether the block's file exists with the right size; it is written atomically."""
         try:
             return self._path(block).stat().st_size == self._bytes(block) + _SEAL_BYTES
         except OSError:
             return False
 
     def is_whole(self, block: int) -> bool:
-        """Whether the block is there as it was written: all of it is read."""
+        """Whether the block is exactly as it was written; reads all of it."""
         if not self.has(block):
             return False
         try:
@@ -64,11 +64,11 @@ class FeatureStore:
         return content[-_SEAL_BYTES:].tobytes() == self._seal(block, content[:-_SEAL_BYTES])
 
     def is_spoilt(self, block: int) -> bool:
-        """Whether a file is there that is not the block as it was written: damaged, or of a version without seals."""
+        """Whether the block's file exists but is damaged, or was written by a version without seals."""
         return self._path(block).exists() and not self.is_whole(block)
 
     def write(self, block: int, sentences: list[torch.Tensor]) -> None:
-        """Put a block on disk: of each of its rows the pooled vector and the tokens' (V x D). Raises OSError."""
+        """Write a block: for each of its rows the pooled vector and the tokens' vectors (V x D). Raises OSError."""
         vectors_VD = torch.cat(sentences).to(self.dtype)
         content = vectors_VD.view(torch.int16).numpy().reshape(-1).view(np.uint8)
         assert len(content) == self._bytes(block)
@@ -79,7 +79,7 @@ class FeatureStore:
     def read(self, rows_B: np.ndarray, width: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Unified representation (B x `width` x D, 0 on padding) and pooled vectors (B x D); fillers are 0.
 
-        Raises MachineError where a file is gone or cut.
+        Raises MachineError if a file is missing or truncated.
         """
         unified_BMD = torch.zeros(len(rows_B), width, self.hidden_size, dtype=self.dtype)
         pooled_BD = torch.zeros(len(rows_B), self.hidden_size, dtype=self.dtype)
@@ -90,7 +90,7 @@ class FeatureStore:
         return unified_BMD, pooled_BD
 
     def _read(self, row: int, pooled_D: np.ndarray, tokens_MD: np.ndarray) -> None:
-        """Read rather than mapped: pages of a map would count as this process' memory."""
+        """Reads one sentence. The file is not mapped, because mapped pages would count as this process' memory."""
         block = row // BLOCK
         offset = int(self._starts[row] - self._starts[block * BLOCK]) * pooled_D.nbytes
         try:
@@ -98,18 +98,18 @@ class FeatureStore:
         except OSError as error:
             raise MachineError(f"{self._path(block)}: {error.strerror}: {_ADVICE}") from error
         if got != pooled_D.nbytes + tokens_MD.nbytes:
-            raise MachineError(f"{self._path(block)} is cut: {_ADVICE}")
+            raise MachineError(f"{self._path(block)}: truncated: {_ADVICE}")
 
     def _bytes(self, block: int) -> int:
-        """Of a block without its seal."""
+        """Size of a block without its seal."""
         rows = self.rows_of(block)
         vectors = int(self._starts[rows[-1] + 1] - self._starts[rows[0]])
         return vectors * self.hidden_size * self.dtype.itemsize
 
     def _seal(self, block: int, content: np.ndarray) -> bytes:
-        """A sha256 of the sums of the content's pieces, as 64-bit numbers.
+        """A sha256 of the 64-bit sums of the content's pieces.
 
-        Flipped bits, zeros or other vectors change a sum, and adding up is ten times as fast as digesting everything.
+        Flipped bits, zeros or other vectors change a sum, and summing is ten times as fast as hashing everything.
         """
         pieces, rest = np.split(content, [len(content) // _PIECE * _PIECE])
         sums = pieces.view(np.uint64).reshape(-1, _PIECE // 8).sum(axis=1, dtype=np.uint64)

@@ -1,7 +1,7 @@
-"""The manifest of a shards folder: what is in it, where it came from, and the digests that prove it.
+"""The manifest of a shards folder: its content, where it came from, and the digests to verify it.
 
-`manifest.json` holds everything a person or a program asks for; `index.npz` each sentence's token length and language,
-from which the batch plan is made.
+`manifest.json` describes the folder; `index.npz` contains each sentence's token length and language, from which the
+batch plan is made.
 """
 
 from collections.abc import Sequence
@@ -24,13 +24,13 @@ MANIFEST, INDEX, ENCODER, REJECTS = "manifest.json", "index.npz", "encoder", "re
 
 _PERCENTILES = (50, 90, 99)
 _SHOWN = 8
-"""How many languages or labels a message names at most."""
+"""Maximum number of languages or labels listed in a message."""
 _NOT_STORED = ("source", "sha256", "stored_languages")
 
 
 @dataclass
 class Split:
-    """One split; every count by language has only the languages where it isn't 0."""
+    """One split; counts by language omit languages with a count of 0."""
 
     sentences: int
     tokens: int
@@ -40,11 +40,11 @@ class Split:
     counts: dict[str, dict[str, int]]
     """Sentences by language and label."""
     truncated: dict[str, int]
-    """By language: sentences that lost words to `max_length`."""
+    """By language: sentences that were cut off at `max_length`."""
     unaligned: dict[str, int]
-    """By language: sentences with a gold mark inside a token, so that tokens cannot give the exact characters."""
+    """By language: sentences with a gold mark inside a token, whose entities are not whole tokens."""
     cut_spans: dict[str, int]
-    """By language: test sentences without a position for head or tail, which can only be misses."""
+    """By language: test sentences without a position for head or tail, which always count as misses."""
 
     @property
     def by_language(self) -> dict[str, int]:
@@ -54,27 +54,27 @@ class Split:
 
 @dataclass
 class Manifest:
-    """What `mere-ds shard` made. Loaded with `Manifest.load`; then `source` is where the files come from.
+    """Description of a shards folder. Load it with `Manifest.load`; `source` then reads the folder's files.
 
-    Entries with a default may be missing in the file: older shards have none of them.
+    Entries with a default may be missing in the file: older shards lack them.
     """
 
     languages: list[str]
     labels: list[str]
     """All labels of all splits, sorted."""
     label_mask: list[list[int]]
-    """languages x labels; 1 where the training files (dev part included) show the label in the language. A language
-    without training sentences may have every label."""
+    """languages x labels; 1 if the label occurs in the language's training files (including dev). A language without
+    training sentences may have every label."""
     splits: dict[str, Split]
-    """train, dev and test, whatever of them is empty."""
+    """train, dev and test, any of which may be empty."""
     files: list[dict]
     """What became of each TSV file's rows: `mere_ds.corpus.reading.FileCounts.as_dict`."""
     missed_test: dict[str, int]
     """By language: test sentences that were rejected, to be counted as misses."""
     unseen_labels: dict[str, int]
-    """Labels of the test files that training never shows, with their test sentences."""
+    """Labels that occur in test but not in training, with their number of test sentences."""
     encoder: EncoderInfo
-    """What `encoder/` inside the folder holds; its fingerprint is of the tokenizer, language symbols included."""
+    """Describes `encoder/` in the folder; its fingerprint is that of the tokenizer, including language symbols."""
     pad_id: int
     max_length: int
     cut_marks: str
@@ -82,19 +82,20 @@ class Manifest:
     index_sha256: str
     index_bytes: int
     encoder_files: list[StoredFile]
-    """The files of `encoder/`, which a server can't list."""
+    """The files of `encoder/`, because a server can't list a folder."""
     repeats: dict = field(default_factory=dict)
-    """Rows that share a text, of all languages here or not: `mere_ds.corpus.repeats.ReadRows.repeats`."""
+    """Rows that share a text, in all languages of the folder: `mere_ds.corpus.repeats.ReadRows.repeats`."""
     dev_share: float | None = None
-    """Dev's share of training, where one was asked for."""
+    """The requested share of training for dev, if any."""
     cuts: bool = False
-    """Whether the shards say which characters of its first and last token an entity leaves out."""
+    """Whether the shards contain `Sentences.cuts`."""
     source: ShardSource = field(compare=False, kw_only=True)
     """Not stored."""
     sha256: str = field(default="", compare=False)
-    """Of `manifest.json` as it was loaded: it stands for all data. Not stored."""
+    """Digest of `manifest.json` as loaded, which identifies all data. Not stored."""
     stored_languages: list[str] = field(default_factory=list, compare=False)
-    """What the language numbers in the files mean; in a view (see `only`) not `languages`. Not stored."""
+    """The languages that the numbers in the files refer to; in a view (see `only`) not the same as `languages`. Not
+    stored."""
 
     def __post_init__(self) -> None:
         self.stored_languages = self.stored_languages or self.languages
@@ -108,11 +109,10 @@ class Manifest:
 
     @classmethod
     def load(cls, place: str | Path, cache: str | Path | None = None, cache_gib: float = CACHE_GIB) -> "Manifest":
-        """Reads the manifest of a shards folder; of one on this machine, checks that every shard is there at its size.
+        """Reads the manifest of a shards folder; if it is local, checks that every shard exists with the right size.
 
         `place`, `cache` and `cache_gib` as in `mere_ds.shards.remote.open_source`. Shards' digests are checked when
-        they are read. Raises UserError that names the file and what to do, and MachineError for a server that can't be
-        reached.
+        they are read. Raises UserError that names the file and what to do, MachineError if a server can't be reached.
         """
         source = open_source(place, cache, cache_gib)
         content, path = source.read_manifest(MANIFEST), source.path(MANIFEST)
@@ -120,7 +120,7 @@ class Manifest:
         stored = {f.name: f for f in fields(cls) if f.name not in _NOT_STORED}
         required = {name for name, f in stored.items() if f.default is MISSING and f.default_factory is MISSING}
         if not required <= set(plain) <= set(stored):
-            raise UserError(f"{path}: its entries are not a manifest's: {ADVICE}")
+            raise UserError(f"{path}: its entries are not those of a manifest: {ADVICE}")
         if fault := fault_in(plain):
             raise UserError(f"{path}: {fault}: {ADVICE}")
         plain["encoder_files"] = [StoredFile(**file) for file in plain["encoder_files"]]
@@ -138,28 +138,28 @@ class Manifest:
         """Raises UserError unless the shards were made with the tokenizer of this fingerprint."""
         if fingerprint != self.encoder.fingerprint:
             raise UserError(
-                f"{self.source}: made with another tokenizer than the one used here: these shards are of the encoder "
-                f"{self.encoder.source} with the languages {', '.join(self.stored_languages)}: use shards and encoder "
-                "that belong together, or run mere-ds shard again"
+                f"{self.source}: made with another tokenizer (encoder {self.encoder.source}, languages "
+                f"{', '.join(self.stored_languages)}): use shards and encoder that belong together, or run mere-ds "
+                "shard again"
             )
 
     def differences(self, languages: Sequence[str], labels: Sequence[str], others_too: bool = False) -> str | None:
-        """What languages and labels here are not those of a model, in words; None where they are.
+        """How languages and labels differ from a model's, in words; None if they are the same.
 
-        With `others_too` there may be more languages than the model's, in any order.
+        With `others_too` there may be additional languages, in any order.
         """
         found = [_difference("languages", self.languages, languages, others_too)]
         found.append(_difference("labels", self.labels, labels))
         return "; ".join(filter(None, found)) or None
 
     def only(self, languages: Sequence[str]) -> "Manifest":
-        """A view, as if the shards had these languages alone, in this order; labels, files and digest stay.
+        """A view of the shards with only these languages, in this order; labels and digest stay the same.
 
-        Rows of a split are counted again, and shards without a sentence of these languages left out. Raises UserError
-        for a language that isn't there.
+        Rows of a split are renumbered, and shards without a sentence in these languages are omitted. Raises UserError
+        for a language that the shards don't have.
         """
         if absent := [language for language in languages if language not in self.languages]:
-            raise UserError(f"{self.source}: contains no {', '.join(absent)}, but {', '.join(self.languages)}")
+            raise UserError(f"{self.source}: contains no {', '.join(absent)}, only {', '.join(self.languages)}")
         if list(languages) == self.languages:
             return self
         splits = {name: self._only(name, languages) for name in self.splits}
@@ -190,7 +190,7 @@ class Manifest:
         )
 
     def chosen(self, sentences: Sentences) -> Sentences:
-        """Of a shard's sentences those of this manifest's languages, numbered as here."""
+        """The sentences of a shard that are in this manifest's languages, with this manifest's language numbers."""
         if self.languages == self.stored_languages:
             return sentences
         numbers = self._numbers[sentences.languages]
@@ -199,18 +199,18 @@ class Manifest:
 
     @cached_property
     def _numbers(self) -> np.ndarray:
-        """Number here of each stored language, -1 if it isn't one of ours; int16."""
+        """int16; this manifest's number of each stored language, -1 for other languages."""
         number = {language: i for i, language in enumerate(self.languages)}
         return np.array([number.get(language, -1) for language in self.stored_languages], np.int16)
 
     @property
     def index(self) -> StoredFile:
-        """What proves `index.npz`."""
+        """Size and digest of `index.npz`."""
         return StoredFile(INDEX, self.index_bytes, self.index_sha256)
 
     @cached_property
     def encoder_folder(self) -> Path:
-        """The folder of encoder and tokenizer, on this machine. Raises UserError and MachineError as `load`."""
+        """The local folder of encoder and tokenizer. Raises UserError and MachineError like `load`."""
         return self.source.folder_of(ENCODER, self.encoder_files)
 
     def lengths(self, split: str) -> np.ndarray:
@@ -222,14 +222,14 @@ class Manifest:
         return self._index[f"{split}_languages"]
 
     def _check_index(self) -> None:
-        """Raises UserError unless the index's sentences are those that the splits count."""
+        """Raises UserError unless the index matches the splits' counts."""
         for name, split in self.splits.items():
             lengths, languages = self.lengths(name), self.language_ids(name)
             counted = np.bincount(languages, minlength=len(self.languages)).tolist()
             found = len(lengths), int(lengths.sum(dtype=np.int64)), int(lengths.max(initial=0)), counted
             by_language = [split.by_language.get(language, 0) for language in self.languages]
             if found != (split.sentences, split.tokens, split.lengths["max"], by_language):
-                raise UserError(f"{self.source.path(INDEX)}: its {name} sentences are not the manifest's: {ADVICE}")
+                raise UserError(f"{self.source.path(INDEX)}: its {name} sentences do not match the manifest: {ADVICE}")
 
     @cached_property
     def _index(self) -> dict[str, np.ndarray]:
@@ -246,7 +246,7 @@ class Manifest:
 
 
 def save_index(folder: Path, sentences: Sentences, rows: dict[str, np.ndarray]) -> StoredFile:
-    """Writes `index.npz` for splits whose shards hold these `rows` of `sentences`, in order."""
+    """Writes `index.npz` for splits whose shards contain these `rows` of `sentences`, in order."""
     arrays: dict[str, np.ndarray] = {}
     for name, chosen in rows.items():
         arrays |= {f"{name}_lengths": sentences.lengths[chosen], f"{name}_languages": sentences.languages[chosen]}
@@ -265,7 +265,7 @@ def _difference(what: str, here: Sequence[str], there: Sequence[str], others_too
     lacking = [name for name in there if name not in here]
     besides = [name for name in here if name not in there and not others_too]
     parts = [f"lacks the {what} {_shortened(lacking)}"] if lacking else []
-    parts += [f"has the {what} {_shortened(besides)} besides"] if besides else []
+    parts += [f"has additional {what} {_shortened(besides)}"] if besides else []
     if not parts and not others_too and list(here) != list(there):
         parts = [f"has the {what} in another order"]
     return " and ".join(parts) or None

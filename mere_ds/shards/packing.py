@@ -1,5 +1,5 @@
-"""How sentences lie in a shard: a tar of members, each an `.npz` of plain arrays of some hundred sentences, and for
-dev and test a `.json` with their texts beside it. Any webdataset pipeline with `.decode()` reads them."""
+"""The format of a shard: a tar of members, each an `.npz` with plain arrays of some hundred sentences and, for dev and
+test, a `.json` with their texts. Any webdataset pipeline with `.decode()` reads them."""
 
 import io
 import zipfile
@@ -29,15 +29,15 @@ _DTYPES = {
     "cuts": np.int16,
 }
 _WIDTHS = {"positions": (4,), "cuts": (4,)}
-_VERSION_2 = _DTYPES.keys() - {"cuts"} | {"exact"}  # what its members hold; nothing needs the latter
+_VERSION_2 = _DTYPES.keys() - {"cuts"} | {"exact"}  # the arrays of version 2; "exact" is not used
 
 
 @dataclass(slots=True)
 class Sentences:
-    """Tokenised sentences as arrays, the same in a member, a window of shards and a whole spilled split."""
+    """Tokenised sentences as arrays: of a member, a window of shards or a whole split."""
 
     tokens: np.ndarray
-    """int32 [tokens of all sentences]; the sentences `[CLS] [xx] w ... w [SEP]`, one after another."""
+    """int32 [tokens of all sentences]; the concatenated sentences `[CLS] [xx] w ... w [SEP]`."""
     lengths: np.ndarray
     """int16 [n]; tokens of each sentence."""
     languages: np.ndarray
@@ -47,11 +47,11 @@ class Sentences:
     positions: np.ndarray
     """int16 [n, 4]; tokens of head start, head end, tail start, tail end (ends inclusive); -1: no such token."""
     cuts: np.ndarray = field(default_factory=lambda: np.empty((0, 4), np.int16))
-    """int16 [n, 4]; characters that head and tail leave out at the front of their first token and at the end of their
-    last one (see `EncodedExample.cuts`); -1: no such token, and everywhere in shards of older versions, which lack
-    it."""
+    """int16 [n, 4]; characters to trim from head and tail, at the start of the first token and the end of the last one
+    (see `EncodedExample.cuts`); -1: no such token, and everywhere in shards of older versions, which lack this array.
+    """
     starts: np.ndarray = field(init=False)
-    """int64 [n]; where each sentence begins in `tokens`; derived, not stored."""
+    """int64 [n]; start of each sentence in `tokens`; derived, not stored."""
 
     def __post_init__(self) -> None:
         if not len(self.cuts):  # not given
@@ -64,7 +64,7 @@ class Sentences:
         return len(self.lengths)
 
     def stored(self) -> dict[str, np.ndarray]:
-        """The arrays that a member holds, by name."""
+        """The arrays that are stored in a member, by name."""
         return {name: getattr(self, name) for name in _DTYPES}
 
     def take(self, rows: np.ndarray) -> "Sentences":
@@ -77,14 +77,14 @@ class Sentences:
 
     @staticmethod
     def join(parts: Sequence["Sentences"]) -> "Sentences":
-        """The parts, one after another."""
+        """The sentences of all parts, concatenated."""
         arrays = [part.stored() for part in parts]
         return Sentences(**{name: np.concatenate([a[name] for a in arrays]) for name in arrays[0]})
 
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file of a shards folder, as the manifest lists it."""
+    """A file of a shards folder, as listed in the manifest."""
 
     file: str
     bytes: int
@@ -101,32 +101,32 @@ class Shard(StoredFile):
 class ShardSource(Protocol):
     """Where the files of a shards folder come from: `LocalSource` or `mere_ds.shards.remote.RemoteSource`.
 
-    Its text is the folder or the address. File names must be safe: `Manifest.load` lets only plain ones through.
+    Its `str` is the folder or the address. File names must be safe: `Manifest.load` accepts only plain names.
     """
 
     def path(self, name: str) -> str:
-        """The file's path or address, as messages name it."""
+        """The file's path or address, for messages."""
 
     def read_manifest(self, name: str) -> bytes:
-        """The one file that nothing proves. Raises UserError if it isn't there."""
+        """The content of the manifest, the only file without a known digest. Raises UserError if it is missing."""
 
     def read(self, file: StoredFile) -> bytes:
-        """A file's content. Raises UserError if it is missing or not what its digest says."""
+        """A file's content. Raises UserError if it is missing or does not match its digest."""
 
     def check(self, file: StoredFile) -> None:
-        """Raises UserError for a file that is missing or of another size, where that is known without reading it."""
+        """Raises UserError for a file that is missing or has another size, if that is known without reading it."""
 
     def folder_of(self, name: str, files: Sequence[StoredFile]) -> Path:
-        """The folder `name` with these files of it, on this machine; their digests are checked, once a process.
+        """The local folder `name` with these files; their digests are checked once per process.
 
-        Raises UserError for one that is missing or damaged.
+        Raises UserError for a missing or damaged file.
         """
 
 
 def write_shard(
     path: Path, sentences: Sentences, sentences_per_member: int, records: Sequence[bytes] | None = None
 ) -> Shard:
-    """Writes a shard; equal sentences give equal bytes. `records`: each sentence's text as a JSON object, in UTF-8."""
+    """Writes a shard; equal sentences give equal bytes. `records`: each sentence as a JSON object in UTF-8."""
     buffer = io.BytesIO()
     with wds.TarWriter(buffer, user="", group="", mtime=0, encoder=False) as tar:
         for member, start in enumerate(range(0, len(sentences), sentences_per_member)):
@@ -142,13 +142,13 @@ def write_shard(
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> StoredFile:
-    """Writes an `.npz` whose bytes depend on the arrays alone."""
+    """Writes an `.npz` whose bytes depend only on the arrays."""
     path.write_bytes(_npz(arrays))
     return describe(path)
 
 
 def describe(path: Path) -> StoredFile:
-    """A file as a manifest lists it. Raises OSError."""
+    """A file's manifest entry. Raises OSError."""
     return StoredFile(path.name, path.stat().st_size, digest_file(path))
 
 
@@ -187,13 +187,13 @@ class LocalSource:
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}): {_FILE_ADVICE}") from None
         if digest_of(content) != file.sha256:
-            raise UserError(f"{path}: damaged, its sha256 is not the manifest's: {_FILE_ADVICE}")
+            raise UserError(f"{path}: damaged, its sha256 does not match the manifest: {_FILE_ADVICE}")
         return content
 
     def check(self, file: StoredFile) -> None:
         path = self.folder / file.file
         if not path.is_file():
-            raise UserError(f"{path}: this shard is missing: {ADVICE}")
+            raise UserError(f"{path}: shard is missing: {ADVICE}")
         size = path.stat().st_size
         if size != file.bytes:
             raise UserError(f"{path}: has {size} bytes instead of {file.bytes}: {ADVICE}")
@@ -206,15 +206,15 @@ class LocalSource:
             except OSError as error:
                 raise UserError(f"{path}: cannot be read ({error.strerror}): {_FILE_ADVICE}") from None
             if not intact:
-                raise UserError(f"{path}: damaged, its sha256 is not the manifest's: {_FILE_ADVICE}")
+                raise UserError(f"{path}: damaged, its sha256 does not match the manifest: {_FILE_ADVICE}")
         return self.folder / name
 
 
 def read_shard(source: ShardSource, shard: Shard, *extensions: str) -> Iterator[dict]:
-    """A shard's members with these extensions, decoded by webdataset, after the whole file's digest was checked.
+    """A shard's members with these extensions, decoded by webdataset after the file's digest has been checked.
 
     webdataset gets the verified bytes and opens nothing itself: no URL, no `pipe:`. Raises UserError for a missing or
-    damaged file, and while iterating for one whose members can't be decoded or lack an extension.
+    damaged file, and during iteration if a member can't be decoded or lacks an extension.
     """
     return _decoded(io.BytesIO(source.read(shard)), shard.file, extensions, source.path(shard.file))
 
@@ -230,10 +230,10 @@ def _decoded(stream: BinaryIO, name: str, extensions: Sequence[str], path: str) 
             wds.decode(),
         ):
             for extension in extensions:
-                member[extension]  # KeyError where there is none, or a name has more dots
+                member[extension]  # KeyError if it is missing, or if a name has more dots
             yield member
-    except Exception as error:  # tarfile, zipfile, numpy, json and webdataset raise many kinds on what is not a member
-        raise UserError(f"{path}: its content is not a shard's ({first_line(error)}): {ADVICE}") from error
+    except Exception as error:  # tarfile, zipfile, numpy, json and webdataset raise many kinds for invalid members
+        raise UserError(f"{path}: cannot be decoded as a shard ({first_line(error)}): {ADVICE}") from error
 
 
 def read_sentences(source: ShardSource, shard: Shard) -> Sentences:
@@ -242,9 +242,9 @@ def read_sentences(source: ShardSource, shard: Shard) -> Sentences:
 
 
 def join_members(parts: Sequence[dict[str, np.ndarray]], path: str) -> Sentences:
-    """The sentences of a shard's decoded `.npz` members. Raises UserError that names `path` for other arrays."""
+    """The sentences of a shard's decoded `.npz` members. Raises UserError that names `path` if the arrays are wrong."""
     if not parts or not all(map(_fits, parts)):
-        raise UserError(f"{path}: its arrays are not a shard's: {ADVICE}")
+        raise UserError(f"{path}: its arrays are not those of a shard: {ADVICE}")
     return Sentences.join([Sentences(**{name: part[name] for name in _DTYPES if name in part}) for part in parts])
 
 
@@ -253,7 +253,7 @@ def _fits(arrays: dict[str, np.ndarray]) -> bool:
     if arrays.keys() not in (_DTYPES.keys(), _VERSION_2):
         return False
     lengths = arrays["lengths"]
-    if lengths.dtype != _DTYPES["lengths"]:  # the other shapes follow from their sum
+    if lengths.dtype != _DTYPES["lengths"]:  # the other shapes are derived from them
         return False
     n, tokens = lengths.size, int(lengths.sum(dtype=np.int64))
     for name in _DTYPES.keys() & arrays.keys():

@@ -1,9 +1,9 @@
 """The batch plan: a pure function from sentence lengths, languages, seed and epoch to an epoch's global batches.
 
-An epoch is a stream of sentences: the shards in random order, each one's sentences shuffled. The stream is cut into
-windows of whole global batches. In a window, sentences of like length form a batch, and the batches are shuffled. So
-any step needs its own window's shards only, and nothing of what came before. The number of ranks plays no part: ranks
-take slices of the same global batches.
+An epoch is a stream of sentences: the shards in random order, with the sentences of each shuffled. The stream is split
+into windows of whole global batches. In a window, sentences of similar length form a batch, and the batches are
+shuffled. So any step needs only the shards of its own window and no state from earlier steps. The plan doesn't depend
+on the number of ranks: ranks take slices of the same global batches.
 
 Shape suffixes: X batches or blocks of batches, K sentences in one, G groups for LA in one, S sentences of a group,
 U languages.
@@ -16,16 +16,16 @@ import numpy as np
 from mere_ds.errors import UserError
 
 FILLER = -1
-"""Row number of a filler, which makes the epoch's last global batch whole."""
+"""Row number of a filler, which fills up the epoch's last global batch."""
 
-_BLOCK = 128  # partners are looked for among about so many sentences of like length
-_SHARD_ORDER, _IN_SHARD, _IN_WINDOW = range(3)  # what a random stream is for
+_BLOCK = 128  # partners are chosen among about this many sentences of similar length
+_SHARD_ORDER, _IN_SHARD, _IN_WINDOW = range(3)  # the purposes of random streams
 
 
 def choose_widths(lengths: np.ndarray, count: int = 32) -> np.ndarray:
-    """At most `count` padded widths that together pad these sentence lengths the least; the last fits the longest.
+    """At most `count` padded widths that minimise the padding of these sentence lengths; the last fits the longest.
 
-    Exact (dynamic programming over the length histogram) up to 512 different lengths, then on a grid of 512.
+    Exact (dynamic programming over the length histogram) for up to 512 different lengths, otherwise on a grid of 512.
     """
     if not len(lengths):
         return np.array([1])
@@ -33,7 +33,7 @@ def choose_widths(lengths: np.ndarray, count: int = 32) -> np.ndarray:
     values, sentences = np.unique(-(-lengths.astype(np.int64) // grid) * grid, return_counts=True)
     values[-1] = lengths.max()
     below = np.concatenate([[0], np.cumsum(sentences)])
-    # Tokens when the values i..j-1 share one width: values[j - 1] * (below[j] - below[i]).
+    # Padded tokens if the values i..j-1 share one width: values[j - 1] * (below[j] - below[i]).
     cost = np.concatenate([[0], values])[None, :] * (below[None, :] - below[:, None]).astype(float)
     cost[np.tril_indices(len(below))] = np.inf
     best, cuts = cost[0], []
@@ -54,11 +54,11 @@ class EpochPlan:
     `lengths` and `languages` [sentences] are in shard order, `shard_sizes` the sentences of each shard. `global_batch`
     counts the sentences of a step over all ranks and accumulation steps. `concatenate` is s of eq. 4: every s
     consecutive sentences of a batch are partners, of different languages wherever the batch allows it. `window` is
-    how many sentences are shuffled together (at least a global batch). `widths` are the padded widths a micro-batch
-    may have, 32 that suit the lengths. Without `shuffle` (evaluation) batches come in the shards' order, still sorted
-    by length inside a window.
+    how many sentences are shuffled together (at least a global batch). `widths` are the padded widths that a
+    micro-batch may have, 32 that fit the lengths. Without `shuffle` (evaluation) batches are in shard order, but still
+    sorted by length inside a window.
 
-    A split without sentences makes a plan of 0 steps. Raises UserError if `concatenate` does not divide `global_batch`.
+    A split without sentences gives a plan of 0 steps. Raises UserError if `concatenate` does not divide `global_batch`.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class EpochPlan:
         shuffle: bool = True,
     ):
         if global_batch < 1 or concatenate < 1 or global_batch % concatenate:
-            raise UserError(f"concatenate={concatenate} does not divide the global batch of {global_batch} sentences")
+            raise UserError(f"concatenate={concatenate}: must divide the global batch of {global_batch} sentences")
         assert len(lengths) == len(languages) == sum(shard_sizes) and seed >= 0 and epoch >= 0
         self.lengths, self.languages = lengths, languages
         self.sentences, self.global_batch, self.concatenate = len(lengths), global_batch, concatenate
@@ -101,7 +101,7 @@ class EpochPlan:
         return range(int(self._first_steps[window]), int(self._first_steps[window + 1]))
 
     def shards_of(self, window: int) -> np.ndarray:
-        """The shards that hold the sentences of a window; the outer two may be shared with its neighbours."""
+        """The shards that hold the sentences of a window; the first and last may also belong to its neighbours."""
         steps = self.steps_of(window)
         first, end = steps.start * self.global_batch, min(steps.stop * self.global_batch, self.sentences)
         return self._shard_order[self._stream_places(first, end)]
@@ -126,12 +126,12 @@ class EpochPlan:
         return batches
 
     def accumulation(self, ranks: int, micro: int) -> int:
-        """Micro-steps of a step. UserError if s does not divide `micro`, or `ranks` x `micro` the global batch."""
+        """Micro-steps per step. UserError if s does not divide `micro`, or `ranks` x `micro` the global batch."""
         if micro < 1 or micro % self.concatenate:
-            raise UserError(f"concatenate={self.concatenate} does not divide the batch size {micro} of a rank")
+            raise UserError(f"concatenate={self.concatenate}: must divide the batch size of {micro} per rank")
         if ranks < 1 or self.global_batch % (micro * ranks):
             raise UserError(
-                f"a global batch of {self.global_batch} cannot be cut for {ranks} ranks x {micro} sentences"
+                f"a global batch of {self.global_batch} cannot be split into {ranks} ranks x {micro} sentences"
             )
         return self.global_batch // (micro * ranks)
 
@@ -156,12 +156,12 @@ class EpochPlan:
         return np.random.default_rng([*self._seed, purpose, index])
 
     def _stream_places(self, first: int, end: int) -> slice:
-        """Which places of the shard order hold the stream from `first` to before `end`."""
+        """The slice of the shard order that holds places `first` to before `end` of the stream."""
         start = np.searchsorted(self._stream_starts, first, side="right") - 1
         return slice(int(start), int(np.searchsorted(self._stream_starts, end, side="left")))
 
     def _stream(self, first: int, end: int) -> np.ndarray:
-        """Rows from place `first` to before place `end` of the epoch's stream."""
+        """Rows of the epoch's stream from place `first` to before `end`."""
         places = self._stream_places(first, end)
         parts = []
         for shard in self._shard_order[places]:
@@ -174,7 +174,7 @@ class EpochPlan:
         return rows[np.argsort(self.lengths[rows], kind="stable")]
 
     def _last_batch(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """The remaining sentences and, after them, fillers [1, global batch]; at most one group mixes the two."""
+        """The remaining sentences followed by fillers [1, global batch]; at most one group contains both."""
         mixed = np.full(-len(rows) % self.concatenate, FILLER)
         rows = np.concatenate([self._by_length(rows), mixed])[None]
         if self.concatenate > 1:
@@ -183,7 +183,7 @@ class EpochPlan:
         return np.concatenate([rows, fillers], axis=1)
 
     def _with_partners(self, rows_XK: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Arranges batches for LA: in blocks of like length, or whole where blocks would waste a partner."""
+        """Arranges batches for LA: in blocks of similar length, or as a whole if blocks would repeat more languages."""
         if self.concatenate == 1 or not len(rows_XK):
             return rows_XK
         block = _block_size(self.global_batch, self.concatenate)
@@ -194,7 +194,7 @@ class EpochPlan:
         return arranged_XK
 
     def _repeats(self, rows_XK: np.ndarray) -> np.ndarray:
-        """Sentences of each block that must meet their own language in a group, however the block is arranged [X]."""
+        """Number of sentences per block that must share a group with their own language in any arrangement [X]."""
         blocks = len(rows_XK)
         places = np.arange(blocks)[:, None] * self._kinds + self.languages[rows_XK]
         counts_XU = np.bincount(places.ravel(), minlength=blocks * self._kinds).reshape(blocks, self._kinds)
@@ -203,8 +203,8 @@ class EpochPlan:
     def _arrange(self, rows_XK: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Puts each block's rows in groups that repeat languages as little as possible, groups sorted by length.
 
-        Rows are laid out language by language (in random order) and dealt to the groups in turn: n sentences of a
-        language meet in a group only if n exceeds the number of groups, and then as evenly as can be.
+        Rows are sorted by language (in random order) and dealt to the groups in turn: n sentences of a language share a
+        group only if n exceeds the number of groups, and then as evenly as possible.
         """
         blocks, size = rows_XK.shape
         real_XK = rows_XK != FILLER
@@ -219,7 +219,7 @@ class EpochPlan:
 
 
 def _block_size(batch: int, concatenate: int) -> int:
-    """The divisor of `batch`, and multiple of `concatenate`, that is nearest to `_BLOCK` in ratio."""
+    """The divisor of `batch` that is a multiple of `concatenate` and closest to `_BLOCK` (by ratio)."""
     groups = batch // concatenate
     sizes = np.array([concatenate * n for n in range(1, groups + 1) if groups % n == 0])
     return int(sizes[np.abs(np.log(sizes / _BLOCK)).argmin()])

@@ -1,7 +1,7 @@
-"""Shards + batch plan -> Batch: one rank's micro-batches of an epoch, from any step on.
+"""Shards + batch plan -> Batch: one rank's micro-batches of an epoch, starting at any step.
 
-A rank reads the shards of one window of the plan, keeps its own sentences of them and lets go of them at the window's
-end; memory is bounded by a window whatever the corpus' size, and by a window's share of each rank at that.
+A rank reads the shards of one window of the plan, keeps only its own sentences and releases them at the end of the
+window; memory is bounded by a rank's share of a window, whatever the size of the corpus.
 
 Shape suffixes: S steps, G sentences of a global batch, N micro-batches, B sentences of one, M tokens of a sentence
 (padded), 4 positions, 2 spans.
@@ -37,10 +37,10 @@ _AHEAD = 8  # chunks that are collated ahead of need
 class ShardReader:
     """Iterates over the `Batch` of every micro-step of one rank, from `start_step` to the end of the epoch.
 
-    `plan` is the same on every rank; `micro` sentences a micro-step, `accumulation` micro-steps a step. Use it as a
-    context manager: leaving ends the background thread. With `features` each batch carries its sentences' features.
+    `plan` is the same on every rank; `micro` sentences per micro-step, `accumulation` micro-steps per step. Use it as a
+    context manager: leaving it ends the background thread. With `features` each batch has its sentences' features.
     A shard's digest is checked whenever it is read. Raises UserError at once for a batch shape that does not fit the
-    plan, while iterating for a missing or damaged shard, and MachineError where a shard's server can't be reached.
+    plan, and during iteration for a missing or damaged shard; MachineError if a shard's server can't be reached.
     """
 
     def __init__(
@@ -61,9 +61,9 @@ class ShardReader:
         assert 0 <= rank < ranks and 0 <= start_step <= plan.steps
         assert plan.sentences == manifest.splits[split].sentences
         self.seconds_waited = 0.0
-        """How long the consumer has waited for batches so far."""
+        """Total time that the consumer has waited for batches."""
         self.held_sentences = 0
-        """Sentences in memory now, batches that are collated already not counted."""
+        """Sentences in memory now, not counting collated batches."""
         self._manifest, self._split, self._pad_id = manifest, split, manifest.pad_id
         self._shard_starts = np.concatenate([[0], np.cumsum(manifest.shard_sizes(split), dtype=np.int64)])
         self._plan, self._micro, self._start_step = plan, micro, start_step
@@ -115,7 +115,7 @@ class ShardReader:
             self.held_sentences = 0
 
     def _own_rows(self, rows_SG: np.ndarray, first_step: int) -> tuple[np.ndarray, np.ndarray]:
-        """This rank's micro-batches of global batches [steps, global batch], and the step that each belongs to."""
+        """This rank's micro-batches of the global batches [steps, global batch], and the step of each."""
         accumulation, ranks, rank = self._share
         rows_NB = self._plan.of_rank(rows_SG, rank, ranks, self._micro)
         return rows_NB, first_step + np.arange(len(rows_NB)) // accumulation
@@ -133,7 +133,7 @@ class ShardReader:
 
 
 class RowReader:
-    """Any sentences of a split, in batches of like length; keeps the shard that it read last."""
+    """Any sentences of a split, in batches of similar length; keeps the shard that it read last in memory."""
 
     def __init__(self, manifest: Manifest, split: str):
         self._manifest, self._split, self._pad_id = manifest, split, manifest.pad_id
@@ -142,7 +142,7 @@ class RowReader:
         self._last: tuple[int, Sentences] | None = None
 
     def by_length(self, rows: np.ndarray, tokens: int) -> Iterator[Batch]:
-        """Batches of at most `tokens` tokens, padding included (but of one sentence at least), the longest first.
+        """Batches of at most `tokens` tokens including padding (but at least one sentence), longest first.
 
         `rows` are sorted. Raises UserError for a missing or damaged shard.
         """
@@ -162,13 +162,13 @@ class RowReader:
 
 
 def _read(manifest: Manifest, split: str, shard: int, first: int) -> Sentences:
-    """The sentences of a split's shard, which begin at row `first`, with everything in them checked."""
+    """The validated sentences of a split's shard, which begins at row `first`."""
     sentences = read_sentences(manifest.source, manifest.splits[split].shards[shard])
     return _checked(sentences, manifest, split, shard, first)
 
 
 def _checked(sentences: Sentences, manifest: Manifest, split: str, shard: int, first: int) -> Sentences:
-    """Of what a shard holds the manifest's sentences; raises UserError for what they can't be."""
+    """The sentences of a shard in the manifest's languages; raises UserError for invalid values."""
     described = manifest.splits[split].shards[shard]
     path, rows = manifest.source.path(described.file), slice(first, first + described.sentences)
     sizes = manifest.encoder.vocab_size, len(manifest.stored_languages), len(manifest.labels)
@@ -182,13 +182,13 @@ class _Held:
     """A rank's sentences of one window, ready to be put into batches."""
 
     def __init__(self, rows: np.ndarray, parts: list[Sentences], pad_id: int, widest: int):
-        # A filler is one more sentence, of one pad token; its spare tokens let `collate` read beyond a sentence's end.
+        # A filler is an extra sentence of one pad token; its further tokens let `collate` read past a sentence's end.
         filler = Sentences(np.full(widest, pad_id), np.ones(1), np.zeros(1), np.zeros(1), np.full((1, 4), -1))
         self._s = Sentences.join([*parts, filler])
         self._rows, self._pad_id, self._places_M = rows, np.int64(pad_id), np.arange(widest)
 
     def collate(self, rows_NB: np.ndarray, widths_N: np.ndarray, global_sentences: list[int]) -> list[Batch]:
-        """The micro-batches of these rows; columns are gathered for all at once, tokens for each at its own width."""
+        """The micro-batches of these rows; columns are gathered for all at once, tokens per batch at its width."""
         s, real_NB = self._s, rows_NB != FILLER
         places_NB = np.where(real_NB, np.searchsorted(self._rows, rows_NB), len(s) - 1)
         columns = {
@@ -220,7 +220,7 @@ def _with_features(batch: Batch, features: FeatureStore) -> Batch:
 
 
 class _Prefetch:
-    """An iterator over `items` that a background thread keeps at most `depth` items ahead of its consumer."""
+    """An iterator over `items` that a background thread computes up to `depth` items ahead."""
 
     def __init__(self, items: Iterator[list[Batch]], depth: int):
         self._queue: queue.Queue = queue.Queue(depth)
@@ -238,7 +238,7 @@ class _Prefetch:
             self._put((None, error))
 
     def _put(self, entry: tuple) -> bool:
-        """Whether the entry was taken; not if the consumer has left."""
+        """Whether the entry was put into the queue; false if the consumer has stopped."""
         while not self._stop.is_set():
             try:
                 self._queue.put(entry, timeout=0.1)
@@ -260,7 +260,7 @@ class _Prefetch:
         return item
 
     def close(self) -> None:
-        """Ends the thread, whatever is still to come."""
+        """Stops the thread, even if items are left."""
         self._stop.set()
         self._thread.join(LEAVE_SECONDS)
 

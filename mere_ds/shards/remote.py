@@ -1,7 +1,7 @@
-"""Shards behind an http(s) address: each file is fetched when it is read, through a bounded cache on the local disk.
+"""Shards on an http(s) server: each file is fetched when it is read, through a bounded cache on the local disk.
 
-What the manifest lists lies in the cache under its sha256, and is used only while its content has that digest: equal
-shards are kept once, and processes on one machine share what any of them has fetched.
+A cached file is named by its sha256 and only used if its content has that digest: equal shards are stored once, and
+all processes on a machine share the cache.
 """
 
 import contextlib
@@ -28,23 +28,23 @@ from mere_ds.sums import is_intact
 log = logging.getLogger("mere_ds")
 
 CACHE_GIB = 32.0
-"""How much the cache holds at most, by default."""
+"""Default maximum size of the cache."""
 
 PAUSES = (1, 2, 4, 8)
 """Seconds between two attempts to fetch a file."""
 
 _SCHEMES = ("http", "https")
 _CHUNK = 1 << 20
-_MOST_MANIFEST = 256 << 20  # bytes; nothing tells its size
-_CACHED = re.compile(r"[0-9a-f]{64}(\.part)?")  # whatever else lies in the cache's folder is never removed
+_MOST_MANIFEST = 256 << 20  # bytes; its size is not known in advance
+_CACHED = re.compile(r"[0-9a-f]{64}(\.part)?")  # other files in the cache folder are never removed
 _ADVICE = "copy the folder to the server again"
 
 
 def open_source(place: str | Path, cache: str | Path | None = None, cache_gib: float = CACHE_GIB) -> ShardSource:
     """The shards at `place`: a folder, or its http(s) address, read through the folder `cache` (None: the user's).
 
-    `cache_gib`: most GiB of shards that are kept there; one shard is kept whatever its size. Raises UserError for an
-    address that isn't used.
+    `cache_gib`: maximum size of the cache in GiB; one shard is kept whatever its size. Raises UserError for an invalid
+    address.
     """
     place = absolute(place)
     return RemoteSource(place, ShardCache(cache, cache_gib)) if is_address(place) else LocalSource(place)
@@ -56,7 +56,7 @@ def is_address(place: str | Path) -> bool:
 
 
 def absolute(place: str | Path) -> str:
-    """`place` as it may be written down: it means the same wherever a process starts. UserError for a bad address."""
+    """`place` in a form that doesn't depend on the working directory. Raises UserError for an invalid address."""
     if not is_address(place):
         return str(Path(place).resolve())
     place = str(place)
@@ -66,19 +66,17 @@ def absolute(place: str | Path) -> str:
     except ValueError:
         known = False
     if not known or not re.fullmatch(r"[!-~]+", place):
-        raise UserError("the shards' address is none that is used: give a folder, or http(s)://host/path, %-encoded")
+        raise UserError("the shards' address is not valid: pass a folder, or http(s)://host/path, %-encoded")
     if "@" in parts.netloc or parts.query or parts.fragment:  # they would end up in logs and in the run's config.json
-        raise UserError(
-            f"the shards' address on {parts.hostname} must contain no user, password, ? or #: leave them out"
-        )
+        raise UserError(f"the shards' address on {parts.hostname} must not contain user, password, ? or #: remove them")
     return place.rstrip("/") + "/"
 
 
 class RemoteSource:
-    """A shards folder behind an address; see `ShardSource`.
+    """A shards folder on a server; see `ShardSource`.
 
-    Reading raises UserError for a file that the server hasn't or that isn't the manifest's, and MachineError where the
-    server can't be reached or the disk takes no more.
+    Reading raises UserError for a file that the server doesn't have or that doesn't match the manifest, MachineError if
+    the server can't be reached or the disk is full.
     """
 
     def __init__(self, address: str, cache: "ShardCache"):
@@ -91,7 +89,7 @@ class RemoteSource:
         return self._address + name
 
     def read_manifest(self, name: str) -> bytes:
-        content = io.BytesIO()  # not cached: it alone shows whether the shards have changed
+        content = io.BytesIO()  # not cached: only the manifest shows whether the shards have changed
         _fetch(self.path(name), _MOST_MANIFEST, content)
         return content.getvalue()
 
@@ -99,18 +97,18 @@ class RemoteSource:
         return self._cache.read(self.path(file.file), file)
 
     def check(self, file: StoredFile) -> None:
-        """Nothing: a server isn't asked for thousands of files before training starts."""
+        """Does nothing: checking thousands of files on a server would delay the start of training."""
 
     def folder_of(self, name: str, files: Sequence[StoredFile]) -> Path:
         return self._cache.folder_of({self.path(f"{name}/{file.file}"): file for file in files}, name)
 
 
 class ShardCache:
-    """Files by their sha256 in `folder` (None: the user's cache folder), at most `gib` GiB, the last used ones.
+    """Files by their sha256 in `folder` (None: the user's cache folder), at most `gib` GiB of most recently used ones.
 
-    Folders of small files that libraries open by themselves (`folder_of`) lie there too, outside that bound, and so do
-    files while they are fetched. Of several processes that need the same file one fetches it, and the others wait for
-    it; different files are fetched at once. Whoever removes or adds a file holds the folder's lock.
+    Folders of small files that libraries open by themselves (`folder_of`) and files that are being fetched are there
+    too and don't count. If several processes need the same file, one fetches it and the others wait; different files
+    are fetched concurrently. A process that adds or removes a file holds the folder's lock.
     """
 
     def __init__(self, folder: str | Path | None = None, gib: float = CACHE_GIB):
@@ -123,21 +121,21 @@ class ShardCache:
         content = _content(path, file)
         if content is None:
             with self._part_of(path) as part:
-                content = _content(path, file)  # another process may have fetched it meanwhile
+                content = _content(path, file)  # another process may have fetched it in the meantime
                 if content is None:
                     with self._alone():
                         self._make_room(file.bytes)
                     self._download(url, file, part)
                     content = Path(part.name).read_bytes()
                     with self._alone():
-                        self._make_room(0)  # others may have been fetched meanwhile
+                        self._make_room(0)  # others may have been fetched in the meantime
                         os.replace(part.name, path)
         with contextlib.suppress(OSError):  # evicted by another process, or the folder is read-only
-            os.utime(path, ns=(time.time_ns(),) * 2)  # the kernel's own time here is milliseconds coarse
+            os.utime(path, ns=(time.time_ns(),) * 2)  # the kernel's own timestamp only has a resolution of milliseconds
         return content
 
     def folder_of(self, files: dict[str, StoredFile], name: str) -> Path:
-        """A folder of its own with these files by address."""
+        """A separate folder with these files, given by address."""
         listed = "".join(f"{file.sha256}  {file.file}\n" for file in files.values())
         folder = self.folder / f"{name}-{digest_of(listed.encode())[:16]}"
         for url, file in files.items():
@@ -152,15 +150,15 @@ class ShardCache:
 
     @contextlib.contextmanager
     def _part_of(self, path: Path) -> Iterator[BinaryIO]:
-        """What is to become `path`: an empty file that no other process fetches into at the same time.
+        """An empty file that is to become `path` and that no other process can fetch into at the same time.
 
-        What the disk refuses is reported in one line.
+        OSErrors become a one-line MachineError.
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with _claimed(path.with_name(path.name + ".part")) as part:
                 assert part is not None, "waited for"
-                part.truncate(0)  # the rest of a process that died
+                part.truncate(0)  # left by a process that died
                 yield part
         except OSError as error:
             raise MachineError(
@@ -169,19 +167,19 @@ class ShardCache:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """No other process adds or removes a file."""
+        """Keeps other processes from adding or removing files."""
         with (self.folder / "lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
     def _make_room(self, needed: int) -> None:
-        """Removes what was not used for longest until `needed` bytes fit, into the bound and onto the disk.
+        """Removes the least recently used files until `needed` bytes fit into the cache and onto the disk.
 
-        A `.part` that no process holds is the rest of one that died.
+        A `.part` that no process holds was left by one that died.
         """
         cached: dict[Path, os.stat_result] = {}
         for path in self.folder.iterdir():
-            with contextlib.suppress(FileNotFoundError):  # a `.part` whose process has just finished
+            with contextlib.suppress(FileNotFoundError):  # a `.part` that has just been renamed
                 if _CACHED.fullmatch(path.name):
                     cached[path] = path.stat()
         held = sum(stat.st_size for stat in cached.values())
@@ -200,8 +198,8 @@ class ShardCache:
         free = shutil.disk_usage(self.folder).free
         if free < file.bytes:
             raise MachineError(
-                f"the shards' cache {self.folder}: {free >> 20} MiB are free, {-(-file.bytes >> 20)} MiB are needed "
-                f"for {file.file}: make room, or pass another --shard_cache"
+                f"the shards' cache {self.folder}: {free >> 20} MiB free, but {-(-file.bytes >> 20)} MiB needed for "
+                f"{file.file}: make room, or pass another --shard_cache"
             )
         _fetch(url, file.bytes, part)
         part.flush()
@@ -209,14 +207,14 @@ class ShardCache:
         if got.bytes != file.bytes:
             raise UserError(f"{url}: has {got.bytes} bytes instead of {file.bytes}: {_ADVICE}")
         if got.sha256 != file.sha256:
-            raise UserError(f"{url}: damaged, its sha256 is not the manifest's: {_ADVICE}")
+            raise UserError(f"{url}: damaged, its sha256 does not match the manifest: {_ADVICE}")
 
 
 @contextlib.contextmanager
 def _claimed(path: Path, wait: bool = True) -> Iterator[BinaryIO | None]:
-    """The file at `path`, made if missing, locked against other processes; it goes at the end unless it was renamed.
+    """The file at `path`, created if missing and locked against other processes; removed at the end unless renamed.
 
-    None where another process holds it, without `wait`.
+    Without `wait`: None if another process holds it.
     """
     while True:
         with open(path, "r+b", opener=_open_or_make) as stream:
@@ -225,7 +223,7 @@ def _claimed(path: Path, wait: bool = True) -> Iterator[BinaryIO | None]:
             except BlockingIOError:
                 yield None
                 return
-            if not _lies_at(path, stream):  # whoever held it has renamed or removed it meanwhile
+            if not _lies_at(path, stream):  # the previous holder has renamed or removed it
                 continue
             try:
                 yield stream
@@ -250,7 +248,7 @@ def _user_cache() -> Path:
 
 
 def _content(path: Path, file: StoredFile) -> bytes | None:
-    """What is at `path`, if it is there and is the file."""
+    """The content of `path` if it exists and matches the file's digest."""
     with contextlib.suppress(OSError):
         content = path.read_bytes()
         if digest_of(content) == file.sha256:
@@ -268,7 +266,7 @@ def _is_intact(path: Path, file: StoredFile) -> bool:
 
 
 class _Broken(Exception):
-    """A try that failed, where another one may do."""
+    """A failed attempt that is worth repeating."""
 
 
 def _fetch(url: str, most: int, stream: BinaryIO) -> None:
@@ -285,15 +283,15 @@ def _fetch(url: str, most: int, stream: BinaryIO) -> None:
                     f"{url}: failed after {len(PAUSES) + 1} attempts ({error}): check server and network, then run "
                     "the same command again"
                 ) from error
-            log.warning("%s: %s; trying again in %g s", url, error, pause)
+            log.warning("%s: %s; retrying in %g s", url, error, pause)
         stream.seek(0)
         stream.truncate()
         time.sleep(pause)
 
 
 def _body(url: str, most: int) -> Generator[bytes, None, None]:
-    """What one request to `url` brings. Raises _Broken for what may pass, UserError for what won't."""
-    too_long = UserError(f"{url}: is longer than the {most} bytes that it may have: {_ADVICE}")
+    """The response to one request for `url`. Raises _Broken for temporary errors, UserError for permanent ones."""
+    too_long = UserError(f"{url}: is longer than {most} bytes: {_ADVICE}")
     try:
         with open_address(url, may_follow) as response:
             promised, got = response.length, 0
@@ -307,25 +305,24 @@ def _body(url: str, most: int) -> Generator[bytes, None, None]:
             if promised is not None and got < promised:
                 raise _Broken(f"the connection broke after {got} of {promised} bytes")
     except BadAddress as error:
-        raise UserError(f"{url}: {error}: only http and https are followed, and not from https to http") from None
+        raise UserError(f"{url}: {error}: use an http(s) address without redirects from https to http") from None
     except urllib.error.HTTPError as error:
         error.close()
-        raise _refusal(url, error.code) from None  # its own text may show an address that a redirect made
+        raise _refusal(url, error.code) from None  # its own text may contain the target of a redirect
     except (OSError, HTTPException) as error:
         raise _Broken(str(getattr(error, "reason", "") or error).strip() or type(error).__name__) from error
 
 
 def _refusal(url: str, code: int) -> UserError | _Broken:
     if code >= 500 or code in (408, 429):
-        return _Broken(f"the server answers {code}")
+        return _Broken(f"the server answered {code}")
     if code in (404, 410):
         return UserError(
-            f"{url}: the server has no such file ({code}): give the address of a folder made by mere-ds shard, copied "
-            "there whole"
+            f"{url}: the server has no such file ({code}): pass the address of a complete folder made by mere-ds shard"
         )
     if 300 <= code < 400:
-        return UserError(f"{url}: the server's redirects ({code}) lead nowhere or in a circle")
-    return UserError(f"{url}: the server answers {code}: look whether everyone may read it")
+        return UserError(f"{url}: redirect loop or redirect without a target ({code}): check the address")
+    return UserError(f"{url}: the server answered {code}: check that it can be read without a login")
 
 
 def may_follow(url: str, target: str) -> bool:

@@ -1,6 +1,6 @@
-"""`manifest.json` as a file: its versions, and a digest of itself, so that no change to it goes unseen.
+"""The file `manifest.json`: its version, and a digest of its own content that reveals any change.
 
-Version 3 ends with `"digest"`, the sha256 of all other entries in one canonical spelling. Version 2 had none.
+Version 3 ends with `"digest"`, the sha256 of all other entries in canonical form. Version 2 had none.
 """
 
 import json
@@ -18,7 +18,7 @@ log = logging.getLogger("mere_ds")
 
 
 def seal(entries: dict) -> bytes:
-    """The content of `manifest.json`; equal entries give equal bytes. Replaces a digest that is there."""
+    """The content of `manifest.json`; equal entries give equal bytes. Replaces an existing digest."""
     plain = {**entries, "version": VERSION}
     plain.pop(_DIGEST, None)
     plain[_DIGEST] = digest_of_json(plain)
@@ -28,18 +28,18 @@ def seal(entries: dict) -> bytes:
 def unseal(content: bytes, path: str) -> dict:
     """The entries of a `manifest.json` without version and digest. Raises UserError that names `path`.
 
-    One of version 2 proves nothing of itself, which is logged.
+    Version 2 has no digest to check; that is logged as a warning.
     """
     plain = parse_json(content, path, ADVICE)
     version, digest = plain.pop("version", None), plain.get(_DIGEST)
     if type(version) is not int or version not in (_UNSEALED, VERSION):
-        raise UserError(f"{path}: not of version {VERSION}, which this mere-ds reads: run mere-ds shard again")
+        raise UserError(f"{path}: not version {VERSION}, the one this mere-ds reads: run mere-ds shard again")
     if (version == VERSION) != (digest is not None):
-        raise UserError(f"{path}: damaged, it has the entries of another version: {ADVICE}")
+        raise UserError(f"{path}: damaged, its entries do not match its version: {ADVICE}")
     if version == VERSION:
         del plain[_DIGEST]
         if digest != digest_of_json({**plain, "version": version}):
-            raise UserError(f"{path}: damaged, its content does not have the digest that it names: {ADVICE}")
+            raise UserError(f"{path}: damaged, its content does not match its digest: {ADVICE}")
     else:
-        log.warning("%s: of version 2, without a digest of itself: damage to it may go unseen", path)
+        log.warning("%s: version 2 has no digest of itself, so damage to it may not be detected", path)
     return plain

@@ -1,4 +1,4 @@
-"""Which training rows become dev. Neither the encoder nor what it rejects has a part in that."""
+"""Which training rows become dev. The choice doesn't depend on the encoder or on the rows that it rejects."""
 
 from collections.abc import Iterator
 
@@ -7,20 +7,20 @@ import numpy as np
 from mere_ds.corpus.repeats import ReadRows
 
 FEW_DEV = 10
-"""Dev sentences of a language; fewer say next to nothing of a model."""
+"""With fewer dev sentences in a language, its dev scores mean little."""
 
-_NO_DEV_RATIO = 0.02  # dev's share of a language that has no test file
+_NO_DEV_RATIO = 0.02  # dev's share in a language without a test file
 _MOST_DEV = 0.2  # of a language's training sentences
 
 
 def draw_dev(rows: ReadRows, seed: int, dev_share: float | None = None) -> np.ndarray:
-    """bool [n]: the training rows that are dev, drawn language by language.
+    """bool [n]: the training rows that become dev, drawn language by language.
 
-    A language's dev is as large as its test split, but at most a fifth of its training rows; 2 % of them where it has
-    no test row; `dev_share` of them where that is given; at least one of two. Training rows of equal text, and those of
-    one id where `rows` have ids, are all in dev or none is: of a piece that a language has no room for, all stay in
-    training, so that dev may be smaller. Which single rows of a language are drawn depends on the seed and on that
-    language's rows alone.
+    A language's dev is as large as its test split, but at most a fifth of its training rows; 2 % of them if it has no
+    test rows; a share of `dev_share` if given; and at least one row if there are two. Training rows with equal text,
+    or with the same id if `rows` has ids, form a piece that is either all in dev or all in training; a piece that
+    doesn't fit stays in training, so dev may be smaller. Which rows of a language are drawn depends only on the seed
+    and that language's rows.
     """
     train = np.flatnonzero(~rows.is_test)
     languages = rows.language_ids[train]
@@ -59,14 +59,14 @@ def _by_language(language_ids: np.ndarray, languages: list[str], seed: int) -> I
 
 
 def _by_id(ids: int, id_of: np.ndarray, seed: int) -> Iterator[int]:
-    """A training row of each id, in random order."""
+    """One training row per id, in random order."""
     first = np.full(ids, len(id_of))
     np.minimum.at(first, id_of, np.arange(len(id_of)))
     yield from first[np.random.default_rng(seed).permutation(ids)].tolist()
 
 
 def _joined(keys: list[np.ndarray], rows: int) -> np.ndarray:
-    """The first row of each row's piece: rows that agree in any key, at once or over others, are one piece."""
+    """The first row of each row's piece; rows with an equal key belong to one piece, also via other rows."""
     piece = np.arange(rows)
     while True:
         before = piece
@@ -79,7 +79,7 @@ def _joined(keys: list[np.ndarray], rows: int) -> np.ndarray:
 
 
 def _dev_sizes(rows: ReadRows, dev_share: float | None) -> list[int]:
-    """Sentences of dev that each language should have."""
+    """Target number of dev sentences per language."""
     languages, is_test = rows.language_ids, rows.is_test
     train, test = (
         np.bincount(languages[which], minlength=len(rows.languages)).tolist() for which in (~is_test, is_test)

@@ -1,6 +1,4 @@
-"""The folder that `mere-ds shard` makes: by one writer at a time, whole or not at all, and nothing is left of a stopped
-one.
-"""
+"""The output folder of `mere-ds shard`: one writer at a time, written atomically, cleaned up after an interruption."""
 
 import logging
 import os
@@ -24,14 +22,14 @@ def making(out: Path, overwrite: bool, needed: int) -> Iterator[Path]:
     """A new, empty folder beside `out`, whose `part` becomes `out` when the block ends without an error.
 
     `needed` is how many bytes it may take. Raises UserError if `out` exists (with `overwrite`: and contains no shards)
-    or the disk has not enough room, MachineError while another process makes `out`, OSError that names `out`.
+    or the disk has too little space, MachineError while another process writes `out`, OSError that names `out`.
     """
     _check(out, overwrite, needed)
     lease_file = out.parent / f".{out.name}.writer.json"
     with parents_of(out):
         lease = WriterLease.take(lease_file, folder=out, flag="OUT")
         try:
-            _check(out, overwrite, needed)  # another process may just have made it
+            _check(out, overwrite, needed)  # another process may have just created it
             _remove_leftovers(out)
             with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=PART, dir=out.parent) as temporary:
                 work = Path(temporary)
@@ -39,7 +37,7 @@ def making(out: Path, overwrite: bool, needed: int) -> Iterator[Path]:
                     yield work
                     lease.check()
                     if out.exists():
-                        os.replace(out, work / "replaced")  # goes with the temporary folder
+                        os.replace(out, work / "replaced")  # removed with the temporary folder
                     os.replace(work / "part", out)
         finally:
             lease.release()
@@ -53,13 +51,13 @@ def _check(out: Path, overwrite: bool, needed: int) -> None:
     there = next(folder for folder in out.absolute().parents if folder.exists())
     free = shutil.disk_usage(there).free
     if free < needed:
-        raise UserError(f"{there}: {free >> 20} MiB are free but {needed >> 20} MiB may be needed: make room")
+        raise UserError(f"{there}: {free >> 20} MiB free, but {needed >> 20} MiB may be needed: make room")
 
 
 def _remove_leftovers(out: Path) -> None:
-    """Of processes that were killed: whoever works on `out` has its lease, and that is us."""
+    """Remove the folders of killed processes. No other process can be using one: we hold the lease of `out`."""
     name = re.compile(rf"\.{re.escape(out.name)}\.[a-z0-9_]{{8}}{re.escape(PART)}")
     for path in out.parent.iterdir():
         if name.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
-            log.warning("%s is what an interrupted mere-ds shard left: removed", path)
+            log.warning("removed %s, left behind by an interrupted mere-ds shard", path)
             shutil.rmtree(path)

@@ -22,10 +22,10 @@ from mere_ds.shards.splitting import FEW_DEV, draw_dev
 from mere_ds.shards.target import making
 
 MOST_DEV_SHARE = 0.5
-"""Of a language's training sentences."""
+"""Maximum share of a language's training sentences that can become dev."""
 
-MOST_SEED = 2**63 - 1  # what torch takes
-_DISK_FACTOR = 4  # what is written for sentences, spill included, in sizes of the TSV files
+MOST_SEED = 2**63 - 1  # torch's limit
+_DISK_FACTOR = 4  # disk space for the sentences, temporary files included, relative to the TSV files
 
 
 def shard_corpus(
@@ -45,26 +45,26 @@ def shard_corpus(
     sentences_per_shard: int = 8192,
     sentences_per_member: int = 512,
 ) -> Manifest:
-    """Writes the shards folder `out`, whole or not at all, and returns its manifest. Same input and seed, same digests.
+    """Writes the shards folder `out` atomically and returns its manifest. Same input and seed give the same digests.
 
     Files, `languages`, `english` and `cut_marks` as in `mere_ds.corpus.reading`; `encoder`, `prune_vocabulary` and
     `tiny` as in `mere_ds.encoders.sources.build_encoder`. `max_length` bounds a sentence in tokens.
 
-    Dev is drawn from the training files as `splitting.draw_dev` says; with `parallel_ids` the rows of one id (see
-    `shared_id`) are translations and belong together. A training sentence whose entity would be cut off is rejected; a
-    test sentence is kept with
-    positions -1, a certain miss. Raises UserError for bad input, an `out` that exists or lies in the
-    corpus, or too little room on the disk; MachineError while another process makes `out`; OSError that names `out`.
+    Dev is drawn from the training files, see `splitting.draw_dev`; with `parallel_ids` rows with the same id (see
+    `shared_id`) are translations and stay together. A training sentence whose entity would be cut off is rejected; a
+    test sentence is kept with positions -1 and always counts as a miss. Raises UserError for bad input, an `out` that
+    exists or is inside the corpus, or too little disk space; MachineError while another process writes `out`; OSError
+    that names `out`.
     """
     if min(sentences_per_shard, sentences_per_member) < 1:
-        raise UserError("sentences a shard and a member must be greater than 0")
+        raise UserError("sentences_per_shard and sentences_per_member must be greater than 0")
     if not 0 <= seed <= MOST_SEED:
         raise UserError(f"--seed={seed}: must be from 0 to {MOST_SEED}")
     if dev_share is not None and not 0 < dev_share <= MOST_DEV_SHARE:
         raise UserError(f"--dev_share={dev_share}: must be greater than 0 and at most {MOST_DEV_SHARE}")
     files = split_files(tsv_dir, languages, english)
     if not any(file.split == "train" for file in files):
-        raise UserError(f"{tsv_dir}: contains no training file (*_corpora_train.tsv), which labels are learnt from")
+        raise UserError(f"{tsv_dir}: contains no training file: add the *_corpora_train.tsv files")
     out = Path(out)
     check_apart("OUT", out, **{"TSV_DIR": tsv_dir, "--encoder": encoder if Path(encoder).is_dir() else None})
     needed = _DISK_FACTOR * sum(file.path.stat().st_size for file in files) + most_bytes(encoder, tiny)
@@ -74,20 +74,20 @@ def shard_corpus(
         rows = ReadRows(codes, keep_ids=parallel_ids)
 
         def texts() -> Iterable[str]:
-            """`tiny` learns its words from training without dev; a pruned vocabulary must hold all that there is."""
+            """For `tiny`, which learns its word pieces from them, training without dev; for pruning, all texts."""
             if encoder == "tiny":
                 return _training_texts(files, cut_marks, seed, dev_share, rows)
             return (compose(example.text)[0] for file in files for example in read_file(file.path, cut_marks))
 
         info = build_encoder(encoder, part / ENCODER, texts, codes, seed, prune_vocabulary, tiny)
         if max_length > info.max_length:
-            raise UserError(f"--max_length={max_length} is more than the {info.max_length} tokens that {encoder} takes")
+            raise UserError(f"--max_length={max_length}: must be at most {info.max_length}, the limit of {encoder}")
         tokenizer = load_tokenizer(part / ENCODER)
         with RejectsFile(part / REJECTS) as rejects:
             sentence_encoder = SentenceEncoder(tokenizer, codes, max_length)
             corpus = collect(files, codes, sentence_encoder, cut_marks, rejects.write, work, rows)
         if len(rows) != len(corpus.is_kept):
-            raise UserError(f"{tsv_dir}: its files have changed while they were read: run the same command again")
+            raise UserError(f"{tsv_dir}: its files changed while they were read: run the same command again")
         chosen = _split(corpus, draw_dev(rows, seed, dev_share)[corpus.is_kept], seed)
         shards = {
             name: _write_split(part, name, corpus, chosen[name], sentences_per_shard, sentences_per_member)
@@ -122,7 +122,7 @@ def shard_corpus(
 def _training_texts(
     files: list[TsvFile], cut_marks: str, seed: int, dev_share: float | None, rows: ReadRows
 ) -> list[str]:
-    """Texts of training without dev, all or a sample; all rows of the files go into `rows`."""
+    """The training texts without dev, or a sample of them; all rows of the files are added to `rows`."""
 
     def numbered() -> Iterator[tuple[int, str]]:
         for file in files:
@@ -138,10 +138,10 @@ def _training_texts(
 
 
 def _split(corpus: Collected, dev: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Rows of each split in shard order: training shuffled, dev and test in the files' order."""
+    """Rows of each split in shard order: training shuffled, dev and test in file order."""
     train = np.flatnonzero(~corpus.is_test & ~dev)
     if not len(train):
-        raise UserError("no sentence of the training files could be used: mere-ds inspect shows why")
+        raise UserError("the training files contain no usable sentence: run mere-ds inspect to see why")
     return {
         "train": np.random.default_rng(seed).permutation(train),
         "dev": np.flatnonzero(dev),
@@ -162,7 +162,7 @@ def _write_split(
 
 
 def _labels_shown(corpus: Collected, languages: list[str]) -> tuple[list[list[int]], dict[str, int]]:
-    """The label mask [languages][labels] from training, and the test sentences of labels that training lacks."""
+    """The label mask [languages][labels] from training, and the number of test sentences for labels not in training."""
     train, test = (_count_labels(corpus, languages, corpus.is_test == is_test) for is_test in (False, True))
     shown = train > 0
     shown[~shown.any(axis=1)] = shown.any(axis=0)
@@ -202,7 +202,7 @@ def _describe(corpus: Collected, languages: list[str], rows: np.ndarray, shards:
 
 
 def summary(manifest: Manifest) -> str:
-    """A table for people: sentences by language and split, what was repaired, rejected, truncated and is unaligned."""
+    """A readable table: sentences by language and split, and how many are repaired, rejected, truncated, unaligned."""
     columns = ["language", *SPLITS, "repaired", "rejected", "truncated", "unaligned", "missed in test"]
     rows = {language: _row_of(manifest, language) for language in manifest.languages}
     rows["all"] = [sum(column) for column in zip(*rows.values(), strict=True)]
@@ -210,22 +210,24 @@ def summary(manifest: Manifest) -> str:
     lines = [align(cells, left=()), ""]
     for name, split in manifest.splits.items():
         percentiles = ", ".join(f"{k} {v}" for k, v in split.lengths.items())
-        lines.append(f"{name}: {split.tokens:,} tokens in {len(split.shards)} shards; tokens a sentence: {percentiles}")
+        lines.append(
+            f"{name}: {split.tokens:,} tokens in {len(split.shards)} shards; tokens per sentence: {percentiles}"
+        )
     for what in ("repaired", "rejected"):
         reasons = sorted({reason for file in manifest.files for reason in file[what]})
         totals = [f"{reason} {sum(file[what].get(reason, 0) for file in manifest.files):,}" for reason in reasons]
         lines.append(f"{what}: {', '.join(totals) or 'none'}")
     if manifest.unseen_labels:
         unseen = ", ".join(f"{label} {count:,}" for label, count in manifest.unseen_labels.items())
-        lines.append(f"labels that only test has (sentences): {unseen}")
+        lines.append(f"labels only in test (sentences): {unseen}")
     if manifest.repeats:
         lines += describe_repeats(manifest.repeats)
     train, dev = (manifest.splits[name].by_language for name in ("train", "dev"))
     few = [f"{dev.get(language, 0):,} of {language}" for language in train if dev.get(language, 0) < FEW_DEV]
     if few:
         lines.append(
-            f"warning: dev has only few sentences ({', '.join(few)}), whose scores say little: a larger --dev_share, "
-            "such as 0.1, takes more of training"
+            f"warning: dev has few sentences ({', '.join(few)}), so its scores say little: a larger --dev_share, such "
+            "as 0.1, moves more training sentences to dev"
         )
     return "\n".join(lines)
 

@@ -126,10 +126,10 @@ def test_shards_that_do_not_fit_a_model_are_told_by_what_differs(run, tmp_path):
     theirs = [f"label-{number}" for number in range(12)]
     shown = ", ".join(theirs[:8]) + " and 4 more"
     told = other.differences(["ko", "fr"], theirs, others_too=True)
-    assert told == f"lacks the labels {shown} and has the labels {', '.join(other.labels)} besides"
+    assert told == f"lacks the labels {shown} and has additional labels {', '.join(other.labels)}"
     assert other.differences(["ko", "fr"], other.labels) == "has the languages in another order"
     assert other.differences(["fr"], other.labels[1:]).split("; ") == [
-        "has the languages ko besides",
-        f"has the labels {other.labels[0]} besides",
+        "has additional languages ko",
+        f"has additional labels {other.labels[0]}",
     ]
     assert other.differences(["ko"], other.labels, others_too=True) is None

@@ -54,7 +54,7 @@ def test_rows_that_cannot_be_had_are_told_first(reproduce, tmp_path):
             ("--table=3", "--train=--submodule_layers=1,2,1,2"),
             "--submodule_layers, which mERE-layers-1-1-seed0 chooses",
         ),
-        (("--table=2", "--train=--top_k=9"), "--top_k=9 is more than"),
+        (("--table=2", "--train=--top_k=9"), "--top_k=9: there are only"),
         (("--figure=8", "--only=3"), "--only=3: the plan has the jobs 1 to 2"),
         (("--figure=8", "--only=2"), "mERE-seed0 needs mERE-LS-seed0, which isn't trained yet"),
         (("--table=2", "--only=6"), "--only=6: MTMB-seed0 is left out"),

@@ -208,7 +208,7 @@ def test_labels_of_texts_and_arrays_that_differ(folder):
 
     assert len(Manifest.load(folder).labels) > 1
     rewrite(folder, "dev-00000.tar", another)
-    assert "dev-00000.tar: the languages or labels of its texts are not those of its arrays" in refusal(folder)
+    assert "dev-00000.tar: languages or labels of its texts do not match its arrays" in refusal(folder)
 
 
 def deep_texts(name, content):

@@ -50,7 +50,7 @@ def test_a_lost_or_cut_file_is_named(filled, tmp_path):
     (tmp_path / "train-000001.features").write_bytes(b"\0" * 8)
     (tmp_path / "train-000002.features").unlink()
     assert not store.has(1) and not store.has(2)
-    with pytest.raises(MachineError, match="train-000001.features is cut: remove the folder"):
+    with pytest.raises(MachineError, match="train-000001.features: truncated: remove the folder"):
         store.read(np.array([13]), 300)
     with pytest.raises(MachineError, match="train-000002.features: No such file"):
         store.read(np.array([14]), 300)

@@ -181,7 +181,7 @@ def test_a_missing_or_cut_shard(folder):
     with pytest.raises(UserError, match=r"train-00003\.tar: has \d+ bytes instead of \d+"):
         Manifest.load(folder)
     path.unlink()
-    with pytest.raises(UserError, match=r"train-00003\.tar: this shard is missing"):
+    with pytest.raises(UserError, match=r"train-00003\.tar: shard is missing"):
         Manifest.load(folder)
 
 
@@ -213,7 +213,7 @@ def test_one_of_version_2_is_read_and_said_to_prove_less(manifest, folder, caplo
     with caplog.at_level("WARNING", "mere_ds"):
         loaded = Manifest.load(folder)
     (line,) = caplog.messages
-    assert "of version 2" in line and "manifest.json" in line
+    assert "version 2" in line and "manifest.json" in line
     assert loaded == manifest and loaded.sha256 == hashlib.sha256(content).hexdigest()
 
 

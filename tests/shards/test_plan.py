@@ -214,12 +214,12 @@ def test_widths_of_very_long_sentences():
 
 def test_misuse_is_refused():
     args = (np.full(40, 9), np.zeros(40, int), [40])
-    with pytest.raises(UserError, match="concatenate=3 does not divide the global batch of 32"):
+    with pytest.raises(UserError, match="concatenate=3: must divide the global batch of 32"):
         EpochPlan(*args, 32, concatenate=3)
     plan = EpochPlan(*args, 32, concatenate=4)
-    with pytest.raises(UserError, match="concatenate=4 does not divide the batch size 2"):
+    with pytest.raises(UserError, match="concatenate=4: must divide the batch size of 2"):
         plan.accumulation(16, 2)
-    with pytest.raises(UserError, match="cannot be cut for 3 ranks x 8"):
+    with pytest.raises(UserError, match="cannot be split into 3 ranks x 8"):
         plan.accumulation(3, 8)
 
 

@@ -177,7 +177,7 @@ def test_a_damaged_file_is_refused_by_name_and_not_kept(server, cache, name):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UserError, match=f"{server.address}{name}: damaged, its sha256 is not the manifest's"):
+    with pytest.raises(UserError, match=f"{server.address}{name}: damaged, its sha256 does not match the manifest"):
         loaded = Manifest.load(server.address, cache)
         assert list(batches(loaded)) and loaded.encoder_folder
     assert server.asked[name] == 1
@@ -236,7 +236,7 @@ def test_broken_connections_and_a_busy_server_are_tried_again(manifest, server, 
 def test_a_server_that_stays_away_is_the_machine_s_fault(manifest, server, cache):
     shard, source = manifest.splits["train"].shards[0], open_source(server.address, cache)
     server.faults[shard.file] = [partial(fail, 500)] * 9
-    with pytest.raises(MachineError, match=f"{shard.file}: failed after 4 attempts .*the server answers 500"):
+    with pytest.raises(MachineError, match=f"{shard.file}: failed after 4 attempts .*the server answered 500"):
         source.read(shard)
     assert server.asked[shard.file] == 4
     server.close()
@@ -250,7 +250,7 @@ def test_a_server_that_stays_away_is_the_machine_s_fault(manifest, server, cache
 def test_a_refusal_is_not_tried_again(manifest, server, cache, code):
     shard = manifest.splits["train"].shards[0]
     server.faults[shard.file] = [partial(fail, code)]
-    with pytest.raises(UserError, match=f"{shard.file}: the server answers {code}"):
+    with pytest.raises(UserError, match=f"{shard.file}: the server answered {code}"):
         open_source(server.address, cache).read(shard)
     assert server.asked[shard.file] == 1
 
@@ -266,7 +266,7 @@ def test_redirects_lead_to_http_alone(manifest, server, cache):
             source.read(shard)
         assert "secret" not in str(told.value) and not cached(cache)
     server.faults[shard.file] = [partial(redirect, shard.file)] * 20
-    with pytest.raises(UserError, match=r"redirects \(302\) lead nowhere or in a circle"):
+    with pytest.raises(UserError, match=r"redirect loop or redirect without a target \(302\)"):
         source.read(shard)
 
 
@@ -353,7 +353,7 @@ def test_a_full_disk_and_a_cache_that_cannot_be_made_are_one_line(manifest, serv
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=shard.bytes - 1))
     other = manifest.splits["train"].shards[1]
     server.asked.clear()
-    with pytest.raises(MachineError, match=f"0 MiB are free, 1 MiB are needed for {other.file}: make room"):
+    with pytest.raises(MachineError, match=f"0 MiB free, but 1 MiB needed for {other.file}: make room"):
         source.read(other)
     assert not server.asked and not cached(tmp_path / "cache")
 

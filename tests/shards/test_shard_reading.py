@@ -211,5 +211,5 @@ def test_leaving_early_ends_the_thread(manifest, monkeypatch):
 
 def test_a_batch_shape_that_does_not_fit_is_refused(manifest):
     plan = make_plan(manifest, global_batch=32, concatenate=4)
-    with pytest.raises(UserError, match="does not divide the batch size 2"):
+    with pytest.raises(UserError, match="must divide the batch size of 2"):
         ShardReader(manifest, "train", plan, micro=2, accumulation=16)

@@ -169,7 +169,7 @@ def test_features_are_those_of_the_chosen_rows_alone(manifest, tmp_path):
 
 
 def test_a_language_that_is_not_there_is_refused(manifest):
-    with pytest.raises(UserError, match="contains no it, sv, but fr, de, ko, uk"):
+    with pytest.raises(UserError, match="contains no it, sv, only fr, de, ko, uk"):
         manifest.only(["de", "it", "sv"])
-    with pytest.raises(UserError, match="contains no fr, but de"):
+    with pytest.raises(UserError, match="contains no fr, only de"):
         manifest.only(["de"]).only(["fr"])

@@ -252,7 +252,7 @@ def test_an_existing_folder_is_replaced_only_on_demand_and_only_if_it_holds_shar
 
 
 def test_a_failure_leaves_nothing_behind(corpus, tmp_path):
-    with pytest.raises(UserError, match="--max_length=1000 is more than the 512 tokens that tiny takes"):
+    with pytest.raises(UserError, match="--max_length=1000: must be at most 512, the limit of tiny"):
         make_shards(corpus, tmp_path / "out", max_length=1000)
     assert not list(tmp_path.iterdir())
 

@@ -88,7 +88,7 @@ def test_stage_two_over_another_run_s_stage_one_is_the_same(train, both_stages, 
 @pytest.mark.parametrize(
     ("knobs", "shown"),
     [
-        ({"languages": "all"}, "it has the languages en besides"),
+        ({"languages": "all"}, "it has additional languages en"),
         ({"languages": "ko,de,fr"}, "the shards contain no fr, but de, en, ko"),
         ({"la_residual": False}, "was trained with la_residual = True, now it is False"),
         ({"pooler": "mean"}, "was trained with pooler = encoder, now it is mean"),
