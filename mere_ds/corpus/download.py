@@ -1,4 +1,4 @@
-"""SMiLER's original archives: fetched over HTTPS, resumed, checked against their digests, unpacked."""
+"""Download of SMiLER's original archives over HTTPS, with resume, digest check and unpacking."""
 
 import hashlib
 import http.client
@@ -27,7 +27,7 @@ ARCHIVES = {
     "smiler_corpora_v1.0_part1.7z": "43110107d2466dbb8a938b5e3d1f130fc2e31522",
     "smiler_corpora_v1.0_part2.7z": "7d2496f4a5a11fadd9598009a4662fcdbf4f6f03",
 }
-"""The archives and their git blob ids in that commit, which tell whether the bytes are the published ones."""
+"""The archives and their git blob ids in that commit, which verify the downloaded bytes."""
 
 RECORD = "download.json"
 _CHUNK = 1 << 20
@@ -38,13 +38,13 @@ def download(
 ) -> dict:
     """Downloads and unpacks the archives into `out`; a broken download resumes where it stopped.
 
-    Returns what it also writes to `out/download.json`: `tsv_dir`, `archives` (file, url, bytes, sha256, date) and
-    `files` (file, bytes, sha256). When all of that is there already, verifies the digests and does nothing else.
-    The TSV files are put into `out` itself whatever folder of the archive holds them; other members stay packed and
-    are named under `not_unpacked`. `archives` maps file names under `base_url` to git blob ids.
+    Returns the content of `out/download.json`: `tsv_dir`, `archives` (file, url, bytes, sha256, date) and `files`
+    (file, bytes, sha256). If all of them exist already, only verifies the digests.
+    The TSV files are put directly into `out`, whatever their folder in the archive; other members stay packed and are
+    listed under `not_unpacked`. `archives` maps file names under `base_url` to git blob ids.
 
-    Raises UserError when the server cannot be reached, a file is not the published one or was changed since, the disk
-    is too full, or an archive has a member that points outside its folder (nothing is unpacked then).
+    Raises UserError if the server cannot be reached, a file is not the published one or has changed since, the disk is
+    too full, or an archive has a member that points outside its folder (then nothing is unpacked).
     """
     out, base_url = Path(out), base_url.rstrip("/") + "/"
     _check_url(base_url)
@@ -54,7 +54,7 @@ def download(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{out}: cannot be made a folder ({error.strerror}); pass another") from error
+        raise UserError(f"{out}: cannot create this folder ({error.strerror}); pass another") from error
     for name in archives:
         if not (out / name).exists():
             _fetch(base_url + name, out / name)
@@ -75,11 +75,11 @@ def download(
     return record
 
 
-# What is there already
+# Existing files
 
 
 def _intact_record(out: Path) -> dict | None:
-    """The record of a finished download whose files are all there and unchanged."""
+    """The record of a finished download if all its files exist and are unchanged."""
     path = out / RECORD
     if not path.exists():
         return None
@@ -87,7 +87,7 @@ def _intact_record(out: Path) -> dict | None:
         record = json.loads(path.read_text(encoding="utf-8"))
         archives, files = record["archives"], record["files"]
     except (ValueError, TypeError, KeyError):
-        raise UserError(f"{path}: is not a record of this command; delete it and run again") from None
+        raise UserError(f"{path}: was not written by this command; delete it and run again") from None
     for entry in archives + files:
         path = out / entry["file"]
         if path.exists() and _describe(path)["sha256"] != entry["sha256"]:
@@ -101,12 +101,12 @@ def _describe(path: Path) -> dict:
 
 
 def _check_published(path: Path, blob_id: str) -> None:
-    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size)  # git's own format; not for security on its own
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size)  # git's format; sha1 alone gives no security
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
     if digest.hexdigest() != blob_id:
-        raise UserError(f"{path}: is not the published archive (damaged, or changed); delete it and run again")
+        raise UserError(f"{path}: is not the published archive (damaged or changed); delete it and run again")
 
 
 def _date(path: Path) -> str:
@@ -127,11 +127,11 @@ def _check_url(url: str) -> None:
     except ValueError:
         safe = False
     if not safe:
-        raise UserError(f"{url}: only https addresses are used (http on localhost alone); pass another --base_url")
+        raise UserError(f"{url}: only https is allowed (http only on localhost); pass another --base_url")
 
 
 def _fetch(url: str, path: Path) -> None:
-    """Fetches one file through `path.part`, connecting again for as long as each connection brings it further."""
+    """Fetches one file via `path.part`, reconnecting as long as every connection makes progress."""
     part = path.with_name(path.name + ".part")
     reached = -1
     while (have := part.stat().st_size if part.exists() else 0) > reached:
@@ -150,7 +150,7 @@ def _fetch_rest(url: str, part: Path, have: int) -> bool:
     with _open_at(url, part, have) as response:
         start = have if response.status == http.client.PARTIAL_CONTENT else 0
         if start and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            raise UserError(f"{url}: the server sent another range than asked for; delete {part} and run again")
+            raise UserError(f"{url}: the server sent another range than requested; delete {part} and run again")
         if not start:
             _remember_etag(response, part)
         left = response.length
@@ -163,7 +163,7 @@ def _fetch_rest(url: str, part: Path, have: int) -> bool:
                     stream.write(chunk)
                     bar.update(len(chunk))
             except TimeoutError as error:
-                if stream.tell() - start < network.LEAST_BYTES:  # else connecting again might continue forever
+                if stream.tell() - start < network.LEAST_BYTES:  # otherwise it might reconnect forever
                     raise UserError(f"{url}: {error}; run the same command again to resume from there") from error
                 return False
             except (ConnectionError, ssl.SSLError, http.client.HTTPException):
@@ -181,17 +181,15 @@ def _open_at(url: str, part: Path, have: int) -> http.client.HTTPResponse:
     try:
         return open_address(url, lambda _, target: _is_safe(target), headers)
     except BadAddress as error:
-        raise UserError(
-            f"{url}: {error}; only https addresses are used (http on localhost alone); check --base_url"
-        ) from None
+        raise UserError(f"{url}: {error}; only https is allowed (http only on localhost); check --base_url") from None
     except urllib.error.HTTPError as error:
-        if error.code == 416 and have:  # the file ends before `have`: what is here is no beginning of it
+        if error.code == 416 and have:  # the file ends before `have`, so the part is not its beginning
             return _open_at(url, part, 0)
         raise UserError(f"{url}: the server answered {error.code} {error.reason}; check --base_url") from error
     except (OSError, http.client.HTTPException) as error:
         raise UserError(
             f"{url}: cannot be reached ({getattr(error, 'reason', None) or error}); "
-            "without internet here, run this command where there is some and copy the folder"
+            "without internet access, run this command on another machine and copy the folder"
         ) from error
 
 
@@ -200,7 +198,7 @@ def _etag_file(part: Path) -> Path:
 
 
 def _remember_etag(response: http.client.HTTPResponse, part: Path) -> None:
-    """Keeps a strong ETag beside the part, so that a file that changes on the server is not sewn to the old one."""
+    """Stores a strong ETag with the part, so that a file that changes on the server is not appended to the old one."""
     etag = response.headers.get("ETag", "")
     if etag.startswith('"') and etag.isascii():
         _etag_file(part).write_text(etag, encoding="ascii")
@@ -211,7 +209,7 @@ def _remember_etag(response: http.client.HTTPResponse, part: Path) -> None:
 def _check_space(folder: Path, needed: int, purpose: str) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise UserError(f"{folder}: {needed:,} bytes are needed to {purpose}, {free:,} are free; make room")
+        raise UserError(f"{folder}: {needed:,} bytes needed to {purpose}, but only {free:,} free; make room")
 
 
 # Unpacking
@@ -220,7 +218,7 @@ def _check_space(folder: Path, needed: int, purpose: str) -> None:
 def _unpack(archives: list[Path], out: Path) -> tuple[list[Path], list[str]]:
     """Unpacks the TSV files of all archives; returns their paths and the names of the members that stay packed.
 
-    They go through a folder of their own and are moved when whole, so an interrupted run leaves no half file.
+    They are unpacked into a temporary folder and then moved, so that an interrupted run leaves no partial file.
     """
     staging = out / ".unpacking"
     shutil.rmtree(staging, ignore_errors=True)
@@ -245,15 +243,15 @@ def _targets(names: list[str], out: Path) -> dict[str, Path]:
     tsvs = [name for name in names if name.endswith(".tsv")]
     targets = {name: out / PureWindowsPath(name).name for name in tsvs}
     if len(set(targets.values())) < len(tsvs):
-        raise UserError(f"{out}: the archives hold several TSV files of the same name; unpack them by hand")
+        raise UserError(f"{out}: the archives contain several TSV files with the same name; unpack them by hand")
     return targets
 
 
 def _move(moves: dict[Path, Path]) -> None:
-    """Moves all files or none: a file that is there already must have the same bytes."""
+    """Moves all files or none: an existing file must have the same content."""
     for source, target in moves.items():
         if target.exists() and _describe(target)["sha256"] != _describe(source)["sha256"]:
-            raise UserError(f"{target}: another file of this name is there already; move it away and run again")
+            raise UserError(f"{target}: a different file of this name exists already; move it away and run again")
     for source, target in moves.items():
         source.replace(target)
 

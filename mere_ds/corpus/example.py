@@ -1,4 +1,4 @@
-"""The first station of the street: one sentence with its triple, in characters."""
+"""One sentence of a corpus with its triple, as character spans."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ Span = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One sentence of a SMiLER-format file, its marks taken out of the text.
+    """One sentence of a SMiLER-format file, with the marks removed from the text.
 
     `head` and `tail` are half-open character spans of `text`: `text[head[0]:head[1]]` is entity 1 (the head, `<e1>`)
     and `text[tail[0]:tail[1]]` entity 2 (the tail, `<e2>`). Both are non-empty and lie inside `text`.

@@ -1,6 +1,6 @@
-"""Text as a reader sees it: composed for the tokenizer, spans of whole graphemes, nothing invisible at their edges.
+"""Unicode handling: composed text for the tokenizer, and spans of whole graphemes without invisible edges.
 
-A grapheme is an extended grapheme cluster of Unicode's annex 29: what is seen, and marked with the mouse, as one.
+A grapheme is an extended grapheme cluster of Unicode's annex 29: what a reader sees and selects as one character.
 """
 
 import unicodedata
@@ -14,15 +14,15 @@ from mere_ds.corpus.example import Span
 BLANK = "".join(c for c in map(chr, range(0x3001)) if c.isspace()) + (
     "\u00ad\u061c\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
 )
-"""What no span begins or ends with: white space, direction marks, zero-width characters, the soft hyphen."""
+"""Characters that no span begins or ends with: white space, direction marks, zero-width characters, soft hyphen."""
 
 _GRAPHEME = regex.compile(r"\X")
-_APART = r"[\p{GCB=Other}\p{GCB=LV}\p{GCB=LVT}\p{GCB=Control}]{2}"  # neighbours that never join, which nearly all are
+_APART = r"[\p{GCB=Other}\p{GCB=LV}\p{GCB=LVT}\p{GCB=Control}]{2}"  # neighbours that never join, as most don't
 _ARE_APART, _APART_BEFORE = regex.compile(_APART), regex.compile(f"(?r){_APART}")
 
 
 def trim(text: str, span: Span) -> Span:
-    """The span without the `BLANK` at its ends; a span of nothing else stays as it is."""
+    """The span without `BLANK` characters at its ends; a span of nothing else is not changed."""
     start, end = span
     if start < end and text[start] not in BLANK and text[end - 1] not in BLANK:
         return span
@@ -35,12 +35,12 @@ def trim(text: str, span: Span) -> Span:
 
 
 def graphemes(text: str, span: Span) -> list[Span]:
-    """The graphemes of a span, which begins with one; of the last one what the span has of it."""
+    """The graphemes of a span that begins at one; the last one is cut off at the end of the span."""
     return [grapheme.span() for grapheme in _GRAPHEME.finditer(text, *span)]
 
 
 def whole_graphemes(text: str, span: Span) -> Span:
-    """The span with the rest of the graphemes that it begins and ends in."""
+    """The span, extended to whole graphemes at both ends."""
     start, end = span
     if not _are_apart(text[start - 1 : start + 1]):
         start = _grapheme_at(text, start)[0]
@@ -50,19 +50,19 @@ def whole_graphemes(text: str, span: Span) -> Span:
 
 
 def surely_whole(text: str, span: Span) -> bool:
-    """Whether `whole_graphemes` is known to leave a span as it is by the neighbours of its ends alone."""
+    """Whether the characters around a span's ends already show that `whole_graphemes` doesn't change it."""
     start, end = span
     return _are_apart(text[start - 1 : start + 1]) and _are_apart(text[end - 1 : end + 1])
 
 
 @lru_cache(maxsize=1 << 16)
 def _are_apart(neighbours: str) -> bool:
-    """Whether two characters are known to be of two graphemes; at the ends of a text there is but one, or none."""
+    """Whether two characters certainly belong to two graphemes; at the ends of a text there are fewer than two."""
     return len(neighbours) < 2 or bool(_ARE_APART.match(neighbours))
 
 
 def _grapheme_at(text: str, place: int) -> Span:
-    """The grapheme that a place is inside of; `(place, place)` between two."""
+    """The grapheme that contains a place; `(place, place)` between two graphemes."""
     before = _APART_BEFORE.search(text, 0, place)
     for grapheme in _GRAPHEME.finditer(text, before.start() + 1 if before else 0):
         if grapheme.end() > place:
@@ -72,22 +72,22 @@ def _grapheme_at(text: str, place: int) -> Span:
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """Between a given text and its composed form."""
+    """Maps spans between a text and its composed form."""
 
-    _origins: list[Span] | None = None  # for each composed character, what it was made from; None: the texts are equal
-    _places: list[Span] | None = None  # for each given character, what it became
+    _origins: list[Span] | None = None  # span in the given text per composed character; None: the texts are equal
+    _places: list[Span] | None = None  # span in the composed text per given character
 
     @property
     def is_equal(self) -> bool:
-        """Whether the text was composed as it was given."""
+        """Whether the given text is already composed."""
         return self._origins is None
 
     def to_given(self, span: Span) -> Span:
-        """What a span of the composed text was made from. Composed graphemes count as a whole."""
+        """The span of the given text for a span of the composed text. Changed graphemes count as a whole."""
         return span if self._origins is None else _translate(span, self._origins)
 
     def to_composed(self, span: Span) -> Span:
-        """What a span of the given text became. Composed graphemes count as a whole."""
+        """The span of the composed text for a span of the given text. Changed graphemes count as a whole."""
         return span if self._places is None else _translate(span, self._places)
 
 

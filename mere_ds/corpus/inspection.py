@@ -1,4 +1,4 @@
-"""What a corpus folder holds: rows, what became of them, labels and sentence lengths, file by file."""
+"""Statistics of a corpus folder, file by file: rows kept, repaired and rejected, labels and sentence lengths."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ PERCENTILES = (50, 90, 99)
 
 @dataclass(slots=True)
 class _Lengths:
-    """Histograms of kept sentences by length: exact, and as small as the number of different lengths."""
+    """Exact histograms of kept sentences by length; their size is the number of different lengths."""
 
     characters: Counter = field(default_factory=Counter)
     words: Counter = field(default_factory=Counter)
@@ -43,7 +43,7 @@ class _Lengths:
 
 
 def percentiles(histogram: Counter) -> dict[str, int | None]:
-    """The smallest lengths that 50, 90 and 99 % of the sentences do not exceed, and the greatest; None if empty."""
+    """The 50th, 90th and 99th percentile of the lengths and their maximum; None if empty."""
     total = sum(histogram.values())
     found: dict[str, int | None] = dict.fromkeys(f"p{p}" for p in PERCENTILES)
     found["max"] = max(histogram, default=None)
@@ -114,7 +114,7 @@ def _measure(
 
 
 def format_table(report: dict) -> str:
-    """The report of `inspect_corpus` as text: a line a file and their total, then each reason's rows by file."""
+    """The report of `inspect_corpus` as text: one line per file and the total, then the rows by reason and file."""
     measures = [(unit, key) for unit in ("characters", "words") for key in (*(f"p{p}" for p in PERCENTILES), "max")]
     header = [
         "file",
@@ -133,12 +133,12 @@ def format_table(report: dict) -> str:
         lines.append([counts["file"], *(f"{number:,}" for number in numbers), *lengths])
     sections = [align([header, *lines]), _reasons(report), "\n".join(describe_repeats(report["repeats"]))]
     if report["incomplete"]:
-        sections.append(f"Only one of train and test: {', '.join(report['incomplete'])}")
+        sections.append(f"languages without a train or test file: {', '.join(report['incomplete'])}")
     return "\n\n".join(section for section in sections if section)
 
 
 def _reasons(report: dict) -> str:
-    """One table of what was repaired, rejected or noted: a line a reason and file, a total line with its meaning."""
+    """One table of repaired, rejected and noted rows: a line per reason and file, and a total with its meaning."""
     lines = []
     for name, meanings in (("repaired", REPAIRS), ("rejected", REJECTIONS | REPAIRS), ("notes", NOTES)):
         for reason, count in report["total"][name].items():

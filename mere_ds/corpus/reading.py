@@ -1,8 +1,8 @@
 """SMiLER's TSV files -> Example: every row is kept, repaired or rejected, and every row is counted.
 
-A row of more than `MOST_ROW_BYTES` is rejected, of whatever length it is: memory stays bounded.
-Rows are cut at line feeds in bytes and columns at tabs, with no CSV quoting: quote characters, `NA`, lone carriage
-returns and Unicode line separators are ordinary text. Spans are character offsets, for marks often stand inside words.
+A row of more than `MOST_ROW_BYTES` is rejected, so that memory stays bounded.
+Rows are split at line feeds and columns at tabs, without CSV quoting: quote characters, `NA`, lone carriage returns and
+Unicode line separators are ordinary text. Spans are character offsets, because marks are often inside words.
 """
 
 import re
@@ -25,16 +25,16 @@ COLUMNS = ("id", "entity_1", "entity_2", "label", "text", "lang")
 SPLITS = ("train", "test")
 CUT_MARKS = ("repair", "reject")
 ENGLISH_SIZES = {"small": "en-small", "mid": "en", "full": "en-full"}
-"""English comes in three sizes; the value is how the size's file names begin."""
+"""English comes in three sizes; the values are the prefixes of their file names."""
 
 MOST_ROW_BYTES = 1 << 20
 """The longest row that is read, its line end included."""
 
-_RAW_BYTES = 1 << 12  # what is kept of a longer one
+_RAW_BYTES = 1 << 12  # how much of a longer row is kept for the report
 
 REPAIRS = {
-    "cut_mark": "the sentence ends inside the entity; its rest was taken from the entity column, with a full stop",
-    "unclosed_mark": "a close mark is missing; the pair was closed where the entity column's text ends",
+    "cut_mark": "the sentence ends inside the entity; completed from the entity column, with a full stop",
+    "unclosed_mark": "a closing mark is missing; inserted where the entity column's text ends",
 }
 """Why a row was repaired; with cut_marks="reject" such rows are rejected under the same names."""
 
@@ -48,19 +48,19 @@ REJECTIONS = {
     "empty_text": "the text is empty, so there is no sentence",
     "empty_label": "the label is empty",
     "missing_mark": "a mark is missing and cannot be restored from the entity column",
-    "repeated_mark": "a mark stands in the text more than once",
+    "repeated_mark": "a mark occurs more than once in the text",
     "overlapping_pairs": "the two marked entities overlap",
-    "misplaced_mark": "a close mark stands before its open mark",
-    "empty_pair": "nothing stands between an open mark and its close mark",
+    "misplaced_mark": "a closing mark comes before its opening mark",
+    "empty_pair": "there is nothing between an opening mark and its closing mark",
 }
 """Why a row was rejected."""
 
 NOTES = {
-    "swapped_order": "entity 2 stands before entity 1",
-    "entity_differs": "an entity column is not the marked text; the marks are the truth",
+    "swapped_order": "entity 2 comes before entity 1",
+    "entity_differs": "an entity column differs from the marked text; the marks are used",
     "tabs_in_text": "the text has tabs, so the row has more than six columns",
 }
-"""What is worth knowing of kept rows that needed no repair."""
+"""Noteworthy properties of kept rows that need no repair."""
 
 _FILE_NAME = re.compile(rf"({LANGUAGE}|en-small|en-full)_corpora_({'|'.join(SPLITS)})\.tsv")
 _MARK = re.compile("(</?e[12]>)")
@@ -70,7 +70,7 @@ _TAIL_FIRST = ["<e2>", "</e2>", "<e1>", "</e1>"]
 
 
 class TsvFile(NamedTuple):
-    """A corpus file and what its name says of it."""
+    """A corpus file, with the split and language from its name."""
 
     path: Path
     split: str
@@ -78,20 +78,20 @@ class TsvFile(NamedTuple):
 
     @classmethod
     def of(cls, path: str | Path) -> "TsvFile":
-        """Raises UserError when the name is not `{language}_corpora_{train,test}.tsv`."""
+        """Raises UserError if the name is not `{language}_corpora_{train,test}.tsv`."""
         path = Path(path)
         name = _FILE_NAME.fullmatch(path.name)
         if not name:
             raise UserError(
-                f"{path}: rename it to LANGUAGE_corpora_train.tsv or LANGUAGE_corpora_test.tsv (such as de, en-small, "
-                "en-full), or move it away"
+                f"{path}: not a corpus file name: rename it to LANGUAGE_corpora_train.tsv or LANGUAGE_corpora_test.tsv "
+                "(LANGUAGE such as de, en-small, en-full), or move it away"
             )
         return cls(path, name[2], name[1].split("-")[0])
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row that was repaired (`kept`) or rejected; `raw` is the row as it stands, invalid bytes written as `\\xff`."""
+    """A row that was repaired (`kept`) or rejected; `raw` is the original row, with invalid bytes as `\\xff`."""
 
     file: str
     line: int
@@ -102,7 +102,7 @@ class Reject:
 
 @dataclass(slots=True)
 class FileCounts:
-    """What became of a file's rows: `rows == kept + sum(rejected)`; repaired rows are among the kept."""
+    """Counts of a file's rows: `rows == kept + sum(rejected)`; kept rows include repaired ones."""
 
     file: str
     split: str
@@ -110,7 +110,7 @@ class FileCounts:
     rows: int = 0
     kept: int = 0
     bytes: int = 0
-    """How much of the file was read so far, header included."""
+    """How much of the file has been read, including the header."""
     repaired: Counter = field(default_factory=Counter)
     rejected: Counter = field(default_factory=Counter)
     labels: Counter = field(default_factory=Counter)
@@ -160,7 +160,7 @@ class RejectsFile:
 
 
 class _Rejected(Exception):
-    """Carries the reason from where a row fails to where rows are counted."""
+    """Raised with the reason for which a row is rejected."""
 
 
 def read_file(
@@ -169,13 +169,13 @@ def read_file(
     on_reject: Callable[[Reject], None] | None = None,
     counts: FileCounts | None = None,
 ) -> Iterator[Example]:
-    """Streams a file's sentences, a row in memory at a time, and keeps `counts` up to date while it does.
+    """Streams a file's sentences, with one row in memory at a time, and updates `counts`.
 
-    `cut_marks` says whether rows whose close mark is missing are repaired where possible, or rejected. `on_reject`
-    gets every row that is not kept as it stands. Raises UserError for an unreadable file or a wrong header.
+    `cut_marks` says whether rows with a missing closing mark are repaired if possible, or rejected. `on_reject` is
+    called for every repaired or rejected row. Raises UserError for an unreadable file or a wrong header.
     """
     if cut_marks not in CUT_MARKS:
-        raise UserError(f"--cut_marks={cut_marks} is unknown: pass repair or reject")
+        raise UserError(f"--cut_marks={cut_marks}: must be repair or reject")
     file = TsvFile.of(path)
     return _examples(file, cut_marks == "repair", on_reject or (lambda _: None), counts or FileCounts.of(file))
 
@@ -209,7 +209,7 @@ def _examples(
 
 
 def _raw(row: bytes, length: int) -> str:
-    """A row as it stands, or the beginning of one that is too long."""
+    """The original row, or only its beginning if it is too long."""
     if length <= MOST_ROW_BYTES:
         return row.decode("utf-8", "backslashreplace")
     return f"{row[:_RAW_BYTES].decode('utf-8', 'backslashreplace')} ... (the first {_RAW_BYTES} of {length} bytes)"
@@ -226,7 +226,7 @@ def _read_header(stream: BinaryIO, path: Path) -> int:
     """Reads the first line and returns its length in bytes."""
     header = stream.readline(4096)
     if header.removeprefix(BOM).rstrip(b"\r\n") != "\t".join(COLUMNS).encode():
-        raise UserError(f"{path}: the first line must be the six column names {' '.join(COLUMNS)}, with tabs between")
+        raise UserError(f"{path}: the first line must be the six column names {' '.join(COLUMNS)}, separated by tabs")
     return len(header)
 
 
@@ -278,7 +278,7 @@ def _locate(columns: _Columns, repair: bool) -> tuple[str, Span, Span, str | Non
 
 
 def _entity(text: str, start: int, length: int) -> Span:
-    """The span between two marks without the blanks at its ends."""
+    """The span between two marks, without blanks at its ends."""
     start, end = trim(text, (start, start + length))
     if start == end or text[start] in BLANK:
         raise _Rejected("empty_pair")
@@ -286,10 +286,10 @@ def _entity(text: str, start: int, length: int) -> Span:
 
 
 def _restore_close_mark(pieces: list[str], columns: _Columns) -> tuple[list[str], str]:
-    """Puts in the one close mark that is missing; returns the pieces and the repair's name, or rejects the row.
+    """Inserts the one missing closing mark; returns the pieces and the repair's name, or rejects the row.
 
-    A sentence that was cut at a dot inside the entity (`... by <e2>D.`) is completed from the entity column, as public
-    code for SMiLER does it.
+    A sentence that was cut off at a dot inside the entity (`... by <e2>D.`) is completed from the entity column, like
+    public code for SMiLER does.
     """
     marks = pieces[1::2]
     missing = _ALL_MARKS.difference(marks)
@@ -319,7 +319,7 @@ def _restore_close_mark(pieces: list[str], columns: _Columns) -> tuple[list[str]
 
 
 def _squeeze(text: str) -> str:
-    """For comparing a cut entity with its column, which may be spaced or cased otherwise."""
+    """Normalises white space and case, to compare a cut entity with its column."""
     return "".join(text.split()).casefold()
 
 
@@ -336,22 +336,22 @@ def _take_notes(notes: Counter, columns: _Columns, text: str, head: Span, tail: 
 def split_files(tsv_dir: str | Path, languages: str | Sequence[str] = "all", english: str = "auto") -> list[TsvFile]:
     """The corpus files of a folder, in the order of `sort_languages`, train before test.
 
-    `languages` is what `parse_languages` takes; `"all"` takes the languages that are there. `english` is a key of
-    `ENGLISH_SIZES`, or `"auto"`: small if it is there, else the only size there. A language may lack one of its two
-    splits. Raises UserError for a folder without corpus files, a misnamed one, or a choice that it does not have.
+    `languages` as in `parse_languages`; `"all"` selects the languages in the folder. `english` is a key of
+    `ENGLISH_SIZES`, or `"auto"`: small if it exists, else the only size. One of a language's two splits may be missing.
+    Raises UserError for a folder without corpus files, a misnamed file, or a choice that the folder doesn't have.
     """
     folder = Path(tsv_dir)
     if not folder.is_dir():
-        what = "is a file, no folder" if folder.exists() else "no such folder"
+        what = "is a file, not a folder" if folder.exists() else "no such folder"
         raise UserError(f"{folder}: {what}; pass the folder that holds the *_corpora_*.tsv files")
     paths = [path for path in folder.glob("*_corpora_*.tsv") if not path.name.startswith(".")]
     if not paths:
         inner = sorted({str(path.parent) for path in folder.glob("*/*_corpora_*.tsv")})
-        hint = f"; there are some in {', '.join(inner)}" if inner else ""
+        hint = f"; did you mean {', '.join(inner)}?" if inner else ""
         raise UserError(f"{folder}: contains no *_corpora_*.tsv file{hint}")
     for path in paths:
-        if not path.is_file():  # a pipe would be waited for, without end
-            raise UserError(f"{path}: is not a regular file: remove it or put the corpus file in its place")
+        if not path.is_file():  # reading a pipe might block forever
+            raise UserError(f"{path}: is not a regular file: replace it with the corpus file, or remove it")
     files = [TsvFile.of(path) for path in paths]
     wanted = parse_languages(languages)
     if wanted == "all":
@@ -360,15 +360,15 @@ def split_files(tsv_dir: str | Path, languages: str | Sequence[str] = "all", eng
         files = _choose_english(files, english, folder)
     absent = [language for language in wanted if language not in {file.language for file in files}]
     if absent:
-        raise UserError(f"{folder}: contains no file of {', '.join(absent)}; leave them out of --languages")
+        raise UserError(f"{folder}: contains no file for {', '.join(absent)}; remove them from --languages")
     chosen = [file for file in files if file.language in wanted]
     return sorted(chosen, key=lambda file: (wanted.index(file.language), SPLITS.index(file.split)))
 
 
 def _choose_english(files: list[TsvFile], english: str, folder: Path) -> list[TsvFile]:
-    """The files without those of the English sizes that are not asked for."""
+    """The files without those of other English sizes than the chosen one."""
     if english not in ("auto", *ENGLISH_SIZES):
-        raise UserError(f"--english={english} is unknown: pass auto, {', '.join(ENGLISH_SIZES)}")
+        raise UserError(f"--english={english}: must be one of auto, {', '.join(ENGLISH_SIZES)}")
     begin = {size: f"{name}_corpora_" for size, name in ENGLISH_SIZES.items()}
     there = [size for size in begin if any(file.path.name.startswith(begin[size]) for file in files)]
     if not there:
@@ -377,5 +377,5 @@ def _choose_english(files: list[TsvFile], english: str, folder: Path) -> list[Ts
         english = there[0]
     if english not in there:
         reason = "several sizes of English" if english == "auto" else f"no {begin[english]}*.tsv"
-        raise UserError(f"{folder}: holds {reason}; pass {' or '.join(f'--english={size}' for size in there)}")
+        raise UserError(f"{folder}: contains {reason}; pass {' or '.join(f'--english={size}' for size in there)}")
     return [file for file in files if file.language != "en" or file.path.name.startswith(begin[english])]

@@ -1,4 +1,4 @@
-"""What SMiLER holds, and whether a corpus may be it.
+"""Statistics of SMiLER, and a check whether a corpus may be SMiLER.
 
 Sources: sentence counts by language are those of Table 1 of the mERE paper; labels by language and the counts of each
 label over all rows are those of the SMiLER corpus (Seganti et al., Multilingual Entity and Relation Extraction Dataset
@@ -64,12 +64,12 @@ LABEL_COUNTS = {
 }
 
 _NEAR = (0.05, 1000)
-"""Table 1 is in thousands: a share of a language's rows, or a number of them, that may lie between."""
+"""Table 1 is in thousands: tolerance as a share of a language's rows, or as a number of rows."""
 
 
 def unlike_smiler(labels: Iterable[str], rows: dict[str, int]) -> str | None:
-    """How a corpus differs from SMiLER, or from SMiLER in some of its languages; None if labels, languages and `rows`
-    by language (training and test file together) are SMiLER's."""
+    """How a corpus differs from SMiLER or from a subset of its languages; None if labels, languages and `rows` by
+    language (training and test file together) are SMiLER's."""
     if strange := sorted(set(labels) - LABEL_COUNTS.keys()):
         return f"SMiLER has no label {strange[0]!r}"
     for language, here in rows.items():

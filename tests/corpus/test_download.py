@@ -151,7 +151,7 @@ def test_a_changed_file_is_noticed(server, tmp_path, name):
 
 def test_a_file_of_another_origin_is_not_overwritten(server, tmp_path):
     (tmp_path / "de_corpora_train.tsv").write_bytes(b"mine")
-    with pytest.raises(UserError, match="de_corpora_train.tsv: another file"):
+    with pytest.raises(UserError, match="de_corpora_train.tsv: a different file"):
         fetch(server, tmp_path)
     assert (tmp_path / "de_corpora_train.tsv").read_bytes() == b"mine"
 
@@ -253,17 +253,17 @@ def test_links_are_refused(server, tmp_path):
 
 def test_two_members_for_one_file_are_refused(server, tmp_path):
     server.files["two.7z"] = packed({"sub/de_corpora_train.tsv": TSV})
-    with pytest.raises(UserError, match="several TSV files of the same name"):
+    with pytest.raises(UserError, match="several TSV files with the same name"):
         fetch(server, tmp_path)
 
 
 def test_a_full_disk_is_refused_before_it_is_full(server, tmp_path, monkeypatch):
     sizes = [len(content) for content in server.files.values()]
     monkeypatch.setattr(download_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=sizes[0] - 1))
-    with pytest.raises(UserError, match=f"{sizes[0]:,} bytes are needed to download"):
+    with pytest.raises(UserError, match=f"{sizes[0]:,} bytes needed to download"):
         fetch(server, tmp_path)
     monkeypatch.setattr(download_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000 * len(TSV)))
-    with pytest.raises(UserError, match="are needed to unpack"):
+    with pytest.raises(UserError, match="needed to unpack"):
         fetch(server, tmp_path)
     assert not list(tmp_path.glob("*.tsv"))
 
@@ -307,7 +307,7 @@ def test_unreachable_and_missing(server, tmp_path):
     with pytest.raises(UserError, match="cannot be reached .*copy the folder"):
         download(tmp_path, "http://127.0.0.1:1", archives={"one.7z": ""})
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be made a folder"):
+    with pytest.raises(UserError, match="cannot create this folder"):
         fetch(server, tmp_path / "file")
 
 

@@ -70,7 +70,7 @@ def test_table(corpus):
     lines = [line.split(maxsplit=4) for line in reasons.splitlines()[1:]]
     assert ["rejected", "empty_text", "de_corpora_train.tsv", "2"] in lines
     assert ["repaired", "cut_mark", "total", "1"] in [line[:4] for line in lines if len(line) == 5]
-    assert incomplete == "Only one of train and test: xx"
+    assert incomplete == "languages without a train or test file: xx"
 
 
 def test_table_of_a_clean_corpus_has_no_reasons(corpus):

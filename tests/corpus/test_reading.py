@@ -367,7 +367,7 @@ def test_chosen_languages(corpus):
     folder = corpus(*both("de", "fr", "it"), "pt_corpora_train", "es_corpora_test")
     assert names(split_files(folder, "it,de")) == both("it", "de")
     assert names(split_files(folder, ["pt", "es"])) == ["pt_corpora_train", "es_corpora_test"]
-    with pytest.raises(UserError, match="contains no file of en; leave"):
+    with pytest.raises(UserError, match="contains no file for en; remove them"):
         split_files(folder, "EURO")
 
 
@@ -391,7 +391,7 @@ def test_english_sizes(corpus, there, english, chosen):
     [
         (("en", "en-full"), "auto", "several sizes of English; pass --english=mid or --english=full"),
         (("en",), "small", r"no en-small_corpora_\*.tsv; pass --english=mid"),
-        (("en",), "large", "--english=large is unknown"),
+        (("en",), "large", "--english=large: must be one of"),
     ],
 )
 def test_english_sizes_refused(corpus, there, english, message):
@@ -405,14 +405,14 @@ def test_unusable_folders(corpus, tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         split_files(tmp_path / "absent")
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="is a file, no folder"):
+    with pytest.raises(UserError, match="is a file, not a folder"):
         split_files(tmp_path / "file")
     (tmp_path / "file").unlink()
     with pytest.raises(UserError, match=r"contains no \*_corpora_\*.tsv file$"):
         split_files(tmp_path)
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "de_corpora_train.tsv").write_text(HEADER)
-    with pytest.raises(UserError, match=f"there are some in {tmp_path}/inner"):
+    with pytest.raises(UserError, match=f"did you mean {tmp_path}/inner"):
         split_files(tmp_path)
-    with pytest.raises(UserError, match="de_corpora_dev.tsv: rename it"):
+    with pytest.raises(UserError, match="de_corpora_dev.tsv: not a corpus file name: rename it"):
         split_files(corpus("de_corpora_dev"))

@@ -90,7 +90,7 @@ def test_an_introduction_stands_once_directly_before_the_core():
         ("{1000..9000:,}", "{9000..1000}", "an empty range"),
         ("{1000..9000:,}", "{1000-9000}", "cannot read"),
         ("{ton|by}", "{ton|by", "unbalanced brace"),
-        ("(see {person})", "(see {head})", "in patterns only"),
+        ("(see {person})", "(see {head})", "only allowed in patterns"),
         ("Ada |", "Ada |  |", "an empty alternative"),
         ("(see {person})", "<e1>", "a mark or a tab"),
         ("# a comment", "a line", "before the first section"),

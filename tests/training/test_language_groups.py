@@ -89,7 +89,7 @@ def test_stage_two_over_another_run_s_stage_one_is_the_same(train, both_stages, 
     ("knobs", "shown"),
     [
         ({"languages": "all"}, "it has additional languages en"),
-        ({"languages": "ko,de,fr"}, "the shards contain no fr, but de, en, ko"),
+        ({"languages": "ko,de,fr"}, "the shards contain no fr, only de, en, ko"),
         ({"la_residual": False}, "was trained with la_residual = True, now it is False"),
         ({"pooler": "mean"}, "was trained with pooler = encoder, now it is mean"),
         ({"stage_one_run": "/nowhere"}, "train stage one first (--stage=1 --run=/nowhere)"),
@@ -121,5 +121,5 @@ def test_a_group_takes_what_there_is_of_it_and_says_what_is_not(small_shards, ca
         "languages: de, en (the shards have de, en, ko)",
         "the shards have no sentences in it, fr, pt, es: ignoring these languages of --languages=EURO",
     ]
-    with pytest.raises(UserError, match="--languages: the shards contain no fr, but de, en, ko"):
+    with pytest.raises(UserError, match="--languages: the shards contain no fr, only de, en, ko"):
         open_shards(config(languages="de,fr"))

@@ -20,7 +20,7 @@ _INSIDE_WORD = re.compile(r"\w<e[12]>\w|\w</e[12]>\w")
 
 
 def problems(code: str, language: Language) -> list[str]:
-    """What is wrong with a compiled language, a line each; empty if nothing is."""
+    """The problems of a compiled language, one line each."""
     cycle = _cycle(language)
     return [cycle] if cycle else _label_problems(code, language) + _clause_problems(language) + _kind_problems(language)
 
@@ -34,10 +34,10 @@ def _label_problems(code: str, language: Language) -> list[str]:
             found.append(f"label {label} has fewer than {FEWEST_PATTERNS} patterns")
         found += [f"label {label}: a pattern ends without a full stop" for p in of_label if not _stops(p.parts)]
         if len({pattern.head_first for pattern in of_label}) == 1:
-            found.append(f"label {label}: head and tail stand in the same order in all patterns")
+            found.append(f"label {label}: head and tail are in the same order in all patterns")
     share = sum(not pattern.head_first for pattern in patterns) / max(1, len(patterns))
     if share < _FEWEST_TAIL_FIRST:
-        found.append(f"the tail stands first in {share:.0%} of the patterns only")
+        found.append(f"the tail comes first in only {share:.0%} of the patterns")
     return found
 
 
@@ -65,7 +65,7 @@ def _kind_problems(language: Language) -> list[str]:
         fewest = FEWEST_SURFACES.get(kind, FEWEST_OF_OWN_KIND)
         if combinations(language, kind) < fewest:
             found.append(f"kind {kind} has {combinations(language, kind)} names, fewer than {fewest}")
-        streams = [Names(language.kinds, set(), rng, test) for test in (False, True)]  # years keep to their side
+        streams = [Names(language.kinds, set(), rng, test) for test in (False, True)]  # years are always of one side
         surfaces = sorted({stream.surface(kind) for stream in streams for _ in range(_DRAWS)})
         tests = sum(map(is_test_name, surfaces))
         if min(tests, len(surfaces) - tests) < _FEWEST_OF_A_SIDE:
@@ -94,7 +94,7 @@ def _all_parts(language: Language) -> Iterator[Parts]:
 
 
 def _cycle(language: Language) -> str | None:
-    """A kind that is a part of itself, if there is one."""
+    """An error message if a kind is part of itself."""
     inside = {
         kind: {part.kind for parts in alternatives for part in parts if isinstance(part, Name)}
         for kind, alternatives in language.kinds.items()
@@ -123,7 +123,7 @@ def _ways(language: Language, part: Part) -> int:
 
 
 def samples(code: str, language: Language, count: int, seed: int = 0) -> list[str]:
-    """Sample training sentences, the labels in turn, each with its label before it."""
+    """Sample training sentences, cycling through the labels, each preceded by its label."""
     writer = Writer(language, Random(seed), test=False)
     written = [writer.sentence(LABELS[code][index % len(LABELS[code])]) for index in range(count)]
     return [f"{sentence.label}: {sentence.text}" for sentence in written]

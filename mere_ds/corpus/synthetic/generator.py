@@ -1,4 +1,4 @@
-"""Writes a synthetic corpus in SMiLER's form: its languages, shares, labels, file names and quirks, other sentences."""
+"""Writes a synthetic corpus with SMiLER's languages, proportions, labels, file names and quirks, but own sentences."""
 
 import os
 import signal
@@ -33,12 +33,12 @@ from mere_ds.files import writing
 CHUNK = 10_000
 FEWEST_OF_LANGUAGE = 10
 MOST_SENTENCES = 10**9
-"""Each has a byte in memory."""
+"""Each takes one byte of memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Up to `CHUNK` sentences of one file: the place of their labels in the language's `LABELS`, one byte each."""
+    """Up to `CHUNK` sentences of one file: indices of their labels in the language's `LABELS`, one byte each."""
 
     file: str
     language: str
@@ -62,31 +62,31 @@ def synthesize(
     """Write `{language}_corpora_{train,test}.tsv` files with exactly `sentences` sentences in all to the folder `out`.
 
     Languages get the shares of Table 1 of the mERE paper, labels those of SMiLER; `english` (small, mid, full) sets the
-    share of English and its file name. Test is 2.0 % of every language, at least 20 sentences where three training
-    sentences a label remain. Entities of the test files (case aside) never occur in training files.
-    No language gets fewer than `at_least` sentences where `sentences` reaches for that (Table 1 gives Ukrainian 0.3 %).
-    `quirks=False` leaves SMiLER's quirks out, so that every row can be kept. The bytes depend on the arguments but not
-    on `processes` (all processors if None). Memory is bounded by some chunks of 10,000 sentences.
+    share of English and its file name. Test is 2.0 % of every language, but at least 20 sentences if three training
+    sentences per label remain. Entities of the test files never occur in training files, ignoring case.
+    Every language gets at least `at_least` sentences if `sentences` is enough for that (Table 1 gives Ukrainian 0.3 %).
+    `quirks=False` omits SMiLER's quirks, so that every row can be kept. The files depend on the arguments but not on
+    `processes` (all processors if None). Memory is bounded by some chunks of 10,000 sentences.
 
     Returns {"sentences", "train", "test", "quirks": {quirk: rows}, "files": {name: {"sentences", "labels"}}}.
-    Raises UserError for numbers out of bounds, an unknown language or an unknown size of English, OSError that names a
-    file that can't be written; then no file of `out` has changed.
+    Raises UserError for numbers out of bounds, an unknown language or an unknown size of English, and OSError that
+    names a file that can't be written; no file of `out` is changed then.
     """
     codes = _codes(languages)
     if english not in ENGLISH_SIZES:
-        raise UserError(f"--english is {english!r}: pass one of {', '.join(ENGLISH_SIZES)}")
+        raise UserError(f"--english={english}: must be one of {', '.join(ENGLISH_SIZES)}")
     if sentences < FEWEST_OF_LANGUAGE * len(codes):
         raise UserError(
-            f"--sentences={sentences} is too few: {len(codes)} languages need {FEWEST_OF_LANGUAGE * len(codes)}"
+            f"--sentences={sentences}: must be at least {FEWEST_OF_LANGUAGE * len(codes)} for {len(codes)} languages"
         )
     if sentences > MOST_SENTENCES:
         raise UserError(f"--sentences={sentences}: must be at most {MOST_SENTENCES}")
     if seed < 0:
         raise UserError(f"--seed={seed}: must be at least 0")
     if at_least < 0:
-        raise UserError(f"--at_least={at_least}: pass 0 or more")
+        raise UserError(f"--at_least={at_least}: must be at least 0")
     if processes is not None and processes < 1:
-        raise UserError(f"--processes={processes}: pass 1 or more")
+        raise UserError(f"--processes={processes}: must be at least 1")
     files = _files(codes, sentences, english, at_least)
     chunks = [list(_chunks(name, *file, seed, quirks)) for name, file in files.items()]
     counts: Counter = Counter()
@@ -116,7 +116,7 @@ def _codes(languages: str | Sequence[str]) -> list[str]:
         return list(SMILER_LANGUAGES)
     unknown = [code for code in codes if code not in SMILER_LANGUAGES]
     if unknown:
-        raise UserError(f"--languages: no sentences for {', '.join(unknown)}; there are {', '.join(SMILER_LANGUAGES)}")
+        raise UserError(f"--languages: {', '.join(unknown)} not available: choose from {', '.join(SMILER_LANGUAGES)}")
     return codes
 
 
@@ -141,7 +141,7 @@ def _chunks(file: str, code: str, test: bool, labels: dict[str, int], seed: int,
 
 @contextmanager
 def _ordered(chunks: list[Chunk], processes: int) -> Iterator[Iterator[tuple[bytes, Counter]]]:
-    """What `write_chunk` makes of the chunks, in their order, by several processes; few results wait in memory."""
+    """The results of `write_chunk` for the chunks, in order, from several processes; few results wait in memory."""
     if processes == 1 or len(chunks) == 1:
         yield map(write_chunk, chunks)
         return
@@ -153,7 +153,7 @@ def _ordered(chunks: list[Chunk], processes: int) -> Iterator[Iterator[tuple[byt
 
 
 def _in_order(pool: ProcessPoolExecutor, chunks: Iterator[Chunk], ahead: int) -> Iterator[tuple[bytes, Counter]]:
-    # Ctrl-C goes to all processes of a terminal; those that are started now must leave it to this one
+    # Ctrl-C is sent to all processes of a terminal; the worker processes must ignore it
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     waiting = [pool.submit(write_chunk, chunk) for chunk in islice(chunks, ahead)]
     signal.pthread_sigmask(signal.SIG_SETMASK, before)

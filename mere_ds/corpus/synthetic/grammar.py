@@ -27,7 +27,7 @@ _NAME = re.compile(r"(\^?)([a-z0-9_]+)")
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """One core sentence: its parts, the kinds of its entities, and whether the head stands first."""
+    """One core sentence: its parts, the kinds of its entities, and whether the head comes first."""
 
     parts: Parts
     head: str
@@ -37,7 +37,7 @@ class Pattern:
 
 @dataclass(slots=True)
 class Language:
-    """One compiled language file. `entity_kinds` are the kinds whose names are test names or training names."""
+    """One compiled language file. `entity_kinds` are the kinds whose names are split into training and test names."""
 
     kinds: dict[str, list[DrawnParts]] = field(default_factory=dict)
     labels: dict[str, list[Pattern]] = field(default_factory=dict)
@@ -47,12 +47,12 @@ class Language:
 
 @cache
 def load_language(code: str) -> Language:
-    """The language of `languages/<code>.txt`, compiled once a process. Raises ValueError with every fault of it."""
+    """The language of `languages/<code>.txt`, compiled once per process. Raises ValueError that lists all errors."""
     return parse_language((LANGUAGES_DIR / f"{code}.txt").read_text(encoding="utf-8"))
 
 
 def parse_language(text: str) -> Language:
-    """Compile a language file's text. Raises ValueError that lists every fault with its line number."""
+    """Compile a language file's text. Raises ValueError that lists all errors with line numbers."""
     language, faults = Language(), []
     add: Callable[[str], None] | None = None
     for number, raw in enumerate(text.splitlines(), start=1):
@@ -76,7 +76,7 @@ def parse_language(text: str) -> Language:
 
 
 def _open_section(language: Language, line: str) -> Callable[[str], None]:
-    """What to do with the lines of the section that this line opens."""
+    """The function that handles the lines of the section that this line opens."""
     match = _SECTION.fullmatch(line)
     if not match:
         raise ValueError("not a section")
@@ -102,7 +102,7 @@ def _pattern(label: str, text: str) -> Pattern:
     )
     entities = [part for part in parts if isinstance(part, Entity)]
     if sorted(entity.slot for entity in entities) != ["head", "tail"]:
-        raise ValueError("head and tail must stand exactly once each")
+        raise ValueError("head and tail must occur exactly once each")
     kinds = {entity.slot: entity.kind for entity in entities}
     return Pattern(parts, kinds["head"], kinds["tail"], entities[0].slot == "head")
 
@@ -111,7 +111,7 @@ def _drawn_parts(text: str) -> DrawnParts:
     parts = _parts(text)
     drawn = tuple(part for part in parts if not isinstance(part, Entity | Aside))
     if len(drawn) < len(parts):
-        raise ValueError("{head}, {tail} and {aside} stand in patterns only")
+        raise ValueError("{head}, {tail} and {aside} are only allowed in patterns")
     return drawn
 
 
@@ -148,7 +148,7 @@ def _brace(inside: str) -> Part:
 
 
 def _lines(language: Language) -> Iterator[tuple[str, Parts]]:
-    """Every compiled line with a word that says where it stands."""
+    """Every compiled line with the name of its section."""
     for kind, alternatives in language.kinds.items():
         yield from ((f"kind {kind}", parts) for parts in alternatives)
     for label, patterns in language.labels.items():

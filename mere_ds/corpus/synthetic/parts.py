@@ -1,4 +1,4 @@
-"""The parts a line is made of, and the stream of names that draws them."""
+"""The parts of a line, and the random stream of names that fills them in."""
 
 import zlib
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 TEST_SHARE = 5
-"""One surface in so many is a test name."""
+"""One name in so many is a test name."""
 _TRIES = 5000
 _FOREIGN_DIGITS = {
     "ar": str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩"),
@@ -19,14 +19,14 @@ _PLAIN = ("", *_FOREIGN_DIGITS)
 
 
 def is_test_name(surface: str) -> bool:
-    """Whether only test sentences may use this name: one rule for all kinds, slots and languages, whatever the case."""
+    """Whether only test sentences may use this name: one rule for all kinds, slots and languages, ignoring case."""
     return zlib.crc32(surface.casefold().encode()) % TEST_SHARE == 0
 
 
 class Names:
     """A random stream of names for one side (training or test) of one language.
 
-    `avoid` holds the case-folded surfaces that must not be drawn: the entities of the sentence that is being written.
+    `avoid` holds case-folded names that must not be drawn: the entities of the sentence that is being written.
     """
 
     def __init__(self, kinds: "dict[str, list[DrawnParts]]", entity_kinds: set[str], rng: Random, test: bool):
@@ -41,14 +41,14 @@ class Names:
         return "".join([part if isinstance(part, str) else part.draw(self) for part in parts])
 
     def surface(self, kind: str) -> str:
-        """A name of this kind; where the kind can be head or tail, one of this stream's side."""
+        """A name of this kind; if the kind can be a head or tail, a name of this stream's side (training or test)."""
         alternatives = self.kinds[kind]
         if kind not in self.entity_kinds:
             return self.join(self.pick(alternatives))
         return self.allowed(lambda: self.join(self.pick(alternatives)))
 
     def allowed(self, draw: Callable[[], str]) -> str:
-        """The first name drawn that this stream allows; the checker sees to it that there is one."""
+        """The first drawn name that this stream allows; the checker makes sure that one exists."""
         for _ in range(_TRIES):
             surface = draw()
             if self.allows(surface):
@@ -95,7 +95,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Digits:
-    """So many digits, the first not 0."""
+    """A number of `count` digits, the first not 0."""
 
     count: int
     form: str
@@ -138,5 +138,5 @@ Parts = tuple[Part, ...]
 
 
 def capitalise(surface: str) -> str:
-    """The first letter made a capital, the rest as it is."""
+    """The text with its first letter as a capital."""
     return surface[:1].upper() + surface[1:]

@@ -1,8 +1,8 @@
-"""The quirks of SMiLER's files, put into synthetic rows at the rates at which SMiLER has them.
+"""SMiLER's quirks, added to synthetic rows at SMiLER's rates.
 
-`MEASURED_RATES` are shares of SMiLER's rows. The others occur in SMiLER at rates that nobody has published; theirs are
-chosen so that some 10,000 rows hold each. A row gets at most one quirk. What needs no rate comes from the patterns:
-`<e2>` before `<e1>` (far oftener than SMiLER's 2.75 %, on purpose) and marks inside words.
+`MEASURED_RATES` are shares of SMiLER's rows. The rates of the other quirks are not published; they are chosen so that
+some 10,000 rows contain each. A row gets at most one quirk. Two more come from the patterns and have no rate: `<e2>`
+before `<e1>` (on purpose far more often than SMiLER's 2.75 %) and marks inside words.
 """
 
 import re
@@ -36,7 +36,7 @@ CHOSEN_RATES = {
     "empty_text": 0.0005,
 }
 RATES = MEASURED_RATES | CHOSEN_RATES
-"""Share of rows; `empty_text` rows come on top of the sentences, for they do not count as such."""
+"""Shares of rows; `empty_text` rows are additional, because they don't count as sentences."""
 
 _CUT_AT_TAIL = 0.95
 _MOST_ADDED_WORDS = 15
@@ -46,7 +46,7 @@ _SPAN = re.compile(r"<(e[12])>.*?</\1>")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a SMiLER file, in its columns."""
+    """The columns of one row of a SMiLER file."""
 
     id: str
     head: str
@@ -60,7 +60,7 @@ class Row:
 
 
 class Quirks:
-    """Decides which row gets which quirk and writes rows with quirks, for one language."""
+    """Chooses a quirk for each row and writes rows with quirks, for one language."""
 
     def __init__(self, writer: Writer, label_weights: dict[str, float]):
         self.writer, self.names = writer, writer.names
@@ -75,7 +75,7 @@ class Quirks:
         return "" if quirk == "cut_mark" and not _can_be_cut(label) else quirk
 
     def rows(self, quirk: str, label: str, plain: Callable[[Sentence], Row]) -> list[Row]:
-        """One sentence of this label as a row with this quirk; for `empty_text` a row without text and a sound one."""
+        """One sentence of this label as a row with this quirk; for `empty_text` a row without text and a good one."""
         if quirk == "cut_mark":
             return [self._cut(label, plain)]
         if quirk in ("null_name", "same_surface"):
@@ -106,7 +106,7 @@ class Quirks:
         return replace(row, text=before + mark + after[: after.index(".") + 1])
 
     def _abbreviation(self, surface: str) -> str:
-        """The name with its first word (if it has more) as initials, a name of the same side."""
+        """A name of the same side: this one with its first word (if it has several) abbreviated to initials."""
         first, _, rest = surface.partition(" ")
         letters = dict.fromkeys([letter.upper() for letter in surface if letter.isalpha()] + list(ascii_uppercase))
         for count in (1, 2):
@@ -134,7 +134,7 @@ class Quirks:
     def _empty_text(self, row: Row) -> Row:
         return replace(row, text="")
 
-    # Texts with debris; the marked names stay as they are.
+    # Texts with markup debris; the marked names don't change.
 
     def _nbsp(self, row: Row) -> Row:
         return self._at_a_space(row, self.names.pick((" &nbsp ", " & nbsp; ", " &nbsp; ", "&nbsp ")))
@@ -164,7 +164,7 @@ class Quirks:
         return replace(row, text=f"{surface}: {row.text}" if self._coin() else f"{row.text} ({surface})")
 
     def _at_a_space(self, row: Row, text: str) -> Row:
-        """The text put in the place of a space outside the marks."""
+        """The row with a space outside the marks replaced by `text`."""
         names = [match.span() for match in _SPAN.finditer(row.text)]
         free = [at for at, char in enumerate(row.text) if char == " " and not any(s <= at < e for s, e in names)]
         at = self.names.pick(free)

@@ -1,4 +1,4 @@
-"""Which kind of name stands as head and as tail of each label, and how many names each kind needs."""
+"""The kinds of names that are head and tail of each label, and how many names each kind needs."""
 
 LABEL_KINDS = {
     "birth-place": ("person", "place"),
@@ -46,6 +46,6 @@ CLOSED_KINDS = frozenset(kind for kinds in LABEL_KINDS.values() for kind in kind
 
 FEWEST_SURFACES = dict.fromkeys(OPEN_KINDS, 2000) | dict.fromkeys(CLOSED_KINDS, 25) | dict.fromkeys(NUMBER_KINDS, 25)
 FEWEST_OF_OWN_KIND = 10
-"""The least surfaces of a kind that a language file defines for itself and uses as head or tail (`person_f`, ...)."""
+"""Minimum number of names in a kind that a language file defines itself and uses as head or tail (`person_f`, ...)."""
 FEWEST_PATTERNS = 3
 FEWEST_CLAUSES = {"before": 8, "after": 14, "aside": 8}

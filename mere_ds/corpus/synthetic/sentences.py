@@ -12,7 +12,7 @@ _MEDIAN_LOG_WORDS, _SPREAD_LOG_WORDS = 3.0, 0.5
 _ASIDE_SHARE = 0.35
 _BEFORE_SHARE = 0.3
 CONTINUATIONS = (",", ";", "،", "؛")
-"""A clause that starts so continues the sentence before it, whose full stop is taken off."""
+"""A clause that starts with one of these continues the sentence before it, whose full stop is removed."""
 
 _COMMAS = (",", "،")
 _STOPS = (*CONTINUATIONS, ".", ":", ")")
@@ -31,7 +31,7 @@ class Sentence:
 
 
 class Writer:
-    """Writes sentences of one language for one side (training or test) from one random stream."""
+    """Writes sentences in one language for one side (training or test) from one random stream."""
 
     def __init__(self, language: Language, rng: Random, test: bool):
         self.language, self.rng = language, rng
@@ -44,7 +44,7 @@ class Writer:
         return Sentence(label, core.head, core.tail, self._with_clauses(core.text, most_words))
 
     def bare_sentence(self, label: str, last: str, rename: Rename) -> Sentence:
-        """A sentence without clauses in which the entity `last` ("head" or "tail") stands last."""
+        """A sentence without clauses in which the entity `last` ("head" or "tail") comes last."""
         fitting = [pattern for pattern in self.language.labels[label] if pattern.head_first == (last == "tail")]
         return self._core(label, self.names.pick(fitting), rename)
 
@@ -76,9 +76,9 @@ class Writer:
         return Sentence(label, surfaces["head"], surfaces["tail"], text)
 
     def _with_clauses(self, text: str, most_words: int) -> str:
-        """Clauses before and after the text, none twice, until it has as many words as drawn from a log-normal.
+        """Adds different clauses before and after the text until its length reaches one drawn from a log-normal.
 
-        An introduction (it ends in a colon) stands directly before the core.
+        An introduction (which ends with a colon) comes directly before the core.
         """
         names, clauses = self.names, self.language.clauses
         wanted = min(most_words, int(self.rng.lognormvariate(_MEDIAN_LOG_WORDS, _SPREAD_LOG_WORDS)))

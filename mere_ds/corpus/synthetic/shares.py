@@ -1,4 +1,4 @@
-"""How many sentences each language and each label of a synthetic corpus gets: as in SMiLER."""
+"""The number of sentences per language and label of a synthetic corpus, proportional to SMiLER's."""
 
 from collections.abc import Sequence
 
@@ -36,9 +36,9 @@ FEWEST_TRAIN_OF_LABEL = 3
 
 
 def apportion(total: int, weights: Sequence[float], floors: Sequence[int]) -> list[int]:
-    """Split `total` in proportion to `weights` by largest remainders, nobody below their floor; the sum is exact.
+    """Split `total` in proportion to `weights` by largest remainders, with minimum values `floors`; the sum is exact.
 
-    Where `total` does not reach for all floors, it is split in proportion to the floors instead.
+    If `total` is less than the sum of the floors, it is split in proportion to the floors instead.
     """
     if total < sum(floors):
         return apportion(total, floors, [0] * len(floors))
@@ -61,11 +61,11 @@ def apportion(total: int, weights: Sequence[float], floors: Sequence[int]) -> li
 def split_sizes(
     sentences: int, languages: Sequence[str], english: str, at_least: int = 0
 ) -> dict[str, tuple[int, int]]:
-    """{language: (train, test)} sentences, in all exactly `sentences`.
+    """{language: (train, test)} sentences, exactly `sentences` in total.
 
     Each language gets its share of Table 1, but at least `at_least` sentences, 20 test sentences and three training
-    sentences a label where `sentences` reaches for that. Test is 2.0 % of a language, at least 20 sentences where
-    training keeps its least.
+    sentences per label if `sentences` is enough for that. Test is 2.0 % of a language, but at least 20 sentences if
+    training keeps its minimum.
     """
     table = SENTENCES | {"en": ENGLISH_SENTENCES[english]}
     floors = [max(at_least, FEWEST_TEST + FEWEST_TRAIN_OF_LABEL * len(LABELS[code])) for code in languages]
@@ -79,7 +79,7 @@ def split_sizes(
 
 
 def label_sizes(code: str, sentences: int, floor: int) -> dict[str, int]:
-    """{label: sentences} of one file by SMiLER's label counts, each label at least `floor` where `sentences` allows."""
+    """{label: sentences} of one file by SMiLER's label counts, at least `floor` per label if `sentences` is enough."""
     labels = LABELS[code]
     counts = apportion(sentences, [LABEL_COUNTS[label] for label in labels], [floor] * len(labels))
     return dict(zip(labels, counts, strict=True))
