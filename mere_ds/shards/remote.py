@@ -321,7 +321,7 @@ def _refusal(url: str, code: int) -> UserError | _Broken:
             f"{url}: the server has no such file ({code}): pass the address of a complete folder made by mere-ds shard"
         )
     if 300 <= code < 400:
-        return UserError(f"{url}: redirect loop or redirect without a target ({code}): check the address")
+        return UserError(f"{url}: the server's redirects ({code}) form a loop or have no target: check the address")
     return UserError(f"{url}: the server answered {code}: check that it can be read without a login")
 
 

@@ -41,7 +41,7 @@ def test_no_folder_or_no_manifest(tmp_path, folder):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda plain: plain.pop("labels"), "not a manifest's"),
+        (lambda plain: plain.pop("labels"), "not those of a manifest"),
         (lambda plain: plain["splits"]["dev"]["shards"][0].update(file="../dev.tar"), "not a plain file name"),
         (lambda plain: plain["splits"]["dev"]["shards"][0].update(file="pipe:true"), "not a plain file name"),
         (lambda plain: plain["splits"]["dev"]["shards"][0].update(file="/etc/passwd"), "not a plain file name"),

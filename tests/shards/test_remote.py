@@ -203,8 +203,8 @@ def test_another_size_is_refused_and_an_endless_file_cut_off(manifest, server, c
 
     for fault, text in (
         (partial(answer, whole[:-512], len(whole) - 512), f"has {shard.bytes - 512} bytes instead of {shard.bytes}"),
-        (partial(answer, whole[:9], shard.bytes + 1), f"is longer than the {shard.bytes} bytes"),
-        (endless, f"is longer than the {shard.bytes} bytes"),
+        (partial(answer, whole[:9], shard.bytes + 1), f"is longer than {shard.bytes} bytes"),
+        (endless, f"is longer than {shard.bytes} bytes"),
     ):
         server.faults[shard.file] = [fault]
         with pytest.raises(UserError, match=f"{shard.file}: {text}"):
@@ -266,7 +266,7 @@ def test_redirects_lead_to_http_alone(manifest, server, cache):
             source.read(shard)
         assert "secret" not in str(told.value) and not cached(cache)
     server.faults[shard.file] = [partial(redirect, shard.file)] * 20
-    with pytest.raises(UserError, match=r"redirect loop or redirect without a target \(302\)"):
+    with pytest.raises(UserError, match=r"redirects \(302\) form a loop or have no target"):
         source.read(shard)
 
 
