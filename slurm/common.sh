@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the three job scripts share. They source it and then call `train_stage` or `evaluate`.
+# Functions shared by the job scripts, which source this file and then call `train_stage` or `evaluate`.
 
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 repository=$(dirname "$scripts") # the folder that holds mere_ds/
@@ -8,8 +8,8 @@ if [ -z "${PYTHON:-}" ]; then
   PYTHON=$repository/.venv/bin/python
   [ -x "$PYTHON" ] || PYTHON=python3
 fi
-REQUEUES=3 # of a job that dies again and again without a new checkpoint
-LEFT_ON_SIGNAL=85 # train.py's exit code when it has saved and left early
+REQUEUES=3 # how often to requeue a job that keeps failing without a new checkpoint
+LEFT_ON_SIGNAL=85 # train.py's exit code when it was asked to stop and has saved
 
 usage() {
   cat <<'TEXT'
@@ -19,14 +19,14 @@ Train on a Slurm cluster; each job submits the next one: stage one, stage two, e
   sbatch slurm/stage2.sh --shards=SHARDS --run=RUN [the same]     only stage two and evaluation
   sbatch slurm/evaluate.sh RUN [flags of mere-ds evaluate]        only evaluation
 
-Nodes, GPUs, time, partition, account and so on are sbatch's own flags; the following jobs get the same:
+Nodes, GPUs, time, partition, account and so on are sbatch's own flags; the next jobs get the same ones:
 
   sbatch --nodes=4 --time=12:00:00 --partition=v100 slurm/stage1.sh --shards=shards --run=runs/a --epochs=3
   sbatch --ntasks-per-node=8 --gres=gpu:8 slurm/stage1.sh --shards=shards --run=runs/b \
       --deepspeed_config=h100_bf16_zero1
   sbatch --ntasks-per-node=2 --gres=none slurm/stage1.sh --shards=shards --run=runs/c
 
-While a job waits, also after a requeue, it can be given fewer or more nodes; it continues as if nothing had changed:
+While a job is pending, also after a requeue, its number of nodes can be changed; training resumes with the same result:
 
   scontrol update jobid=JOB numnodes=1 numtasks=4 numcpus=16
 
@@ -39,7 +39,7 @@ end() { # CODE TEXT
   exit "$1"
 }
 
-in_a_job() { # WORDS...: otherwise, or where help is asked for, show the usage and leave
+in_a_job() { # WORDS...: outside a job, or if help is requested, show the usage and exit
   local word
   for word; do
     case $word in -h | --help) usage && exit 0 ;; esac
@@ -71,30 +71,30 @@ train_stage() { # STAGE KNOBS...
   run=$(knob run "$@")
   [ -n "$run" ] || end 2 "--run=... is missing"
   [ "${SLURM_GPUS_ON_NODE:-$SLURM_NTASKS_PER_NODE}" -ge "$SLURM_NTASKS_PER_NODE" ] ||
-    end 2 "$SLURM_NTASKS_PER_NODE tasks a node, but $SLURM_GPUS_ON_NODE GPUs: give --ntasks-per-node and --gres alike"
-  state=$run/slurm/$SLURM_JOB_ID # what this job remembers from start to start
+    end 2 "$SLURM_NTASKS_PER_NODE tasks per node, but only $SLURM_GPUS_ON_NODE GPUs: set --ntasks-per-node and --gres to match"
+  state=$run/slurm/$SLURM_JOB_ID # what this job remembers across its starts
   mkdir -p "$state" || end 1 "$state can't be made"
 
   trap stop USR1 TERM
-  submit_next "$@" || echo "$SLURM_JOB_NAME: the next job could not be submitted; tried again at the end" >&2
+  submit_next "$@" || echo "$SLURM_JOB_NAME: the next job could not be submitted; will try again at the end" >&2
   count_start
   choose_knobs "$@"
   launch "$repository/mere_ds/train.py" "--stage=$stage" "${knobs[@]}"
   code=$?
   case $code in
     0) submit_next "$@" || end 1 "the stage is done, but the next job could not be submitted: submit it by hand" ;;
-    2) end 2 "this is for you to mend (see above), so the job isn't requeued" ;;
+    2) end 2 "this error needs your attention (see above), so the job is not requeued" ;;
     *) again "$code" ;;
   esac
 }
 
-newest() { # the stage's newest checkpoint; the time tells it from one of the same name that was overwritten
+newest() { # the stage's newest checkpoint; its time distinguishes it from an overwritten one of the same name
   local latest=$run/checkpoints/stage$stage/latest
   stat --format="$(readlink "$latest") %Y" "$latest/SHA256SUMS" 2>/dev/null || echo none
 }
 
-count_start() { # sets `checkpoint`, and `starts`: how often this job has now started from it
-  # counted here and not at the end, for the crash of a node ends this script too
+count_start() { # sets `checkpoint`, and `starts`: how often this job has started from it, including this time
+  # counted at the start, since the crash of a node ends this script too
   checkpoint=$(newest)
   starts=$(($(grep --count --fixed-strings --line-regexp -e "$checkpoint" "$state/starts" 2>/dev/null) + 1))
   give_up_after "$((starts - 1))"
@@ -102,7 +102,7 @@ count_start() { # sets `checkpoint`, and `starts`: how often this job has now st
   echo "$checkpoint" >>"$state/starts" || end 1 "$state can't be written"
 }
 
-choose_knobs() { # KNOBS...: sets `knobs`, what train.py is to be told
+choose_knobs() { # KNOBS...: sets `knobs`, the flags for train.py
   local word name next
   knobs=()
   while [ $# -gt 0 ]; do
@@ -118,26 +118,26 @@ choose_knobs() { # KNOBS...: sets `knobs`, what train.py is to be told
   done
 }
 
-give_up_after() { # STARTS that all ended without a new checkpoint
-  [ "$1" -le "$REQUEUES" ] || end 1 "given up: $1 starts without a new checkpoint; see the log above"
+give_up_after() { # NUMBER OF STARTS that all ended without a new checkpoint
+  [ "$1" -le "$REQUEUES" ] || end 1 "giving up after $1 starts without a new checkpoint: see the log above"
 }
 
-stop() { # the time limit is near, or the job is preempted: srun hands the signal to every task
+stop() { # the time limit is near, or the job is preempted: srun forwards the signal to every task
   stopped=yes
   [ -z "$srun" ] || kill -USR1 "$srun" 2>/dev/null
 }
 
-launch() { # WORDS FOR PYTHON...: one task a rank; returns srun's exit code
+launch() { # ARGUMENTS OF PYTHON...: one task per rank; returns srun's exit code
   [ -z "$stopped" ] || return "$LEFT_ON_SIGNAL"
   MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
   getent hosts "$MASTER_ADDR" >/dev/null ||
     MASTER_ADDR=$(scontrol --oneliner show node "$MASTER_ADDR" | sed -n 's/.* NodeAddr=\([^ ]*\).*/\1/p')
-  MASTER_PORT=$((10000 + SLURM_JOB_ID % 20000)) # below the ports that systems hand out
+  MASTER_PORT=$((10000 + SLURM_JOB_ID % 20000)) # below the ephemeral ports
   OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
   export MASTER_ADDR MASTER_PORT OMP_NUM_THREADS
   echo "$SLURM_JOB_NAME: job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST"
 
-  # A rank that leaves with 85 must not have the others killed, so no --kill-on-bad-exit; what lingers, --wait kills.
+  # A rank that exits with 85 must not kill the others, so no --kill-on-bad-exit; --wait kills what lingers.
   # shellcheck disable=SC2016 # each task's own variables
   srun --export=ALL --label --kill-on-bad-exit=0 --wait=20 --cpus-per-task="$OMP_NUM_THREADS" \
     --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node="$SLURM_NTASKS_PER_NODE" \
@@ -150,7 +150,7 @@ launch() { # WORDS FOR PYTHON...: one task a rank; returns srun's exit code
   wait "$srun"
 }
 
-again() { # CODE: requeue this job, unless it dies again and again
+again() { # CODE: requeue this job, unless it keeps failing
   if [ "$1" = "$LEFT_ON_SIGNAL" ] || [ -n "$stopped" ]; then
     : >"$state/starts"
   elif [ "$checkpoint" = "$(newest)" ]; then
@@ -161,10 +161,10 @@ again() { # CODE: requeue this job, unless it dies again and again
 
 requeue() { # CODE with which the program ended
   local job=$SLURM_JOB_ID
-  # the number of an array's last task is also the whole array's
+  # the job id of an array's last task is also that of the whole array
   [ -z "${SLURM_ARRAY_TASK_ID:-}" ] || job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
-  # a job that was cancelled would come back to life, one that Slurm itself requeues is on its way
-  [ "$(squeue --noheader --jobs="$job" --format=%T)" = RUNNING ] || end "$1" "Slurm has ended this job"
+  # don't requeue a job that was cancelled, or that Slurm itself requeues
+  [ "$(squeue --noheader --jobs="$job" --format=%T)" = RUNNING ] || end "$1" "Slurm has ended this job, so it is not requeued"
   echo "$SLURM_JOB_NAME: ended with exit code $1, requeued"
   trap - USR1 TERM
   scontrol requeue "$job" || end "$1" "this job can't be requeued: submit it again"
@@ -175,8 +175,8 @@ has_stage_two() { # SYSTEM, empty for the default
 }
 
 submit_next() { # KNOBS...: submit the job that follows this one, once
-  # An earlier start may have been cut off between submitting and writing the number down: then a job waits for this
-  # one. What is written down counts as well, so that a job which the user cancelled doesn't come back.
+  # An earlier start may have been killed between submitting and recording the job id: then a job depends on this one.
+  # A recorded job id counts too, so that a job that the user cancelled is not submitted again.
   local name=mere-evaluate words=("$scripts/evaluate.sh" "$run") waiting id options
   [ ! -s "$state/next" ] || return 0
   if [ "$stage" = 1 ] && has_stage_two "$(knob system "$@")"; then
@@ -192,7 +192,7 @@ submit_next() { # KNOBS...: submit the job that follows this one, once
   echo "$id" >"$state/next"
 }
 
-same_resources() { # NAME OF THE NEXT JOB: print sbatch's flags for it, one a line
+same_resources() { # NAME OF THE NEXT JOB: print sbatch's flags for it, one per line
   local flag variable limit gres features
   IFS='|' read -r limit gres features < <(squeue --noheader --jobs="$SLURM_JOB_ID" --format='%l|%b|%f')
   case $gres in N/A | '(null)' | '') gres=none ;; esac
@@ -218,7 +218,7 @@ mem-per-gpu SLURM_MEM_PER_GPU
 FLAGS
 }
 
-outside_this_job() ( # COMMAND...: this job's variables would speak for the next job wherever it has none of its own
+outside_this_job() ( # COMMAND...: without this job's variables, which sbatch would use as defaults for the next job
   conf=${SLURM_CONF:-}
   unset "${!SLURM_@}"
   [ -z "$conf" ] || export SLURM_CONF="$conf"

@@ -17,14 +17,14 @@ source "$folder/common.sh"
 
 usage() {
   cat <<'TEXT'
-Make a table or a figure of the paper on a Slurm cluster: each training and its scores is a task of a job array.
+Reproduce a table or figure of the paper on a Slurm cluster: each training, with its scoring, is a task of a job array.
 
   bash slurm/reproduce.sh --table=2 --shards=SHARDS --out=OUT [flags of mere-ds reproduce]
   bash slurm/reproduce.sh --time=12:00:00 --partition=v100 --gres=gpu:8 -- --table=3 --shards=SHARDS --out=OUT
 
-Words before `--` are sbatch's flags for all jobs. One array trains what needs nothing, a second one what starts from
-a stage one of the first, and a last job writes the report. Each task has one node; only what is missing is submitted,
-so the same command also mends what failed. Here and there mere-ds runs with $PYTHON, else the repository's .venv.
+Flags before `--` are sbatch's flags for all jobs. One array runs the jobs without dependencies, a second one those that
+start from a stage one of the first, and a last job writes the report. Each task uses one node. Only what is missing is
+submitted, so the same command also reruns what failed. Python is $PYTHON, else the repository's .venv, else python3.
 TEXT
 }
 
@@ -46,7 +46,7 @@ submit_all() { # [SBATCH'S FLAGS --] FLAGS...: an array, the array that needs it
   submit '' "$@"
 }
 
-submit() { # NUMBERS OF JOBS, or nothing for the report; FLAGS...: behind what was submitted before
+submit() { # NUMBERS OF JOBS (empty: the report) FLAGS...: submit them to run after those submitted before
   local what="jobs $1" array=(--array="$1") id
   shift
   [ "$what" != "jobs " ] || what="the report" array=(--output=%x-%j.out)
@@ -57,7 +57,7 @@ submit() { # NUMBERS OF JOBS, or nothing for the report; FLAGS...: behind what w
   echo "$what: job $id"
 }
 
-run() { # FLAGS...: one task's job; in the last job all that is missing, which is the report
+run() { # FLAGS...: one task's job, or in the last job everything still missing, which is the report
   local child='' code
   [ -n "${SLURM_JOB_ID:-}" ] || { usage >&2 && exit 2; }
   trap '[ -z "$child" ] || kill -TERM "$child"' USR1 TERM

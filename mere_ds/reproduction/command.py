@@ -22,11 +22,11 @@ def reproduce(
     list: bool = False,
     only: int | None = None,
 ) -> None:
-    """Train and score all that a table, a figure or a sweep needs, and make its report.
+    """Train and score everything that a table, a figure or a sweep needs, and make its report.
 
-    Tells the plan and its cost, then runs what is missing: runs in OUT/runs, the report in OUT/report, the table also
-    in OUT/table2.txt or the like. The same command resumes where it stopped. INT, TERM or USR1: the training that runs
-    saves and leaves, exit code 85.
+    Prints the plan and its cost, then runs what is missing: runs in OUT/runs, the report in OUT/report, the table also
+    in OUT/table2.txt or the like. The same command resumes where it stopped. On INT, TERM or USR1 the running training
+    saves and the command exits with code 85.
 
     Examples:
         mere-ds reproduce --table=2 --shards=shards --out=paper --seeds=3 --dry_run
@@ -34,15 +34,15 @@ def reproduce(
 
     Args:
         shards: Folder made by mere-ds shard, or its address.
-        out: Folder for runs and report; several tables and figures may share it, and so share trainings.
+        out: Folder for runs and report; tables and figures with the same folder share trainings.
         table: 2 (systems), 3 (layers of the sub-modules), or all: every table, figure and sweep.
         figure: 3, 4, 5 (relation, labels, entities), 6 (s), 7 (mERE14) or 8 (router).
-        sweep: k (sub-modules in use, without training) or T (number of sub-modules).
+        sweep: k (sub-modules used in prediction, without training) or T (number of sub-modules).
         seeds: Trainings of each job, with the seeds 0, 1, ...
-        languages: all, EURO, SVO or a list; the groups' rows take theirs of these.
-        train: Knobs of mere_ds/train.py for all trainings.
-        mtmb: Folder or hub model with MTMB's weights; none leaves its row out.
-        launcher: Command that starts mere_ds/train.py (None: deepspeed on all GPUs, without any on 2 ranks).
+        languages: all, EURO, SVO or a list; rows of a group use its languages among these.
+        train: Flags of mere_ds/train.py for all trainings.
+        mtmb: Folder or hub model with MTMB's weights; none omits its row.
+        launcher: Command that starts mere_ds/train.py (None: deepspeed on all GPUs, or with 2 ranks on a CPU).
         deepspeed_config: DeepSpeed's JSON, a file or the name of one in ds_configs/ (None: one for the device).
         dry_run: Only print the plan and its cost.
         list: Only list the jobs for a script: number, state, number of the job that it needs, name.

@@ -1,6 +1,6 @@
-"""A plan's cost, printed before anything starts: updates, encoder passes, disk, and hours where runs know their speed.
+"""A plan's cost, printed before it starts: updates, encoder passes, disk space, and hours if the speed is known.
 
-All counts are upper bounds: stage two may stop early.
+All counts are upper bounds, as stage two may stop early.
 """
 
 import contextlib
@@ -25,15 +25,15 @@ class StageCost:
     """One stage of one job."""
 
     speed: str
-    """Stages of the same name train as many sentences a second, roughly."""
+    """Stages with the same value here train at roughly the same speed."""
     sentences: int
-    """Trained on, over all epochs."""
+    """Number of training sentences over all epochs."""
     updates: int | None
-    """None where the number of ranks is unknown."""
+    """None if the number of ranks is unknown."""
     passes: int
-    """Sentences that run through an encoder without a gradient: dev, and features that stage two computes once."""
+    """Sentences through an encoder without gradient: for dev scores, and for features that stage two computes once."""
     disk: int
-    """Bytes of the checkpoints that stay."""
+    """Size of the kept checkpoints in bytes."""
 
     @property
     def passes_with_gradient(self) -> int:
@@ -43,7 +43,7 @@ class StageCost:
 def stage_cost(
     config: TrainConfig, stage: int, manifest: Manifest, ranks: int | None, features: bool = False
 ) -> StageCost:
-    """The cost of a stage; `manifest` is of the job's languages, `features` says that another job leaves them."""
+    """The cost of a stage; `manifest` is of the job's languages, `features`: whether another job has made them."""
     train, dev = (manifest.splits[split].sentences for split in ("train", "dev"))
     tunes = config.tunes_switcher(stage)
     epochs = config.epochs_stage_two if tunes else config.epochs
@@ -65,8 +65,8 @@ def _kind(config: TrainConfig, stage: int) -> str:
 
 
 def _disk(config: TrainConfig, stage: int, manifest: Manifest) -> int:
-    """Weights and Adam's moments of encoder and sub-modules, in the newest checkpoints and the best; the rest is
-    small."""
+    """Bytes of weights and Adam's moments of encoder and sub-modules in the newest checkpoints and the best one; the
+    rest is negligible."""
     encoder = _parameters(manifest)
     trained, whole = encoder, encoder
     if config.tunes_switcher(stage):
@@ -81,7 +81,7 @@ def _disk(config: TrainConfig, stage: int, manifest: Manifest) -> int:
 
 
 def _parameters(manifest: Manifest) -> int:
-    """The encoder's parameters, counted from its configuration, as its weights may lie elsewhere."""
+    """The encoder's number of parameters, from its configuration, as its weights may not be here."""
     config = AutoConfig.from_pretrained(manifest.encoder_folder, local_files_only=True)
     width = config.hidden_size
     layer = 4 * width + 2 * getattr(config, "intermediate_size", 4 * width)
@@ -96,14 +96,14 @@ def costs(jobs: Iterable[Job], place: Workspace, ranks: int | None) -> dict[str,
         config = place.config(job)
         languages, _ = choose_languages(config.languages, place.manifest.languages)
         manifest = place.manifest.only(languages)
-        features = config.keep_features and job.needs in kept  # the first stage two leaves them for the others
+        features = config.keep_features and job.needs in kept  # the first stage two makes them for the others
         found[job.name] = [stage_cost(config, stage, manifest, ranks, features) for stage in job.stages]
         kept |= {job.needs} if job.needs else set()
     return found
 
 
 def speeds(jobs: Iterable[Job], place: Workspace) -> dict[str, float]:
-    """Sentences a second by `StageCost.speed`: medians of what the runs that are there have recorded."""
+    """Sentences per second by `StageCost.speed`: the medians of the existing runs' records."""
     seen: dict[str, list[float]] = {}
     for job in jobs:
         metrics, config = place.run(job.name).metrics, place.config(job)
@@ -116,7 +116,7 @@ def speeds(jobs: Iterable[Job], place: Workspace) -> dict[str, float]:
 
 
 def hours(stages: Iterable[StageCost], speed: dict[str, float]) -> float | None:
-    """Hours of training; None where no run has shown the speed of one of these stages."""
+    """Hours of training; None if the speed of one of these stages is unknown."""
     if any(stage.speed not in speed for stage in stages):
         return None
     return sum(stage.sentences / speed[stage.speed] for stage in stages) / 3600

@@ -1,4 +1,4 @@
-"""Starting the plan's programs: the launcher, what they print, and signals on their way through."""
+"""Starts the plan's programs: chooses the launcher, logs their output and forwards signals."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ _LAST_LINES, _TAIL = 15, 8192
 
 
 def ranks_here() -> tuple[int, bool]:
-    """How many ranks this machine runs by default, and whether each has a GPU."""
+    """The default number of ranks on this machine, and whether each has a GPU."""
     import torch
 
     gpus = torch.cuda.device_count()
@@ -30,9 +30,9 @@ def ranks_here() -> tuple[int, bool]:
 
 
 def training_command(launcher: str | None, ranks: int | None) -> list[str]:
-    """`launcher` and train.py; by default DeepSpeed's launcher with `ranks` ranks and a port that is free now."""
+    """`launcher` and train.py; by default DeepSpeed's launcher with `ranks` ranks and a free port."""
     if launcher is None:
-        # told a number, it would take other GPUs than those that are visible
+        # given a number, it would ignore CUDA_VISIBLE_DEVICES
         number = [] if os.environ.get("CUDA_VISIBLE_DEVICES") else [f"--num_gpus={ranks}"]
         words = [_program("deepspeed"), *number, f"--master_port={_free_port()}"]
     else:
@@ -41,38 +41,40 @@ def training_command(launcher: str | None, ranks: int | None) -> list[str]:
 
 
 def evaluation_command(run: Path, ks: Sequence[int]) -> list[str]:
-    """Scores a run as it was trained, or with each of `ks`."""
+    """The command that scores a run as it was trained, or with each of `ks`."""
     how = [f"--k={','.join(map(str, ks))}"] if ks else []
     return [sys.executable, "-c", "from mere_ds.cli import main; main()", "evaluate", str(run), *how]
 
 
 def _program(name: str) -> str:
-    """The one beside this Python, else the one in PATH. Raises UserError if there is none."""
+    """The program beside this Python, else the one in PATH. Raises UserError if there is none."""
     found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
     if not found:
-        raise UserError(f"the program {name} isn't installed beside {sys.executable}: name another by --launcher=...")
+        raise UserError(
+            f"{name} is neither installed beside {sys.executable} nor in PATH: install it, or pass another --launcher"
+        )
     return found
 
 
 def _free_port() -> int:
-    """Jobs that share a node must not meet."""
+    """A free port, since several jobs may share a node."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
 
 
 class Programs:
-    """Runs programs one after another; made by `programs`, which passes signals on to the one that runs."""
+    """Runs programs one after another; created by `programs`, which forwards signals to the running one."""
 
     def __init__(self) -> None:
         self.told_to_stop = False
         self._running: subprocess.Popen | None = None
 
     def run(self, command: list[str], log: Path) -> tuple[int, list[str]]:
-        """Run `command` to its end and append what it prints to `log`: its exit code and its last lines.
+        """Run `command` and append its output to `log`; returns its exit code and last lines.
 
-        It has ended when nobody holds its output any more: a launcher may be gone before its ranks. Raises UserError
-        for a program that can't be started.
+        It has ended once its output is closed by all processes, as a launcher may exit before its ranks. Raises
+        UserError for a program that can't be started.
         """
         tail = b""
         with log.open("ab", buffering=0) as file:
@@ -95,7 +97,7 @@ class Programs:
         return process.returncode, tail.decode(errors="replace").splitlines()[-_LAST_LINES:]
 
     def stop(self, number: int, _: FrameType | None) -> None:
-        """TERM lets ranks save and leave; whoever insists kills them."""
+        """The first signal sends TERM, on which ranks save and exit; the second one kills them."""
         if self._running:
             with contextlib.suppress(ProcessLookupError):  # it has just ended
                 os.killpg(self._running.pid, signal.SIGKILL if self.told_to_stop else signal.SIGTERM)
@@ -104,7 +106,7 @@ class Programs:
 
 @contextlib.contextmanager
 def programs() -> Iterator[Programs]:
-    """Inside, INT, TERM and USR1 stop the program that runs instead of this process."""
+    """A context in which INT, TERM and USR1 stop the running program instead of this process."""
     ours = Programs()
     before = {number: signal.signal(number, ours.stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     try:
@@ -115,5 +117,5 @@ def programs() -> Iterator[Programs]:
 
 
 def _environment() -> dict[str, str]:
-    """Ours; DeepSpeed's own is passed where there is no GPU to look for."""
+    """Our environment; without a GPU it also tells DeepSpeed to use the CPU."""
     return ({} if ranks_here()[1] else {"DS_ACCELERATOR": "cpu"}) | os.environ

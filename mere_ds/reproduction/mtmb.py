@@ -11,9 +11,9 @@ ADVICE = "make weights with mere-ds pretrain-mtmb and pass --mtmb=FOLDER; --mtmb
 
 
 def why_not(weights: str, encoder: EncoderInfo) -> str | None:
-    """What keeps the weights (a folder, or a model of the hub) from being used with the shards' encoder.
+    """Why the weights (a folder or a model of the hub) can't be used with the shards' encoder; None if they can.
 
-    Of a hub's model only the configuration is fetched.
+    From the hub, only the configuration is downloaded.
     """
     try:
         here = Path(weights).expanduser().is_dir()
@@ -24,5 +24,6 @@ def why_not(weights: str, encoder: EncoderInfo) -> str | None:
     except (OSError, ValueError, KeyError):
         return f"{weights}/config.json is missing or describes no encoder: {ADVICE}"
     if width != encoder.hidden_size:
-        return f"{weights} is {width} wide, the shards' encoder ({encoder.source}) {encoder.hidden_size}: {ADVICE}"
+        other = f"{encoder.hidden_size} of the shards' encoder ({encoder.source})"
+        return f"{weights} has hidden size {width}, not {other}: {ADVICE}"
     return None

@@ -1,4 +1,4 @@
-"""Where a plan's runs live, the settings of train.py for each, and which of them are done."""
+"""The folders of a plan's runs, the settings of train.py for each, and which of them are done."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from mere_ds.shards.manifest import Manifest
 from mere_ds.sums import STATE, recorded_digest
 
 OVERRIDES = ("batch_size", "encoder_weights")
-"""Knobs of `--train` that a job may replace by its own."""
+"""Knobs of `--train` that a job may override."""
 
 
 @dataclass(frozen=True)
@@ -28,29 +28,29 @@ class Workspace:
     manifest: Manifest
     """Of all the shards' languages."""
     common: dict[str, Any]
-    """Knobs of every training: shards, deepspeed_config, those typed as `--train`."""
+    """Knobs of every training: shards, deepspeed_config and those passed in `--train`."""
 
     def run(self, name: str) -> RunFolder:
         return RunFolder(self.out / "runs" / name)
 
     @property
     def features(self) -> Path:
-        """Stage two's features, for all jobs over the same stage one; they go when all is done."""
+        """Stage two's features, shared by all jobs with the same stage one; removed when all jobs are done."""
         return self.out / "features"
 
     def log(self, job: Job) -> Path:
-        """What the job's programs print."""
+        """The output of the job's programs."""
         return self.out / "runs" / f"{job.name}.log"
 
     def given(self, job: Job) -> dict[str, Any]:
-        """The knobs that train.py gets. Raises UserError where job and `--train` both choose one."""
+        """The knobs to pass to train.py. Raises UserError if both the job and `--train` set one."""
         ours = job.knobs | {"run": str(self.run(job.name).root)}
         if job.needs:
             ours["stage_one_run"] = str(self.run(job.needs).root)
             if "feature_cache" not in self.common:
                 ours |= {"feature_cache": str(self.features), "keep_features": True}
         if twice := [name for name in ours if name in self.common and name not in OVERRIDES]:
-            raise UserError(f"--train has --{twice[0]}, which {job.name} chooses itself: leave it out there")
+            raise UserError(f"--train has --{twice[0]}, which {job.name} sets itself: remove it from --train")
         return self.common | ours
 
     def config(self, job: Job) -> TrainConfig:
@@ -58,7 +58,7 @@ class Workspace:
         return TrainConfig(**self.given(job))
 
     def is_trained(self, job: Job) -> bool:
-        """Whether every stage is finished. Raises UserError if it was trained otherwise than it would be now."""
+        """Whether every stage is finished. Raises UserError if it was trained with different settings."""
         return all([self._is_trained(job, stage) for stage in job.stages])
 
     def _is_trained(self, job: Job, stage: int) -> bool:
@@ -75,11 +75,17 @@ class Workspace:
         if best and (best / STATE).is_file():
             now[STAGE_ONE] = recorded_digest(best, "model.safetensors")
         then = {name: value for name, value in state["ingredients"].items() if name in now}
-        check_same(then, now, stage, str(run.root), "train it as before, take another --out, or remove that folder")
+        check_same(
+            then,
+            now,
+            stage,
+            str(run.root),
+            "use the same settings as before, choose another --out, or remove that folder",
+        )
         return state["finished"]
 
     def open_evaluations(self, job: Job) -> list[tuple[int, ...]]:
-        """The evaluations that a trained job's model hasn't had: () as trained, else those k that run together."""
+        """The missing evaluations of a trained job's model: () for the one as trained, else the k to run together."""
 
         def is_done(k: int | None) -> bool:
             try:
@@ -95,10 +101,10 @@ class Workspace:
 
 
 def command_line(knobs: Mapping[str, object]) -> list[str]:
-    """Flags that give train.py these values."""
+    """Flags that pass these values to train.py."""
     return [f"--{name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in knobs.items()]
 
 
 def missing(plan: Plan, place: Workspace) -> list[Job]:
-    """The jobs that still have something to do, in order, except for those that are left out."""
+    """The jobs that aren't done yet, in order, without those that are left out."""
     return [job for job in plan.jobs if job.name not in plan.left_out and not place.is_done(job)]

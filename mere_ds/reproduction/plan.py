@@ -1,7 +1,7 @@
-"""What the paper's tables and figures are made of: trainings and evaluations, as plain data from pure functions.
+"""The trainings and evaluations behind the paper's tables and figures, as plain data from pure functions.
 
-Stage one is the dear part, so a plan trains no stage one twice: that of mERE-LS, which has no more, also serves mERE,
-mERE14 and every other choice of sub-modules. Equal jobs of two plans have equal names, so plans share what is trained.
+Stage one is expensive, so a plan trains none twice: that of mERE-LS, which has only stage one, also serves mERE, mERE14
+and all other choices of sub-modules. Equal jobs of two plans have equal names, so plans share trained models.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,14 +14,14 @@ from mere_ds.corpus.languages import GROUPS
 LAYER_PAIRS = ((1, 1), (1, 2), (1, 3), (1, 4), (2, 2), (2, 3), (2, 4), (3, 3), (3, 4), (4, 4))
 """Table 3: the layers of the first and of the last three sub-modules."""
 CONCATENATED = (1, 2, 3, 4, 5)
-"""Figure 6: the numbers s of sentences that LA sees together."""
+"""Figure 6: the numbers s of sentences that LA concatenates."""
 SUB_MODULES = (2, 4, 6, 8, 10, 12)
-"""The numbers T of sub-modules of our own sweep: half of them have one layer, half two."""
+"""The numbers T of sub-modules in our own sweep: half of them with one layer, half with two."""
 PAPER_LAYERS, PAPER_CONCATENATE = TrainConfig.submodule_layers, TrainConfig.concatenate
-"""train.py's defaults: a job that has them needs no knob, and is the one that other plans train too."""
+"""train.py's defaults: a job with these needs no knobs, and so is shared with other plans."""
 
 EVERYTHING = "all"
-"""The target that is all the others."""
+"""The target that includes all others."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Job:
     name: str
     """Its run folder is OUT/runs/NAME."""
     knobs: dict[str, Any]
-    """What this job passes to train.py itself, as values of `TrainConfig`."""
+    """The knobs that this job sets itself, as values of `TrainConfig`."""
     needs: str | None = None
     """The job whose stage one this stage two starts from."""
     ks: tuple[int, ...] = ()
@@ -43,12 +43,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Setting:
-    """On what a plan depends, except for its table or figure and the seed."""
+    """What a plan depends on, besides its table or figure and the seed."""
 
     languages: tuple[str, ...]
-    """The languages of the choice that the shards hold."""
+    """The chosen languages that the shards have."""
     choice: str = "all"
-    """all, or languages and groups as for `--languages`."""
+    """all, or languages and groups as in `--languages`."""
     batch_size: int = TrainConfig.batch_size
     submodule_layers: tuple[int, ...] = PAPER_LAYERS
     top_k: int = TrainConfig.top_k
@@ -58,7 +58,7 @@ class Setting:
 
 @dataclass
 class Plan:
-    """Jobs in an order in which they can run, and what the paper has but this setting can't."""
+    """Jobs in an order in which they can run, and the paper's rows that this setting can't reproduce."""
 
     jobs: list[Job]
     left_out: dict[str, str] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Plan:
 
 
 def make_plan(target: str, setting: Setting, seeds: int) -> Plan:
-    """The jobs of one of `TARGETS`, all of a seed before those of the next, each once."""
+    """The jobs of one of `TARGETS`, seed by seed, without duplicates."""
     jobs: dict[str, Job] = {}
     for seed in range(seeds):
         for job in TARGETS[target](setting, seed):
@@ -76,7 +76,7 @@ def make_plan(target: str, setting: Setting, seeds: int) -> Plan:
 
 
 def nearest_multiple(of: int, to: int) -> int:
-    """The multiple of `of` that is nearest to `to`, at least `of` itself; of two the smaller."""
+    """The multiple of `of` nearest to `to`, at least `of` itself; the smaller one of two."""
     return min((n * of for n in range(1, to // of + 2)), key=lambda n: (abs(n - to), n))
 
 
@@ -97,14 +97,14 @@ def _job(
 
 
 def _without_ls(setting: Setting, seed: int) -> Job:
-    """mERE-LS, which is also the stage one of all that have LS."""
+    """mERE-LS, which is also stage one of all systems with LS."""
     return _job(setting, seed, "mERE-LS", stage="1")
 
 
 def _with_ls(
     setting: Setting, seed: int, system: str = "mERE", variant: str = "", ks: Sequence[int] = (), **knobs: Any
 ) -> Iterator[Job]:
-    """A switcher over the shared stage one, which comes before it."""
+    """The shared stage one, and then a switcher on top of it."""
     first = _without_ls(setting, seed)
     yield first
     yield _job(setting, seed, system, variant, stage="2", needs=first.name, ks=ks, **knobs)
@@ -138,7 +138,7 @@ def _table_2(setting: Setting, seed: int) -> Iterator[Job]:
 
 
 def _of_group(setting: Setting, group: str) -> list[str]:
-    """The group's languages here; none where that would be no row of its own."""
+    """The setting's languages of this group; none if these are all languages, which is no separate row."""
     languages = [language for language in setting.languages if language in GROUPS[group]]
     return languages if len(languages) < len(setting.languages) else []
 
@@ -167,7 +167,7 @@ def _against_basic(setting: Setting, seed: int) -> Iterator[Job]:
 
 
 def _figure_6(setting: Setting, seed: int) -> Iterator[Job]:
-    """s must divide the batch, so the batch is the multiple of s that is nearest to the one asked for."""
+    """s must divide the batch size, so the multiple of s nearest to the requested batch size is used."""
     for s in CONCATENATED:
         batch = nearest_multiple(s, setting.batch_size)
         variant = f"s{s}" if s != PAPER_CONCATENATE else ""

@@ -1,4 +1,4 @@
-"""What comes out of a plan: the report of all its runs, and the table asked for as text."""
+"""A plan's results: the report of all its runs, and the target's tables as text."""
 
 from mere_ds.evaluation.report.making import report_on
 from mere_ds.evaluation.report.runs import Row, load_rows
@@ -10,7 +10,7 @@ from mere_ds.reproduction.plan import EVERYTHING, Plan
 
 
 def write_report(target: str, plan: Plan, place: Workspace) -> str:
-    """Write OUT/report and the target's tables as text, OUT/table2.txt and the like; the latter's text."""
+    """Write OUT/report and the target's tables as text (OUT/table2.txt and the like); returns that text."""
     rows = load_rows(str(place.run(job.name).root) for job in plan.jobs if job.name not in plan.left_out)
     page = report_on(rows, str(place.out / "report"))
     text = f"{text_of(target, rows)}\n\n{format_sources(rows)}"
@@ -20,7 +20,7 @@ def write_report(target: str, plan: Plan, place: Workspace) -> str:
 
 
 def text_of(target: str, rows: list[Row]) -> str:
-    """What a target shows, in figures."""
+    """A target's tables as text."""
     own = {"table 3": [table_3], "sweep T": [table_3], "sweep k": [table_k], "figure 6": [all_scores]}
     own[EVERYTHING] = [table_2, table_3, table_k, all_scores]
     return "\n\n".join(format_table(table(rows)) for table in own.get(target, [table_2]))

@@ -1,4 +1,4 @@
-"""The plan with its cost, what is missing of it run, and its report."""
+"""Shows the plan with its cost, runs what is missing, and writes the report."""
 
 import shlex
 import shutil
@@ -31,7 +31,7 @@ MOST_SEEDS = 1000
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says, except for the table or figure."""
+    """The command line's options, except the table or figure."""
 
     shards: str
     out: str
@@ -46,13 +46,13 @@ class Options:
 def steps(
     chosen: Mapping[str, str | None], options: Options, dry_run: bool, only_list: bool, only: int | None
 ) -> Iterator[str]:
-    """Do what is missing for the one of table, figure and sweep that is chosen; gives what is to be printed.
+    """Run what is missing for the chosen table, figure or sweep; yields the texts to print.
 
-    Raises as `prepare` and `Reproduction.run`, and UserError unless exactly one is chosen.
+    Raises like `prepare` and `Reproduction.run`, and UserError unless exactly one of the three is chosen.
     """
     targets = [f"{kind} {value}" for kind, value in chosen.items() if value is not None]
     if len(targets) != 1:
-        raise UserError("one of --table, --figure and --sweep is wanted; see mere-ds reproduce --help")
+        raise UserError("exactly one of --table, --figure and --sweep is required: see mere-ds reproduce --help")
     ours = prepare(EVERYTHING if targets == ["table all"] else targets[0], options)
     if only_list:
         yield as_list(ours.plan, missing(ours.plan, ours.place))
@@ -67,20 +67,20 @@ def steps(
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A plan, where its runs live and how they are started; made by `prepare`."""
+    """A plan, its folder and how its runs are started; created by `prepare`."""
 
     target: str
     plan: Plan
     place: Workspace
     launcher: str | None
     ranks: int | None
-    """None where only the launcher knows."""
+    """None if only the launcher knows."""
 
     def run(self, only: int | None = None) -> None:
         """Run what is missing, or just job number `only`.
 
-        Leaves with exit code 85 (SystemExit) after a signal. Raises UserError or MachineError for a job that failed,
-        with its last lines; the same command resumes it.
+        Exits with code 85 (SystemExit) after a signal. Raises UserError or MachineError for a job that failed, after
+        printing its last lines; the same command resumes it.
         """
         todo = missing(self.plan, self.place)
         if only is not None:
@@ -96,13 +96,15 @@ class Reproduction:
 
     def _just(self, only: int, todo: list[Job]) -> list[Job]:
         if not 0 < only <= len(self.plan.jobs):
-            raise UserError(f"--only={only}: the plan has the jobs 1 to {len(self.plan.jobs)}, see --list")
+            raise UserError(f"--only={only}: must be between 1 and {len(self.plan.jobs)}, see --list")
         job = self.plan.jobs[only - 1]
         if job.name in self.plan.left_out:
             raise UserError(f"--only={only}: {job.name} is left out: {self.plan.left_out[job.name]}")
         before = next((j for j in self.plan.jobs if j.name == job.needs), None)
         if before and not self.place.is_trained(before):
-            raise UserError(f"--only={only}: {job.name} needs {before.name}, which isn't trained yet: run that first")
+            raise UserError(
+                f"--only={only}: {job.name} needs {before.name}, which is not trained yet: run that job first"
+            )
         return [j for j in todo if j is job]
 
     def _run_job(self, job: Job, programs: launching.Programs) -> None:
@@ -120,18 +122,20 @@ class Reproduction:
     def _run_program(self, job: Job, programs: launching.Programs, command: list[str], log: Path) -> None:
         code, last = (LEFT_EARLY, []) if programs.told_to_stop else programs.run(command, log)
         if programs.told_to_stop or code == LEFT_EARLY:
-            sys.stderr.write(f"{job.name} was asked to stop; the same command resumes it\n")
+            sys.stderr.write(f"{job.name} was asked to stop: run the same command again to resume it\n")
             sys.exit(LEFT_EARLY)
         if code:
             sys.stderr.write("".join(f"  {line}\n" for line in last))
             kind = UserError if code == 2 else MachineError
-            raise kind(f"{job.name} ended with exit code {code}, all it said is in {log}; the same command resumes it")
+            raise kind(
+                f"{job.name} failed with exit code {code} (output: {log}): run the same command again to resume it"
+            )
 
 
 def prepare(target: str, options: Options) -> Reproduction:
-    """The plan of a target (see `plan.TARGETS`) with all checked that can be before work starts. Raises UserError."""
+    """The plan of a target (see `plan.TARGETS`), after all checks that are possible in advance. Raises UserError."""
     if not 1 <= options.seeds <= MOST_SEEDS:
-        raise UserError(f"--seeds={options.seeds}: must be from 1 to {MOST_SEEDS}")
+        raise UserError(f"--seeds={options.seeds}: must be between 1 and {MOST_SEEDS}")
     ranks, _ = launching.ranks_here()
     common = _common_knobs(options)
     config = TrainConfig(**common, run="-")
@@ -155,22 +159,22 @@ def prepare(target: str, options: Options) -> Reproduction:
 
 
 def _common_knobs(options: Options) -> dict[str, Any]:
-    """The settings of every training; `--train` is read as train.py would read it."""
+    """The settings of every training; `--train` is parsed as train.py would parse it."""
     ours = {"shards": absolute(options.shards)}
     if options.deepspeed_config:
         ours["deepspeed_config"] = options.deepspeed_config
     try:
         typed = flags.parse(train, [*command_line(ours | {"run": "-"}), *shlex.split(options.train)], "train.py")
-    except ValueError as error:  # UserError is one, and what shlex raises for an open quote
+    except ValueError as error:  # includes UserError, and shlex's error for an unclosed quote
         raise UserError(f"--train: {error}") from None
     if taken := [name for name in CHOSEN_HERE if name in typed]:
-        raise UserError(f"--train: --{taken[0]} is chosen by the plan: leave it out")
+        raise UserError(f"--train: --{taken[0]} is set by the plan: remove it from --train")
     del typed["run"]
     return {"keep": 1} | typed
 
 
 def _leave_out_mtmb(plan: Plan, place: Workspace, weights: str | None) -> None:
-    """The job keeps its number, so that it is the same on every machine."""
+    """Mark MTMB's jobs as left out if its weights can't be used; jobs keep their numbers, the same on all machines."""
     jobs = [job for job in plan.jobs if job.knobs["system"] == "MTMB" and not place.is_done(job)]
     if weights and jobs and (reason := mtmb.why_not(weights, place.manifest.encoder)):
         plan.left_out |= {job.name: reason for job in jobs}

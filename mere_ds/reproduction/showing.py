@@ -1,4 +1,4 @@
-"""A plan as a person reads it, with its cost, and as a job script does."""
+"""Prints a plan with its cost for users, and as a list for job scripts."""
 
 import shutil
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ _GIB = 2**30
 _HEAD = ("", "job", "stages", "sentences", "updates", "with gradient", "without", "GiB", "state")
 _LEFT_BOUND = ("job", "state")
 _LEGEND = (
-    "sentences: trained on, over all epochs; with gradient, without: sentences that run through an encoder; "
-    "GiB: checkpoints that stay. All are at most: stage two may stop early."
+    "sentences: training sentences over all epochs; with gradient, without: sentences through an encoder; "
+    "GiB: kept checkpoints. All are upper bounds, as stage two may stop early."
 )
 
 
 def as_list(plan: Plan, missing: Sequence[Job]) -> str:
-    """A line a job: its number, its state (missing, done, left-out), the number of the job that it needs or 0, its
-    name."""
+    """A line per job: its number, its state (missing, done, left-out), the number of the job that it needs (or 0), and
+    its name."""
     number = {job.name: i for i, job in enumerate(plan.jobs, 1)}
     return "\n".join(
         f"{number[job.name]} {_state(job, plan, missing)} {number.get(job.needs or '', 0)} {job.name}"
@@ -27,7 +27,7 @@ def as_list(plan: Plan, missing: Sequence[Job]) -> str:
 
 
 def as_text(target: str, plan: Plan, missing: Sequence[Job], place: Workspace, ranks: int | None) -> str:
-    """The plan as a table with costs, what is left out and why, and the sum of what is still to do."""
+    """The plan as a table with costs, what is left out and why, and the total of what is still to do."""
     of_jobs = costs(plan.jobs, place, ranks)
     rows: list[tuple[str, ...]] = [_HEAD]
     for number, job in enumerate(plan.jobs, 1):
@@ -81,9 +81,9 @@ def _to_do(missing: Sequence[Job], plan: Plan, of_jobs: dict[str, list[StageCost
         f"with gradient, {without} without; {scorings} scorings of the test split "
         f"({place.manifest.splits['test'].sentences:,} sentences); {disk} GiB of checkpoints, "
         f"{shutil.disk_usage(there).free / _GIB:.1f} GiB are free",
-        "time: not known before runs here have shown the speed of an encoder's training and of a switcher's"
+        "time: unknown until runs here have recorded the training speed of an encoder and of a switcher"
         if time is None
-        else f"time: about {_time(time)} of training at the speed that runs here have shown, scoring not counted",
+        else f"time: about {_time(time)} of training at the speed of the runs so far, without scoring",
     ]
 
 

@@ -107,7 +107,7 @@ def test_a_job_that_dies_without_advancing_is_given_up(start):
     job = start('case $(wc -l <"$run/calls") in 1) save step-1; exit 1 ;; 2) exit 85 ;; *) exit 1 ;; esac')
     job.end("FAILED")
     assert len(job.calls()) == 2 + 4
-    assert "given up: 4 starts without a new checkpoint" in job.output()
+    assert "giving up after 4 starts without a new checkpoint" in job.output()
     job.until(lambda: is_named(job, "mere-stage2", "CANCELLED"), "stage two is gone")
 
 

@@ -218,9 +218,9 @@ def test_the_papers_figures_stand_only_beside_its_data(run, tmp_path):
         evaluate(run, answers("110"), **other)
         table = table_2(load_rows([str(run)]))
         assert not any(line.paper for line in table.lines)
-        assert "which are of SMiLER, are left out" in table.note and str(run) in table.note
+        assert "which are for SMiLER, are left out" in table.note and str(run) in table.note
     page = make_report([str(run)], str(tmp_path / "report"))
-    assert "Lines “paper”" not in page.read_text(encoding="utf-8")
+    assert "Rows “paper”" not in page.read_text(encoding="utf-8")
 
 
 def test_what_is_unlike_smiler():

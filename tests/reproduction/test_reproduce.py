@@ -23,7 +23,7 @@ def test_dry_run_tells_plan_and_cost_and_does_nothing(reproduce, out, flag):
         number, state, needs, name = line.split()
         assert re.search(rf"^ *{number}  {name} .*{state}$", said, re.MULTILINE)
         assert int(needs) < int(number) and (state == "missing") != (name.startswith("MTMB"))
-    assert "encoder passes" in said and "GiB of checkpoints" in said and "time: not known" in said
+    assert "encoder passes" in said and "GiB of checkpoints" in said and "time: unknown" in said
     assert not out.exists()
 
 
@@ -35,7 +35,7 @@ def test_rows_that_cannot_be_had_are_told_first(reproduce, tmp_path):
     assert "model*.safetensors in" in reproduce("--table=2", "--dry_run", f"--mtmb={tmp_path}")
     (tmp_path / "model.safetensors").touch()
     said = reproduce("--table=2", "--dry_run", f"--mtmb={tmp_path}")
-    assert "768 wide, the shards' encoder (tiny) 128" in said and "pretrain-mtmb" in said
+    assert "has hidden size 768, not 128 of the shards' encoder (tiny)" in said and "pretrain-mtmb" in said
     said = reproduce("--table=2", "--dry_run", "--languages=de,en")
     assert "left out: mERE (EURO): all of these languages are of the group EURO: de, en" in said
 
@@ -43,20 +43,20 @@ def test_rows_that_cannot_be_had_are_told_first(reproduce, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        ((), "one of --table, --figure and --sweep is wanted"),
-        (("--table=2", "--figure=3"), "one of --table, --figure and --sweep is wanted"),
-        (("--table=2", "--seeds=0"), "--seeds=0: must be from 1 to 1000"),
+        ((), "exactly one of --table, --figure and --sweep is required"),
+        (("--table=2", "--figure=3"), "exactly one of --table, --figure and --sweep is required"),
+        (("--table=2", "--seeds=0"), "--seeds=0: must be between 1 and 1000"),
         (("--table=2", "--train=--epoch=2"), "--train: unknown flag --epoch (did you mean --epochs?)"),
-        (("--table=2", "--train=--seed=2"), "--train: --seed is chosen by the plan"),
+        (("--table=2", "--train=--seed=2"), "--train: --seed is set by the plan"),
         (("--table=2", "--train=--run=x"), "--train: --run is given twice"),
         (("--table=2", "--train='"), "--train: No closing quotation"),
         (
             ("--table=3", "--train=--submodule_layers=1,2,1,2"),
-            "--submodule_layers, which mERE-layers-1-1-seed0 chooses",
+            "--submodule_layers, which mERE-layers-1-1-seed0 sets",
         ),
         (("--table=2", "--train=--top_k=9"), "--top_k=9: there are only"),
-        (("--figure=8", "--only=3"), "--only=3: the plan has the jobs 1 to 2"),
-        (("--figure=8", "--only=2"), "mERE-seed0 needs mERE-LS-seed0, which isn't trained yet"),
+        (("--figure=8", "--only=3"), "--only=3: must be between 1 and 2"),
+        (("--figure=8", "--only=2"), "mERE-seed0 needs mERE-LS-seed0, which is not trained yet"),
         (("--table=2", "--only=6"), "--only=6: MTMB-seed0 is left out"),
         (("--figure=8", "--languages=xx"), "contain no xx"),
     ],
@@ -77,7 +77,7 @@ def test_what_is_missing_is_run_once_and_reported(reproduce, out):
     flags = ("--figure=8", *SMALL, f"--launcher={sys.executable}")
     reproduce(*flags, "--only=1")
     assert [line.split()[1] for line in reproduce(*flags, "--list").splitlines()] == ["done", "missing"]
-    assert "time: not known" in reproduce(*flags, "--dry_run"), "no switcher has been tuned yet"
+    assert "time: unknown" in reproduce(*flags, "--dry_run"), "no switcher has been tuned yet"
 
     said = reproduce(*flags)
     assert "job 2 of 2: mERE-seed0" in said and "job 1 of 2" not in said
@@ -109,7 +109,7 @@ def test_what_is_missing_is_run_once_and_reported(reproduce, out):
 def test_a_job_that_fails_stops_all_with_its_name_and_last_lines(reproduce, out):
     said = reproduce("--figure=8", *SMALL, "--launcher=bash -c 'seq 40; exit 7'", code=1)
     log = out / "runs" / "mERE-LS-seed0.log"
-    assert f"mERE-LS-seed0 ended with exit code 7, all it said is in {log}" in said
+    assert f"mERE-LS-seed0 failed with exit code 7 (output: {log})" in said
     assert "  40\n" in said and "  20\n" not in said
     assert len(log.read_text().splitlines()) == 41 and not (out / "runs" / "mERE-seed0.log").exists()
     assert reproduce("--figure=8", *SMALL, "--launcher=bash -c 'exit 2'", code=2), (
@@ -119,4 +119,4 @@ def test_a_job_that_fails_stops_all_with_its_name_and_last_lines(reproduce, out)
 
 def test_a_job_that_was_told_to_stop_is_no_failure(reproduce):
     said = reproduce("--figure=8", *SMALL, f"--launcher=bash -c 'exit {LEFT_EARLY}'", code=LEFT_EARLY)
-    assert said.endswith("mERE-LS-seed0 was asked to stop; the same command resumes it\n")
+    assert said.endswith("mERE-LS-seed0 was asked to stop: run the same command again to resume it\n")

@@ -1,6 +1,6 @@
-"""Figures 3 to 8 of the paper, each from the rows it is about, where they are there.
+"""Figures 3 to 8 of the paper, each drawn if the report has the rows for it.
 
-With several seeds bars and points are their mean, error bars their standard deviation.
+With several seeds, bars and points are means and error bars are standard deviations.
 """
 
 import re
@@ -22,17 +22,17 @@ class Drawing:
     """A figure of the report."""
 
     name: str
-    """Of its file: figure3."""
+    """The name of its file, such as figure3."""
     title: str
     note: str
-    """What it shows; which runs are lacking, where `plot` is None."""
+    """What it shows; if `plot` is None, which runs are missing."""
     plot: Figure | None = None
     rows: tuple[Row, ...] = ()
-    """The rows whose figures are in it."""
+    """The rows whose scores it shows."""
 
 
 def draw_all(rows: Iterable[Row]) -> list[Drawing]:
-    """Every figure, drawn or with a note on what it lacks."""
+    """Every figure, drawn or with a note on which runs are missing."""
     rows = list(rows)
     return [draw(rows) for draw in (figure_3, figure_4, figure_5, figure_6, figure_7, figure_8, figure_k)]
 
@@ -51,8 +51,8 @@ def figure_4(rows: list[Row]) -> Drawing:
     languages = languages_of([row])
     labels = sorted({label for r in row.results for x in r.scores["labels"].values() for label in x})
     values_RC = np.array([[_of_label(row, language, label) for language in languages] for label in labels])
-    note = _shown("F1 of relation classification by label and language (empty: no such sentence)", [row])
-    note += " The numbers beside the names are of test sentences."
+    note = _shown("F1 of relation classification by label and language (empty: no such sentences)", [row])
+    note += " The numbers beside the names count test sentences."
     gold = row.results[0].scores["labels"]
     gold_RC = np.array([[gold.get(x, {}).get(label, {}).get("gold", 0) for x in languages] for label in labels])
     of_label = [f"{label} ({n})" for label, n in zip(labels, gold_RC.sum(1), strict=True)]
@@ -72,10 +72,12 @@ def figure_6(rows: list[Row]) -> Drawing:
     title = "Figure 6: sentences that LA sees together"
     shown = [row for row in rows if row.paper == "mERE-LS" and "concatenate" in row.knobs]
     if len({row.knobs["concatenate"] for row in shown}) < 2:
-        return Drawing("figure6", title, "Lacking: mERE-LS runs with two values of --concatenate or more.")
+        return Drawing(
+            "figure6", title, "Not shown: this needs mERE-LS runs with at least two values of --concatenate."
+        )
     series: dict[str, dict[float, plots.Value]] = {}
     for row in shown:
-        settings = re.sub(r", s = \d+", "", row.name)  # a line for each, where more than s varies
+        settings = re.sub(r", s = \d+", "", row.name)  # if other settings than s vary, draw a line for each
         if value := row.triple(None):
             series.setdefault(settings, {})[row.knobs["concatenate"]] = _value(value)
     plot = plots.lines(series, "concatenated sentences s", "average triple F1")
@@ -86,7 +88,7 @@ def figure_7(rows: list[Row]) -> Drawing:
     title = "Figure 7: with and without the selection of sub-modules"
     shown = _wanted(rows, "mERE14", "mERE", "mERE-LS-LA")
     if len(shown) < 2:
-        return Drawing("figure7", title, "Lacking: runs of two or more of mERE14, mERE and mERE-LS-LA.")
+        return Drawing("figure7", title, "Not shown: this needs runs of at least two of mERE14, mERE and mERE-LS-LA.")
     series = {row.name: _by_language(row, "triple") for row in shown}
     note = _shown("Triple F1 by language, spans by tokens", shown)
     return Drawing("figure7", title, note, plots.bars(series, "triple F1"), tuple(shown))
@@ -102,7 +104,7 @@ def figure_8(rows: list[Row]) -> Drawing:
             columns = [router["languages"].index(language) for language in languages]
             plot = plots.router_heat_map(np.array(router["probabilities"])[columns].T, languages)
             return Drawing("figure8", title, f"Selection probabilities (eq. 5) of {result.name}.", plot, (row,))
-    return Drawing("figure8", title, "Lacking: a mERE run with its stage two.")
+    return Drawing("figure8", title, "Not shown: this needs a mERE run with stage two.")
 
 
 def figure_k(rows: list[Row]) -> Drawing:
@@ -119,13 +121,13 @@ def figure_k(rows: list[Row]) -> Drawing:
 
 
 def _wanted(rows: list[Row], *names: str) -> list[Row]:
-    """Of each of these systems the row of Table 2, where it is there."""
+    """The row of Table 2 of each of these systems that the report has."""
     found = ([row for row in main_rows(rows) if row.paper == name] for name in names)
     return [rows[0] for rows in found if rows]
 
 
 def _shown(what: str, rows: list[Row]) -> str:
-    """A figure's note; its spans are compared by tokens, as the paper's."""
+    """A figure's note; spans are compared by tokens, as in the paper."""
     names = (f"{row.name} (mean of {len(row.results)} seeds)" if len(row.results) > 1 else row.name for row in rows)
     return f"{what}: {', '.join(names)}."
 

@@ -1,4 +1,4 @@
-"""`mere-ds report`: from run folders to the page, the plots' files and TensorBoard's images."""
+"""`mere-ds report`: makes the page, the plot files and TensorBoard's images from run folders."""
 
 import logging
 import time
@@ -20,15 +20,15 @@ log = logging.getLogger("mere_ds")
 
 
 def make_report(runs: Sequence[str], out: str) -> Path:
-    """Write OUT/index.html, OUT/tables.txt, OUT/figures/*.png and each RUN/tensorboard/report; the page's path.
+    """Write OUT/index.html, OUT/tables.txt, OUT/figures/*.png and each RUN/tensorboard/report; returns the page's path.
 
-    Raises UserError for a folder that is not an evaluated run, MachineError where a file can't be written.
+    Raises UserError for a folder that is not an evaluated run, MachineError if a file can't be written.
     """
     return report_on(load_rows(runs), out)
 
 
 def report_on(rows: Sequence[Row], out: str) -> Path:
-    """`make_report` of runs that are loaded."""
+    """`make_report` for loaded runs."""
     tables = [table(rows) for table in (table_2, table_3, table_k, all_scores)]
     drawings = draw_all(rows)
     sources = format_sources(rows)
@@ -45,7 +45,7 @@ def report_on(rows: Sequence[Row], out: str) -> Path:
 
 
 def _write_plots(folder: Path, drawings: Sequence[Drawing], sources: str) -> None:
-    """A PNG file for each plot; what an earlier report drew and this one doesn't goes away."""
+    """Write a PNG file for each plot; remove those that only an earlier report drew."""
     for drawing in drawings:
         path = folder / f"{drawing.name}.png"
         if drawing.plot:
@@ -55,8 +55,10 @@ def _write_plots(folder: Path, drawings: Sequence[Drawing], sources: str) -> Non
 
 
 def _write_events(path: Path, drawings: Sequence[Drawing], sources: str) -> None:
-    """TensorBoard's file, whole or not at all; its own writer is a thread, which shows its OSErrors as tracebacks."""
-    from tensorboard.compat.proto.event_pb2 import Event  # only now: torch takes longer than all the rest of a report
+    """Write TensorBoard's file atomically; TensorBoard's own writer is a thread, whose OSErrors become tracebacks."""
+    from tensorboard.compat.proto.event_pb2 import (
+        Event,
+    )  # imported late: torch takes longer than all the rest of a report
     from tensorboard.summary.writer.record_writer import RecordWriter
     from torch.utils.tensorboard import summary
     from torch.utils.tensorboard._utils import figure_to_image
@@ -73,7 +75,7 @@ def _write_events(path: Path, drawings: Sequence[Drawing], sources: str) -> None
 
 
 def _write_board(drawings: Sequence[Drawing], sources: str) -> None:
-    """The plots into the TensorBoard folder of every run whose figures are in them, in place of an earlier report's."""
+    """Write the plots into the TensorBoard folders of the runs they show, replacing those of an earlier report."""
     of_run: dict[Path, list[Drawing]] = {}
     for drawing in drawings:
         for run in (run for row in drawing.rows for result in row.results for run in result.runs):
@@ -85,4 +87,4 @@ def _write_board(drawings: Sequence[Drawing], sources: str) -> None:
             for earlier in set(folder.iterdir()) - {path}:
                 earlier.unlink()
         except OSError as error:  # a run may be another user's
-            log.warning("%s: %s, so no images for TensorBoard there", folder, error.strerror)
+            log.warning("%s: %s; skipping the images for TensorBoard there", folder, error.strerror)

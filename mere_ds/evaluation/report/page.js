@@ -1,6 +1,6 @@
 "use strict";
-// Sentences stand once, answers refer to them: [sentence, relation, probability, head, tail, right]; spans are half-open
-// in code points, "right" is a bit a metric. All text goes into the page as text, never as HTML.
+// Each sentence is stored once; answers refer to it: [sentence, relation, probability, head, tail, right]; spans are
+// half-open in code points, "right" has a bit per metric. All text is inserted as text, never as HTML.
 const data = JSON.parse(document.getElementById("data").textContent);
 const RIGHT_TO_LEFT = new Set(["ar", "arc", "ckb", "dv", "fa", "he", "ps", "sd", "ug", "ur", "yi"]);
 const PAGE = 25;
@@ -34,7 +34,7 @@ function fill(id, choices) {
   at(id).replaceChildren(...choices.map(([value, text]) => element("option", { value }, text)));
 }
 
-/* The sentence in pieces, each under the marks that cover it: marks may overlap. */
+/* The sentence split into pieces, each with the marks that cover it; marks may overlap. */
 function marked(sentence, answer) {
   const letters = Array.from(sentence.text);
   const marks = [

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: no network, no library, no second file."""
+"""The report as one self-contained HTML page: no network, no library, no second file."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ from mere_ds.evaluation.report.tables import Cell, Table, languages_of
 
 
 def make_page(rows: Sequence[Row], tables: Iterable[Table], drawings: Iterable[Drawing]) -> str:
-    """index.html. Every text is escaped; the page's own script alone may run, and nothing may be loaded."""
+    """The content of index.html. All text is escaped; only the page's own script may run, and nothing may be loaded."""
     template, style, script = (_file(f"page.{kind}") for kind in ("html", "css", "js"))
     parts = {
         "script_hash": "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -41,13 +41,13 @@ def _file(name: str) -> str:
 
 
 def _as_script(content: dict) -> str:
-    """JSON that can't end its script element nor open a comment in it."""
+    """JSON that can neither close its script element nor open a comment in it."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")
 
 
 def _runs(rows: Sequence[Row]) -> str:
-    """A line a run, with what it was made from."""
+    """The table of runs, with what each one was made from."""
     table = [
         {
             "row": row.name,
@@ -64,7 +64,7 @@ def _runs(rows: Sequence[Row]) -> str:
     lines = (f"<th scope='row'>{escape(row)}</th>{_texts(others)}" for row, *others in (d.values() for d in table))
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     titles = "".join(f"<th scope='col'>{title}</th>" for title in table[0])
-    note = "<p class='note'>Beside a name the first 12 digits of its sha256.</p>"
+    note = "<p class='note'>In parentheses: the first 12 digits of the sha256.</p>"
     return _wide(f"<table class='runs'><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>", "Runs") + note
 
 
@@ -94,7 +94,7 @@ def _cell(cell: Cell | None) -> str:
 
 
 def _wide(table: str, name: str) -> str:
-    """A table that scrolls sideways in itself, with the keyboard too."""
+    """A table that scrolls horizontally by itself, also by keyboard."""
     return f"<div class='wide' tabindex='0' role='region' aria-label='{escape(name)}'>{table}</div>"
 
 
@@ -107,7 +107,7 @@ def _figure(drawing: Drawing) -> str:
 
 
 def _answers(rows: Sequence[Row]) -> dict:
-    """What page.js browses: each sentence once, and each result's answers, as numbers where that is shorter."""
+    """The data for page.js: each sentence once, and each result's answers, with numbers for strings."""
     sentences, labels = _Numbers(), _Numbers()
     results = [result for row in rows for result in row.results]
     runs = [
@@ -128,7 +128,7 @@ def _answers(rows: Sequence[Row]) -> dict:
 
 
 class _Numbers(dict[str, int]):
-    """Texts in the order in which they were first asked for."""
+    """Numbers strings in the order of their first lookup."""
 
     def __missing__(self, text: str) -> int:
         self[text] = len(self)
@@ -136,7 +136,7 @@ class _Numbers(dict[str, int]):
 
 
 def _answer(record: dict, sentences: _Numbers, labels: _Numbers) -> list:
-    """[sentence, relation, probability, head, tail, right]; `right` has a bit a metric."""
+    """[sentence, relation, probability, head, tail, right]; `right` has a bit per metric."""
     sentence = {"id": record.get("id", ""), "lang": record["lang"], "text": record["text"]}
     gold, predicted = record["gold"], record["predicted"]
     if gold is None:

@@ -1,4 +1,4 @@
-"""The plots themselves, from plain numbers: grouped bars, lines, heat maps; as SVG for a page and PNG for files.
+"""The plots, from plain numbers: grouped bars, lines, heat maps; as SVG for the page and as PNG files.
 
 Shape suffixes: R rows and C columns of a heat map.
 """
@@ -14,10 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 INK = "#010203"
-"""Text and axes. In SVG it becomes currentColor, so that a plot follows the page into the dark."""
+"""Colour of text and axes. In SVG it becomes currentColor, so that plots follow the page's dark mode."""
 
 COLOURS = ("#4477aa", "#ee7733", "#44aa99", "#aa3377")
-"""Told apart by colour-blind readers too, on white as on black."""
+"""Distinguishable for colour-blind readers too, on white and on black."""
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: small files, and a reader can search it
@@ -28,7 +28,7 @@ _STYLE: dict[Any, Any] = {
 }
 
 Value = tuple[float, float]
-"""A mean and what to draw above and below it."""
+"""A mean and half the length of its error bar."""
 
 
 def bars(series: dict[str, dict[str, Value]], ylabel: str) -> Figure:
@@ -73,14 +73,16 @@ def lines(series: dict[str, dict[float, Value]], xlabel: str, ylabel: str) -> Fi
 def heat_map(
     values_RC: np.ndarray, rows: Sequence[str], columns: Sequence[str], highest: float, decimals: int, label: str
 ) -> Figure:
-    """Cells from 0 (light) to `highest` (dark) with their numbers in them; nan is left empty."""
+    """Cells from 0 (light) to `highest` (dark), with their numbers; cells of nan stay empty."""
     with matplotlib.rc_context(_STYLE | {"axes.spines.left": False, "axes.spines.bottom": False}):
         size = (1.3 + 0.08 * max(map(len, rows)) + 0.55 * len(columns), 0.9 + 0.26 * len(rows))
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.add_subplot()
         cells = axes.pcolormesh(np.ma.masked_invalid(values_RC), cmap="Blues", vmin=0, vmax=highest, edgecolors="none")
         for r, c in np.argwhere(np.isfinite(values_RC)):
-            colour = "#ffffff" if values_RC[r, c] > 0.6 * highest else "#000000"  # on the cell, whatever the page's
+            colour = (
+                "#ffffff" if values_RC[r, c] > 0.6 * highest else "#000000"
+            )  # depends on the cell, not on the page's colours
             place: dict[str, Any] = {"ha": "center", "va": "center", "color": colour, "size": 7}
             axes.text(c + 0.5, r + 0.5, f"{values_RC[r, c]:.{decimals}f}", **place)
         axes.set_xticks(np.arange(len(columns)) + 0.5, columns)
@@ -93,7 +95,7 @@ def heat_map(
 
 
 def router_heat_map(probabilities_TN: np.ndarray, languages: Sequence[str]) -> Figure:
-    """Figure 8: f_t(L_n) of eq. 5, a row a sub-module and a column a language."""
+    """Figure 8: f_t(L_n) of eq. 5, with a row per sub-module and a column per language."""
     rows = [f"θ{t + 1}" for t in range(len(probabilities_TN))]
     highest = float(np.max(probabilities_TN))
     return heat_map(probabilities_TN, rows, languages, highest, 2, "selection probability")
@@ -106,7 +108,7 @@ def _finish(figure: Figure, axes: Axes) -> None:
 
 
 def svg(figure: Figure, name: str) -> str:
-    """An <svg> element to stand inside a page; `name` keeps its ids apart from other plots' and is its title."""
+    """An <svg> element for use inside a page; `name` makes its ids different from other plots'."""
     buffer = io.StringIO()
     with matplotlib.rc_context(_STYLE | {"svg.hashsalt": name, "svg.id": f"plot-{name}"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
@@ -118,7 +120,7 @@ def svg(figure: Figure, name: str) -> str:
 
 
 def png(figure: Figure, sources: str) -> bytes:
-    """The image's file; what it was made from stands in it as `Source`."""
+    """The content of a PNG file; `sources` is stored in its metadata as `Source`."""
     buffer = io.BytesIO()
     with matplotlib.rc_context(_STYLE):
         figure.savefig(buffer, format="png", dpi=150, facecolor="white", metadata={"Source": sources})

@@ -1,4 +1,4 @@
-"""Which row of the paper's tables a run is, from what its checkpoint says of its training."""
+"""Which row of the paper's tables a run belongs to, from the record of its training."""
 
 import json
 from collections.abc import Iterable
@@ -15,11 +15,11 @@ PAPERS_ORDER = (
 """Rows of Table 2 from top to bottom; mERE14, which is only in Figure 7, before mERE."""
 
 PAPERS_SETTING = {"concatenate": TrainConfig.concatenate, "submodule_layers": [*TrainConfig.submodule_layers]}
-"""The paper's choice of what its Figure 6 and Table 3 vary: train.py's defaults."""
+"""The paper's values of the settings that Figure 6 and Table 3 vary: train.py's defaults."""
 
 _NAMED_ELSEWHERE = {"--seed", "--system", "--languages", "global batch", STAGE_ONE}
 _NAMES = {DATA: "shards", WEIGHTS: "encoder weights", "precision": "training precision"}
-"""Of what decides a training and is not a knob, how it is called in a row's name."""
+"""How ingredients of a training that aren't knobs are called in a row's name."""
 
 
 def row_name(system: str, languages: str | list[str]) -> str:
@@ -34,10 +34,10 @@ def row_name(system: str, languages: str | list[str]) -> str:
 
 
 def deciding_knobs(trained: dict[str, dict]) -> dict:
-    """What decided a run's model, except for seed and what `row_name` tells, from `{"stage1", "stage2"}: ingredients`;
-    stage two's win over stage one's.
+    """Everything that determined a run's model, except the seed and what `row_name` includes, from `{"stage1",
+    "stage2"}: ingredients`; those of stage two take precedence.
 
-    A run that started from another run's stage one doesn't know stage one's knobs.
+    For a run that started from another run's stage one, stage one's knobs are unknown.
     """
     found: dict = {}
     for stage in sorted(trained):
@@ -50,12 +50,12 @@ def deciding_knobs(trained: dict[str, dict]) -> dict:
 
 
 def _short(value: object) -> object:
-    """Of a sha256 its first digits."""
+    """The first digits of a sha256; other values unchanged."""
     return value[:12] if isinstance(value, str) and len(value) == 64 else value
 
 
 def varied(knobs: Iterable[dict]) -> list[str]:
-    """The knobs that have more than one value among these runs; a knob that a run doesn't know isn't one."""
+    """The knobs that have more than one value among these runs, ignoring runs where a knob is unknown."""
     values: dict[str, set[str]] = {}
     for run in knobs:
         for name, value in run.items():
@@ -64,7 +64,7 @@ def varied(knobs: Iterable[dict]) -> list[str]:
 
 
 def variant(knobs: dict, names: Iterable[str]) -> str:
-    """How a run differs from the others of its row: "s = 3, learning_rate = 0.001"; "" for the paper's s and layers."""
+    """How a run differs from others of its row: "s = 3, learning_rate = 0.001"; omits the paper's s and layers."""
     found = {name: knobs[name] for name in names if name in knobs}
     return ", ".join(_setting(*knob) for knob in found.items() if knob not in PAPERS_SETTING.items())
 

@@ -1,4 +1,4 @@
-"""What a report is about: the given runs, read from their folders and put into the rows of the paper's tables."""
+"""The runs of a report, read from their folders and grouped into the rows of the paper's tables."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -18,8 +18,8 @@ SPLIT = "test"
 
 
 def sweep(run: Evaluation, metric: str) -> dict[int, float]:
-    """Average F1 by k: of the run's evaluations that were given a k, and of the one as trained. Raises UserError where
-    they are not of one model on the same data."""
+    """Average F1 by k, from the run's evaluations with a given k and the one as trained. Raises UserError if they are
+    not of the same model on the same data."""
     found = {run.content["k"]: run.content["average"][metric]}
     for path in sorted(run.run.evaluation.glob(evaluation_name(SPLIT, None) + "-k*.json")):
         if k := re.fullmatch(r".*-k([0-9]+)", path.stem):
@@ -31,7 +31,7 @@ def sweep(run: Evaluation, metric: str) -> dict[int, float]:
 
 @dataclass(frozen=True)
 class Result:
-    """A row's answers with one seed: one run, or one a language where each was trained alone (MONO)."""
+    """A row's answers with one seed: one run, or one run per language for models of a single language (MONO)."""
 
     row: str
     seed: int
@@ -49,7 +49,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Row:
-    """Runs that differ in nothing but their seed."""
+    """Runs that differ only in their seed."""
 
     name: str
     paper: str
@@ -58,13 +58,13 @@ class Row:
     results: tuple[Result, ...]
 
     def mean(self, figure: Callable[[dict], float | None]) -> dict | None:
-        """`{"mean", "deviation"}` over seeds of a figure of `summary.scores_of`; None where a seed hasn't got it."""
+        """`{"mean", "deviation"}` over seeds of a value in `summary.scores_of`; None if it is missing for a seed."""
         found = [figure(result.scores) for result in self.results]
         values = [value for value in found if value is not None]
         return spread(values) if len(values) == len(found) else None
 
     def triple(self, language: str | None, metric: str = "triple") -> dict | None:
-        """The same of triple F1 in a language, None: of the average over languages; by tokens, or by characters
+        """The same for triple F1 in a language (None: the average over languages), by tokens or by characters
         (`triple_characters`)."""
         return self.mean(lambda s: (s["languages"].get(language, {}) if language else s["average"]).get(metric))
 
@@ -72,15 +72,15 @@ class Row:
 def load_rows(folders: Iterable[str]) -> list[Row]:
     """The runs' rows in the paper's order, with all their scores.
 
-    Raises UserError for a folder without an evaluation of the model that it has now, for runs that were asked other
-    sentences, and for two runs of the same settings and seed.
+    Raises UserError for a folder without an evaluation of its current model, for runs scored on different sentences,
+    and for two runs with the same settings and seed.
     """
     runs = [read_evaluation(RunFolder(folder), SPLIT) for folder in dict.fromkeys(folders)]
     if not runs:
-        raise UserError("RUN is missing: name one run folder or more")
+        raise UserError("RUN is missing: pass one run folder or more")
     for run in runs:
         if not run.content["languages"]:
-            raise UserError(f"{run.path}: its test set is empty, there is nothing to report")
+            raise UserError(f"{run.path}: the test set is empty, so there is nothing to report")
     check_same_sentences(runs)
     precisions = {run.content["precision"] for run in runs}
     names: dict[str, list[Evaluation]] = {}
@@ -95,13 +95,13 @@ def load_rows(folders: Iterable[str]) -> list[Row]:
 
 
 def _name(run: Evaluation) -> str:
-    """The paper's name of a run's row, with what is not as in the paper."""
+    """The paper's name of a run's row, with what is unusual about the run."""
     trained = run.made_from["trained"][f"stage{run.content['stage']}"]
     return ", ".join((row_name(run.content["system"], trained["--languages"]), *run.remarks(precision=False)))
 
 
 def _rows(name: str, runs: list[Evaluation], mixed: bool, advance: Callable[[int], object]) -> Iterator[Row]:
-    """The rows that share a name: one a setting, and one a precision of scoring where the report mixes these."""
+    """The rows that share a name: one per setting, and per precision of scoring if the report mixes precisions."""
     knobs = {run.path: deciding_knobs(run.made_from["trained"]) for run in runs}
     differing = varied(knobs.values())
     settings: dict[str, dict[int, list[Evaluation]]] = {}
@@ -122,7 +122,7 @@ def _result(row: str, seed: int, runs: tuple[Evaluation, ...]) -> Result:
         for language in run.content["languages"]:
             if other := seen.get(language):
                 raise UserError(
-                    f"{other.run.root} and {run.run.root} are both {row} with seed {seed}: give one of them"
+                    f"{other.run.root} and {run.run.root} are both {row} with seed {seed}: pass only one of them"
                 )
             seen[language] = run
     return Result(row, seed, runs, scores_of(_records(runs)))

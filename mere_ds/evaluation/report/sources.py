@@ -7,7 +7,7 @@ from mere_ds.evaluation.report.runs import Row
 
 
 def source_of(run: Evaluation) -> dict[str, str]:
-    """By what it is called: the model, how it was scored, the shards, the predictions, the versions."""
+    """By name: the model, how it was scored, the shards, the predictions, the versions."""
     made, about = run.made_from, run.content
     model, shards, predictions = made["checkpoint"], made["shards"], made["predictions"]
     return {
@@ -20,7 +20,7 @@ def source_of(run: Evaluation) -> dict[str, str]:
 
 
 def format_sources(rows: Iterable[Row]) -> str:
-    """A line a run."""
+    """One line per run."""
     lines = [
         f"{result.name}: {'; '.join((str(run.run.root), *source_of(run).values()))}"
         for row in rows

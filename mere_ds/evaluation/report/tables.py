@@ -1,4 +1,4 @@
-"""Tables 2 and 3 and the sweep of k: the runs' figures, each line of the paper below; and all scores of all rows."""
+"""Tables 2 and 3 and the sweep of k, with the paper's scores below the runs'; and all scores of all rows."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ AVERAGE = "AVG"
 class Cell:
     value: float
     beside: str = ""
-    """How sure it is: an interval or the spread over seeds."""
+    """The uncertainty: an interval or the spread over seeds."""
     best: bool = False
 
 
@@ -27,7 +27,7 @@ class Line:
     name: str
     cells: Sequence[Cell | None]
     paper: bool = False
-    """Whether these are the paper's figures."""
+    """Whether these are the paper's scores."""
 
 
 @dataclass(frozen=True)
@@ -36,23 +36,23 @@ class Table:
     note: str
     columns: Sequence[str]
     lines: Sequence[Line]
-    """Empty where the runs don't give the table; `note` then says which are lacking."""
+    """Empty if runs for the table are missing; `note` then says which."""
 
 
 KINDS = {"": "triple", "by characters": "triple_characters"}
 """The lines of a row: triple F1 by tokens, under the row's own name, and by characters."""
 
 BESIDE = (
-    "Triple F1 in percent, spans by tokens, which is comparable with the paper's figures, and below it by characters. "
-    f"Beside it: with one seed its {LEVEL} % bootstrap interval over sentences, with several the "
-    "standard deviation over seeds (±), the figure then being their mean. Bold: the best of these runs."
+    "Triple F1 in percent, by tokens (comparable with the paper) and, below, by characters. "
+    f"Beside it is, with one seed, the {LEVEL} % bootstrap interval over sentences; with several seeds, the score is "
+    "their mean and ± their standard deviation. Bold: the best of these runs."
 )
 
-LACKING_K = "Lacking: a mERE run evaluated with other k's (mere-ds evaluate RUN --k=...)."
+LACKING_K = "Not shown: this needs a mERE run evaluated with several k (mere-ds evaluate RUN --k=1,2,...)."
 
 
 def main_rows(rows: Iterable[Row]) -> list[Row]:
-    """The rows of Table 2: without the sweeps of Figure 6 and Table 3, where the paper's setting is there too."""
+    """The rows of Table 2: without those of Figure 6 and Table 3, if there is also a row with the paper's setting."""
     rows = list(rows)
     usual = {row.paper for row in rows if not _is_swept(row)}
     return [row for row in rows if not _is_swept(row) or row.paper not in usual]
@@ -63,7 +63,7 @@ def _is_swept(row: Row) -> bool:
 
 
 def languages_of(rows: Iterable[Row]) -> list[str]:
-    """Every language that a row was scored in, in the paper's order."""
+    """All languages in which a row was scored, in the paper's order."""
     return sort_languages({x for row in rows for result in row.results for x in result.scores["languages"]})
 
 
@@ -78,7 +78,7 @@ def table_3(rows: Iterable[Row]) -> Table:
     title = "Table 3: layers of the sub-modules"
     rows = sorted((row for row in rows if row.paper == "mERE"), key=lambda row: row.knobs["submodule_layers"])
     if len({_layers(row) for row in rows}) < 2:
-        return Table(title, "Lacking: mERE runs with two values of --submodule_layers or more.", (), ())
+        return Table(title, "Not shown: this needs mERE runs with at least two values of --submodule_layers.", (), ())
     paper, note = paper_beside(rows)
     papers = {name: {AVERAGE: average} for name, average in paper["layers"].items()}
     return Table(title, f"{BESIDE} {note}", *_by_language(rows, papers, _layers))
@@ -89,8 +89,8 @@ def _layers(row: Row) -> str:
 
 
 def sweep_of(rows: Iterable[Row], metric: str = "triple") -> dict[int, dict]:
-    """`{"mean", "deviation"}` over seeds of average triple F1 by k of the first mERE row evaluated with several k's;
-    {} where there is none."""
+    """`{"mean", "deviation"}` over seeds of average triple F1, by k, of the first mERE row evaluated with several k;
+    {} if there is none."""
     for row in (row for row in main_rows(rows) if row.paper == "mERE"):
         sweeps = [sweep(run, metric) for result in row.results for run in result.runs]
         shared = set.intersection(*map(set, sweeps))
@@ -135,10 +135,10 @@ SCORES: dict[str, Callable[[dict], float | None]] = {
 
 
 def all_scores(rows: Iterable[Row]) -> Table:
-    """Every row with every score, whatever the rows vary."""
+    """All rows with all scores."""
     note = (
-        "F1 in percent, averaged over languages; characters: spans by characters, else by tokens; no NA: triples "
-        "without no_relation; pooled: the triples of all sentences together. ± is the standard deviation over seeds."
+        "F1 in percent, averaged over languages. characters: spans compared by characters instead of tokens; no NA: "
+        "triples without no_relation; pooled: triples of all sentences together; ±: standard deviation over seeds."
     )
     lines = [
         Line(
@@ -153,7 +153,7 @@ def all_scores(rows: Iterable[Row]) -> Table:
 def _by_language(
     rows: list[Row], papers: Mapping[str, dict | None], key: Callable[[Row], str]
 ) -> tuple[list[str], list[Line]]:
-    """Columns and lines: average and languages of each row, and `papers[key(row)]` below the last row of this key."""
+    """Columns and lines: average and languages of each row, with `papers[key(row)]` below the last row of that key."""
     languages = languages_of(rows)
     best = {
         metric: [_best(row.triple(language, metric) for row in rows) for language in (None, *languages)]
@@ -175,7 +175,7 @@ def _by_language(
 
 
 def _best(values: Iterable[dict | None]) -> float | None:
-    """The highest mean; None where all are the same, so that none stands out."""
+    """The highest mean; None if all are equal, so that none is highlighted."""
     means = {value["mean"] for value in values if value}
     return max(means) if len(means) > 1 else None
 
@@ -201,7 +201,7 @@ def _deviation(deviation: float | None) -> str:
 
 
 def format_table(table: Table) -> str:
-    """The table as text: a line for the figures, below it what is beside them."""
+    """The table as text: each line of scores is followed by a line with their uncertainties."""
     if not table.lines:
         return f"{table.title}\n{table.note}"
     grid = [["", *table.columns]]

@@ -32,7 +32,7 @@ def test_one_run_gives_its_own_figures_and_says_what_others_lack(rows):
     alone = [row for row in rows if row.name == "mBERT"]
     drawings = {drawing.name: drawing for drawing in draw_all(alone)}
     assert [name for name, drawing in drawings.items() if drawing.plot] == ["figure3", "figure4", "figure5"]
-    assert all(d.note.startswith("Lacking: ") and not d.rows for d in drawings.values() if d.plot is None)
+    assert all(d.note.startswith("Not shown: ") and not d.rows for d in drawings.values() if d.plot is None)
     assert "mBERT" in drawings["figure4"].note
     axes, scores = drawings["figure4"].plot.axes[0], drawings["figure4"].rows[0].results[0].scores
     sentences = [f"{x}\n{row['sentences']}" for x, row in scores["languages"].items() if "missed" not in row]

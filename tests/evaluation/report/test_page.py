@@ -73,7 +73,7 @@ def test_a_run_that_can_not_be_written_to_is_reported_all_the_same(tmp_path, cap
     run = make_run(tmp_path / "run", knobs("mBERT"))
     (run / "tensorboard").write_text("no folder")
     assert make_report([str(run)], str(tmp_path / "report")).is_file()
-    assert f"{run / 'tensorboard' / 'report'}: " in caplog.text and "no images for TensorBoard" in caplog.text
+    assert f"{run / 'tensorboard' / 'report'}: " in caplog.text and "skipping the images for TensorBoard" in caplog.text
 
 
 def test_a_report_that_can_not_be_written(tmp_path):

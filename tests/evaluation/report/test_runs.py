@@ -52,6 +52,6 @@ def test_folders_that_are_no_evaluated_run(tmp_path):
 
 def test_the_same_settings_and_seed_twice_are_refused(tmp_path):
     one, other = (make_run(tmp_path / name, knobs("mBERT")) for name in "ab")
-    with pytest.raises(UserError, match="are both mBERT with seed 0: give one of them"):
+    with pytest.raises(UserError, match="are both mBERT with seed 0: pass only one of them"):
         load_rows([str(one), str(other)])
     assert len(load_rows([str(one), str(one)])) == 1, "one folder named twice is one run"

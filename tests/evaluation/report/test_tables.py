@@ -91,7 +91,7 @@ def test_all_scores_are_those_of_the_evaluations(rows):
 def test_what_is_lacking_is_said(rows):
     few = [row for row in rows if row.paper == "mBERT"]
     for table in (table_3(few), table_k(few)):
-        assert not table.lines and table.note.startswith("Lacking: ")
+        assert not table.lines and table.note.startswith("Not shown: ")
         assert table.note in format_table(table)
 
 
