@@ -130,7 +130,7 @@ def read_evaluation(run: RunFolder, split: str, k: int | None = None) -> Evaluat
     """A run's evaluation, made with or without `k`. Raises UserError, with the command that makes it again, unless it
     is intact and of the run's current model."""
     path = run.evaluation / f"{evaluation_name(split, k)}.json"
-    plain = _again(run, {"split": split}, k)
+    plain = _command_for(run, {"split": split}, k)
     run.check_exists()
     if not path.exists():
         raise UserError(f"{path}: missing: {plain}")
@@ -145,7 +145,7 @@ def read_evaluation(run: RunFolder, split: str, k: int | None = None) -> Evaluat
         raise UserError(f"{path}: its metrics or entries are not those of this mere-ds {mere_ds.__version__}: {plain}")
     if content["split"] != split or k not in (None, content["k"]):
         raise UserError(f"{path}: has the scores of split {content['split']} with k = {content['k']}: {plain}")
-    advice = _again(run, content, k)
+    advice = _command_for(run, content, k)
     check_predictions(path.with_suffix(".jsonl"), record["predictions"], advice)
     now, then = trained_model(run, content["which"]), record["checkpoint"]
     if now.sha256 != then["sha256"]:
@@ -160,7 +160,7 @@ def _named(stage: int, name: str, sha256: str, **_: object) -> str:
     return f"stage {stage}'s {name} (sha256 {sha256[:12]}...)"
 
 
-def _again(run: RunFolder, content: dict, k: int | None = None) -> str:
+def _command_for(run: RunFolder, content: dict, k: int | None = None) -> str:
     """The command that makes an evaluation of this kind."""
     flags = [] if content["split"] == "test" else [f"--split={content['split']}"]
     flags += [] if k is None else [f"--k={k}"]
@@ -182,7 +182,7 @@ def _check_equal(one: Evaluation, other: Evaluation, name: str, here: str, there
     if here != there:
         raise UserError(
             f"{other.path}: its {name} is {there[:12]}, but that of {one.path.name} is {here[:12]}: score it the same "
-            f"way ({_again(one.run, one.content, other.content['k'])}), or remove it"
+            f"way ({_command_for(one.run, one.content, other.content['k'])}), or remove it"
         )
 
 

@@ -52,7 +52,7 @@ def join(backend: str, timeout: float) -> dist.Store:
     place = RankInfo.from_environment()
     limit = timedelta(seconds=timeout)
     try:
-        store = _meet(place, timeout)
+        store = _open_rendezvous(place, timeout)
         dist.init_process_group(
             backend,
             store=dist.PrefixStore("group", store),
@@ -71,7 +71,7 @@ def join(backend: str, timeout: float) -> dist.Store:
     return dist.PrefixStore("run", store)
 
 
-def _meet(place: RankInfo, timeout: float) -> dist.Store:
+def _open_rendezvous(place: RankInfo, timeout: float) -> dist.Store:
     """A store that all ranks have connected to."""
     if place.port == 0:  # a single rank: no port is opened, so nobody else can connect
         os.environ |= {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}  # what DeepSpeed reads
@@ -83,14 +83,14 @@ def _meet(place: RankInfo, timeout: float) -> dist.Store:
     if place.rank == 0 and not agent_has_it:
         store = _open_store(place, timeout)
     else:
-        _knock(place, deadline)
+        _wait_for_rank_0(place, deadline)
         store = dist.TCPStore(
             place.address, place.port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=timeout)
         )
     # a run with another world size on the same port is a different run
     start = f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)} of {place.ranks} ranks"
     store = dist.PrefixStore(start, store)
-    _assemble(store, place, deadline)
+    _register_rank(store, place, deadline)
     return store
 
 
@@ -116,7 +116,7 @@ def _open_store(place: RankInfo, timeout: float) -> dist.TCPStore:
         ) from None
 
 
-def _knock(place: RankInfo, deadline: float) -> None:
+def _wait_for_rank_0(place: RankInfo, deadline: float) -> None:
     """Wait until rank 0 is listening; torch would print a page of errors for each attempt."""
     last = ""
 
@@ -129,32 +129,32 @@ def _knock(place: RankInfo, deadline: float) -> None:
             return False
         return True
 
-    if not _comes_true(answers, deadline):
+    if not _wait_until(answers, deadline):
         raise MachineError(f"rank {place.rank} can't connect to rank 0 at {place.address}:{place.port}: {last}")
 
 
-def _assemble(store: dist.Store, place: RankInfo, deadline: float) -> None:
+def _register_rank(store: dist.Store, place: RankInfo, deadline: float) -> None:
     """Wait until every rank has registered, each exactly once."""
     me = f"{socket.gethostname()}, pid {os.getpid()}"
-    seated = store.compare_set(f"rank {place.rank}", "", me).decode()
+    holder = store.compare_set(f"rank {place.rank}", "", me).decode()
     meeting = f"{place.address}:{place.port}"
-    if seated != me:
+    if holder != me:
         raise MachineError(
-            f"rank {place.rank} has already joined at {meeting} ({seated}): another run uses this port, or two "
+            f"rank {place.rank} has already joined at {meeting} ({holder}): another run uses this port, or two "
             "processes have the same RANK"
         )
     everyone = [f"rank {rank}" for rank in range(place.ranks)]
     if place.rank:
-        if not _comes_true(lambda: store.check(["complete"]), deadline):
+        if not _wait_until(lambda: store.check(["complete"]), deadline):
             raise MachineError(f"rank {place.rank} timed out waiting for all {place.ranks} ranks to join at {meeting}")
-    elif _comes_true(lambda: store.check(everyone), deadline):
+    elif _wait_until(lambda: store.check(everyone), deadline):
         store.set("complete", "")
     else:
         missing = [name for name in everyone if not store.check([name])]
         raise MachineError(f"{', '.join(missing)} of {place.ranks} did not join at {meeting} in time")
 
 
-def _comes_true(condition: Callable[[], bool], deadline: float) -> bool:
+def _wait_until(condition: Callable[[], bool], deadline: float) -> bool:
     pause = 0.01
     while not condition():
         if time.monotonic() > deadline:

@@ -80,7 +80,7 @@ class Watch:
             if self._left or self._verdict:
                 return
             self._left = True
-        self._tell("bye")
+        self._broadcast("bye")
 
     def fail(self, reason: str, code: int = 1) -> None:
         """Tell all ranks that this one failed because of `reason`; they end too, with the exit code `code`."""
@@ -89,7 +89,7 @@ class Watch:
         if self._rank == 0:
             self._end(f"{_name(0, self._host, self._pid)}: {reason}", code, speaks=True)
         else:
-            self._tell("fail", reason[: _LONGEST // 8], code)
+            self._broadcast("fail", reason[: _LONGEST // 8], code)
 
     def verdict(self, wait: float = 5.0) -> str | None:
         """Why the group failed, None if it didn't; waits up to `wait` seconds for that message."""
@@ -159,7 +159,7 @@ class Watch:
     def _beat(self) -> None:
         """Silence is counted in our own heartbeats, so that a pause of this process isn't blamed on the others."""
         self._beats += 1
-        self._tell("beat")
+        self._broadcast("beat")
         for peer in list(self._peers):
             peer.silent += 1
             if peer.silent > self._patience and peer.name:
@@ -180,9 +180,9 @@ class Watch:
             self._lose(peer, "is lost: its machine does not respond")
         else:
             for message in messages:
-                self._heed(peer, message)
+                self._handle(peer, message)
 
-    def _heed(self, peer: "_Peer", message: object) -> None:
+    def _handle(self, peer: "_Peer", message: object) -> None:
         match message:
             case ["hello", self._token, int(rank), str(host), int(pid)] if rank in self._unseen:
                 self._welcome(peer, rank, host, pid)
@@ -204,7 +204,7 @@ class Watch:
         self._hosts[rank] = host
         if not self._unseen:  # if this whole machine fails, a rank on another one must report it
             elsewhere = [other for other, its_host in self._hosts.items() if its_host != self._host]
-            self._tell("speaker", min(elsewhere, default=1))
+            self._broadcast("speaker", min(elsewhere, default=1))
 
     def _lose(self, peer: "_Peer", how: str) -> None:
         self._drop(peer)
@@ -217,7 +217,7 @@ class Watch:
             if self._left or self._verdict:
                 return
             self._verdict, self._code = verdict, code
-        self._tell("end", verdict, code)
+        self._broadcast("end", verdict, code)
         end = threading.Timer(GRACE, os._exit, (code,))
         end.daemon = True
         end.start()
@@ -225,7 +225,7 @@ class Watch:
             log.error("%s", verdict)
         self._known.set()
 
-    def _tell(self, *message: object) -> None:
+    def _broadcast(self, *message: object) -> None:
         for peer in list(self._peers):
             if peer.name:
                 peer.send(*message)

@@ -67,7 +67,7 @@ class Programs:
     """Runs programs one after another; created by `programs`, which forwards signals to the running one."""
 
     def __init__(self) -> None:
-        self.told_to_stop = False
+        self.stop_requested = False
         self._running: subprocess.Popen | None = None
 
     def run(self, command: list[str], log: Path) -> tuple[int, list[str]]:
@@ -100,8 +100,8 @@ class Programs:
         """The first signal sends TERM, on which ranks save and exit; the second one kills them."""
         if self._running:
             with contextlib.suppress(ProcessLookupError):  # it has just ended
-                os.killpg(self._running.pid, signal.SIGKILL if self.told_to_stop else signal.SIGTERM)
-        self.told_to_stop = True
+                os.killpg(self._running.pid, signal.SIGKILL if self.stop_requested else signal.SIGTERM)
+        self.stop_requested = True
 
 
 @contextlib.contextmanager

@@ -120,8 +120,8 @@ class Reproduction:
             self._run_program(job, programs, launching.evaluation_command(run.root, ks), log)
 
     def _run_program(self, job: Job, programs: launching.Programs, command: list[str], log: Path) -> None:
-        code, last = (LEFT_EARLY, []) if programs.told_to_stop else programs.run(command, log)
-        if programs.told_to_stop or code == LEFT_EARLY:
+        code, last = (LEFT_EARLY, []) if programs.stop_requested else programs.run(command, log)
+        if programs.stop_requested or code == LEFT_EARLY:
             sys.stderr.write(f"{job.name} was asked to stop: run the same command again to resume it\n")
             sys.exit(LEFT_EARLY)
         if code:

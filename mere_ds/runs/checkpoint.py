@@ -54,7 +54,7 @@ class Checkpoints:
             if what := self._adopt(path):
                 damaged[path] = what
         for path in checkpoints_in(self.folder):
-            what = damage(path) or _oddity(path)
+            what = damage(path) or _why_unusable(path)
             if what is None:
                 break
             damaged[path] = what
@@ -77,7 +77,7 @@ class Checkpoints:
         """
         if path.is_symlink() or not path.exists():
             return None
-        if what := damage(path) or _oddity(path):
+        if what := damage(path) or _why_unusable(path):
             return what
         target = self.folder / _own_name(state_of(path))
         if target.exists() and not damage(target):
@@ -93,7 +93,7 @@ class Checkpoints:
         if best in (None, newest.name):
             return
         path = self.folder / best
-        if what := damage(path, unused=(OPTIMIZER,)) or _oddity(path):
+        if what := damage(path, unused=(OPTIMIZER,)) or _why_unusable(path):
             what = f"damaged ({what})" if path.exists() else "missing"
             raise UserError(
                 f"{path}, the best checkpoint so far, is {what}: restore it from a copy, or train this stage again "
@@ -199,7 +199,7 @@ def _is_tally(kept: object) -> bool:
     return sizes == {_TALLY_SUMS} and all(type(x) in (int, float) for x in [kept["seconds"], *sum(rows, [])])
 
 
-def _oddity(checkpoint: Path) -> str | None:
+def _why_unusable(checkpoint: Path) -> str | None:
     """Why training can't resume from a checkpoint whose files are intact; None if it can."""
     try:
         name = _own_name(state_of(checkpoint))

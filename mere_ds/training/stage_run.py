@@ -42,14 +42,14 @@ def train_stage(
     `rate` is the peak learning rate, `stage_one` the digest of the model that stage two starts from.
     """
     now = _ingredients(session, stage, manifest, stage_one)
-    checkpoint = session.from_rank_0(_where_to_go_on(session, stage) if session.is_main else None)
+    checkpoint = session.from_rank_0(_resume_point(session, stage) if session.is_main else None)
     state = _checked_state(session, stage, checkpoint, now) if checkpoint else {}
     progress = Progress(**{f.name: state[f.name] for f in fields(Progress)}) if state else Progress()
     if progress.finished:
         log.info("stage %d of %s is finished (--overwrite trains it again)", stage, session.config.run)
         return progress.best_dev
     torch.manual_seed(session.config.seed + stage)  # the initialisation of new parts must not depend on what ran before
-    model = _loaded(stage, checkpoint) if checkpoint else _begun(session, stage, fresh)
+    model = _resumed(stage, checkpoint) if checkpoint else _started_fresh(session, stage, fresh)
     model.to(session.device)
     _log_sizes(session, stage, model, manifest)
     with _features(session, stage, model, manifest, now) as features:
@@ -85,7 +85,7 @@ def _weights_digest(config: TrainConfig, stage: int) -> str | None:
     return weights_digest(locate_weights(config.encoder_weights))
 
 
-def _where_to_go_on(session: Session, stage: int) -> Path | None:
+def _resume_point(session: Session, stage: int) -> Path | None:
     """Rank 0: the newest intact checkpoint; None if there is none or with --overwrite.
 
     Also makes metrics.jsonl and the links consistent with it.
@@ -114,12 +114,12 @@ def _checked_state(session: Session, stage: int, checkpoint: Path, now: dict) ->
     return state
 
 
-def _loaded(stage: int, checkpoint: Path) -> TripleModel:
+def _resumed(stage: int, checkpoint: Path) -> TripleModel:
     log.info("stage %d resumes from %s", stage, checkpoint.name)
     return load_model(checkpoint)
 
 
-def _begun(session: Session, stage: int, fresh: Callable[[], TripleModel]) -> TripleModel:
+def _started_fresh(session: Session, stage: int, fresh: Callable[[], TripleModel]) -> TripleModel:
     """A fresh model. Only once it exists are the files of an earlier training removed."""
     model = fresh()
     if session.is_main:

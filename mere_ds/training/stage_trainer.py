@@ -284,11 +284,11 @@ def router_shares(weights: Tensors, languages: list[str]) -> dict[str, dict[str,
 def _guard(session: Session, name: str, trainee: Trainee, observers: Observers) -> NonfiniteGuard:
     c = session.config
     rows = "train split" if c.languages == "all" else f"train split with --languages={c.languages}"
-    limit, advice = _when_to_stop(c)
+    limit, advice = _nonfinite_policy(c)
     return NonfiniteGuard(session, trainee, observers, name, rows, limit, advice)
 
 
-def _when_to_stop(config: TrainConfig) -> tuple[int, str]:
+def _nonfinite_policy(config: TrainConfig) -> tuple[int, str]:
     """The number of non-finite updates in a row after which training stops, and the advice to give then."""
     if config.on_nonfinite == "stop":
         return 1, "Use --on_nonfinite=skip to continue without such batches"

@@ -79,7 +79,7 @@ def train_stage_one(session: Session, manifest: Manifest, observers: Iterable[Ob
     """Section 3.2: encoder, LA, relation classifier and entity heads on randomly concatenated sentences (eq. 10)."""
 
     def fresh() -> TripleModel:
-        _warn_of_a_low_rate(session, manifest)
+        _warn_if_rate_is_low(session, manifest)
         described = model_config(session.config, manifest)
         model = HerbertaModel if session.config.system == "HERBERTa" else MereModel
         return model.from_encoder(starting_encoder(session.config, manifest), described)
@@ -134,7 +134,7 @@ def _best_of_stage_one(run: RunFolder) -> Path:
     return best.resolve()
 
 
-def _warn_of_a_low_rate(session: Session, manifest: Manifest) -> None:
+def _warn_if_rate_is_low(session: Session, manifest: Manifest) -> None:
     c = session.config
     random = manifest.encoder.kind == "tiny" and c.encoder_weights is None
     if session.is_main and random and c.learning_rate <= TrainConfig.learning_rate:

@@ -58,7 +58,7 @@ def test_a_signal_goes_to_the_program_that_may_save_and_leave(log, number):
     thread = signalled(number, log)
     with launching.programs() as programs:
         code, last = programs.run(["bash", "-c", f"trap 'echo saved; exit 85' TERM; {WAITS}"], log)
-        assert programs.told_to_stop
+        assert programs.stop_requested
     thread.join()
     assert code == 85 and last[-1] == "saved"
 
