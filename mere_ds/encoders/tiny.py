@@ -26,22 +26,22 @@ SPECIAL = {
     "mask_token": "[MASK]",
 }
 SENTENCES = 200_000
-"""The most that a vocabulary is trained on: it hardly changes beyond this many, the time does."""
+"""Maximum number of sentences to train the vocabulary on; with more it hardly changes but takes longer."""
 
 LEAST_FREQUENCY = 5
-"""What occurs less often is not a word piece: one that training shows a few times would tell a name that it has seen
-from one that it hasn't, which a small model then goes by."""
+"""Minimum count of a word piece. A rarer piece would reveal whether a name occurred in training, and a small model
+would rely on that."""
 
 
 @dataclass(frozen=True)
 class TinySize:
-    """Sizes of `tiny`; its feed-forward layers are 4 x hidden wide. UserError where they don't fit together."""
+    """Sizes of `tiny`; its feed-forward layers are 4 x hidden wide. UserError if they don't fit together."""
 
     hidden: int = 128
     layers: int = 2
     heads: int = 4
     vocabulary: int = 8000
-    """Word pieces and special tokens; the language symbols come on top."""
+    """Number of word pieces and special tokens; the language symbols are added to these."""
     positions: int = 512
 
     def __post_init__(self) -> None:
@@ -56,7 +56,7 @@ class TinySize:
 
 
 def most_weights(size: TinySize) -> int:
-    """How many numbers the model has, biases, LayerNorms and language symbols left out."""
+    """Number of the model's weights, without biases, LayerNorms and language symbols."""
     return size.hidden * (size.vocabulary + size.positions + (12 * size.layers + 1) * size.hidden)
 
 
@@ -77,7 +77,7 @@ def train_tokenizer(texts: Iterable[str], size: TinySize, seed: int) -> PreTrain
 
 
 def _set_word_steps(backend: Tokenizer) -> None:
-    """BERT's way from text to words, with case and accents kept."""
+    """Sets BERT's normalisation and splitting into words, keeping case and accents."""
     backend.normalizer = normalizers.BertNormalizer(
         clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=False
     )

@@ -1,4 +1,4 @@
-"""Tokenizers as this package uses them: with a symbol a language, and no text can spell a special token."""
+"""Tokenizers with one symbol per language, in which special tokens written in a text are plain text."""
 
 import json
 import re
@@ -39,15 +39,15 @@ def wrap(backend: Tokenizer, roles: dict[str, str], max_length: int) -> PreTrain
 
 
 def roles_of(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
-    """The tokenizer's special tokens by role, without those that it doesn't have."""
+    """The tokenizer's special tokens by role, without missing ones."""
     return {role: str(token) for role in ROLES if (token := getattr(tokenizer, role, None))}
 
 
 def add_languages(tokenizer: PreTrainedTokenizerFast, languages: list[str]) -> list[int]:
-    """Adds one special token `[xx]` a language, in place; returns the ids that the tokenizer did not have before.
+    """Adds one special token `[xx]` per language, in place; returns the ids that the tokenizer did not have before.
 
-    A symbol that is there already keeps its id. UserError if the tokenizer has no token for the start or the end of a
-    sentence or for padding, if a language code can't be a symbol, or if a text could still spell a special token.
+    An existing symbol keeps its id. UserError if the tokenizer has no token for the start or end of a sentence or for
+    padding, if a language code can't be a symbol, or if a special token in a text would still be recognised.
     """
     roles = roles_of(tokenizer)
     missing = [role for role in NEEDED_ROLES if role not in roles]
@@ -66,11 +66,11 @@ def add_languages(tokenizer: PreTrainedTokenizerFast, languages: list[str]) -> l
 
 
 def _shield(backend: Tokenizer, unknown: str | None) -> None:
-    """Makes sure that a special token written in a text is cut into ordinary pieces.
+    """Makes sure that a special token written in a text is split into ordinary pieces.
 
-    A unigram model looks its special tokens up like any other piece, and with the best of all scores, even where
-    `encode_special_tokens` is set. Cutting such a literal after its first character, before the model sees it, leaves
-    every other text's pieces as they were.
+    A unigram model looks up special tokens like any other piece, with the best score of all, even if
+    `encode_special_tokens` is set. Splitting such a text after its first character, before the model sees it, doesn't
+    change the pieces of any other text.
     """
     special = {token.content: i for i, token in backend.get_added_tokens_decoder().items() if token.special}
     harmful = {i for token, i in special.items() if token != unknown}
@@ -99,9 +99,9 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of a folder that `build_encoder` wrote; "[SEP]" or "[de]" in a text stays text, offsets hold.
+    """The tokenizer of a folder that `build_encoder` wrote; "[SEP]" or "[de]" in a text is plain text with offsets.
 
-    UserError if the folder has no such files, they are damaged or lack a setting. Never asks the network.
+    UserError if its files are missing, damaged or lack a setting. Never uses the network.
     """
     folder = Path(folder)
     settings = read_json(folder / "tokenizer_config.json", _TOKENIZER_ADVICE)
@@ -128,7 +128,7 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
 
 
 def fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
-    """sha256 (hex) of everything that decides a text's token ids, whatever the files' layout, truncation or padding."""
+    """sha256 (hex) of everything that affects a text's token ids, but not of file layout, truncation or padding."""
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     for passing in ("truncation", "padding", "version"):
         state.pop(passing, None)
@@ -138,7 +138,7 @@ def fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
 
 
 def batches(texts: Iterable[str], size: int) -> Iterable[list[str]]:
-    """`texts` in lists of `size`, the last one shorter."""
+    """`texts` in lists of `size`; the last one may be shorter."""
     batch: list[str] = []
     for text in texts:
         batch.append(text)

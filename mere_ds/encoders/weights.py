@@ -1,4 +1,4 @@
-"""Weights in files and out of them, and embedding rows for tokens that a pretrained encoder has never seen.
+"""Saving and loading weights, and embedding rows for tokens that a pretrained encoder doesn't have.
 
 Shapes: V old rows, A added rows, D the hidden size.
 """
@@ -14,7 +14,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 WEIGHTS = "model.safetensors"
-NOISE = 0.1  # of the old rows' standard deviation: new tokens start alike, near the middle, but not equal
+NOISE = 0.1  # relative to the old rows' standard deviation: new tokens start close to the mean, but not equal
 
 
 def new_rows(old_VD: torch.Tensor, count: int, seed: int) -> torch.Tensor:
@@ -32,22 +32,22 @@ def save_model(folder: Path, config: PretrainedConfig, state: dict[str, torch.Te
 
 
 def word_embeddings(model: PreTrainedModel) -> nn.Embedding:
-    """The table of an encoder's tokens; an architecture's own class for it has an `nn.Embedding`'s attributes."""
+    """The word embeddings; an architecture's own class for them has the attributes of `nn.Embedding`."""
     return cast(nn.Embedding, model.get_input_embeddings())
 
 
 def own_memory(model: nn.Module) -> None:
-    """Copy a loaded model's weights out of the mapped file that they are views of.
+    """Copy a loaded model's weights out of the memory-mapped file that they are views of.
 
-    They lie in it at addresses off every vector's boundary, where a CPU's matrix products round in other ways; and on a
-    network file system they are lost when somebody removes the file.
+    In the file they are not aligned to vector boundaries, so that matrix products on a CPU round differently; and on a
+    network file system they are lost if the file is removed.
     """
     for tensor in itertools.chain(model.parameters(), model.buffers()):
         tensor.data = tensor.data.clone()
 
 
 def share(file: Path) -> None:
-    """Let others read a file that safetensors wrote for its owner alone, as far as the user's umask does."""
+    """Make a file that safetensors wrote only for its owner readable for others, as far as the umask allows."""
     umask = os.umask(0o077)
     os.umask(umask)
     file.chmod(0o666 & ~umask)
