@@ -70,26 +70,28 @@ def synthesize(
     english: Literal["small", "mid", "full"] = "small",
     quirks: bool = True,
     at_least: int = 0,
+    triples: Literal["one", "many"] = "one",
 ) -> None:
     """Write a synthetic corpus in SMiLER's format: 14 languages and 36 labels, with SMiLER's proportions and quirks.
 
     Examples:
         mere-ds synthesize corpus/ --sentences=20000 --seed=1
+        mere-ds synthesize corpus/ --sentences=20000 --triples=many
 
     Args:
-        out: Folder for the TSV files.
+        out: Folder for the files.
         sentences: Number of sentences in total, including test (2 %).
         seed: Random seed; the same seed gives the same files, byte for byte.
         languages: all, EURO, SVO, or a list such as de,fr,ko.
         english: Size of the English share: small, mid or full.
-        quirks: Whether to add SMiLER's defects at their measured rates.
+        quirks: Whether to add SMiLER's defects at their measured rates; JSON lines have none.
         at_least: Minimum number of sentences per language; SMiLER's proportions give Ukrainian 0.3 %.
+        triples: one (TSV, one triple per sentence) or many (JSON lines, 0 to 5 triples per sentence).
     """
-    from mere_ds.corpus.synthetic.generator import synthesize
+    from mere_ds.corpus.synthetic.generator import format_table, synthesize
 
-    print(
-        json.dumps(synthesize(out, sentences, seed, languages, english, quirks, at_least), ensure_ascii=False, indent=2)
-    )
+    counts = synthesize(out, sentences, seed, languages, english, quirks, at_least, triples=triples)
+    print(format_table(counts) if triples == "many" else json.dumps(counts, ensure_ascii=False, indent=2))
 
 
 def shard(

@@ -1,28 +1,53 @@
-"""Checks a language file: `python -m mere_ds.corpus.synthetic.checking de [--samples=20]`."""
+"""Checks a language file: `python -m mere_ds.corpus.synthetic.checking de [--samples=20] [--triples=many]`."""
 
 import argparse
 import re
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from math import prod
 from random import Random
 
-from mere_ds.corpus.synthetic.grammar import LANGUAGES_DIR, Language, parse_language
-from mere_ds.corpus.synthetic.parts import Choice, Digits, Name, Names, Number, Part, Parts, is_test_name
-from mere_ds.corpus.synthetic.roles import FEWEST_CLAUSES, FEWEST_OF_OWN_KIND, FEWEST_PATTERNS, FEWEST_SURFACES
+from mere_ds.corpus.synthetic.grammar import LANGUAGES_DIR, Facts, Language, parse_language
+from mere_ds.corpus.synthetic.many import OVERLAPS, ManySentence, ManyWriter, Stated, lines, overlaps
+from mere_ds.corpus.synthetic.parts import (
+    Aside,
+    Choice,
+    Digits,
+    Edge,
+    Entity,
+    Name,
+    Names,
+    Number,
+    Part,
+    Parts,
+    is_test_name,
+)
+from mere_ds.corpus.synthetic.roles import (
+    FEWEST_CLAUSES,
+    FEWEST_FACTS,
+    FEWEST_JOINS,
+    FEWEST_OF_OWN_KIND,
+    FEWEST_PATTERNS,
+    FEWEST_SURFACES,
+)
 from mere_ds.corpus.synthetic.sentences import CONTINUATIONS, Writer
 from mere_ds.corpus.synthetic.shares import LABELS
 
 _DRAWS = 3000
 _FEWEST_OF_A_SIDE = 3
 _FEWEST_TAIL_FIRST = 0.25
+_MOST_TRIPLES = 5
 _INSIDE_WORD = re.compile(r"\w<e[12]>\w|\w</e[12]>\w")
 
 
 def problems(code: str, language: Language) -> list[str]:
     """The problems of a compiled language, one line each."""
     cycle = _cycle(language)
-    return [cycle] if cycle else _label_problems(code, language) + _clause_problems(language) + _kind_problems(language)
+    if cycle:
+        return [cycle]
+    found = _label_problems(code, language) + _clause_problems(language) + _fact_problems(language)
+    return found + _kind_problems(language)
 
 
 def _label_problems(code: str, language: Language) -> list[str]:
@@ -53,6 +78,35 @@ def _clause_problems(language: Language) -> list[str]:
     if not any(isinstance(p[0], str) and p[0].startswith(CONTINUATIONS) for p in language.clauses["after"]):
         found.append(f"[after]: no line starts with one of {' '.join(CONTINUATIONS)}")
     return found
+
+
+def _fact_problems(language: Language) -> list[str]:
+    found = []
+    if len(set(language.facts)) < FEWEST_FACTS:
+        found.append(f"[facts] has fewer than {FEWEST_FACTS} lines")
+    if len(set(language.joins)) < FEWEST_JOINS:
+        found.append(f"[join] has fewer than {FEWEST_JOINS} lines")
+    found += ["[facts]: a line ends without a full stop" for facts in language.facts if not _stops(facts.parts)]
+    stated: dict[tuple, set] = {}
+    for line in lines(language):
+        reading, triples = _as_read(line)
+        stated.setdefault(reading, set()).add(triples)
+    return found + [f"{''.join(text)}: states different triples" for text, of in stated.items() if len(of) > 1]
+
+
+def _as_read(line: Facts) -> tuple[tuple[str, ...], frozenset]:
+    """What a reader who doesn't know the names sees of a line, and the triples by the places of their entities in it.
+
+    From the same text the same triples must follow; so no two lines may read the same and state different triples.
+    """
+    text: list[str] = []
+    places: dict[str, int] = {}
+    for part in line.parts:
+        if isinstance(part, Entity | Edge) and (not isinstance(part, Edge) or part.closes):
+            places[part.slot] = len(text)
+        if not isinstance(part, Aside | Edge):
+            text.append("{}" if isinstance(part, Entity | Name) else part if isinstance(part, str) else str(part))
+    return tuple(text), frozenset((places[head], label, places[tail]) for head, label, tail in line.triples)
 
 
 def _stops(parts: tuple[Part, ...]) -> bool:
@@ -91,6 +145,7 @@ def _all_parts(language: Language) -> Iterator[Parts]:
         yield from alternatives
     for patterns in language.labels.values():
         yield from (pattern.parts for pattern in patterns)
+    yield from (facts.parts for facts in language.facts)
 
 
 def _cycle(language: Language) -> str | None:
@@ -129,11 +184,52 @@ def samples(code: str, language: Language, count: int, seed: int = 0) -> list[st
     return [f"{sentence.label}: {sentence.text}" for sentence in written]
 
 
+def many_problems(sentences: Iterable[ManySentence], test: bool) -> list[str]:
+    """What is wrong with written sentences: with their spans, names and triples, or with all of them together."""
+    found: list[str] = []
+    stated: dict[str, tuple[Stated, ...]] = {}
+    kinds: Counter = Counter()
+    for sentence in sentences:
+        text, triples = sentence.text, sentence.triples
+        spans = {span for head, _, tail in triples for span in (head, tail)}
+        if not spans <= set(sentence.names) or any(text[start:end] != n for (start, end), n in sentence.names.items()):
+            found.append(f"a span is not its name's: {text}")
+        if any(is_test_name(text[start:end]) != test for start, end in spans):
+            found.append(f"a name of the other side: {text}")
+        if len(set(triples)) < len(triples) or any(head == tail for head, _, tail in triples):
+            found.append(f"a triple twice, or of one span: {text}")
+        if stated.setdefault(text, triples) != triples:
+            found.append(f"states different triples: {text}")
+        kinds.update(overlaps(triples))
+        kinds[len(triples)] += 1
+    found += [f"no sentence has {kind}" for kind in OVERLAPS if not kinds[kind]]
+    return found + [f"no sentence has {n} triples" for n in range(_MOST_TRIPLES + 1) if not kinds[n]]
+
+
+def many_samples(language: Language, count: int, seed: int = 0, test: bool = False) -> list[ManySentence]:
+    """Sample sentences with 0 to 5 triples in turn."""
+    writer = ManyWriter(language, Random(seed), test)
+    return [writer.sentence(index % (_MOST_TRIPLES + 1)) for index in range(count)]
+
+
+def _show_many(language: Language, options: argparse.Namespace) -> int:
+    written = many_samples(language, max(500, options.samples), options.seed)
+    found = many_problems(written, test=False)
+    kinds = Counter(kind for sentence in written for kind in overlaps(sentence.triples))
+    print("\n".join(found) or "no problem found in the sentences")
+    print("; ".join(f"{kind}: {kinds[kind]}" for kind in OVERLAPS))
+    for sentence in written[: options.samples]:
+        named = [(sentence.names[head], label, sentence.names[tail]) for head, label, tail in sentence.triples]
+        print("\n    ".join([sentence.text, *(" | ".join(triple) for triple in named)]))
+    return 1 if found else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Check a language file of the synthetic corpus.")
     parser.add_argument("code", choices=sorted(LABELS))
     parser.add_argument("--samples", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--triples", choices=("one", "many"), default="one")
     options = parser.parse_args()
     text = (LANGUAGES_DIR / f"{options.code}.txt").read_text(encoding="utf-8")
     try:
@@ -145,6 +241,8 @@ def main() -> int:
     print("\n".join(found) or "no problem found")
     if any(label not in language.labels for label in LABELS[options.code]) or _cycle(language):
         return 1
+    if options.triples == "many":
+        return _show_many(language, options) or int(bool(found))
     rows = samples(options.code, language, max(500, options.samples), options.seed)
     inside = sum(bool(_INSIDE_WORD.search(row)) for row in rows) / len(rows)
     words = sorted(len(row.split()) - 1 for row in rows)

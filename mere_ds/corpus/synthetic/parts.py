@@ -119,11 +119,19 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """The place of the head or the tail in a pattern."""
+    """The place of an entity in a pattern: of the head, the tail, or one of those of `[facts]`."""
 
     slot: str
     kind: str
     capital: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Where an entity begins or ends whose name has other names in it."""
+
+    slot: str
+    closes: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +141,7 @@ class Aside:
 
 Drawn = str | Choice | Number | Digits | Name
 DrawnParts = tuple[Drawn, ...]
-Part = Drawn | Entity | Aside
+Part = Drawn | Entity | Edge | Aside
 Parts = tuple[Part, ...]
 
 

@@ -49,3 +49,5 @@ FEWEST_OF_OWN_KIND = 10
 """Minimum number of names in a kind that a language file defines itself and uses as head or tail (`person_f`, ...)."""
 FEWEST_PATTERNS = 3
 FEWEST_CLAUSES = {"before": 8, "after": 14, "aside": 8}
+FEWEST_FACTS = 12
+FEWEST_JOINS = 2

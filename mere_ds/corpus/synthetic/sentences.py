@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from random import Random
 
 from mere_ds.corpus.synthetic.grammar import Language, Pattern
-from mere_ds.corpus.synthetic.parts import Aside, Entity, Names, capitalise
+from mere_ds.corpus.synthetic.parts import Aside, Edge, Entity, Names, Parts, capitalise
 
 MOST_WORDS = 100
 _MEDIAN_LOG_WORDS, _SPREAD_LOG_WORDS = 3.0, 0.5
@@ -16,6 +16,8 @@ CONTINUATIONS = (",", ";", "،", "؛")
 
 _COMMAS = (",", "،")
 _STOPS = (*CONTINUATIONS, ".", ":", ")")
+
+_MARKS = {"head": "e1", "tail": "e2"}
 
 Rename = Callable[[str, str], tuple[str, str]]
 
@@ -41,7 +43,7 @@ class Writer:
         """A sentence with clauses around its core, at most `most_words` long. `rename` may change (head, tail)."""
         pattern = self.names.pick(self.language.labels[label])
         core = self._core(label, pattern, rename)
-        return Sentence(label, core.head, core.tail, self._with_clauses(core.text, most_words))
+        return Sentence(label, core.head, core.tail, self.with_clauses(core.text, most_words))
 
     def bare_sentence(self, label: str, last: str, rename: Rename) -> Sentence:
         """A sentence without clauses in which the entity `last` ("head" or "tail") comes last."""
@@ -57,13 +59,21 @@ class Writer:
         if rename:
             head, tail = rename(head, tail)
         names.avoid = (head.casefold(), tail.casefold())
-        surfaces, text = {"head": head, "tail": tail}, ""
-        for part in pattern.parts:
+        surfaces = {"head": head, "tail": tail}
+        text = self.marked(pattern.parts, surfaces, _MARKS)
+        return Sentence(label, surfaces["head"], surfaces["tail"], text)
+
+    def marked(self, parts: Parts, surfaces: dict[str, str], marks: dict[str, str]) -> str:
+        """The parts as text, entities between their `marks` ({slot: mark}); `surfaces` gets the capitals asked for."""
+        names, text = self.names, ""
+        for part in parts:
             if isinstance(part, Entity):
                 if part.capital:
                     surfaces[part.slot] = capitalise(surfaces[part.slot])
-                mark = "e1" if part.slot == "head" else "e2"
+                mark = marks[part.slot]
                 text += f"<{mark}>{surfaces[part.slot]}</{mark}>"
+            elif isinstance(part, Edge):
+                text += f"<{'/' * part.closes}{marks[part.slot]}>"
             elif isinstance(part, Aside):
                 if names.random() < _ASIDE_SHARE:
                     aside = names.join(names.pick(self.language.clauses["aside"]))
@@ -73,9 +83,9 @@ class Writer:
                 if text.endswith(_COMMAS) and piece.startswith(_STOPS):  # an aside's comma before another stop
                     text = text[:-1]
                 text += piece
-        return Sentence(label, surfaces["head"], surfaces["tail"], text)
+        return text
 
-    def _with_clauses(self, text: str, most_words: int) -> str:
+    def with_clauses(self, text: str, most_words: int) -> str:
         """Adds different clauses before and after the text until its length reaches one drawn from a log-normal.
 
         An introduction (which ends with a colon) comes directly before the core.
