@@ -1,5 +1,7 @@
 """What a process does that only joins its group: importable, for it runs in processes of its own."""
 
+import sys
+
 import deepspeed
 import torch
 
@@ -18,3 +20,12 @@ def join_and_share(timeout: float) -> None:
         torch.distributed.destroy_process_group()
     except (MachineError, UserError) as error:
         print(type(error).__name__, error)
+
+
+def join_and_name_programs(timeout: float) -> None:
+    """Join, and say which programs that has started: compilers, and what looks for them."""
+    started = []
+    sys.addaudithook(lambda event, args: started.append(args[0]) if event == "subprocess.Popen" else None)
+    join("gloo", timeout)
+    print("started", started)
+    torch.distributed.destroy_process_group()

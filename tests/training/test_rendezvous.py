@@ -5,7 +5,7 @@ import time
 from functools import partial
 
 import pytest
-from joining import join_and_share
+from joining import join_and_name_programs, join_and_share
 from launching import free_port
 from ranks import Forked
 
@@ -53,6 +53,11 @@ def test_two_ranks_and_deepspeed_meet_and_share_a_store(place):
 
 def test_a_process_without_a_launcher_is_a_group_of_its_own(start):
     assert [said(process) for process in [start(), start()]] == ["joined 1.0 b'value'\n"] * 2
+
+
+def test_joining_compiles_nothing_and_asks_for_no_compiler():
+    process = Forked(partial(join_and_name_programs, 60), {})
+    assert said(process) == "started []\n"
 
 
 def test_missing_ranks_are_named(place):
