@@ -179,12 +179,17 @@ def _score_by(rule: Callable[[int], float]) -> None:
 
 
 def record_rows(folder: Path) -> None:
-    """Each rank notes the rows behind every update that it begins, a JSON a line in `folder`."""
+    """Each rank notes the rows behind every update that it begins, and whether each part of its model trains.
+
+    One JSON object per line in `folder`.
+    """
 
     def act(trainer: StageTrainer, micro_batches: list, *_) -> None:
         rows = [row for batch in micro_batches for row in batch.rows_B.tolist() if row >= 0]
         with (folder / f"{own_rank()}.jsonl").open("a") as file:
-            file.write(json.dumps({"stage": trainer.stage, "step": trainer.at.step + 1, "rows": rows}) + "\n")
+            note = {"stage": trainer.stage, "step": trainer.at.step + 1, "rows": rows}
+            trains = all(module.training for module in trainer.trainee.model.modules())
+            file.write(json.dumps(note | {"trains": trains}) + "\n")
 
     before(StageTrainer, "_update", act)
 

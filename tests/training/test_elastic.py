@@ -47,6 +47,7 @@ def trained(rows: Path) -> dict[tuple[int, int], list[int]]:
     for file in rows.glob("*.jsonl"):
         for line in map(json.loads, file.read_text().splitlines()):
             updates.setdefault((line["stage"], line["step"]), []).extend(line["rows"])
+            assert line["trains"] or line["stage"] == 2, "dropout, though the encoder was loaded; stage two freezes it"
     return {update: sorted(rows) for update, rows in updates.items()}
 
 
