@@ -14,7 +14,7 @@ from pathlib import Path
 
 import fire
 
-from mere_ds.corpus.example import Example, Span
+from mere_ds.corpus.example import Example, Span, Triple
 from mere_ds.corpus.graphemes import trim
 from mere_ds.corpus.reading import Reject, read_file, split_files
 from mere_ds.encoders.sources import load_tokenizer
@@ -45,10 +45,11 @@ def main(corpus: str, encoder: str) -> None:
     for example in examples(Path(corpus), repaired):
         (encoded,) = sentence_encoder.encode_examples([replace(example, language=symbol[1:-1])])
         lost_mark = (example.file, example.line) in repaired
-        for side, span in enumerate(dict.fromkeys((example.head, example.tail))):
-            if encoded.positions[2 * side] >= 0:
-                cuts = encoded.cuts[2 * side : 2 * side + 2]
-                found = facts(example.text, trim(example.text, span), encoded.exact[side], cuts, lost_mark)
+        [(head, _, tail)], [its] = example.triples, encoded.triples
+        for side, span in enumerate(dict.fromkeys((head, tail))):
+            if its.positions[2 * side] >= 0:
+                cuts = its.cuts[2 * side : 2 * side + 2]
+                found = facts(example.text, trim(example.text, span), its.exact[side], cuts, lost_mark)
                 table.setdefault(example.language, Counter()).update(found)
     rows = sorted(table.items(), key=lambda row: -row[1]["inexact"] / row[1]["entities"])
     print("| | entities |", " | ".join(SHARES.values()), "|")
@@ -71,7 +72,7 @@ def examples(corpus: Path, repaired: set[tuple[str, int]]) -> Iterator[Example]:
             row = json.loads(line)
             spans = sorted({tuple(triple[side]) for triple in row["triples"] for side in ("head", "tail")})
             for head, tail in zip(spans[::2], [*spans[1::2], spans[-1]] if spans else [], strict=False):
-                yield Example(row["id"], row["lang"], "", row["text"], head, tail, path.name, number)
+                yield Example(row["id"], row["lang"], row["text"], (Triple(head, "", tail),), path.name, number)
     for file in [] if lines else split_files(corpus):
         yield from read_file(file.path, on_reject=note)
 

@@ -143,8 +143,8 @@ def _sentences(batch: Batch) -> Iterator[Sentence]:
         yield Sentence(
             input_ids=batch.token_ids_BM[i, :length].tolist(),
             language=int(batch.languages_B[i]),
-            label=int(batch.labels_B[i]),
-            positions=batch.positions_B4[i].tolist(),
+            label=int(batch.labels_T[i]),
+            positions=batch.positions_T4[i].tolist(),
         )
 
 

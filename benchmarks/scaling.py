@@ -111,8 +111,8 @@ def random_batch(sentences: int, width: int, languages: int = 14) -> dict:
         "token_ids_BM": torch.randint(languages, 1000, (sentences, width)),
         "mask_BM": torch.ones(sentences, width, dtype=torch.bool),
         "languages_B": torch.randint(languages, (sentences,)),
-        "labels_B": torch.randint(36, (sentences,)),
-        "positions_B4": torch.randint(2, width - 1, (sentences, 4)),
+        "labels_T": torch.randint(36, (sentences,)),
+        "positions_T4": torch.randint(2, width - 1, (sentences, 4)),
     }
 
 

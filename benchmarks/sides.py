@@ -148,7 +148,7 @@ class Task:
         D, T = self.sizes.hidden, len(self.sizes.submodule_layers)
         h_BMD = torch.randn(*mask_BM.shape, D, device=self.device, dtype=DTYPES[self.precision])
         batch = batch.to(self.device)
-        rest = (mask_BM.to(self.device), batch.labels_B) if self.name == "heads" else (batch.languages_B, T)
+        rest = (mask_BM.to(self.device), batch.labels_T) if self.name == "heads" else (batch.languages_B, T)
         repeats = 3
         literal.forward_backward(part, h_BMD, *rest)
         while True:

@@ -111,14 +111,14 @@ class Extractor:
             torch.from_numpy(mask_BM).to(self.device),
             torch.full((len(encoded),), language_id, device=self.device),
         )
-        if not output.score_B.isfinite().all():
+        if not output.score_F.isfinite().all():
             raise UserError(
                 "the model's scores aren't finite because its weights are too large: train it again, at a lower "
                 "--learning_rate"
             )
-        relations = [self.model.config.labels[r] for r in output.relation_B.tolist()]
-        spans = output.positions_B4.tolist(), output.cuts_B4.tolist()
-        return list(zip(relations, *spans, output.score_B.tolist(), strict=True))
+        relations = [self.model.config.labels[r] for r in output.relation_F.tolist()]
+        spans = output.positions_F4.tolist(), output.cuts_F4.tolist()
+        return list(zip(relations, *spans, output.score_F.tolist(), strict=True))
 
     @staticmethod
     def _answer(text: str, language: str, encoded: Encoded, triple: tuple[str, list[int], list[int], float]) -> dict:

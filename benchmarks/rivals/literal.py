@@ -127,8 +127,8 @@ class LiteralMere(nn.Module):
         token_ids_BM: torch.Tensor,
         mask_BM: torch.Tensor,
         languages_B: torch.Tensor,
-        labels_B: torch.Tensor | None = None,
-        positions_B4: torch.Tensor | None = None,
+        labels_T: torch.Tensor | None = None,
+        positions_T4: torch.Tensor | None = None,
         concatenate: int = 1,
         k: int | None = None,
     ) -> dict[str, torch.Tensor]:
@@ -140,16 +140,16 @@ class LiteralMere(nn.Module):
             encoded = self.encoder(input_ids=token_ids_BM, attention_mask=mask_BM.long())
             h_BMD = self.aggregator(encoded.last_hidden_state, mask_BM, concatenate)
         if self.config.stage == 2:
-            default = len(self.config.submodule_layers) if labels_B is not None else self.config.top_k
+            default = len(self.config.submodule_layers) if labels_T is not None else self.config.top_k
             h_BMD = self.switcher(h_BMD, languages_B, k or default)
         relation_BU = self.relation(encoded.pooler_output)
-        if labels_B is None:
+        if labels_T is None:
             allowed_BU = self.label_mask_NU[languages_B]
             relation_B = relation_BU.masked_fill(~allowed_BU, torch.finfo(relation_BU.dtype).min).argmax(dim=-1)
             return {"relation_B": relation_B, "positions_B4": best_spans(self.heads(h_BMD, mask_BM, relation_B))}
-        logits_BM4 = self.heads(h_BMD, mask_BM, labels_B)
-        entities = sum(cross_entropy(logits_BM4[..., y], positions_B4[:, y]) for y in range(4))
-        return {"loss": self.config.alpha / 2 * entities + self.config.beta * cross_entropy(relation_BU, labels_B)}
+        logits_BM4 = self.heads(h_BMD, mask_BM, labels_T)
+        entities = sum(cross_entropy(logits_BM4[..., y], positions_T4[:, y]) for y in range(4))
+        return {"loss": self.config.alpha / 2 * entities + self.config.beta * cross_entropy(relation_BU, labels_T)}
 
     @torch.no_grad()
     def load_ours(self, model: MereModel) -> "LiteralMere":
@@ -210,8 +210,8 @@ def padded(sentences: list[Sentence], pad_id: int, width: int = WIDTH) -> dict[s
         "token_ids_BM": torch.tensor(rows),
         "mask_BM": torch.arange(width) < lengths_B1,
         "languages_B": torch.tensor([sentence["language"] for sentence in sentences]),
-        "labels_B": torch.tensor([sentence["label"] for sentence in sentences]),
-        "positions_B4": torch.tensor([sentence["positions"] for sentence in sentences]),
+        "labels_T": torch.tensor([sentence["label"] for sentence in sentences]),
+        "positions_T4": torch.tensor([sentence["positions"] for sentence in sentences]),
     }
 
 

@@ -1,23 +1,26 @@
-"""One sentence of a corpus with its triple, as character spans."""
+"""One sentence of a corpus with its triples, as character spans."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 Span = tuple[int, int]
 
 
+class Triple(NamedTuple):
+    """Head and tail are half-open character spans of the text, non-empty and inside it; they may overlap."""
+
+    head: Span
+    relation: str
+    tail: Span
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One sentence of a SMiLER-format file, with the marks removed from the text.
-
-    `head` and `tail` are half-open character spans of `text`: `text[head[0]:head[1]]` is entity 1 (the head, `<e1>`)
-    and `text[tail[0]:tail[1]]` entity 2 (the tail, `<e2>`). Both are non-empty and lie inside `text`.
-    """
+    """One sentence of a corpus. From a SMiLER-format file: one triple, and the marks are removed from the text."""
 
     id: str
     language: str
-    label: str
     text: str
-    head: Span
-    tail: Span
+    triples: tuple[Triple, ...]
     file: str
     line: int

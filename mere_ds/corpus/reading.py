@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple
 
-from mere_ds.corpus.example import Example, Span
+from mere_ds.corpus.example import Example, Span, Triple
 from mere_ds.corpus.graphemes import BLANK, trim
 from mere_ds.corpus.languages import LANGUAGE, parse_languages, sort_languages
 from mere_ds.errors import UserError
@@ -205,7 +205,7 @@ def _examples(
             counts.kept += 1
             counts.labels[columns.label] += 1
             _take_notes(counts.notes, columns, text, head, tail)
-            yield Example(columns.id, file.language, columns.label, text, head, tail, file.path.name, line)
+            yield Example(columns.id, file.language, text, (Triple(head, columns.label, tail),), file.path.name, line)
 
 
 def _raw(row: bytes, length: int) -> str:

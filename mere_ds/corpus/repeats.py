@@ -25,12 +25,12 @@ class ReadRows:
         """What a sentence and its translations have in common, see `shared_id`."""
 
     def add(self, example: Example, is_test: bool) -> None:
-        given, (a, b), (c, d) = example.text, example.head, example.tail
-        text, head, tail = given, given[a:b], given[c:d]
-        if not _is_folded(given):
-            text, head, tail = fold(given), fold(head), fold(tail)
+        text = example.text
+        triples = [(relation, text[a:b], text[c:d]) for (a, b), relation, (c, d) in example.triples]
+        if not _is_folded(text):
+            text, triples = fold(text), [(relation, fold(head), fold(tail)) for relation, head, tail in triples]
         self._texts.append(hash(text))
-        self._triples.append(hash((example.label, head, tail)))
+        self._triples.append(hash(triples[0] if len(triples) == 1 else frozenset(triples)))
         self._of.append(self._numbers[example.language])
         self._is_test.append(is_test)
         if self.ids is not None:

@@ -37,14 +37,14 @@ class Recorder:
         """Add a batch's answers, without padding rows."""
         real_B = batch.weights_B > 0
         # a truncated gold span (-1) is never right
-        same_B4 = (output.positions_B4 == batch.positions_B4) & (batch.positions_B4 >= 0)
+        same_B4 = (output.positions_F4 == batch.positions_T4) & (batch.positions_T4 >= 0)
         columns = (
             batch.rows_B,
-            output.relation_B,
-            output.positions_B4,
-            output.cuts_B4,
-            output.relation_probability_B,
-            output.score_B,
+            output.relation_F,
+            output.positions_F4,
+            output.cuts_F4,
+            output.relation_probability_F,
+            output.score_F,
             same_B4.unflatten(1, (2, 2)).all(2),
         )
         self._parts.append(tuple(_rows_of(column, real_B) for column in columns))
@@ -91,7 +91,8 @@ class Recorder:
     ) -> dict:
         text, label = sentence["text"], self._manifest.labels[relation]
         head, tail = (_span(text, tokens, positions[own], cuts[own]) for own in (slice(2), slice(2, 4)))
-        gold = {"relation": sentence["label"], "head": sentence["head"], "tail": sentence["tail"]}
+        [triple] = sentence["triples"]
+        gold = {name: triple[name] for name in ("relation", "head", "tail")}
         right_characters = [span == trim(text, tuple(gold[side])) for side, span in (("head", head), ("tail", tail))]
         return {
             **{name: sentence[name] for name in ("id", "lang", "text")},

@@ -27,7 +27,7 @@ class TripleConfig(PreTrainedConfig):
     languages: list[str] = field(default_factory=list)
     """N language codes; `languages_B` of a batch are indices into them."""
     labels: list[str] = field(default_factory=list)
-    """U relation labels; `labels_B` of a batch are indices into them."""
+    """U relation labels; `labels_T` of a batch are indices into them."""
     label_mask: list[list[int]] = field(default_factory=list)
     """N x U, 1 if the language has the relation: only these are predicted for it."""
     language_token_ids: list[int] = field(default_factory=list)

@@ -66,28 +66,29 @@ class HerbertaModel(TripleModel):
         token_ids_BM: torch.Tensor,
         mask_BM: torch.Tensor,
         languages_B: torch.Tensor,
-        labels_B: torch.Tensor | None = None,
-        positions_B4: torch.Tensor | None = None,
-        cuts_B4: torch.Tensor | None = None,
+        labels_T: torch.Tensor | None = None,
+        positions_T4: torch.Tensor | None = None,
+        cuts_T4: torch.Tensor | None = None,
+        sentence_T: torch.Tensor | None = None,
         concatenate: int = 1,
         k: int | None = None,
         features: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> MereOutput:
         """As `MereModel.forward`: the loss of the part that the stage trains, or the triple.
 
-        The tagger gets the gold relation in training and the predicted one in use. `cuts_B4`, `concatenate`, `k` and
-        `features` have no effect here.
+        The tagger gets the gold relation in training and the predicted one in use. `cuts_T4`, `sentence_T`,
+        `concatenate`, `k` and `features` have no effect here.
         """
-        assert (labels_B is None) == (positions_B4 is None), "gold labels and gold positions go together"
-        if labels_B is None or positions_B4 is None:
+        assert (labels_T is None) == (positions_T4 is None), "gold labels and gold positions go together"
+        if labels_T is None or positions_T4 is None:
             return self._predict(token_ids_BM, mask_BM, languages_B)
         relation_BU = entity_BM4 = None
         if self.config.stage == 1:
             relation_BU = self._classify(token_ids_BM, mask_BM)
         else:
-            entity_BM4 = self.tagger(token_ids_BM, mask_BM, labels_B.clamp(min=0))
+            entity_BM4 = self.tagger(token_ids_BM, mask_BM, labels_T.clamp(min=0))
         return MereOutput(
-            *joint_loss(relation_BU, entity_BM4, labels_B, positions_B4, self.config.alpha, self.config.beta)
+            *joint_loss(relation_BU, entity_BM4, labels_T, positions_T4, self.config.alpha, self.config.beta)
         )
 
     @property
@@ -121,11 +122,12 @@ class HerbertaModel(TripleModel):
             logits_BM4 = self.tagger(token_ids_BM, mask_BM, relation_B)
             positions_B4, entities_B = self._best_spans(logits_BM4)
         return MereOutput(
-            relation_B=relation_B,
-            relation_probability_B=probability_B,
-            positions_B4=positions_B4,
-            score_B=probability_B * entities_B,
-            cuts_B4=torch.zeros_like(positions_B4),
+            sentence_F=torch.arange(len(relation_B), device=relation_B.device),
+            relation_F=relation_B,
+            relation_probability_F=probability_B,
+            positions_F4=positions_B4,
+            score_F=probability_B * entities_B,
+            cuts_F4=torch.zeros_like(positions_B4),
         )
 
 

@@ -46,9 +46,10 @@ class MereModel(TripleModel):
         token_ids_BM: torch.Tensor,
         mask_BM: torch.Tensor,
         languages_B: torch.Tensor,
-        labels_B: torch.Tensor | None = None,
-        positions_B4: torch.Tensor | None = None,
-        cuts_B4: torch.Tensor | None = None,
+        labels_T: torch.Tensor | None = None,
+        positions_T4: torch.Tensor | None = None,
+        cuts_T4: torch.Tensor | None = None,
+        sentence_T: torch.Tensor | None = None,
         concatenate: int = 1,
         k: int | None = None,
         features: tuple[torch.Tensor, torch.Tensor] | None = None,
@@ -58,28 +59,28 @@ class MereModel(TripleModel):
         `concatenate` is LA's s, the number of neighbours in the batch that attend to each other; `mask_BM` is true on
         real tokens, which come first. `k` is the number of the switcher's sub-modules to use: by default all with gold
         values and `config.top_k` without. `features` are the results of `unify` for these sentences, if precomputed.
-        `cuts_B4` are the numbers of characters that the gold entities cut off their first and last tokens, -1 if
-        unknown: for models with heads for them, whose loss is added with the entities' weight. Raises UserError if k
-        is not in 1..T.
+        `cuts_T4` are the numbers of characters that the gold entities cut off their first and last tokens, -1 if
+        unknown: for models with heads for them, whose loss is added with the entities' weight. `sentence_T` is
+        not used: each sentence has one triple, so T is B. Raises UserError if k is not in 1..T.
         """
-        assert (labels_B is None) == (positions_B4 is None), "gold labels and gold positions go together"
+        assert (labels_T is None) == (positions_T4 is None), "gold labels and gold positions go together"
         if features is None:
             with torch.set_grad_enabled(torch.is_grad_enabled() and self.config.stage == 1):
                 features = self.unify(token_ids_BM, mask_BM, concatenate)
         h_BMD, pooled_BD = (x.to(self.dtype) for x in features)
         if self.config.stage == 2:
-            default = self.config.top_k if labels_B is None else self.config.most_k
+            default = self.config.top_k if labels_T is None else self.config.most_k
             h_BMD = self.switcher(h_BMD, languages_B, default if k is None else k)
         relation_BU = at_least_fp32(self.relation(pooled_BD))
-        if labels_B is None or positions_B4 is None:
+        if labels_T is None or positions_T4 is None:
             return self._predict(h_BMD, mask_BM, languages_B, relation_BU)
-        entity_BM4 = self.heads(h_BMD, mask_BM, labels_B.clamp(min=0))
+        entity_BM4 = self.heads(h_BMD, mask_BM, labels_T.clamp(min=0))
         c = self.config
-        loss_B, terms_B5 = joint_loss(relation_BU, entity_BM4, labels_B, positions_B4, c.alpha, c.beta)
+        loss_B, terms_B5 = joint_loss(relation_BU, entity_BM4, labels_T, positions_T4, c.alpha, c.beta)
         if self.cuts is None:
             return MereOutput(loss_B, terms_B5)
-        assert cuts_B4 is not None, "heads for cuts learn from gold cuts"
-        cut_loss_B = cut_loss(self.cuts(h_BMD, positions_B4), cuts_B4)
+        assert cuts_T4 is not None, "heads for cuts learn from gold cuts"
+        cut_loss_B = cut_loss(self.cuts(h_BMD, positions_T4), cuts_T4)
         return MereOutput(loss_B + c.alpha / 2 * cut_loss_B, terms_B5, cut_loss_B=cut_loss_B)
 
     def unify(
@@ -117,11 +118,12 @@ class MereModel(TripleModel):
         if self.cuts is not None:
             cuts_B4 = self.cuts(h_BMD, positions_B4).argmax(dim=-1).masked_fill(positions_B4 < 0, 0)
         return MereOutput(
-            relation_B=relation_B,
-            relation_probability_B=probability_B,
-            positions_B4=positions_B4,
-            score_B=probability_B * entities_B,
-            cuts_B4=cuts_B4,
+            sentence_F=torch.arange(len(relation_B), device=relation_B.device),
+            relation_F=relation_B,
+            relation_probability_F=probability_B,
+            positions_F4=positions_B4,
+            score_F=probability_B * entities_B,
+            cuts_F4=cuts_B4,
         )
 
     @torch.no_grad()

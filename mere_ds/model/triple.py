@@ -1,7 +1,7 @@
 """The common base of all models: the loss of eq. 12, the outputs, stages, saving and loading.
 
-Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size, N languages, U relation labels,
-4 positions (head start, head end, tail start, tail end; ends inclusive), 5 those and the relation.
+Shape suffixes: B sentences, F triples found in them, M tokens of a sentence (padded), D hidden size, N languages, U
+relation labels, 4 positions (head start, head end, tail start, tail end; ends inclusive), 5 those and the relation.
 """
 
 import copy
@@ -40,18 +40,20 @@ class MereOutput(ModelOutput):
     terms_B5: torch.Tensor | None = None
     """fp32; the unweighted cross-entropies of head start, head end, tail start, tail end and relation; 0 if the stage
     doesn't train them."""
-    relation_B: torch.Tensor | None = None
+    sentence_F: torch.Tensor | None = None
+    """int64, ascending; the sentence of each triple found, an index into B. With one triple per sentence F is B."""
+    relation_F: torch.Tensor | None = None
     """int64; the most likely of the language's relations."""
-    relation_probability_B: torch.Tensor | None = None
+    relation_probability_F: torch.Tensor | None = None
     """fp32; p(r | X) of eq. 1, among the language's relations."""
-    positions_B4: torch.Tensor | None = None
+    positions_F4: torch.Tensor | None = None
     """int64; the entities' tokens given that relation; -1 for a sentence without words, or if the model has no entity
     heads yet."""
-    score_B: torch.Tensor | None = None
+    score_F: torch.Tensor | None = None
     """fp32; the product of the probabilities of the relation and the four positions; 0 if these are -1."""
     cut_loss_B: torch.Tensor | None = None
     """fp32; the unweighted sum of the four cross-entropies of `cut_loss`; None if the model has no such heads."""
-    cuts_B4: torch.Tensor | None = None
+    cuts_F4: torch.Tensor | None = None
     """int64; number of characters that head and tail leave out at the start of their first token and at the end of
     their last one, in the order of the positions; 0 if the model has no heads for it."""
 

@@ -142,7 +142,8 @@ class _Reader:
         encodings = self._backend.encode_batch([text for text, _ in texts], add_special_tokens=False)
         for example, (_, alignment), encoding in zip(new, texts, encodings, strict=True):
             ids = encoding.ids[: self._room]
-            spans = _spans(encoding.offsets, *map(alignment.to_composed, (example.head, example.tail)))
+            [(head, _, tail)] = example.triples
+            spans = _spans(encoding.offsets, *map(alignment.to_composed, (head, tail)))
             if spans and max(spans) > self._room:
                 spans = None
             self.notes["shortened"] += len(encoding.ids) > self._room
@@ -151,7 +152,7 @@ class _Reader:
             self._lengths.append(len(ids))
             self._spans.extend(spans or (-1,) * 4)
             self._languages.append(self._codes.index(example.language))
-            names = [entity_key(example.text[slice(*span)]) for span in (example.head, example.tail)]
+            names = [entity_key(example.text[slice(*span)]) for span in (head, tail)]
             entities = [self._number(name) for name in names]
             self._entities.extend(entities)
             self._pairs.append(self._number(tuple(entities)))
@@ -159,7 +160,8 @@ class _Reader:
 
     def _is_new(self, example: Example) -> bool:
         """Whether this sentence with these marks is new: a pair of duplicates would teach nothing."""
-        key = hash((example.language, example.text, example.head, example.tail))
+        [(head, _, tail)] = example.triples
+        key = hash((example.language, example.text, head, tail))
         self.notes["repeated"] += key in self._seen
         is_new = key not in self._seen
         self._seen.add(key)

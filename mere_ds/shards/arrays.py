@@ -2,11 +2,12 @@
 
 A digest shows that a file is as it was written; these checks show that it can be trained on.
 
-Shape suffixes: T tokens of all sentences, n sentences, 4 positions (head start, head end, tail start, tail end).
+Shape suffixes: n sentences, t triples of these, 4 positions (head start, head end, tail start, tail end).
 """
 
 import io
 from collections.abc import Iterable, Sequence
+from typing import TypeGuard
 
 import numpy as np
 
@@ -38,17 +39,22 @@ def read_index(content: bytes, path: str, splits: Sequence[str], languages: int)
     return index
 
 
-def check_sentences(s: Sentences, path: str, words: int, languages: int, labels: int, cuts: bool, whole: bool) -> None:
+def check_sentences(
+    s: Sentences, path: str, words: int, languages: int, labels: int, cuts: bool, whole: bool, one_triple: bool
+) -> None:
     """Raises UserError that names `path` unless every number in a shard is within its range.
 
     `words`, `languages` and `labels` are the numbers of tokens, languages and labels; `cuts` is whether the shards
-    contain `Sentences.cuts`, `whole` whether all entities must have tokens, as in training.
+    contain `Sentences.cuts`, `whole` whether all entities must have tokens, as in training, `one_triple` whether each
+    sentence must have exactly one triple.
     """
     found = {
         "tokens": _within(s.tokens, words),
         "languages": _within(s.languages, languages),
+        "counts": not one_triple or bool((s.counts == 1).all()),
         "labels": _within(s.labels, labels),
-        "positions": _are_inside(s.positions, s.lengths) and (not whole or s.positions.min(initial=0) >= 0),
+        "positions": _are_inside(s.positions, np.repeat(s.lengths, s.counts))
+        and (not whole or s.positions.min(initial=0) >= 0),
         "cuts": np.array_equal(s.cuts >= 0, (s.positions >= 0) & cuts) and s.cuts.min(initial=0) >= -1,
     }
     if wrong := [name for name, holds in found.items() if not holds]:
@@ -66,41 +72,60 @@ def read_texts(members: Iterable[object], path: str, labels: Sequence[str]) -> l
 
     Raises UserError that names `path` for an invalid record or a label that is not in `labels`.
     """
-    known, records = set(labels), []
+    known, records = set(labels), list[dict]()
     for member in members:
-        if type(member) is not list or not all(_is_record(record, known) for record in member):
+        of_member = list(map(_with_triples, member)) if type(member) is list else [None]
+        found = [record for record in of_member if _is_record(record, known)]
+        if len(found) < len(of_member):
             raise UserError(f"{path}: its texts are not those of a shard: {ADVICE}")
-        records += member
+        records += found
     return records
 
 
 def check_texts(records: Sequence[dict], s: Sentences, path: str, languages: list[str], labels: list[str]) -> None:
     """Raises UserError that names `path` unless languages and labels are the same in texts and arrays."""
-    stored = [(record["lang"], record["label"]) for record in records]
-    if stored != [(languages[i], labels[j]) for i, j in zip(s.languages.tolist(), s.labels.tolist(), strict=True)]:
+    of_texts = [(record["lang"], [triple["relation"] for triple in record["triples"]]) for record in records]
+    ends = np.cumsum(s.counts).tolist()
+    names = [labels[j] for j in s.labels.tolist()]
+    of_arrays = [(languages[i], names[end - n : end]) for i, n, end in zip(s.languages, s.counts, ends, strict=True)]
+    if of_texts != of_arrays:
         raise UserError(f"{path}: languages or labels of its texts do not match its arrays: {ADVICE}")
 
 
-def _is_record(record: object, labels: set[str]) -> bool:
-    if type(record) is not dict or any(type(record.get(name)) is not str for name in ("id", "text", "label", "lang")):
+def _with_triples(record: object) -> object:
+    """A record in today's form, also if it is of a version in which a sentence had one triple."""
+    if type(record) is not dict or not record.keys() >= {"label", "head", "tail"}:
+        return record
+    triple = {"head": record["head"], "relation": record["label"], "tail": record["tail"]}
+    return {name: record.get(name) for name in ("id", "text", "lang")} | {"triples": [triple]}
+
+
+def _is_record(record: object, labels: set[str]) -> TypeGuard[dict]:
+    if type(record) is not dict or any(type(record.get(name)) is not str for name in ("id", "text", "lang")):
         return False
-    return record["label"] in labels and _is_span(record, "head") and _is_span(record, "tail")
+    triples, length = record.get("triples"), len(record["text"])
+    return type(triples) is list and all(_is_triple(triple, length, labels) for triple in triples)
 
 
-def _is_span(record: dict, name: str) -> bool:
-    span = record.get(name)
+def _is_triple(triple: object, length: int, labels: set[str]) -> bool:
+    if type(triple) is not dict or type(triple.get("relation")) is not str or triple["relation"] not in labels:
+        return False
+    return _is_span(triple.get("head"), length) and _is_span(triple.get("tail"), length)
+
+
+def _is_span(span: object, length: int) -> bool:
     if type(span) is not list or len(span) != 2 or any(type(end) is not int for end in span):
         return False
-    return 0 <= span[0] < span[1] <= len(record["text"])
+    return 0 <= span[0] < span[1] <= length
 
 
-def _are_inside(positions_n4: np.ndarray, lengths_n: np.ndarray) -> bool:
+def _are_inside(positions_t4: np.ndarray, lengths_t: np.ndarray) -> bool:
     """Whether every span covers words of its sentence or is absent (-1 at both ends)."""
-    head_start_n, head_end_n, tail_start_n, tail_end_n = np.ascontiguousarray(positions_n4.T)
-    behind_n = lengths_n - np.int16(_AFTER)
-    for start_n, end_n in ((head_start_n, head_end_n), (tail_start_n, tail_end_n)):
-        outside_n = (start_n < _BEFORE) | (start_n > end_n) | (end_n >= behind_n)
-        if outside_n.any() and not ((start_n[outside_n] == -1) & (end_n[outside_n] == -1)).all():
+    head_start_t, head_end_t, tail_start_t, tail_end_t = np.ascontiguousarray(positions_t4.T)
+    behind_t = lengths_t - np.int16(_AFTER)
+    for start_t, end_t in ((head_start_t, head_end_t), (tail_start_t, tail_end_t)):
+        outside_t = (start_t < _BEFORE) | (start_t > end_t) | (end_t >= behind_t)
+        if outside_t.any() and not ((start_t[outside_t] == -1) & (end_t[outside_t] == -1)).all():
             return False
     return True
 

@@ -1,7 +1,7 @@
 """The tensors that a rank trains on in one micro-step.
 
-Shape suffixes: B sentences of a micro-batch, M tokens of a sentence (padded), D hidden size, 4 positions (head start,
-head end, tail start, tail end; the ends inclusive).
+Shape suffixes: B sentences of a micro-batch, T gold triples of these, M tokens of a sentence (padded), D hidden size,
+4 positions (head start, head end, tail start, tail end; the ends inclusive).
 """
 
 from collections.abc import Callable
@@ -21,11 +21,13 @@ class Batch:
     """bool; true on real tokens (a filler has its first token true, so that no softmax is empty)."""
     languages_B: torch.Tensor
     """int64; index into the manifest's languages."""
-    labels_B: torch.Tensor
+    sentence_T: torch.Tensor
+    """int64, ascending; the triple's sentence, an index into B. Where each sentence has one triple, T is B."""
+    labels_T: torch.Tensor
     """int64; index into the manifest's labels."""
-    positions_B4: torch.Tensor
+    positions_T4: torch.Tensor
     """int64; token positions of the gold spans; -1 where truncation cut the span off (test only) and in fillers."""
-    cuts_B4: torch.Tensor
+    cuts_T4: torch.Tensor
     """int64; characters to trim from the gold spans' tokens, at the start of the first and the end of the last one; -1
     where there is no such token, in fillers and if the shards don't contain them."""
     weights_B: torch.Tensor

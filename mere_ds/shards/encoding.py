@@ -1,4 +1,4 @@
-"""Example -> EncodedExample: token ids and the four token positions, from character spans.
+"""Example -> EncodedExample: token ids and each triple's four token positions, from character spans.
 
 A sentence becomes `[CLS] [xx] w ... w [SEP]`, `[xx]` its language's symbol. Positions count in this whole sequence.
 The tokenizer gets the composed form of a text (NFC); spans are of the text as it was given.
@@ -6,6 +6,7 @@ The tokenizer gets the composed form of a text (NFC); spans are of the text as i
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from tokenizers import Encoding
@@ -49,11 +50,9 @@ class Encoded:
         return trim(text, (kept[0][0], kept[-1][1])) if kept else shown
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedExample:
-    """One tokenised sentence of a corpus."""
+class EncodedTriple(NamedTuple):
+    """Head and tail of a triple in a sentence's tokens."""
 
-    ids: list[int]
     positions: tuple[int, int, int, int]
     """Head start, head end, tail start, tail end; ends inclusive; -1 for both ends of a span that has no tokens."""
     exact: tuple[bool, bool]
@@ -61,10 +60,17 @@ class EncodedExample:
     cuts: tuple[int, int, int, int]
     """In the order of the positions, the cuts with which `Encoded.characters` gives the gold characters: graphemes that
     the entity leaves out at the front of its first token and at the end of its last one; -1 where there is none."""
-    truncated: bool
     problem: str | None
     """Of a span without positions: "span_beyond_max_length" if truncation cuts the entity off, "span_without_token" if
-    the tokenizer leaves nothing of it. A training sentence is rejected for it, a test sentence kept."""
+    the tokenizer leaves nothing of it."""
+
+
+class EncodedExample(NamedTuple):
+    """One sentence of a corpus in tokens."""
+
+    ids: list[int]
+    triples: list[EncodedTriple]
+    truncated: bool
 
 
 class SentenceEncoder:
@@ -124,16 +130,19 @@ class SentenceEncoder:
     def _encode(self, example: Example, alignment: Alignment, words: Encoding) -> EncodedExample:
         ids, truncated = self._frame(words, example.language)
         room = len(ids) - FRAME
-        head, is_head_exact, head_cuts, problem = _in_tokens(example.text, example.head, alignment, words, room)
-        tail, is_tail_exact, tail_cuts, another = _in_tokens(example.text, example.tail, alignment, words, room)
-        exact = is_head_exact, is_tail_exact
-        return EncodedExample(ids, head + tail, exact, head_cuts + tail_cuts, truncated, problem or another)
+        triples = []
+        for head, _, tail in example.triples:
+            of_head, is_head_exact, head_cuts, problem = _in_tokens(example.text, head, alignment, words, room)
+            of_tail, is_tail_exact, tail_cuts, another = _in_tokens(example.text, tail, alignment, words, room)
+            exact = is_head_exact, is_tail_exact
+            triples.append(EncodedTriple(of_head + of_tail, exact, head_cuts + tail_cuts, problem or another))
+        return EncodedExample(ids, triples, truncated)
 
 
 def _in_tokens(
     text: str, span: Span, alignment: Alignment, words: Encoding, room: int
 ) -> tuple[tuple[int, int], bool, tuple[int, int], str | None]:
-    """An entity's share of `EncodedExample`: positions, exact, cuts and problem; only `room` of the words are kept."""
+    """An entity's share of `EncodedTriple`: positions, exact, cuts and problem; only `room` of the words are kept."""
     tokens = _tokens_of(words, alignment.to_composed(span))
     if tokens is None or tokens[1] >= room:
         problem = "span_without_token" if tokens is None else "span_beyond_max_length"

@@ -14,6 +14,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE, _SHARD = {"file", "bytes", "sha256"}, {"file", "bytes", "sha256", "sentences"}
 _SPLIT = {"sentences", "tokens", "shards", "lengths", "counts", "truncated", "unaligned", "cut_spans"}
 _BY_LANGUAGE = ("truncated", "unaligned", "cut_spans")
+_TRIPLES = ("one", "many")
 _ENCODER = {
     "source": str, "kind": str, "weights_in_folder": bool, "hidden_size": int, "vocab_size": int, "max_length": int,
     "language_token_ids": dict, "new_token_ids": list, "seed": int, "fingerprint": str,
@@ -43,7 +44,10 @@ def unseen_labels(counts: dict[str, dict[str, dict[str, int]]]) -> dict[str, int
 def _rules(plain: dict[str, Any]) -> Iterator[tuple[bool, str]]:
     """(whether it holds, what is wrong if not) for every rule; each relies on the ones before it."""
     languages, labels, splits, encoder = (plain[name] for name in ("languages", "labels", "splits", "encoder"))
-    yield set(splits) == set(SPLITS) and all(set(split) == _SPLIT for split in splits.values()), _STRANGE
+    yield (
+        set(splits) == set(SPLITS) and all(set(split) - {"by_language"} == _SPLIT for split in splits.values()),
+        _STRANGE,
+    )
     shards = [shard for name in SPLITS for shard in splits[name]["shards"]]
     yield all(set(shard) == _SHARD for shard in shards), _STRANGE
     yield all(set(file) == _FILE for file in plain["encoder_files"]), _STRANGE
@@ -54,9 +58,13 @@ def _rules(plain: dict[str, Any]) -> Iterator[tuple[bool, str]]:
     yield _names(languages) and _names(labels), "languages and labels must be lists of different names"
     yield _is_count(plain["pad_id"], plain["max_length"], plain["seed"]), "pad_id, max_length or seed is not a count"
     yield type(plain["cut_marks"]) is str and type(plain.get("cuts", False)) is bool, _STRANGE
+    triples, negative = plain.get("triples", "one"), plain.get("negative_labels", [])
+    yield triples in _TRIPLES, f"triples must be one of {', '.join(_TRIPLES)}"
+    yield type(negative) is list and all(type(label) is str and label for label in negative), _STRANGE
+    yield not set(negative) & set(labels), "negative_labels must not be among the labels"
     yield from _rules_of_encoder(encoder, plain)
     for name in SPLITS:
-        yield from _rules_of_split(name, splits[name], languages, labels)
+        yield from _rules_of_split(name, splits[name], languages, labels, triples == "one")
     counts = {name: splits[name]["counts"] for name in SPLITS}
     mask = _label_mask(counts, languages, labels)
     yield plain["label_mask"] == mask and _is_count(*sum(plain["label_mask"], [])), "label_mask does not match counts"
@@ -90,7 +98,9 @@ def _rules_of_encoder(encoder: dict, plain: dict) -> Iterator[tuple[bool, str]]:
     yield 3 < plain["max_length"] <= encoder["max_length"], "max_length is out of the encoder's range"
 
 
-def _rules_of_split(name: str, split: dict, languages: list[str], labels: list[str]) -> Iterator[tuple[bool, str]]:
+def _rules_of_split(
+    name: str, split: dict, languages: list[str], labels: list[str], one_triple: bool
+) -> Iterator[tuple[bool, str]]:
     sizes = [shard["sentences"] for shard in split["shards"]]
     yield _is_count(split["sentences"], split["tokens"], *sizes), f"{name}'s sentences and tokens must be counts"
     n, counts = split["sentences"], split["counts"]
@@ -99,8 +109,10 @@ def _rules_of_split(name: str, split: dict, languages: list[str], labels: list[s
         set(counts) <= set(languages) and all(_counts(row, labels) for row in counts.values()),
         (f"{name}'s counts have unknown languages or labels"),
     )
-    of = {language: sum(row.values()) for language, row in counts.items()}
-    yield n == sum(of.values()), f"{name}'s counts do not add up to its {n} sentences"
+    triples = {language: sum(row.values()) for language, row in counts.items()}
+    of = split.get("by_language", triples)
+    yield _counts(of, languages) and n == sum(of.values()), f"{name}'s counts do not add up to its {n} sentences"
+    yield not one_triple or of == triples, f"{name}'s counts are not one triple for each of its sentences"
     for what in _BY_LANGUAGE:
         some = split[what]
         yield (

@@ -38,18 +38,19 @@ class Split:
     lengths: dict[str, int]
     """Percentiles of the sentences' token lengths: p50, p90, p99, max; all 0 in an empty split."""
     counts: dict[str, dict[str, int]]
-    """Sentences by language and label."""
+    """Triples by language and label."""
     truncated: dict[str, int]
     """By language: sentences that were cut off at `max_length`."""
     unaligned: dict[str, int]
     """By language: sentences with a gold mark inside a token, whose entities are not whole tokens."""
     cut_spans: dict[str, int]
     """By language: test sentences without a position for head or tail, which always count as misses."""
+    by_language: dict[str, int] = field(default_factory=dict)
+    """Sentences by language; derived from `counts` for shards of older versions, which lack it."""
 
-    @property
-    def by_language(self) -> dict[str, int]:
-        """Sentences by language."""
-        return {language: sum(labels.values()) for language, labels in self.counts.items()}
+    def __post_init__(self) -> None:
+        if not self.by_language:  # a triple each
+            self.by_language = {language: sum(labels.values()) for language, labels in self.counts.items()}
 
 
 @dataclass
@@ -89,6 +90,10 @@ class Manifest:
     """The requested share of training for dev, if any."""
     cuts: bool = False
     """Whether the shards contain `Sentences.cuts`."""
+    triples: str = "one"
+    """"one": each sentence has exactly one triple; "many": each has any number."""
+    negative_labels: list[str] = field(default_factory=list)
+    """Labels that mean "no triple" in a corpus with one triple per row, if many were asked for."""
     source: ShardSource = field(compare=False, kw_only=True)
     """Not stored."""
     sha256: str = field(default="", compare=False)
@@ -180,7 +185,7 @@ class Manifest:
         before = np.concatenate([[0], np.cumsum(kept)])
         ends = np.cumsum(self.shard_sizes(name), dtype=np.int64)
         left = np.diff(before[ends], prepend=0)
-        by_language = ("counts", "truncated", "unaligned", "cut_spans")
+        by_language = ("counts", "truncated", "unaligned", "cut_spans", "by_language")
         return Split(
             sentences=len(lengths),
             tokens=int(lengths.sum(dtype=np.int64)),

@@ -24,17 +24,19 @@ _DTYPES = {
     "tokens": np.int32,
     "lengths": np.int16,
     "languages": np.int16,
+    "counts": np.int16,
     "labels": np.int16,
     "positions": np.int16,
     "cuts": np.int16,
 }
-_WIDTHS = {"positions": (4,), "cuts": (4,)}
-_VERSION_2 = _DTYPES.keys() - {"cuts"} | {"exact"}  # the arrays of version 2; "exact" is not used
+_OF_TRIPLES = {"labels": (), "positions": (4,), "cuts": (4,)}
+_VERSION_3 = _DTYPES.keys() - {"counts"}
+_VERSION_2 = _VERSION_3 - {"cuts"} | {"exact"}  # "exact" is not used
 
 
 @dataclass(slots=True)
 class Sentences:
-    """Tokenised sentences as arrays: of a member, a window of shards or a whole split."""
+    """n tokenised sentences with t triples as arrays: of a member, a window of shards or a whole split."""
 
     tokens: np.ndarray
     """int32 [tokens of all sentences]; the concatenated sentences `[CLS] [xx] w ... w [SEP]`."""
@@ -43,22 +45,29 @@ class Sentences:
     languages: np.ndarray
     """int16 [n]; index into the manifest's languages."""
     labels: np.ndarray
-    """int16 [n]; index into the manifest's labels."""
+    """int16 [t]; index into the manifest's labels; the triples of all sentences, one after another."""
     positions: np.ndarray
-    """int16 [n, 4]; tokens of head start, head end, tail start, tail end (ends inclusive); -1: no such token."""
+    """int16 [t, 4]; tokens of head start, head end, tail start, tail end (ends inclusive); -1: no such token."""
     cuts: np.ndarray = field(default_factory=lambda: np.empty((0, 4), np.int16))
-    """int16 [n, 4]; characters to trim from head and tail, at the start of the first token and the end of the last one
-    (see `EncodedExample.cuts`); -1: no such token, and everywhere in shards of older versions, which lack this array.
+    """int16 [t, 4]; characters to trim from head and tail, at the start of the first token and the end of the last one
+    (see `EncodedTriple.cuts`); -1: no such token, and everywhere in shards of older versions, which lack this array.
     """
+    counts: np.ndarray = field(default_factory=lambda: np.empty(0, np.int16))
+    """int16 [n]; triples of each sentence; all 1 if not given, as in shards of older versions."""
     starts: np.ndarray = field(init=False)
     """int64 [n]; start of each sentence in `tokens`; derived, not stored."""
+    triple_starts: np.ndarray = field(init=False)
+    """int64 [n]; the same in `labels`, `positions` and `cuts`."""
 
     def __post_init__(self) -> None:
         if not len(self.cuts):  # not given
             self.cuts = np.full_like(self.positions, -1)
+        if not len(self.counts):
+            self.counts = np.ones_like(self.lengths)
         for name, dtype in _DTYPES.items():
             setattr(self, name, np.asarray(getattr(self, name), dtype))
         self.starts = np.cumsum(self.lengths, dtype=np.int64) - self.lengths
+        self.triple_starts = np.cumsum(self.counts, dtype=np.int64) - self.counts
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -69,17 +78,35 @@ class Sentences:
 
     def take(self, rows: np.ndarray) -> "Sentences":
         """The sentences `rows`, in this order."""
-        lengths = self.lengths[rows].astype(np.int64)
-        begins = np.cumsum(lengths) - lengths
-        places = np.repeat(self.starts[rows] - begins, lengths) + np.arange(lengths.sum())
-        others = {k: v[rows] for k, v in self.stored().items() if k != "tokens"}
-        return Sentences(self.tokens[places], **others)
+        triples = self.triples_of(rows)
+        arrays = {
+            name: array[triples if name in _OF_TRIPLES else rows]
+            for name, array in self.stored().items()
+            if name != "tokens"
+        }
+        return Sentences(self.tokens[_places(self.starts[rows], self.lengths[rows])], **arrays)
+
+    def triples_of(self, rows: np.ndarray) -> np.ndarray:
+        """Where the triples of the sentences `rows` are in `labels`, `positions` and `cuts`: int64, in this order."""
+        return _places(self.triple_starts[rows], self.counts[rows])
+
+    def have(self, triples: np.ndarray) -> np.ndarray:
+        """bool [n]: whether a sentence has one of these triples, bool [t]."""
+        owners = np.repeat(np.arange(len(self)), self.counts)
+        return np.bincount(owners[triples], minlength=len(self)) > 0
 
     @staticmethod
     def join(parts: Sequence["Sentences"]) -> "Sentences":
         """The sentences of all parts, concatenated."""
         arrays = [part.stored() for part in parts]
         return Sentences(**{name: np.concatenate([a[name] for a in arrays]) for name in arrays[0]})
+
+
+def _places(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The places of pieces that begin at `starts`, of these lengths, one piece after another; int64."""
+    lengths = lengths.astype(np.int64)
+    begins = np.cumsum(lengths) - lengths
+    return np.repeat(starts - begins, lengths) + np.arange(lengths.sum())
 
 
 @dataclass(frozen=True)
@@ -250,15 +277,15 @@ def join_members(parts: Sequence[dict[str, np.ndarray]], path: str) -> Sentences
 
 def _fits(arrays: dict[str, np.ndarray]) -> bool:
     """Whether a member's arrays have the names, types and shapes of `Sentences`."""
-    if arrays.keys() not in (_DTYPES.keys(), _VERSION_2):
+    if arrays.keys() not in (_DTYPES.keys(), _VERSION_3, _VERSION_2):
         return False
     lengths = arrays["lengths"]
-    if lengths.dtype != _DTYPES["lengths"]:  # the other shapes are derived from them
+    counts = arrays.get("counts", np.ones_like(lengths))
+    if {lengths.dtype, counts.dtype} != {np.dtype(np.int16)} or counts.min(initial=0) < 0:  # shapes follow
         return False
-    n, tokens = lengths.size, int(lengths.sum(dtype=np.int64))
-    for name in _DTYPES.keys() & arrays.keys():
-        array = arrays[name]
-        shape = (tokens,) if name == "tokens" else (n, *_WIDTHS.get(name, ()))
-        if array.dtype != _DTYPES[name] or array.shape != shape:
-            return False
-    return True
+    n, tokens, triples = lengths.size, int(lengths.sum(dtype=np.int64)), int(counts.sum(dtype=np.int64))
+    shapes = {"tokens": (tokens,)} | {name: (triples, *width) for name, width in _OF_TRIPLES.items()}
+    return all(
+        arrays[name].dtype == _DTYPES[name] and arrays[name].shape == shapes.get(name, (n,))
+        for name in _DTYPES.keys() & arrays.keys()
+    )

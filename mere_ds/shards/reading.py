@@ -129,7 +129,7 @@ class ShardReader:
             if len(wanted):
                 parts.append(_read(self._manifest, self._split, shard, first).take(wanted))
         self.held_sentences = len(rows)
-        return _Held(rows, parts, self._pad_id, int(self._plan.widths[-1]))
+        return _Held(rows, parts, self._pad_id, int(self._plan.widths[-1]), self._manifest.triples == "one")
 
 
 class RowReader:
@@ -149,7 +149,7 @@ class RowReader:
         shards = np.searchsorted(self._shard_starts, rows, side="right") - 1
         parts = [self._shard(s).take(rows[shards == s] - self._shard_starts[s]) for s in np.unique(shards).tolist()]
         left = rows[np.argsort(-self._lengths[rows], kind="stable")]
-        held = _Held(rows, parts, self._pad_id, int(self._lengths[rows].max()))
+        held = _Held(rows, parts, self._pad_id, int(self._lengths[rows].max()), self._manifest.triples == "one")
         while len(left):
             width = int(self._lengths[left[0]])
             chosen, left = np.split(left, [max(1, tokens // width)])
@@ -172,7 +172,7 @@ def _checked(sentences: Sentences, manifest: Manifest, split: str, shard: int, f
     described = manifest.splits[split].shards[shard]
     path, rows = manifest.source.path(described.file), slice(first, first + described.sentences)
     sizes = manifest.encoder.vocab_size, len(manifest.stored_languages), len(manifest.labels)
-    check_sentences(sentences, path, *sizes, manifest.cuts, whole=split != "test")
+    check_sentences(sentences, path, *sizes, manifest.cuts, split == "train", manifest.triples == "one")
     chosen = manifest.chosen(sentences)
     check_rows(chosen, path, manifest.lengths(split)[rows], manifest.language_ids(split)[rows])
     return chosen
@@ -181,9 +181,17 @@ def _checked(sentences: Sentences, manifest: Manifest, split: str, shard: int, f
 class _Held:
     """A rank's sentences of one window, ready to be put into batches."""
 
-    def __init__(self, rows: np.ndarray, parts: list[Sentences], pad_id: int, widest: int):
+    def __init__(self, rows: np.ndarray, parts: list[Sentences], pad_id: int, widest: int, one_triple: bool):
         # A filler is an extra sentence of one pad token; its further tokens let `collate` read past a sentence's end.
-        filler = Sentences(np.full(widest, pad_id), np.ones(1), np.zeros(1), np.zeros(1), np.full((1, 4), -1))
+        triples = int(one_triple)
+        filler = Sentences(
+            np.full(widest, pad_id),
+            np.ones(1),
+            np.zeros(1),
+            np.zeros(triples),
+            np.full((triples, 4), -1),
+            counts=np.full(1, triples),
+        )
         self._s = Sentences.join([*parts, filler])
         self._rows, self._pad_id, self._places_M = rows, np.int64(pad_id), np.arange(widest)
 
@@ -193,13 +201,11 @@ class _Held:
         places_NB = np.where(real_NB, np.searchsorted(self._rows, rows_NB), len(s) - 1)
         columns = {
             "languages_B": s.languages[places_NB].astype(np.int64),
-            "labels_B": s.labels[places_NB].astype(np.int64),
-            "positions_B4": s.positions[places_NB].astype(np.int64),
-            "cuts_B4": s.cuts[places_NB].astype(np.int64),
             "weights_B": real_NB.astype(np.float32),
             "rows_B": rows_NB.astype(np.int64),
         }
         parts = {name: torch.from_numpy(column).unbind() for name, column in columns.items()}
+        parts |= self._triples(places_NB)
         starts_NB1, lengths_NB1 = s.starts[places_NB][:, :, None], s.lengths[places_NB][:, :, None]
         batches = []
         for i, width in enumerate(widths_N.tolist()):
@@ -212,6 +218,19 @@ class _Held:
                 )
             )
         return batches
+
+    def _triples(self, places_NB: np.ndarray) -> dict[str, tuple[torch.Tensor, ...]]:
+        """What a batch has of its triples, of each of the N micro-batches."""
+        s, counts_NB = self._s, self._s.counts[places_NB]
+        triples = s.triples_of(places_NB.ravel())
+        columns = {
+            "sentence_T": np.repeat(np.tile(np.arange(places_NB.shape[1]), len(places_NB)), counts_NB.ravel()),
+            "labels_T": s.labels[triples].astype(np.int64),
+            "positions_T4": s.positions[triples].astype(np.int64),
+            "cuts_T4": s.cuts[triples].astype(np.int64),
+        }
+        sizes = counts_NB.sum(axis=1, dtype=np.int64).tolist()
+        return {name: torch.from_numpy(column).split(sizes) for name, column in columns.items()}
 
 
 def _with_features(batch: Batch, features: FeatureStore) -> Batch:
@@ -275,9 +294,11 @@ class TextReader:
         self._held: OrderedDict[int, list[dict]] = OrderedDict()
 
     def texts_of(self, rows: Iterable[int]) -> list[dict]:
-        """`{"id", "text", "label", "lang", "head", "tail"}` of each row (as in `Batch.rows_B`, without fillers).
+        """`{"id", "text", "lang", "triples": [{"head", "relation", "tail"}]}` of each row (as in `Batch.rows_B`,
+        without fillers).
 
-        `head` and `tail` are half-open character spans. Raises UserError for a missing or damaged shard.
+        `head` and `tail` are half-open character spans, `[start, end]`. Raises UserError for a missing or
+        damaged shard.
         """
         return [self._record(int(row)) for row in rows]
 

@@ -1,6 +1,7 @@
 """The file `manifest.json`: its version, and a digest of its own content that reveals any change.
 
-Version 3 ends with `"digest"`, the sha256 of all other entries in canonical form. Version 2 had none.
+From version 3 on it ends with `"digest"`, the sha256 of all other entries in canonical form. Version 2 had none. From
+version 4 on a sentence has any number of triples; before, it had one.
 """
 
 import json
@@ -10,7 +11,8 @@ from mere_ds.errors import UserError
 from mere_ds.files import digest_of_json, parse_json
 from mere_ds.shards.packing import ADVICE
 
-VERSION = 3
+VERSION = 4
+_SEALED = (3, VERSION)
 _UNSEALED = 2
 _DIGEST = "digest"
 
@@ -32,11 +34,11 @@ def unseal(content: bytes, path: str) -> dict:
     """
     plain = parse_json(content, path, ADVICE)
     version, digest = plain.pop("version", None), plain.get(_DIGEST)
-    if type(version) is not int or version not in (_UNSEALED, VERSION):
+    if type(version) is not int or version not in (_UNSEALED, *_SEALED):
         raise UserError(f"{path}: not version {VERSION}, the one this mere-ds reads: run mere-ds shard again")
-    if (version == VERSION) != (digest is not None):
+    if (version in _SEALED) != (digest is not None):
         raise UserError(f"{path}: damaged, its entries do not match its version: {ADVICE}")
-    if version == VERSION:
+    if version in _SEALED:
         del plain[_DIGEST]
         if digest != digest_of_json({**plain, "version": version}):
             raise UserError(f"{path}: damaged, its content does not match its digest: {ADVICE}")

@@ -163,7 +163,9 @@ def _write_split(
 
 def _labels_shown(corpus: Collected, languages: list[str]) -> tuple[list[list[int]], dict[str, int]]:
     """The label mask [languages][labels] from training, and the number of test sentences for labels not in training."""
-    train, test = (_count_labels(corpus, languages, corpus.is_test == is_test) for is_test in (False, True))
+    train, test = (
+        _count_labels(corpus, languages, np.flatnonzero(corpus.is_test == is_test)) for is_test in (False, True)
+    )
     shown = train > 0
     shown[~shown.any(axis=1)] = shown.any(axis=0)
     unseen = {label: int(n) for label, n in zip(corpus.labels, test.sum(0) * ~shown.any(axis=0), strict=True) if n}
@@ -171,15 +173,16 @@ def _labels_shown(corpus: Collected, languages: list[str]) -> tuple[list[list[in
 
 
 def _count_labels(corpus: Collected, languages: list[str], rows: np.ndarray) -> np.ndarray:
-    """Sentences [languages, labels]."""
-    shape = len(languages), len(corpus.labels)
-    places = np.ravel_multi_index((corpus.sentences.languages[rows], corpus.sentences.labels[rows]), shape)
+    """Triples [languages, labels] of the sentences `rows`."""
+    shape, s = (len(languages), len(corpus.labels)), corpus.sentences
+    of_triples = np.repeat(s.languages[rows], s.counts[rows])
+    places = np.ravel_multi_index((of_triples, s.labels[s.triples_of(rows)]), shape)
     return np.bincount(places, minlength=shape[0] * shape[1]).reshape(shape)
 
 
 def _describe(corpus: Collected, languages: list[str], rows: np.ndarray, shards: list[Shard]) -> Split:
     s = corpus.sentences
-    lengths, has_tokens = s.lengths[rows], s.positions[rows][:, ::2] >= 0
+    lengths, is_cut = s.lengths[rows], s.have(np.any(s.positions[:, ::2] < 0, axis=1))[rows]
 
     def by_language(chosen: np.ndarray) -> dict[str, int]:
         totals = np.bincount(s.languages[rows[chosen]], minlength=len(languages)).tolist()
@@ -197,7 +200,8 @@ def _describe(corpus: Collected, languages: list[str], rows: np.ndarray, shards:
         counts={language: labels for language, labels in counts.items() if labels},
         truncated=by_language(corpus.truncated[rows]),
         unaligned=by_language(corpus.unaligned[rows]),
-        cut_spans=by_language(~has_tokens.all(axis=1)),
+        cut_spans=by_language(is_cut),
+        by_language=by_language(np.ones(len(rows), bool)),
     )
 
 

@@ -154,9 +154,10 @@ class StageTrainer(Loop[Batch]):
                 self.word_dropout(batch, self.at.epoch),
                 batch.mask_BM,
                 batch.languages_B,
-                labels_B=batch.labels_B,
-                positions_B4=batch.positions_B4,
-                cuts_B4=batch.cuts_B4,
+                labels_T=batch.labels_T,
+                positions_T4=batch.positions_T4,
+                cuts_T4=batch.cuts_T4,
+                sentence_T=batch.sentence_T,
                 concatenate=self.concatenate,
                 features=batch.features,
             )

@@ -50,7 +50,7 @@ def our_arguments(batch):
 
 
 def our_losses(ours, batch, concatenate):
-    gold = {"labels_B": batch.labels_B, "positions_B4": batch.positions_B4}
+    gold = {"labels_T": batch.labels_T, "positions_T4": batch.positions_T4}
     return ours(**our_arguments(batch), **gold, concatenate=concatenate).loss_B
 
 
@@ -88,8 +88,8 @@ def test_literal_has_our_predictions(material, stage, k):
         with torch.no_grad():
             expected = ours(**our_arguments(batch), k=k)
         found = predict(literal, padded(sentences_of([batch]), material.manifest.pad_id), k=k)
-        assert torch.equal(found["relation_B"], expected.relation_B)
-        assert torch.equal(found["positions_B4"], expected.positions_B4)
+        assert torch.equal(found["relation_B"], expected.relation_F)
+        assert torch.equal(found["positions_B4"], expected.positions_F4)
 
 
 def test_literal_steps_lower_the_loss(material, stage):
@@ -108,7 +108,7 @@ def test_parts_alone_have_our_gradients(material):
     ours, literal = both(material, stage=2)
     [batch] = material.batches(1, BATCH)
     h_BMD = torch.randn(*batch.mask_BM.shape, TINY.hidden, dtype=torch.float64)
-    for part, rest in (("heads", (batch.mask_BM, batch.labels_B)), ("switcher", (batch.languages_B, 4))):
+    for part, rest in (("heads", (batch.mask_BM, batch.labels_T)), ("switcher", (batch.languages_B, 4))):
         gradients = [forward_backward(getattr(model, part), h_BMD, *rest) for model in (ours, literal)]
         torch.testing.assert_close(*gradients)
         assert gradients[0].any()

@@ -49,7 +49,7 @@ def test_operations_are_those_that_torch_counts(material):
     """Within 3 %: pooler, classifier, router and relation half, a product a sentence or less, are left out."""
     batch = without_padding(32, 40)
     b = (batch.token_ids_BM, batch.mask_BM, batch.languages_B)
-    gold = {"labels_B": batch.labels_B, "positions_B4": batch.positions_B4}
+    gold = {"labels_T": batch.labels_T, "positions_T4": batch.positions_T4}
     one, two = material.model(1), material.model(2)
     with torch.no_grad():
         assert counted(lambda: two.unify(*b[:2], 2)) == pytest.approx(encoder_flops(two, [batch], 2), rel=0.03)

@@ -48,15 +48,15 @@ def row(text: str, entity_1: str = "Anna", entity_2: str = "Kiel", label: str = 
 
 
 def surfaces(example):
-    return example.text[slice(*example.head)], example.text[slice(*example.tail)]
+    return example.text[slice(*example.triples[0].head)], example.text[slice(*example.triples[0].tail)]
 
 
 def test_a_plain_row(tmp_path):
     [example], rejects, counts = read(tmp_path, GOOD)
-    assert (example.id, example.language, example.label) == ("1", "de", "birth-place")
+    assert (example.id, example.language, example.triples[0].relation) == ("1", "de", "birth-place")
     assert (example.file, example.line) == ("de_corpora_train.tsv", 2)
     assert example.text == "Anna comes from Kiel."
-    assert (example.head, example.tail) == ((0, 4), (16, 20))
+    assert (example.triples[0].head, example.triples[0].tail) == ((0, 4), (16, 20))
     assert not rejects and not counts.notes
 
 
@@ -88,7 +88,7 @@ def test_blanks_inside_the_marks_are_left_out(tmp_path):
 )
 def test_kept_as_it_stands(tmp_path, text, entity_1, entity_2, plain, head, tail):
     [example], rejects, counts = read(tmp_path, row(text, entity_1, entity_2))
-    assert (example.text, example.head, example.tail) == (plain, head, tail)
+    assert (example.text, example.triples[0].head, example.triples[0].tail) == (plain, head, tail)
     assert not rejects
     assert counts.notes["entity_differs"] == 0
 
@@ -231,7 +231,7 @@ def test_bom_and_crlf(tmp_path):
 
 def test_any_label_and_id_is_taken(tmp_path):
     [example], _, counts = read(tmp_path, GOOD.replace("birth-place", "né à").replace("1\t", "NaN\t", 1))
-    assert (example.id, example.label) == ("NaN", "né à")
+    assert (example.id, example.triples[0].relation) == ("NaN", "né à")
     assert counts.labels == {"né à": 1}
 
 
@@ -308,10 +308,10 @@ def test_round_trip(tmp_path_factory, pieces, swapped):
     [example] = examples
     assert example.text == text
     assert surfaces(example) == tuple(entity.strip(BLANK) for entity in entities)
-    earlier, later = sorted([example.head, example.tail])
+    earlier, later = sorted([example.triples[0].head, example.triples[0].tail])
     assert len(before) <= earlier[0] and earlier[1] <= len(before) + len(first)
     assert len(before + first + between) <= later[0] and later[1] <= len(text) - len(after)
-    assert (example.tail < example.head) == swapped
+    assert (example.triples[0].tail < example.triples[0].head) == swapped
     assert not rejects
     assert counts.notes["entity_differs"] == (columns != list(surfaces(example)))
     assert counts.notes["tabs_in_text"] == ("\t" in text)
@@ -327,10 +327,12 @@ def test_any_bytes_are_counted(tmp_path_factory, body):
     examples, rejects, counts = read(folder, body)
     assert counts.rows == body.count(b"\n") + (not body.endswith(b"\n") and body != b"")
     for example in examples:
-        for start, end in (example.head, example.tail):
+        for start, end in (example.triples[0].head, example.triples[0].tail):
             assert 0 <= start < end <= len(example.text)
             assert example.text[start:end] == example.text[start:end].strip(BLANK)
-        assert min(example.head[1], example.tail[1]) <= max(example.head[0], example.tail[0])
+        assert min(example.triples[0].head[1], example.triples[0].tail[1]) <= max(
+            example.triples[0].head[0], example.triples[0].tail[0]
+        )
 
 
 # Which files a choice of languages and English means.

@@ -121,10 +121,10 @@ def test_clean_rows_carry_what_their_columns_say_and_all_are_kept(clean):
         assert len(examples) == len(rows) == counts["files"][name]["sentences"]
         for (row_id, head, tail, label, text, language), example in zip(rows, examples, strict=True):
             assert sorted(MARKED.findall(text)) == [("e1", head), ("e2", tail)]
-            assert (example.id, example.label, example.language) == (row_id, label, language)
+            assert (example.id, example.triples[0].relation, example.language) == (row_id, label, language)
             assert example.text == plain(text)
-            assert example.text[slice(*example.head)] == head
-            assert example.text[slice(*example.tail)] == tail
+            assert example.text[slice(*example.triples[0].head)] == head
+            assert example.text[slice(*example.triples[0].tail)] == tail
             assert head.casefold() != tail.casefold() and "{" not in text and "  " not in text
 
 
@@ -184,9 +184,9 @@ def test_a_cut_sentence_can_be_repaired(corpus):
         for example in read:
             if example.line in lines:
                 row = rows[example.line - 2]
-                assert example.text[slice(*example.head)] == row[1]
-                assert example.text[slice(*example.tail)] == row[2]
-                at_tail.append(example.tail > example.head)
+                assert example.text[slice(*example.triples[0].head)] == row[1]
+                assert example.text[slice(*example.triples[0].tail)] == row[2]
+                at_tail.append(example.triples[0].tail > example.triples[0].head)
     assert sum(at_tail) / len(at_tail) > 0.9
 
 

@@ -51,18 +51,19 @@ def batches(manifest):
 def output(relation_B: torch.Tensor, positions_B4: torch.Tensor, cuts_B4: torch.Tensor | None = None) -> MereOutput:
     half_B = torch.full(relation_B.shape, 0.5)
     return MereOutput(
-        relation_B=relation_B,
-        positions_B4=positions_B4,
-        relation_probability_B=half_B,
-        score_B=half_B / 3,
-        cuts_B4=torch.zeros_like(positions_B4) if cuts_B4 is None else cuts_B4,
+        sentence_F=torch.arange(len(relation_B)),
+        relation_F=relation_B,
+        positions_F4=positions_B4,
+        relation_probability_F=half_B,
+        score_F=half_B / 3,
+        cuts_F4=torch.zeros_like(positions_B4) if cuts_B4 is None else cuts_B4,
     )
 
 
 def test_gold_predictions_give_gold_characters(manifest, tokenizer):
     recorder = Recorder(manifest, "test", tokenizer)
     for batch in batches(manifest):
-        recorder.add(batch, output(batch.labels_B, batch.positions_B4))
+        recorder.add(batch, output(batch.labels_T, batch.positions_T4))
     *records, missed = recorder.records()
     texts = TextReader(manifest, "test").texts_of(range(manifest.splits["test"].sentences))
     assert [(r["id"], r["lang"], r["text"]) for r in records] == [(t["id"], t["lang"], t["text"]) for t in texts]
@@ -86,8 +87,8 @@ def test_gold_predictions_give_gold_characters(manifest, tokenizer):
 def test_gold_tokens_with_gold_cuts_are_right_by_characters(manifest, tokenizer):
     recorder, inexact = Recorder(manifest, "test", tokenizer), 0
     for batch in batches(manifest):
-        recorder.add(batch, output(batch.labels_B, batch.positions_B4, batch.cuts_B4))
-        inexact += (batch.cuts_B4 > 0).any(1).sum()
+        recorder.add(batch, output(batch.labels_T, batch.positions_T4, batch.cuts_T4))
+        inexact += (batch.cuts_T4 > 0).any(1).sum()
     whole = [r for r in recorder.answers() if r["predicted"]["head"] and r["predicted"]["tail"]]  # nothing cut off
     assert inexact and len(whole) > 10
     assert all(record["right"] == list(METRICS) for record in whole)
@@ -97,7 +98,7 @@ def test_a_half_right_span_is_wrong(manifest, tokenizer):
     recorder = Recorder(manifest, "test", tokenizer)
     for batch in batches(manifest):
         further = torch.tensor([0, 1, -1, 0])  # the head's end, the tail's start
-        recorder.add(batch, output(batch.labels_B, batch.positions_B4 + further))
+        recorder.add(batch, output(batch.labels_T, batch.positions_T4 + further))
     assert all(record["right"] == ["relation"] for record in recorder.answers())
 
 
@@ -117,7 +118,7 @@ def test_characters_can_be_right_where_tokens_are_not(tmp_path):
     shards = make_shards(corpus, tmp_path / "shards", encoder=str(encoder), max_length=60)
     recorder = Recorder(shards, "test", load_tokenizer(shards.encoder_folder))
     for batch in batches(shards):
-        recorder.add(batch, output(batch.labels_B, batch.positions_B4 + torch.tensor([1, 0, 0, 0])))
+        recorder.add(batch, output(batch.labels_T, batch.positions_T4 + torch.tensor([1, 0, 0, 0])))
     (record,) = recorder.records()
     assert record["predicted"]["head"] == record["gold"]["head"]
     assert record["right"] == ["relation", "tail", *BY_CHARACTERS]
@@ -134,7 +135,7 @@ def test_shards_of_decomposed_text_from_before_it_was_composed_are_refused(tmp_p
     monkeypatch.undo()
     recorder = Recorder(shards, "test", load_tokenizer(shards.encoder_folder))
     for batch in batches(shards):
-        recorder.add(batch, output(batch.labels_B, batch.positions_B4))
+        recorder.add(batch, output(batch.labels_T, batch.positions_T4))
     with pytest.raises(UserError, match="normalising texts to Unicode NFC: make them again"):
         list(recorder.records())
 
@@ -153,11 +154,11 @@ def test_scores_of_records_are_those_of_trainings_counts(manifest, tokenizer, se
 
     def answer(batch) -> MereOutput:
         """Gold in most of the places."""
-        wrong = [torch.from_numpy(random.random(gold.shape) < 0.2) for gold in (batch.labels_B, batch.positions_B4)]
+        wrong = [torch.from_numpy(random.random(gold.shape) < 0.2) for gold in (batch.labels_T, batch.positions_T4)]
         words_B1 = batch.mask_BM.sum(1, keepdim=True) - 3
-        guess_B4 = 2 + torch.from_numpy(random.integers(99, size=batch.positions_B4.shape)) % words_B1.clamp(min=1)
-        relation_B = torch.where(wrong[0], (batch.labels_B + 1) % len(manifest.labels), batch.labels_B)
-        return output(relation_B, torch.where(wrong[1] | (batch.positions_B4 < 0), guess_B4, batch.positions_B4))
+        guess_B4 = 2 + torch.from_numpy(random.integers(99, size=batch.positions_T4.shape)) % words_B1.clamp(min=1)
+        relation_B = torch.where(wrong[0], (batch.labels_T + 1) % len(manifest.labels), batch.labels_T)
+        return output(relation_B, torch.where(wrong[1] | (batch.positions_T4 < 0), guess_B4, batch.positions_T4))
 
     recorder, answers = Recorder(manifest, "test", tokenizer), []
     for batch in batches(manifest):

@@ -47,6 +47,11 @@ EDITS: dict[str, Callable[[np.ndarray], Any]] = {
 }
 """What becomes of an array; no edit leaves sentences that could have been made."""
 
+
+def _edited(record: dict, **entries: Any) -> dict:
+    return record | {"triples": [triple | entries for triple in record["triples"]]}
+
+
 RECORDS: dict[str, Callable[[list], Any]] = {
     "object": lambda records: {"records": records},
     "number": lambda records: 7,
@@ -54,10 +59,13 @@ RECORDS: dict[str, Callable[[list], Any]] = {
     "one more": lambda records: [*records, records[0]],
     "no text": lambda records: [{k: v for k, v in r.items() if k != "text"} for r in records],
     "text null": lambda records: [r | {"text": None} for r in records],
-    "spans": lambda records: [r | {"head": [5, 2], "tail": "x"} for r in records],
-    "spans beyond": lambda records: [r | {"head": [10**6, 10**6 + 1]} for r in records],
-    "label": lambda records: [r | {"label": "no such label"} for r in records],
+    "spans": lambda records: [_edited(r, head=[5, 2], tail="x") for r in records],
+    "spans beyond": lambda records: [_edited(r, head=[10**6, 10**6 + 1]) for r in records],
+    "label": lambda records: [_edited(r, relation="no such label") for r in records],
     "language": lambda records: [r | {"lang": "xx"} for r in records],
+    "no triples": lambda records: [{k: v for k, v in r.items() if k != "triples"} for r in records],
+    "none of its triples": lambda records: [r | {"triples": []} for r in records],
+    "triples twice": lambda records: [r | {"triples": r["triples"] * 2} for r in records],
     "lists": lambda records: [[1, 2] for _ in records],
 }
 """What becomes of the texts beside a member of dev or test."""

@@ -116,13 +116,13 @@ def losses(weights, config, sentences, pooled, batch, s):
     for i, h in enumerate(sentences):
         if config.stage == 2:
             h = switched(weights, config, h, batch["languages_B"][i])
-        label = batch["labels_B"][i]
+        label = batch["labels_T"][i]
         if config.entity_heads == "states":
             logits = h @ weights["heads.positions.weight"].T
         else:
             r_e = weights["heads.relations.weight"][label]
             logits = np.stack([equation_9(h, r_e, W_y, U_y) for W_y, U_y in head_matrices(weights)], axis=1)
-        entity = entity_terms(logits, batch["positions_B4"][i])
+        entity = entity_terms(logits, batch["positions_T4"][i])
         terms.append([*entity, cross_entropy(pooled[i] @ weights["relation.weight"].T, label)])
         cuts.append(cut_term(weights, h, batch, i) if config.characters else 0.0)
     terms, cuts = np.array(terms), np.array(cuts)
@@ -132,7 +132,7 @@ def losses(weights, config, sentences, pooled, batch, s):
 def cut_term(weights, h, batch, i):
     """The four cross-entropies of characters cut off a sentence's boundary tokens; what has no class counts nothing."""
     total = 0.0
-    for y, (place, count) in enumerate(zip(batch["positions_B4"][i], batch["cuts_B4"][i], strict=True)):
+    for y, (place, count) in enumerate(zip(batch["positions_T4"][i], batch["cuts_T4"][i], strict=True)):
         W, b = weights["cuts.counts_4CD"][y], weights["cuts.bias"].reshape(4, -1)[y]
         if 0 <= count < len(b):
             total += cross_entropy(W @ h[place] + b, count)

@@ -84,9 +84,9 @@ def tiny_batch(lengths=(9, 6, 12, 5), seed=0, width=None):
         "token_ids_BM": token_ids_BM,
         "mask_BM": mask_BM,
         "languages_B": languages_B,
-        "labels_B": torch.randint(4, (count,), generator=generator),
-        "positions_B4": torch.stack([span.view(2, 2).sort(dim=1).values.flatten() for span in spans]),
-        "cuts_B4": torch.randint(-1, 6, (count, 4), generator=generator),
+        "labels_T": torch.randint(4, (count,), generator=generator),
+        "positions_T4": torch.stack([span.view(2, 2).sort(dim=1).values.flatten() for span in spans]),
+        "cuts_T4": torch.randint(-1, 6, (count, 4), generator=generator),
     }
 
 

@@ -45,7 +45,7 @@ def test_stage_one_is_trained_by_the_relation_alone():
     with torch.no_grad():
         _, pooled_BD = model.encoder(batch["token_ids_BM"], batch["mask_BM"])
     logits_BU = pooled_BD.numpy() @ arrays(model)["relation.weight"].T
-    expected = [cross_entropy(logits, label) for logits, label in zip(logits_BU, batch["labels_B"], strict=True)]
+    expected = [cross_entropy(logits, label) for logits, label in zip(logits_BU, batch["labels_T"], strict=True)]
     np.testing.assert_allclose(output.terms_B5[:, 4].detach(), expected, atol=1e-10)
     np.testing.assert_allclose(output.loss_B.detach(), BETA * np.array(expected), atol=1e-10)
     assert not output.terms_B5[:, :4].any()
@@ -54,7 +54,7 @@ def test_stage_one_is_trained_by_the_relation_alone():
 def states_one_by_one(model, batch):
     """The second encoder's states of each sentence alone, its relation as the second token of a list of embeddings."""
     words = model.tagger.encoder.get_input_embeddings().weight
-    for ids, mask, label in zip(batch["token_ids_BM"], batch["mask_BM"], batch["labels_B"], strict=True):
+    for ids, mask, label in zip(batch["token_ids_BM"], batch["mask_BM"], batch["labels_T"], strict=True):
         first, *rest = ids[mask]
         sequence = torch.stack([words[first], model.tagger.relations.weight[label], *(words[i] for i in rest)])
         with torch.no_grad():
@@ -67,7 +67,7 @@ def test_stage_two_is_trained_by_the_entities_given_the_gold_relation(encoder):
     model, batch = herberta(ENCODERS[encoder]), tiny_batch()
     output = model(**batch)
     W = arrays(model)["tagger.heads.positions.weight"]
-    gold = batch["positions_B4"].numpy()
+    gold = batch["positions_T4"].numpy()
     expected = [entity_terms(h @ W.T, g) for h, g in zip(states_one_by_one(model, batch), gold, strict=True)]
     np.testing.assert_allclose(output.terms_B5[:, :4].detach(), expected, atol=1e-10)
     np.testing.assert_allclose(output.loss_B.detach(), ALPHA / 2 * np.sum(expected, axis=1), atol=1e-10)
@@ -100,24 +100,24 @@ def test_in_use_the_second_encoder_is_given_what_the_first_one_predicts(ordered_
         p_BU = model.relation(pooled_BD).masked_fill(~mask_BU, -torch.inf).softmax(dim=1)
         logits_BM4 = model.tagger(batch["token_ids_BM"], batch["mask_BM"], p_BU.argmax(dim=1))
     positions_B4, entities_B = best_spans(logits_BM4, ordered_spans)
-    assert torch.equal(output.relation_B, p_BU.argmax(dim=1)) and torch.equal(output.positions_B4, positions_B4)
-    torch.testing.assert_close(output.relation_probability_B, p_BU.amax(dim=1))
-    torch.testing.assert_close(output.score_B, p_BU.amax(dim=1) * entities_B)
+    assert torch.equal(output.relation_F, p_BU.argmax(dim=1)) and torch.equal(output.positions_F4, positions_B4)
+    torch.testing.assert_close(output.relation_probability_F, p_BU.amax(dim=1))
+    torch.testing.assert_close(output.score_F, p_BU.amax(dim=1) * entities_B)
 
 
 def test_label_mask_decides_also_what_the_second_encoder_is_given():
     batch = without_gold(tiny_batch())
     free, masked = herberta(label_mask=[[1] * 4] * 3), herberta(label_mask=[[0, 0, 0, 1]] * 3)
-    assert masked(**batch).relation_B.tolist() == [3] * 4 != free(**batch).relation_B.tolist()
+    assert masked(**batch).relation_F.tolist() == [3] * 4 != free(**batch).relation_F.tolist()
     logits_BM4 = masked.tagger(batch["token_ids_BM"], batch["mask_BM"], torch.full((4,), 3))
-    assert torch.equal(masked(**batch).positions_B4, best_spans(logits_BM4, True)[0])
+    assert torch.equal(masked(**batch).positions_F4, best_spans(logits_BM4, True)[0])
 
 
 def test_after_stage_one_no_triple_is_found():
     model = herberta(stage=1)
     output = model(**without_gold(tiny_batch()))
-    assert not model.finds_entities and (output.positions_B4 == -1).all() and not output.score_B.any()
-    assert (output.relation_probability_B > 0).all()
+    assert not model.finds_entities and (output.positions_F4 == -1).all() and not output.score_F.any()
+    assert (output.relation_probability_F > 0).all()
     assert herberta().finds_entities and tiny_model().finds_entities
 
 
@@ -129,7 +129,7 @@ def test_padding_more_changes_nothing(encoder):
         wide[name] = torch.nn.functional.pad(wide[name], (0, 5))
     torch.testing.assert_close(model(**narrow).loss_B, model(**wide).loss_B)
     ours, theirs = (model(**without_gold(batch)) for batch in (narrow, wide))
-    assert torch.equal(ours.positions_B4, theirs.positions_B4)
+    assert torch.equal(ours.positions_F4, theirs.positions_F4)
 
 
 def test_each_stage_trains_its_own_encoder_and_no_other():
@@ -174,7 +174,7 @@ def test_a_saved_model_is_the_same_when_loaded(encoder, stage, tmp_path):
     assert [p.requires_grad for p in again.parameters()] == [p.requires_grad for p in model.parameters()]
     assert torch.equal(again(**batch).loss_B, model(**batch).loss_B)
     ours, theirs = model(**without_gold(batch)), again(**without_gold(batch))
-    assert torch.equal(ours.relation_B, theirs.relation_B) and torch.equal(ours.positions_B4, theirs.positions_B4)
+    assert torch.equal(ours.relation_F, theirs.relation_F) and torch.equal(ours.positions_F4, theirs.positions_F4)
 
 
 def test_loading_takes_the_class_from_the_folder(tmp_path):

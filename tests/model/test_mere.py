@@ -37,7 +37,7 @@ def encoded(model, batch):
 
 
 def gold(batch):
-    return {name: batch[name].numpy() for name in ("languages_B", "labels_B", "positions_B4", "cuts_B4")}
+    return {name: batch[name].numpy() for name in ("languages_B", "labels_T", "positions_T4", "cuts_T4")}
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -87,8 +87,8 @@ def test_padding_more_changes_nothing(encoder, stage):
     for s in (1, 2):
         torch.testing.assert_close(model(**narrow, concatenate=s).loss_B, model(**wide, concatenate=s).loss_B)
         ours, theirs = (model(**without_gold(batch), concatenate=s) for batch in (narrow, wide))
-        assert torch.equal(ours.positions_B4, theirs.positions_B4)
-        torch.testing.assert_close(ours.score_B, theirs.score_B)
+        assert torch.equal(ours.positions_F4, theirs.positions_F4)
+        torch.testing.assert_close(ours.score_F, theirs.score_F)
 
 
 @pytest.mark.parametrize("stage", [1, 2])
@@ -98,8 +98,8 @@ def test_order_of_the_batch_is_the_order_of_the_answers(stage):
     shuffled = {name: tensor[order] for name, tensor in batch.items()}
     torch.testing.assert_close(model(**batch).terms_B5[order], model(**shuffled).terms_B5)
     ours, theirs = model(**without_gold(batch)), model(**without_gold(shuffled))
-    assert torch.equal(ours.positions_B4[order], theirs.positions_B4)
-    assert torch.equal(ours.relation_B[order], theirs.relation_B)
+    assert torch.equal(ours.positions_F4[order], theirs.positions_F4)
+    assert torch.equal(ours.relation_F[order], theirs.relation_F)
 
 
 def test_fillers_have_no_loss_and_no_gradient():
@@ -111,13 +111,13 @@ def test_fillers_have_no_loss_and_no_gradient():
         "token_ids_BM": torch.zeros_like(batch["token_ids_BM"][:1]),
         "mask_BM": torch.arange(batch["mask_BM"].shape[1])[None] == 0,
         "languages_B": torch.zeros(1, dtype=torch.int64),
-        "labels_B": torch.tensor([-1]),
-        "positions_B4": torch.full((1, 4), -1),
-        "cuts_B4": torch.full((1, 4), -1),
+        "labels_T": torch.tensor([-1]),
+        "positions_T4": torch.full((1, 4), -1),
+        "cuts_T4": torch.full((1, 4), -1),
     }
     for label, position in ((-1, -1), (0, -1), (0, 0)):
-        filler["labels_B"].fill_(label)
-        filler["positions_B4"].fill_(position)
+        filler["labels_T"].fill_(label)
+        filler["positions_T4"].fill_(position)
         model.zero_grad()
         output = model(**{name: torch.cat((batch[name], filler[name])) for name in batch})
         assert output.loss_B.isfinite().all()
@@ -130,7 +130,7 @@ def test_fillers_have_no_loss_and_no_gradient():
 def test_a_span_that_was_cut_off_counts_nothing():
     model, batch = tiny_model(), tiny_batch()
     whole = model(**batch)
-    batch["positions_B4"][1, 2:] = -1
+    batch["positions_T4"][1, 2:] = -1
     cut = model(**batch)
     expected = whole.terms_B5.clone()
     expected[1, 2:4] = 0
@@ -147,10 +147,10 @@ def test_prediction_takes_the_language_s_best_relation_and_the_entities_given_it
         mask_BU = torch.tensor(model.config.label_mask)[batch["languages_B"]].bool()
         p_BU = model.relation(pooled_BD).masked_fill(~mask_BU, -torch.inf).softmax(dim=1)
         positions_B4, entities_B = best_spans(model.heads(h_BMD, batch["mask_BM"], p_BU.argmax(dim=1)), ordered_spans)
-    assert torch.equal(output.relation_B, p_BU.argmax(dim=1))
-    assert torch.equal(output.positions_B4, positions_B4)
-    torch.testing.assert_close(output.relation_probability_B, p_BU.amax(dim=1))
-    torch.testing.assert_close(output.score_B, p_BU.amax(dim=1) * entities_B)
+    assert torch.equal(output.relation_F, p_BU.argmax(dim=1))
+    assert torch.equal(output.positions_F4, positions_B4)
+    torch.testing.assert_close(output.relation_probability_F, p_BU.amax(dim=1))
+    torch.testing.assert_close(output.score_F, p_BU.amax(dim=1) * entities_B)
 
 
 def test_heads_for_characters_leave_all_else_as_it_is():
@@ -162,11 +162,11 @@ def test_heads_for_characters_leave_all_else_as_it_is():
     assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
     expected, output = without(**batch), model(**batch)
     assert torch.equal(output.terms_B5, expected.terms_B5) and not torch.equal(output.loss_B, expected.loss_B)
-    unknown = batch | {"cuts_B4": torch.full((4, 4), -1)}
+    unknown = batch | {"cuts_T4": torch.full((4, 4), -1)}
     assert torch.equal(model(**unknown).loss_B, expected.loss_B)
     expected, output = without(**without_gold(batch)), model(**without_gold(batch))
-    assert torch.equal(output.positions_B4, expected.positions_B4) and torch.equal(output.score_B, expected.score_B)
-    assert not expected.cuts_B4.any() and output.cuts_B4.any()
+    assert torch.equal(output.positions_F4, expected.positions_F4) and torch.equal(output.score_F, expected.score_F)
+    assert not expected.cuts_F4.any() and output.cuts_F4.any()
 
 
 def test_characters_are_told_by_the_tokens_that_were_found():
@@ -175,13 +175,13 @@ def test_characters_are_told_by_the_tokens_that_were_found():
         model.cuts.bias.normal_()
     batch["mask_BM"][1, 1:] = False  # no word: no span, nothing to cut
     output = model(**batch, k=3)
-    weights, cuts = arrays(model), output.cuts_B4
+    weights, cuts = arrays(model), output.cuts_F4
     with torch.no_grad():
         h_BMD, _ = model.unify(batch["token_ids_BM"], batch["mask_BM"])
         h_BMD = model.switcher(h_BMD, batch["languages_B"], 3).numpy()
     assert cuts[1].tolist() == [0] * 4
     for b in (0, 2, 3):
-        for y, place in enumerate(output.positions_B4[b].tolist()):
+        for y, place in enumerate(output.positions_F4[b].tolist()):
             logits = weights["cuts.counts_4CD"][y] @ h_BMD[b, place] + weights["cuts.bias"].reshape(4, -1)[y]
             assert cuts[b, y] == logits.argmax()
 
@@ -190,22 +190,22 @@ def test_label_mask_is_of_prediction_only():
     batch = tiny_batch()
     free, masked = tiny_model(label_mask=[[1] * 4] * 3), tiny_model(label_mask=[[0, 0, 0, 1]] * 3)
     assert torch.equal(free(**batch).loss_B, masked(**batch).loss_B)
-    assert masked(**without_gold(batch)).relation_B.tolist() == [3] * 4
+    assert masked(**without_gold(batch)).relation_F.tolist() == [3] * 4
 
 
 def test_a_filler_in_prediction_has_no_span():
     model, batch = tiny_model(), without_gold(tiny_batch())
     batch["mask_BM"][1, 1:] = False
     output = model(**batch)
-    assert output.positions_B4[1].tolist() == [-1] * 4 and output.score_B[1] == 0
-    assert (output.positions_B4[[0, 2, 3]] >= 2).all()
+    assert output.positions_F4[1].tolist() == [-1] * 4 and output.score_F[1] == 0
+    assert (output.positions_F4[[0, 2, 3]] >= 2).all()
 
 
 def test_every_sub_module_in_training_and_the_top_k_in_prediction():
     model, batch = tiny_model(stage=2), tiny_batch()
     assert torch.equal(model(**batch).terms_B5, model(**batch, k=3).terms_B5)
     assert not torch.equal(model(**batch).terms_B5, model(**batch, k=2).terms_B5)
-    default, two, three = (model(**without_gold(batch), k=k).score_B for k in (None, 2, 3))
+    default, two, three = (model(**without_gold(batch), k=k).score_F for k in (None, 2, 3))
     assert torch.equal(default, two) and not torch.equal(two, three)
     with pytest.raises(UserError, match="between 1 and"):
         model(**batch, k=4)
@@ -213,7 +213,7 @@ def test_every_sub_module_in_training_and_the_top_k_in_prediction():
 
 def test_gold_values_come_together():
     batch = tiny_batch()
-    del batch["positions_B4"]
+    del batch["positions_T4"]
     with pytest.raises(AssertionError):
         tiny_model()(**batch)
 
@@ -227,7 +227,7 @@ def test_presets_have_the_parts_of_their_name(preset):
 
 def test_entity_heads_on_states_do_not_know_the_relation():
     model, batch = tiny_model(entity_heads="states"), tiny_batch()
-    other = batch | {"labels_B": (batch["labels_B"] + 1) % 4}
+    other = batch | {"labels_T": (batch["labels_T"] + 1) % 4}
     assert torch.equal(model(**batch).terms_B5[:, :4], model(**other).terms_B5[:, :4])
     assert not any(name.startswith("heads.relation") for name, _ in model.named_parameters())
 
@@ -248,10 +248,10 @@ def test_half_precision_agrees(stage):
     expected = exact(**batch, concatenate=2).terms_B5
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed = exact(**batch, concatenate=2).terms_B5
-        scores = exact(**without_gold(batch)).score_B
+        scores = exact(**without_gold(batch)).score_F
     half = copy.deepcopy(exact).bfloat16()
     lowered = half(**batch, concatenate=2).terms_B5
-    assert mixed.dtype == lowered.dtype == scores.dtype == half(**without_gold(batch)).score_B.dtype == torch.float32
+    assert mixed.dtype == lowered.dtype == scores.dtype == half(**without_gold(batch)).score_F.dtype == torch.float32
     torch.testing.assert_close(mixed, expected, rtol=0.02, atol=0)
     torch.testing.assert_close(lowered, expected, rtol=0.02, atol=0)
 

@@ -159,7 +159,7 @@ def test_a_saved_model_is_the_same_when_loaded(name, stage, tmp_path):
     assert all(tensor.data_ptr() % 64 == 0 for tensor in again.parameters()), "torch's own memory, no mapped file"
     assert torch.equal(again(**batch).loss_B, model(**batch).loss_B)
     ours, theirs = model(**without_gold(batch)), again(**without_gold(batch))
-    for field in ("relation_B", "positions_B4", "score_B"):
+    for field in ("relation_F", "positions_F4", "score_F"):
         assert torch.equal(ours[field], theirs[field])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mere_ds.corpus.example import Example
+from mere_ds.corpus.example import Example, Triple
 from mere_ds.corpus.graphemes import BLANK, trim
 from mere_ds.corpus.reading import read_file, split_files
 from mere_ds.corpus.synthetic.generator import synthesize
@@ -106,12 +106,16 @@ def test_gold_spans_of_decomposed_text_find_their_tokens(manifests, corpora):
     for composed_file, file in files:
         composed, given_ = (list(read_file(f.path)) for f in (composed_file, file))
         one, other = encoder.encode_examples(composed), encoder.encode_examples(given_)
-        assert [(e.ids, e.positions, e.exact) for e in one] == [(e.ids, e.positions, e.exact) for e in other]
+        assert [(e.ids, [t[:2] for t in e.triples]) for e in one] == [
+            (e.ids, [t[:2] for t in e.triples]) for e in other
+        ]
         plain = encoder.encode_texts([e.text for e in given_], [e.language for e in given_])
         for sentence, gold, tokens in zip(given_, other, plain, strict=True):
-            for span, place, exact in zip((sentence.head, sentence.tail), (0, 2), gold.exact, strict=True):
-                if gold.positions[place] >= 0:
-                    shown = tokens.characters(sentence.text, *gold.positions[place : place + 2])
+            for span, place, exact in zip(
+                (sentence.triples[0].head, sentence.triples[0].tail), (0, 2), gold.triples[0].exact, strict=True
+            ):
+                if gold.triples[0].positions[place] >= 0:
+                    shown = tokens.characters(sentence.text, *gold.triples[0].positions[place : place + 2])
                     assert (shown == span) == exact
 
 
@@ -132,11 +136,11 @@ def test_no_letter_loses_its_last_part(name, word):
     text = f"is {word} \u200fa\u2069 x"
     encoder = SentenceEncoder(TOKENIZERS[name], ["en"], 64)
     entity = 3, 3 + len(word)
-    marked = Example("1", "en", "label", text, entity, (entity[1] + 1, entity[1] + 4), "f", 2)
+    marked = Example("1", "en", text, (Triple(entity, "label", (entity[1] + 1, entity[1] + 4)),), "f", 2)
     (gold,), (tokens,) = encoder.encode_examples([marked]), encoder.encode_texts([text], ["en"])
-    assert gold.exact == (True, True)
-    assert tokens.characters(text, *gold.positions[:2]) == entity
-    assert tokens.characters(text, *gold.positions[2:]) == (entity[1] + 2, entity[1] + 3)
+    assert gold.triples[0].exact == (True, True)
+    assert tokens.characters(text, *gold.triples[0].positions[:2]) == entity
+    assert tokens.characters(text, *gold.triples[0].positions[2:]) == (entity[1] + 2, entity[1] + 3)
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
@@ -166,11 +170,13 @@ def test_any_two_tokens_show_whole_graphemes(name, text, data):
 def test_exact_is_what_an_answer_with_gold_s_tokens_would_be(text, data):
     start = data.draw(st.integers(0, len(text) - 1)) if data else 0
     end = data.draw(st.integers(start + 1, len(text))) if data else len(text)
-    sentence = Example("1", "en", "label", text, (start, end), (start, end), "f", 2)
+    sentence = Example("1", "en", text, (Triple((start, end), "label", (start, end)),), "f", 2)
     for name, tokenizer in TOKENIZERS.items():
         encoder = SentenceEncoder(tokenizer, ["en"], 512)
         (gold,), (tokens,) = encoder.encode_examples([sentence]), encoder.encode_texts([text], ["en"])
-        if gold.positions[0] < 0:
-            assert not gold.exact[0]
+        if gold.triples[0].positions[0] < 0:
+            assert not gold.triples[0].exact[0]
         else:
-            assert gold.exact[0] == (tokens.characters(text, *gold.positions[:2]) == trim(text, (start, end))), name
+            assert gold.triples[0].exact[0] == (
+                tokens.characters(text, *gold.triples[0].positions[:2]) == trim(text, (start, end))
+            ), name

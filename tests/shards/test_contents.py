@@ -135,6 +135,10 @@ ARRAYS = {
     "cuts of -2": put("cuts", (0, 0), -2),
     "no cuts where there are tokens": put("cuts", (0, 0), -1),
     "cuts of two columns": remade("cuts", lambda a: a[:, :2]),
+    "a count of 2": put("counts", 0, 2),
+    "a count of 2 and one of 0": put("counts", slice(2), (2, 0)),
+    "a count below 0": put("counts", slice(2), (-1, 3)),
+    "counts of another type": remade("counts", lambda a: a.astype(np.int32)),
     "no sentence": lambda arrays: arrays.update({name: array[:0] for name, array in arrays.items()}),
 }
 
@@ -175,19 +179,30 @@ def first_record(**entries):
     return change
 
 
+def first_triple(**entries):
+    def change(records):
+        records[0]["triples"][0].update(entries)
+        return records
+
+    return change
+
+
 TEXTS = {
     "no list": lambda records: {"a": 1},
     "a number": lambda records: 7,
     "records of text": lambda records: ["a"] * len(records),
     "one too few": lambda records: records[1:],
     "a text that is none": first_record(text=None),
-    "a label of no kind": first_record(label="made-up"),
+    "a label of no kind": first_triple(relation="made-up"),
     "another language": first_record(lang="uk"),
     "a language of no kind": first_record(lang=["de"]),
-    "a span beyond the text": first_record(head=[0, 9999]),
-    "an empty span": first_record(tail=[3, 3]),
-    "a span of words": first_record(tail=["a", "b"]),
-    "no span": first_record(head=None),
+    "a span beyond the text": first_triple(head=[0, 9999]),
+    "an empty span": first_triple(tail=[3, 3]),
+    "a span of words": first_triple(tail=["a", "b"]),
+    "no span": first_triple(head=None),
+    "no triples": first_record(triples=None),
+    "none of its triples": first_record(triples=[]),
+    "a triple of no kind": first_record(triples=["a"]),
 }
 
 

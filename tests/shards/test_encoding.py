@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from mere_ds.corpus.example import Example
+from mere_ds.corpus.example import Example, Triple
 from mere_ds.corpus.graphemes import BLANK, trim, whole_graphemes
 from mere_ds.errors import UserError
 from mere_ds.shards.encoding import FRAME, SentenceEncoder
@@ -51,7 +51,7 @@ TOKENIZERS = {"wordpiece": wordpiece(), "sentencepiece": sentencepiece(), "bytel
 
 def make(text: str, head: str, tail: str, language: str = "en") -> Example:
     spans = [(text.index(entity), text.index(entity) + len(entity)) for entity in (head, tail)]
-    return Example("1", language, "label", text, *spans, "en_corpora_train.tsv", 2)
+    return Example("1", language, text, (Triple(spans[0], "label", spans[1]),), "en_corpora_train.tsv", 2)
 
 
 def encode(name: str, example: Example, max_length: int = 64):
@@ -63,24 +63,24 @@ def test_a_sentence_of_wordpieces():
     encoded = encode("wordpiece", make("montreal is a big town.", "montreal", "town"))
     tokens = ["[CLS]", "[en]", "mont", "##real", "is", "a", "big", "town", ".", "[SEP]"]
     assert tokenizer.convert_ids_to_tokens(encoded.ids) == tokens
-    assert encoded.positions == (2, 3, 7, 7)
-    assert encoded.exact == (True, True) and not encoded.truncated and encoded.problem is None
+    assert encoded.triples[0].positions == (2, 3, 7, 7)
+    assert encoded.triples[0].exact == (True, True) and not encoded.truncated and encoded.triples[0].problem is None
 
 
 def test_languages_without_spaces_and_the_other_symbol():
     encoded = encode("wordpiece", make("北京,mont", "北京", "mont", "zh"))
     assert TOKENIZERS["wordpiece"].convert_ids_to_tokens(encoded.ids)[1] == "[zh]"
-    assert encoded.positions == (2, 3, 5, 5) and encoded.exact == (True, True)
+    assert encoded.triples[0].positions == (2, 3, 5, 5) and encoded.triples[0].exact == (True, True)
 
 
 def test_marks_inside_a_token_are_told():
     encoded = encode("wordpiece", make("montreal is big", "tr", "is"))
-    assert encoded.positions == (2, 3, 4, 4) and encoded.exact == (False, True)
+    assert encoded.triples[0].positions == (2, 3, 4, 4) and encoded.triples[0].exact == (False, True)
 
 
 def test_white_space_that_a_piece_swallows_is_no_difference():
     encoded = encode("sentencepiece", make("a montreal is x", "montreal", "x"))
-    assert encoded.exact == (True, True) and encoded.problem is None
+    assert encoded.triples[0].exact == (True, True) and encoded.triples[0].problem is None
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
@@ -89,23 +89,23 @@ def test_a_span_of_characters_that_are_several_tokens_is_covered_to_its_end(name
     encoder = SentenceEncoder(TOKENIZERS[name], ["en"], 64)
     encoded = encoder.encode_examples([make(text, "½北", "a")])[0]
     offsets = encoder.encode_texts([text], ["en"])[0].offsets
-    first, last = encoded.positions[0] - 2, encoded.positions[1] - 2
+    first, last = encoded.triples[0].positions[0] - 2, encoded.triples[0].positions[1] - 2
     assert [offsets[i] for i in range(len(offsets)) if offsets[i][0] < 5 and offsets[i][1] > 3] == offsets[
         first : last + 1
     ]
-    assert encoded.exact[0]
+    assert encoded.triples[0].exact[0]
 
 
 def test_ends_without_a_token_move_inwards():
     text = "\u200dmont\u0000 is"  # the normaliser takes the joiner and the NUL away
-    encoded = encode("wordpiece", Example("1", "en", "label", text, (0, 6), (7, 9), "f", 2))
-    assert encoded.positions == (2, 2, 3, 3) and encoded.exact == (False, True)
+    encoded = encode("wordpiece", Example("1", "en", text, (Triple((0, 6), "label", (7, 9)),), "f", 2))
+    assert encoded.triples[0].positions == (2, 2, 3, 3) and encoded.triples[0].exact == (False, True)
 
 
 def test_a_span_without_any_token():
-    encoded = encode("wordpiece", Example("1", "en", "label", "mont \u0000 is", (0, 4), (5, 6), "f", 2))
-    assert encoded.problem == "span_without_token"
-    assert encoded.positions == (2, 2, -1, -1) and encoded.exact == (True, False)
+    encoded = encode("wordpiece", Example("1", "en", "mont \u0000 is", (Triple((0, 4), "label", (5, 6)),), "f", 2))
+    assert encoded.triples[0].problem == "span_without_token"
+    assert encoded.triples[0].positions == (2, 2, -1, -1) and encoded.triples[0].exact == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -118,20 +118,20 @@ def test_truncation(max_length, tail, problem, truncated):
     encoded = encode("wordpiece", example, max_length)
     assert len(encoded.ids) == max_length if truncated else len(encoded.ids) == 11
     assert encoded.ids[-1] == TOKENIZERS["wordpiece"].sep_token_id
-    assert (encoded.problem, encoded.truncated) == (problem, truncated)
-    assert encoded.positions == ((2, 3, 9, 9) if tail > 0 else (2, 3, -1, -1))
+    assert (encoded.triples[0].problem, encoded.truncated) == (problem, truncated)
+    assert encoded.triples[0].positions == ((2, 3, 9, 9) if tail > 0 else (2, 3, -1, -1))
 
 
 def test_a_truncated_sentence_whose_spans_survive_is_no_problem():
     encoded = encode("wordpiece", make("montreal is a big a big town", "montreal", "is"), 8)
-    assert encoded.truncated and encoded.problem is None and encoded.positions == (2, 3, 4, 4)
+    assert encoded.truncated and encoded.triples[0].problem is None and encoded.triples[0].positions == (2, 3, 4, 4)
 
 
 def test_special_tokens_in_a_text_are_text():
     encoded = encode("wordpiece", make("[en] mont [SEP] is", "mont", "is"))
     special = set(TOKENIZERS["wordpiece"].convert_tokens_to_ids(["[en]", "[SEP]", "[CLS]"]))
     assert not special.intersection(encoded.ids[2:-1])
-    assert encoded.exact == (True, True)
+    assert encoded.triples[0].exact == (True, True)
 
 
 @given(st.text("ab北é½ \u0301\u200d.x", min_size=2, max_size=20), st.data())
@@ -140,14 +140,14 @@ def test_special_tokens_in_a_text_are_text():
 def test_spans_are_covered_by_their_tokens_and_no_token_is_spare(text, data):
     start = data.draw(st.integers(0, len(text) - 1)) if data else 0
     end = data.draw(st.integers(start + 1, len(text))) if data else 1
-    sentence = Example("1", "en", "label", text, (start, end), (start, end), "f", 2)
+    sentence = Example("1", "en", text, (Triple((start, end), "label", (start, end)),), "f", 2)
     for name, tokenizer in TOKENIZERS.items():
         encoder = SentenceEncoder(tokenizer, ["en"], 512)
         encoded = encoder.encode_examples([sentence])[0]
         plain = encoder.encode_texts([text], ["en"])[0]
         assert plain.ids.tolist() == encoded.ids, name
         touching = [i + 2 for i, (a, b) in enumerate(plain.offsets) if a < end and b > start]
-        assert encoded.positions[:2] == ((touching[0], touching[-1]) if touching else (-1, -1)), name
+        assert encoded.triples[0].positions[:2] == ((touching[0], touching[-1]) if touching else (-1, -1)), name
 
 
 def test_cuts_are_the_characters_that_an_entity_leaves_out():
@@ -155,11 +155,11 @@ def test_cuts_are_the_characters_that_an_entity_leaves_out():
     text = "montreal is montbig."  # [UNK] is one token: the whole word
     for head, cuts in (("mont", (0, 0)), ("ont", (1, 0)), ("real", (0, 0)), ("ea", (1, 1)), ("montreal is", (0, 0))):
         encoded = encoder.encode_examples([make(text, head, ".")])[0]
-        assert encoded.cuts == (*cuts, 0, 0), head
+        assert encoded.triples[0].cuts == (*cuts, 0, 0), head
     for head, cuts in (("montb", (0, 2)), ("ig", (5, 0)), ("montbig", (0, 0)), ("eal is m", (1, 6))):
-        assert encoder.encode_examples([make(text, head, ".")])[0].cuts[:2] == cuts, head
+        assert encoder.encode_examples([make(text, head, ".")])[0].triples[0].cuts[:2] == cuts, head
     (cut_off,) = SentenceEncoder(TOKENIZERS["wordpiece"], ["en"], 6).encode_examples([make(text, "ont", ".")])
-    assert cut_off.cuts == (1, 0, -1, -1)
+    assert cut_off.triples[0].cuts == (1, 0, -1, -1)
 
 
 def test_cuts_that_would_leave_nothing_are_not_made():
@@ -188,12 +188,14 @@ def test_gold_tokens_and_cuts_give_the_gold_characters(pieces, form, data):
         return  # the reader takes no such entity, and nobody sees a part of a grapheme
     for name, tokenizer in TOKENIZERS.items():
         encoder = SentenceEncoder(tokenizer, ["en"], 512)
-        (encoded,) = encoder.encode_examples([Example("1", "en", "label", text, gold, gold, "f", 2)])
+        (encoded,) = encoder.encode_examples([Example("1", "en", text, (Triple(gold, "label", gold),), "f", 2)])
         (plain,) = encoder.encode_texts([text], ["en"])
-        if encoded.positions[0] >= 0:
-            assert encoded.exact[0] == (plain.characters(text, *encoded.positions[:2]) == gold), name
-            found = plain.characters(text, *encoded.positions[:2], encoded.cuts[:2])
-            covered = plain.characters(text, *encoded.positions[:2])
+        if encoded.triples[0].positions[0] >= 0:
+            assert encoded.triples[0].exact[0] == (plain.characters(text, *encoded.triples[0].positions[:2]) == gold), (
+                name
+            )
+            found = plain.characters(text, *encoded.triples[0].positions[:2], encoded.triples[0].cuts[:2])
+            covered = plain.characters(text, *encoded.triples[0].positions[:2])
             if covered[0] <= gold[0] and gold[1] <= covered[1]:  # some tokenizers leave characters out
                 assert found == gold, name
 

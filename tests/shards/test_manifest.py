@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from mere_ds.errors import UserError
+from mere_ds.files import digest_of_json
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.sealing import seal
 
@@ -197,7 +198,7 @@ def as_version_2(folder) -> bytes:
 def test_no_flipped_bit_goes_unseen(folder):
     path = folder / "manifest.json"
     content, draw = path.read_bytes(), random.Random(1)
-    version = content.index(b'"version": 3') + len(b'"version": ')
+    version = content.index(b'"version": 4') + len(b'"version": ')
     places = [(version, 1), *((draw.randrange(len(content)), 1 << draw.randrange(8)) for _ in range(250))]
     for place, bit in places:
         flipped = bytearray(content)
@@ -217,7 +218,21 @@ def test_one_of_version_2_is_read_and_said_to_prove_less(manifest, folder, caplo
     assert loaded == manifest and loaded.sha256 == hashlib.sha256(content).hexdigest()
 
 
-@pytest.mark.parametrize("version", [1, 3, 4, 99, 2.0, "3", None, True])
+def test_one_of_version_3_has_a_triple_in_each_sentence(manifest, folder):
+    plain = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    for entries, names in [
+        (plain, ("triples", "negative_labels")),
+        *((s, ("by_language",)) for s in plain["splits"].values()),
+    ]:
+        for name in names:
+            del entries[name]
+    del plain["digest"]
+    plain["version"] = 3
+    (folder / "manifest.json").write_text(json.dumps(plain | {"digest": digest_of_json(plain)}), encoding="utf-8")
+    assert Manifest.load(folder) == manifest
+
+
+@pytest.mark.parametrize("version", [1, 3, 4, 5, 99, 2.0, "3", None, True])
 def test_a_version_number_alone_makes_no_other_version(folder, version):
     path = folder / "manifest.json"
     as_version_2(folder)

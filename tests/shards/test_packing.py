@@ -50,16 +50,23 @@ def test_a_shard_holds_what_was_written_and_equal_sentences_give_equal_bytes(tmp
     assert write_shard(tmp_path / "other.tar", sentences([3, 4, 5, 6, 7], seed=1), 2).sha256 != shard.sha256
 
 
-def test_shards_of_version_2_lack_the_cut_characters(tmp_path):
+@pytest.mark.parametrize("version", [2, 3])
+def test_shards_of_older_versions_have_a_triple_in_each_sentence(tmp_path, version):
     whole = sentences([3, 4])
-    arrays = {name: array for name, array in whole.stored().items() if name != "cuts"}
+    arrays = whole.stored()
+    del arrays["counts"]
+    if version == 2:
+        del arrays["cuts"]
+        arrays["exact"] = np.ones((2, 2), bool)
     with wds.TarWriter(str(tmp_path / "train-00000.tar"), encoder=False) as tar:
-        np.savez(content := io.BytesIO(), **arrays, exact=np.ones((2, 2), bool))
+        np.savez(content := io.BytesIO(), **arrays)
         tar.write({"__key__": "train-00000-0000", "npz": content.getvalue()})
     described = describe(tmp_path / "train-00000.tar")
     read = read_sentences(LocalSource(tmp_path), Shard(**asdict(described), sentences=2))
     assert np.array_equal(read.positions, whole.positions) and np.array_equal(read.tokens, whole.tokens)
-    assert read.cuts.dtype == np.int16 and (read.cuts == -1).all() and read.cuts.shape == (2, 4)
+    assert read.counts.tolist() == [1, 1] and np.array_equal(read.labels, whole.labels)
+    assert read.cuts.dtype == np.int16 and read.cuts.shape == (2, 4)
+    assert np.array_equal(read.cuts, np.full((2, 4), -1) if version == 2 else whole.cuts)
 
 
 def test_nothing_in_a_shard_depends_on_time_or_user(tmp_path):

@@ -63,7 +63,7 @@ def batches(manifest, **options):
 
 def assert_same(ours, theirs):
     for a, b in zip(ours, theirs, strict=True):
-        for name in ("token_ids_BM", "mask_BM", "labels_B", "languages_B", "positions_B4", "rows_B"):
+        for name in ("token_ids_BM", "mask_BM", "labels_T", "languages_B", "positions_T4", "rows_B"):
             assert torch.equal(getattr(a, name), getattr(b, name))
 
 

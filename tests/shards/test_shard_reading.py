@@ -67,18 +67,18 @@ def test_all_ranks_together_read_every_sentence_once_and_as_written(
 def check_sentence(manifest, whole, batch, b, row):
     if row < 0:
         assert batch.weights_B[b] == 0 and batch.mask_BM[b].tolist() == [True] + [False] * (batch.mask_BM.shape[1] - 1)
-        assert (batch.token_ids_BM[b] == manifest.pad_id).all() and (batch.positions_B4[b] == -1).all()
-        assert (batch.cuts_B4[b] == -1).all()
-        assert batch.labels_B[b] == batch.languages_B[b] == 0
+        assert (batch.token_ids_BM[b] == manifest.pad_id).all() and (batch.positions_T4[b] == -1).all()
+        assert (batch.cuts_T4[b] == -1).all()
+        assert batch.labels_T[b] == batch.languages_B[b] == 0
         return
     length, start = int(whole.lengths[row]), whole.starts[row]
     assert batch.weights_B[b] == 1
     assert batch.token_ids_BM[b, :length].tolist() == whole.tokens[start : start + length].tolist()
     assert (batch.token_ids_BM[b, length:] == manifest.pad_id).all()
     assert batch.mask_BM[b].sum() == length and batch.mask_BM[b, :length].all()
-    assert batch.positions_B4[b].tolist() == whole.positions[row].tolist()
-    assert batch.cuts_B4[b].tolist() == whole.cuts[row].tolist()
-    assert (batch.languages_B[b], batch.labels_B[b]) == (whole.languages[row], whole.labels[row])
+    assert batch.positions_T4[b].tolist() == whole.positions[row].tolist()
+    assert batch.cuts_T4[b].tolist() == whole.cuts[row].tolist()
+    assert (batch.languages_B[b], batch.labels_T[b]) == (whole.languages[row], whole.labels[row])
 
 
 def test_the_tensors_have_the_promised_types(manifest):
@@ -86,7 +86,7 @@ def test_the_tensors_have_the_promised_types(manifest):
     types = {name: getattr(batch, name).dtype for name in batch.__slots__ if torch.is_tensor(getattr(batch, name))}
     assert types.pop("weights_B") == torch.float32 and types.pop("mask_BM") == torch.bool
     assert set(types.values()) == {torch.int64}
-    assert all(tensor.is_contiguous() for tensor in (batch.token_ids_BM, batch.mask_BM, batch.positions_B4))
+    assert all(tensor.is_contiguous() for tensor in (batch.token_ids_BM, batch.mask_BM, batch.positions_T4))
 
 
 @pytest.mark.parametrize("prefetch", [True, False])
@@ -154,7 +154,8 @@ def test_a_plan_for_evaluation_and_its_texts(corpus, manifest):
     assert sorted(rows) == list(range(len(examples)))
     for row, record in zip(rows, texts.texts_of(rows), strict=True):
         assert (record["id"], record["text"]) == (examples[row].id, examples[row].text)
-        assert (tuple(record["head"]), tuple(record["tail"])) == (examples[row].head, examples[row].tail)
+        [triple] = record["triples"]
+        assert (tuple(triple["head"]), tuple(triple["tail"])) == examples[row].triples[0][::2]
 
 
 def test_texts_hold_few_shards(corpus, tmp_path, monkeypatch):

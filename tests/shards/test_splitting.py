@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mere_ds.corpus.example import Example
+from mere_ds.corpus.example import Example, Triple
 from mere_ds.corpus.inspection import format_table, inspect_corpus
 from mere_ds.corpus.repeats import ReadRows, fold
 from mere_ds.encoders.sources import load_tokenizer
@@ -28,7 +28,10 @@ def rows_of(texts, is_test, languages, ids=None, labels=None):
         label = labels[i] if labels else "x"
         id = ids[i] if ids else str(i)
         spans_here = ((0, 2), (4, 5)) if text.startswith("e\u0301") else ((0, 1), (2, 3))
-        rows.add(Example(id, LANGUAGES[languages[i]], label, text, *spans_here, "f", i), bool(is_test[i]))
+        rows.add(
+            Example(id, LANGUAGES[languages[i]], text, (Triple(spans_here[0], label, spans_here[1]),), "f", i),
+            bool(is_test[i]),
+        )
     return rows
 
 

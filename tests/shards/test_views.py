@@ -60,8 +60,8 @@ def test_every_chosen_sentence_is_read_once_an_epoch_and_no_other(manifest, lang
             start, length = int(written.starts[place]), int(written.lengths[place])
             assert batch.token_ids_BM[b, batch.mask_BM[b]].tolist() == written.tokens[start : start + length].tolist()
             assert languages[batch.languages_B[b]] == manifest.languages[written.languages[place]]
-            assert batch.labels_B[b] == written.labels[place]
-            assert batch.positions_B4[b].tolist() == written.positions[place].tolist()
+            assert batch.labels_T[b] == written.labels[place]
+            assert batch.positions_T4[b].tolist() == written.positions[place].tolist()
             seen.append(row)
     assert sorted(seen) == list(range(len(chosen)))
 

@@ -64,9 +64,9 @@ def test_every_sentence_of_the_corpus_is_in_one_split_with_its_tokens(corpus, ma
             words = backend.encode(example.text, add_special_tokens=False)
             spans = tuple(
                 tuple(i for i, (a, b) in zip(words.ids, words.offsets, strict=True) if a < end and b > start)
-                for start, end in (example.head, example.tail)
+                for start, end in (example.triples[0].head, example.triples[0].tail)
             )
-            expected[split == "test", (example.language, example.label, tuple(words.ids), spans)] += 1
+            expected[split == "test", (example.language, example.triples[0].relation, tuple(words.ids), spans)] += 1
     assert texts == expected
 
 
@@ -84,8 +84,14 @@ def test_dev_is_as_large_as_test_and_only_dev_and_test_carry_texts(corpus, manif
     assert sum(len(part) for part in sentences_of(manifest, "train")) == sum(n for n, _ in SIZES.values()) - 20
     assert records_of(manifest, "train") == []
     tests = [
-        {"id": e.id, "text": e.text, "label": e.label, "lang": e.language, "head": list(e.head), "tail": list(e.tail)}
+        {
+            "id": e.id,
+            "text": e.text,
+            "lang": e.language,
+            "triples": [{"head": [*t.head], "relation": t.relation, "tail": [*t.tail]}],
+        }
         for e in examples_of(corpus, "test")
+        for t in e.triples
     ]
     assert records_of(manifest, "test") == tests
     dev = {record["id"] for record in records_of(manifest, "dev")}
@@ -129,7 +135,9 @@ def test_sizes_of_dev(tmp_path, sizes, dev):
 
 def test_counts_labels_and_masks(corpus, manifest):
     assert manifest.languages == ["fr", "de", "ko", "uk"] and manifest.labels == ["born-in", "made-of", "wrote"]
-    train, test = ([(e.language, e.label) for e in examples_of(corpus, split)] for split in ("train", "test"))
+    train, test = (
+        [(e.language, e.triples[0].relation) for e in examples_of(corpus, split)] for split in ("train", "test")
+    )
     counts = Counter()
     for split in ("train", "dev"):
         for language, labels in manifest.splits[split].counts.items():

@@ -18,8 +18,9 @@ def batch(lengths, rows, width):
     B = len(lengths)
     mask = torch.arange(width) < torch.tensor(lengths)[:, None]
     return Batch(
-        token_ids_BM=torch.where(mask, 50, 0), mask_BM=mask, languages_B=torch.zeros(B), labels_B=torch.zeros(B),
-        positions_B4=torch.zeros(B, 4), cuts_B4=torch.zeros(B, 4), weights_B=torch.ones(B),
+        token_ids_BM=torch.where(mask, 50, 0), mask_BM=mask, languages_B=torch.zeros(B),
+        sentence_T=torch.arange(B), labels_T=torch.zeros(B),
+        positions_T4=torch.zeros(B, 4), cuts_T4=torch.zeros(B, 4), weights_B=torch.ones(B),
         rows_B=torch.tensor(rows), global_sentences=B,
     )  # fmt: skip
 
