@@ -90,8 +90,8 @@ def test_stage_two_over_another_run_s_stage_one_is_the_same(train, both_stages, 
     [
         ({"languages": "all"}, "it has additional languages en"),
         ({"languages": "ko,de,fr"}, "the shards contain no fr, only de, en, ko"),
-        ({"la_residual": False}, "was trained with la_residual = True, now it is False"),
-        ({"pooler": "mean"}, "was trained with pooler = encoder, now it is mean"),
+        ({"la_residual": False}, "was trained with la_residual = True, but it is False now"),
+        ({"pooler": "mean"}, "was trained with pooler = encoder, but it is mean now"),
         ({"stage_one_run": "/nowhere"}, "train stage one first (--stage=1 --run=/nowhere)"),
     ],
 )

@@ -146,7 +146,7 @@ def test_characters_need_shards_that_tell_them_and_the_same_heads_in_both_stages
     short(run=tmp_path / "run", shards=old, stage="1", max_steps=1).ended(0)
     stage_one = {"stage": "2", "stage_one_run": trained("mERE-LS"), "characters": 6}
     refused = short(run=tmp_path / "other", **stage_one).ended(2).stderr[0]
-    assert "was trained with characters = None, now it is 6" in refused
+    assert "was trained with characters = None, but it is 6 now" in refused
 
 
 def _without_cuts(arrays: dict) -> None:
