@@ -212,6 +212,16 @@ def test_sentences_from_a_small_grammar():
     assert ", and It" not in together, "a line with a capital of its own starts a sentence"
 
 
+def test_a_sentence_that_needs_more_names_of_a_kind_than_there_are_is_drawn_again():
+    """Three of the Polish occupations are test names: no test sentence can have four of them."""
+    polish = load_language("pl")
+    patterns = {label: polish.labels[label][:1] for label in ("birth-place", "has-occupation")}
+    writer = ManyWriter(replace(polish, labels=patterns, facts=[]), Random(1), test=True)
+    for _ in range(30):
+        labels = Counter(label for _, label, _ in writer.sentence(5).triples)
+        assert labels["has-occupation"] <= 3 and labels.total() == 5
+
+
 @pytest.mark.parametrize(
     "old, new, fault",
     [

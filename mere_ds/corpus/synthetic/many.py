@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
 from mere_ds.corpus.example import Span
 from mere_ds.corpus.synthetic.grammar import Facts, Language
-from mere_ds.corpus.synthetic.parts import Choice, Edge, Entity, Name, Names
+from mere_ds.corpus.synthetic.parts import Choice, Edge, Entity, Name, Names, NoNameLeft
 from mere_ds.corpus.synthetic.sentences import CONTINUATIONS, MOST_WORDS, Writer
 
 TRIPLE_SHARES = (0.25, 0.25, 0.2, 0.15, 0.1, 0.05)
@@ -55,17 +56,16 @@ class ManyWriter:
 
     def sentence(self, count: int) -> ManySentence:
         """A sentence with `count` triples, at most `MOST_WORDS` words long, clauses around what states them."""
-        while True:
-            text, triples, entities = self._stating(count)
-            if len(text.split()) <= MOST_WORDS:
-                break
-        self.names.avoid = tuple(entity.surface.casefold() for entity in entities)
-        text, spans = _unmarked(self.writer.with_clauses(text, MOST_WORDS))
-        return ManySentence(
-            text,
-            tuple(sorted((spans[head], label, spans[tail]) for head, label, tail in triples)),
-            {spans[number]: entity.surface for number, entity in enumerate(entities) if number in spans},
-        )
+        for _ in range(_TRIES):
+            with suppress(NoNameLeft):  # a kind of few names was asked for too often
+                text, triples, entities = self._stating(count)
+                if len(text.split()) <= MOST_WORDS:
+                    self.names.avoid = tuple(entity.surface.casefold() for entity in entities)
+                    text, spans = _unmarked(self.writer.with_clauses(text, MOST_WORDS))
+                    stated = sorted((spans[head], label, spans[tail]) for head, label, tail in triples)
+                    names = {spans[number]: entity.surface for number, entity in enumerate(entities)}
+                    return ManySentence(text, tuple(stated), names)
+        raise AssertionError(f"no sentence with {count} triples")
 
     def _stating(self, count: int) -> tuple[str, list[tuple[int, str, int]], list[_Named]]:
         """Marked text that states `count` triples, the triples by the numbers of their entities, the entities."""
@@ -119,7 +119,7 @@ class ManyWriter:
             if all(names.allows(surfaces[slot]) for slot in composed):
                 break
         else:
-            raise AssertionError(f"no allowed name with others in it: {text}")
+            raise NoNameLeft(f"no allowed name with others in it: {text}")
         entities += [_Named(surfaces[slot], kinds.get(slot, ""), heads.get(slot, set())) for slot in slots]
         return slots, text
 

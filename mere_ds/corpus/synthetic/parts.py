@@ -23,6 +23,10 @@ def is_test_name(surface: str) -> bool:
     return zlib.crc32(surface.casefold().encode()) % TEST_SHARE == 0
 
 
+class NoNameLeft(AssertionError):
+    """All names of a kind were refused: there are too few of this side that are not to be avoided."""
+
+
 class Names:
     """A random stream of names for one side (training or test) of one language.
 
@@ -53,7 +57,7 @@ class Names:
             surface = draw()
             if self.allows(surface):
                 return surface
-        raise AssertionError(f"no {'test' if self.test else 'training'} name, the last one tried is {surface}")
+        raise NoNameLeft(f"no {'test' if self.test else 'training'} name, the last one tried is {surface}")
 
     def allows(self, surface: str) -> bool:
         return is_test_name(surface) == self.test and surface.casefold() not in self.avoid
