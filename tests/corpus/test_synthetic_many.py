@@ -65,7 +65,7 @@ def corpus(tmp_path_factory):
     return folder, synthesize(folder, TOTAL, seed=5, at_least=AT_LEAST, processes=1, triples="many")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(SMILER_LANGUAGES), st.integers(0, 10**6), st.booleans(), st.integers(0, 5))
 def test_a_sentence_has_the_triples_asked_for_at_spans_that_carry_its_names(code, seed, test, count):
     sentence = ManyWriter(load_language(code), Random(seed), test).sentence(count)
