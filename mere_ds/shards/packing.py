@@ -30,8 +30,8 @@ _DTYPES = {
     "cuts": np.int16,
 }
 _OF_TRIPLES = {"labels": (), "positions": (4,), "cuts": (4,)}
-_VERSION_3 = _DTYPES.keys() - {"counts"}
-_VERSION_2 = _VERSION_3 - {"cuts"} | {"exact"}  # "exact" is not used
+_ONE_TRIPLE = [name for name in _DTYPES if name != "counts"]  # if each sentence has one, and before version 4
+_VERSION_2 = {*_ONE_TRIPLE, "exact"} - {"cuts"}  # "exact" is not used
 
 
 @dataclass(slots=True)
@@ -72,23 +72,29 @@ class Sentences:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def stored(self) -> dict[str, np.ndarray]:
-        """The arrays that are stored in a member, by name."""
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays by name, without those that are derived from them."""
         return {name: getattr(self, name) for name in _DTYPES}
+
+    def stored(self) -> dict[str, np.ndarray]:
+        """The arrays that are stored in a member, by name; `counts` only if one of them isn't 1."""
+        names = _DTYPES if (self.counts != 1).any() else _ONE_TRIPLE
+        return {name: getattr(self, name) for name in names}
 
     def take(self, rows: np.ndarray) -> "Sentences":
         """The sentences `rows`, in this order."""
         triples = self.triples_of(rows)
         arrays = {
             name: array[triples if name in _OF_TRIPLES else rows]
-            for name, array in self.stored().items()
+            for name, array in self.arrays().items()
             if name != "tokens"
         }
         return Sentences(self.tokens[_places(self.starts[rows], self.lengths[rows])], **arrays)
 
     def triples_of(self, rows: np.ndarray) -> np.ndarray:
         """Where the triples of the sentences `rows` are in `labels`, `positions` and `cuts`: int64, in this order."""
-        return _places(self.triple_starts[rows], self.counts[rows])
+        starts, counts = self.triple_starts[rows], self.counts[rows]
+        return starts if (counts == 1).all() else _places(starts, counts)  # the same, and much faster
 
     def have(self, triples: np.ndarray) -> np.ndarray:
         """bool [n]: whether a sentence has one of these triples, bool [t]."""
@@ -98,7 +104,7 @@ class Sentences:
     @staticmethod
     def join(parts: Sequence["Sentences"]) -> "Sentences":
         """The sentences of all parts, concatenated."""
-        arrays = [part.stored() for part in parts]
+        arrays = [part.arrays() for part in parts]
         return Sentences(**{name: np.concatenate([a[name] for a in arrays]) for name in arrays[0]})
 
 
@@ -277,7 +283,7 @@ def join_members(parts: Sequence[dict[str, np.ndarray]], path: str) -> Sentences
 
 def _fits(arrays: dict[str, np.ndarray]) -> bool:
     """Whether a member's arrays have the names, types and shapes of `Sentences`."""
-    if arrays.keys() not in (_DTYPES.keys(), _VERSION_3, _VERSION_2):
+    if arrays.keys() not in (_DTYPES.keys(), set(_ONE_TRIPLE), _VERSION_2):
         return False
     lengths = arrays["lengths"]
     counts = arrays.get("counts", np.ones_like(lengths))

@@ -104,6 +104,16 @@ def longer_sentence(arrays):
     arrays.update(lengths=lengths, positions=np.full_like(arrays["positions"], 2), cuts=np.zeros_like(arrays["cuts"]))
 
 
+def counts(*first, dtype=np.int16):
+    """Numbers of triples, which a member with one triple in each sentence doesn't contain."""
+
+    def change(arrays):
+        arrays["counts"] = np.ones(len(arrays["lengths"]), dtype)
+        arrays["counts"][: len(first)] = first
+
+    return change
+
+
 ARRAYS = {
     **{f"{name} missing": (lambda arrays, name=name: arrays.pop(name)) for name in ("tokens", "labels", "cuts")},
     "one too many": lambda arrays: arrays.update(more=arrays["labels"]),
@@ -135,10 +145,10 @@ ARRAYS = {
     "cuts of -2": put("cuts", (0, 0), -2),
     "no cuts where there are tokens": put("cuts", (0, 0), -1),
     "cuts of two columns": remade("cuts", lambda a: a[:, :2]),
-    "a count of 2": put("counts", 0, 2),
-    "a count of 2 and one of 0": put("counts", slice(2), (2, 0)),
-    "a count below 0": put("counts", slice(2), (-1, 3)),
-    "counts of another type": remade("counts", lambda a: a.astype(np.int32)),
+    "a count of 2": counts(2),
+    "a count of 2 and one of 0": counts(2, 0),
+    "a count below 0": counts(-1, 3),
+    "counts of another type": counts(dtype=np.int32),
     "no sentence": lambda arrays: arrays.update({name: array[:0] for name, array in arrays.items()}),
 }
 
