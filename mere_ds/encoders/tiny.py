@@ -67,7 +67,7 @@ def train_tokenizer(texts: Iterable[str], size: TinySize, seed: int) -> PreTrain
     """
     drawn = sample(texts, SENTENCES, seed)
     if not any(text.strip() for text in drawn):
-        raise UserError("there is no text to train tiny's vocabulary on: give a corpus with at least one sentence")
+        raise UserError("there is no text to train tiny's vocabulary on: pass a corpus with at least one sentence")
     backend = Tokenizer(models.WordPiece(_train_vocabulary(drawn, size.vocabulary), unk_token=SPECIAL["unk_token"]))
     _set_word_steps(backend)
     backend.decoder = decoders.WordPiece()
@@ -87,9 +87,9 @@ def _set_word_steps(backend: Tokenizer) -> None:
 def _train_vocabulary(texts: list[str], size: int) -> dict[str, int]:
     """At most `size` entries: special tokens, characters at and after a word's start, then the most frequent merges.
 
-    The trainer drops some of equally rare characters, and numbers those after a word's start (by which it breaks ties),
-    in hash order, another in each process. It is therefore given both sets, the second one as special tokens of a
-    tokenizer that is thrown away.
+    The trainer drops some of equally rare characters, and numbers those after a word's start (which it uses to break
+    ties), in hash order, which differs between processes. So it gets both sets explicitly, the second one as special
+    tokens of a tokenizer that is discarded.
     """
     alphabet = _alphabet(texts, size // 4)
     scratch = Tokenizer(models.WordPiece(unk_token=SPECIAL["unk_token"]))

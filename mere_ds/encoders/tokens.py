@@ -14,7 +14,7 @@ from mere_ds.files import digest_of, read_json
 NEEDED_ROLES = ("cls_token", "sep_token", "pad_token")
 ROLES = (*NEEDED_ROLES, "unk_token", "mask_token", "bos_token", "eos_token")
 
-_TOKENIZER_ADVICE = "copy the folder again, or make it again with mere-ds shard"
+_TOKENIZER_ADVICE = "copy the folder again, or create it again with mere-ds shard"
 
 
 def language_symbol(language: str) -> str:
@@ -56,7 +56,9 @@ def add_languages(tokenizer: PreTrainedTokenizerFast, languages: list[str]) -> l
     symbols = [language_symbol(language) for language in languages]
     for language, symbol in zip(languages, symbols, strict=True):
         if not re.fullmatch(r"[\w.-]+", language) or symbol in roles.values():
-            raise UserError(f"language code {language!r} can't be made a token: use letters and digits, such as 'de'")
+            raise UserError(
+                f"language code {language!r} can't be used as a token: use letters and digits, such as 'de'"
+            )
     backend = tokenizer.backend_tokenizer
     known = set(backend.get_vocab(with_added_tokens=True).values())
     backend.add_special_tokens([AddedToken(symbol, special=True, normalized=False) for symbol in symbols])
@@ -87,7 +89,9 @@ def _shield(backend: Tokenizer, unknown: str | None) -> None:
         backend.pre_tokenizer = pre_tokenizers.Sequence(steps)
     for token in special:
         if spelt(token):
-            raise UserError(f"this encoder's tokenizer takes {token!r} in a text for a special token: choose another")
+            raise UserError(
+                f"this encoder's tokenizer reads {token!r} in a text as a special token: choose another encoder"
+            )
 
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
@@ -99,7 +103,7 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of a folder that `build_encoder` wrote; "[SEP]" or "[de]" in a text is plain text with offsets.
+    """The tokenizer of a folder that `build_encoder` wrote; "[SEP]" or "[de]" in a text is plain text, and offsets fit.
 
     UserError if its files are missing, damaged or lack a setting. Never uses the network.
     """
@@ -108,9 +112,7 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
     try:
         backend = Tokenizer.from_str((folder / "tokenizer.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UserError(
-            f"{folder} is not an encoder folder of this package: {Path(error.filename).name} is missing"
-        ) from error
+        raise UserError(f"{folder} has no {Path(error.filename).name}: {_TOKENIZER_ADVICE}") from error
     except Exception as error:  # tokenizers raises bare Exception for a file that it can't parse
         raise UserError(
             f"the tokenizer in {folder} can't be read ({first_line(error)}): {_TOKENIZER_ADVICE}"
@@ -123,7 +125,7 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
         lacking.append("model_max_length")
     if lacking:
         names = ", ".join(lacking)
-        raise UserError(f"{folder / 'tokenizer_config.json'} has no usable {names}: {_TOKENIZER_ADVICE}")
+        raise UserError(f"{folder / 'tokenizer_config.json'} has no valid {names}: {_TOKENIZER_ADVICE}")
     return wrap(backend, roles, longest)
 
 

@@ -69,7 +69,7 @@ def test_of_weights_without_tokenizer_the_words_are_taken(shards, symbols, tmp_p
     other.resize_token_embeddings(len(words(own)) - 3 + symbols, mean_resizing=False)
     other.save_pretrained(tmp_path / "other")
     model, again = (load_encoder(*shards, weights=locate_weights(str(tmp_path / "other"))) for _ in range(2))
-    assert ("3 rows beyond the words are not used" in caplog.text) == bool(symbols)
+    assert ("3 rows beyond the vocabulary are not used" in caplog.text) == bool(symbols)
     assert torch.equal(words(model)[:-3], words(other)[: len(words(own)) - 3])
     assert torch.equal(words(model)[-3:], words(own)[-3:])
     assert all(torch.equal(tensor, other.bert.state_dict()[name]) for name, tensor in inner(model).items())
@@ -96,7 +96,7 @@ def refused(shards, folder, says):
 
 
 def test_other_words_sizes_and_architectures_are_refused(shards, foreign, tmp_path):
-    refused(shards, tiny(tmp_path / "words", vocabulary=50)[0], "another vocabulary")
+    refused(shards, tiny(tmp_path / "words", vocabulary=50)[0], "don't have the vocabulary of the shards' encoder")
     refused(shards, tiny(tmp_path / "wide", hidden=32)[0], "hidden_size = 32.* 16")
     refused(shards, tiny(tmp_path / "short", positions=32)[0], "max_position_embeddings = 32.* 64")
     refused(shards, foreign("xlm-r")[0], "model_type = xlm-roberta.* bert")
@@ -106,7 +106,7 @@ def test_other_words_sizes_and_architectures_are_refused(shards, foreign, tmp_pa
     one, other = list(vocabulary)[20:22]
     vocabulary[one], vocabulary[other] = vocabulary[other], vocabulary[one]
     (same_number / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
-    refused(shards, same_number, "another vocabulary")
+    refused(shards, same_number, "don't have the vocabulary of the shards' encoder")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (same_number / name).unlink()
     load_encoder(*shards, weights=locate_weights(str(same_number)))  # nobody can tell
@@ -115,7 +115,7 @@ def test_other_words_sizes_and_architectures_are_refused(shards, foreign, tmp_pa
     save_file(cut, same_number / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((same_number / "config.json").read_text())
     (same_number / "config.json").write_text(json.dumps(config | {"vocab_size": config["vocab_size"] - 4}))
-    refused(shards, same_number, "another vocabulary")
+    refused(shards, same_number, "don't have the vocabulary of the shards' encoder")
 
 
 @pytest.mark.parametrize("ruin", ["gone", "loop"])
@@ -140,7 +140,7 @@ def test_an_encoder_that_is_not_what_its_digests_say_is_refused(shards, tmp_path
             (other / name).symlink_to(name)  # a loop
         else:
             (other / name).write_bytes(ruined)
-        refused(shards, other, f"{other} is damaged .*: copy it or make it again")
+        refused(shards, other, f"{other} is damaged .*: copy or create it again")
         with pytest.raises(UserError, match="is damaged"):
             build_encoder(str(other), tmp_path / "built", lambda: [], ["de"])
     (other / name).unlink()
