@@ -164,7 +164,9 @@ def _load(path: Path, dtype: torch.dtype) -> PreTrainedModel:
     except Exception as error:  # of many types: a damaged file, other shapes, an unknown architecture
         if from_memory_error(error):
             raise
-        raise UserError(f"the encoder in {path} can't be loaded: {first_line(error)}") from error
+        raise UserError(
+            f"the encoder in {path} can't be loaded ({first_line(error)}): copy or download it again, or choose another"
+        ) from error
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     if missing:
         raise UserError(
@@ -223,7 +225,9 @@ def _known_symbols(weights: Path, folder: Path, info: EncoderInfo, words: int, r
     try:
         theirs = AutoTokenizer.from_pretrained(weights, trust_remote_code=False, local_files_only=True).get_vocab()
     except Exception as error:  # of many types, as above
-        raise UserError(f"the tokenizer in {weights} can't be read: {first_line(error)}") from error
+        raise UserError(
+            f"the tokenizer in {weights} can't be read ({first_line(error)}): copy or download it again"
+        ) from error
     ours = load_tokenizer(folder).get_vocab()
     if rows < words or any(theirs.get(token) != row for token, row in ours.items() if row < words):
         raise mismatch

@@ -50,7 +50,7 @@ class TinySize:
             if not isinstance(value, int) or value < 1:
                 raise UserError(f"tiny's {field.name} must be a whole number of at least 1, not {value!r}")
         if self.hidden % self.heads:
-            raise UserError(f"tiny's hidden size {self.hidden} must be a multiple of its {self.heads} heads")
+            raise UserError(f"tiny's hidden size {self.hidden} must be a multiple of its number of heads, {self.heads}")
         if self.vocabulary < 4 * len(SPECIAL):
             raise UserError(f"tiny's vocabulary must have at least {4 * len(SPECIAL)} entries, not {self.vocabulary}")
 

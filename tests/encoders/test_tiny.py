@@ -118,7 +118,7 @@ def test_who_may_read_the_weights_is_as_the_umask_says(tmp_path):
 
 @pytest.mark.parametrize(
     ("sizes", "words"),
-    [({"heads": 3}, "multiple of its 3 heads"), ({"layers": 0}, "layers"), ({"vocabulary": 10}, "at least 20")],
+    [({"heads": 3}, "multiple of its number of heads"), ({"layers": 0}, "layers"), ({"vocabulary": 10}, "at least 20")],
 )
 def test_sizes_that_do_not_fit_are_refused(sizes, words):
     with pytest.raises(UserError, match=words):
