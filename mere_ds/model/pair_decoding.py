@@ -16,10 +16,10 @@ CANDIDATES = 16
 
 
 @dataclass
-class Found:
-    """Triples: of each the index of its sentence or pair, its tokens and its score in (0, 1]."""
+class PairTriples:
+    """Triples of some pairs: of each the index of its pair, its tokens and its score in (0, 1]."""
 
-    owner_F: torch.Tensor
+    pair_F: torch.Tensor
     positions_F4: torch.Tensor
     score_F: torch.Tensor
 
@@ -31,12 +31,12 @@ def likely_relations(
     probabilities, all P. Of each sentence `most` at most, the likeliest."""
     probability_BU = relation_BU.sigmoid().masked_fill(~allowed_BU, -1)
     value_BN, label_BN = probability_BU.topk(min(most, probability_BU.shape[1]), dim=1)
-    sentence_P, place_P = (value_BN >= least).nonzero(as_tuple=True)
+    sentence_P, place_P = (~(value_BN < least)).nonzero(as_tuple=True)  # NaN stays, to be seen
     return sentence_P, label_BN[sentence_P, place_P], value_BN[sentence_P, place_P]
 
 
-def triples_of_pairs(scores: PairScores, probability_P: torch.Tensor, least: float, most: int) -> Found:
-    """The triples of each pair whose score is `least` or more, `most` of a pair at most, its best; `owner_F` are pairs.
+def triples_of_pairs(scores: PairScores, probability_P: torch.Tensor, least: float, most: int) -> PairTriples:
+    """The triples of each pair whose score is `least` or more, `most` of a pair at most, its best.
 
     A triple's score is the least of the probabilities of its relation, its two spans and its link.
     """
@@ -48,11 +48,11 @@ def triples_of_pairs(scores: PairScores, probability_P: torch.Tensor, least: flo
     score_PKK = link_PKK.minimum(head_PK.unsqueeze(2)).minimum(tail_PK.unsqueeze(1))
     score_PX = score_PKK.minimum(probability_P.view(-1, 1, 1)).flatten(1)
     value_PN, place_PN = score_PX.topk(min(most, score_PX.shape[1]), dim=1)
-    pair_F, n_F = (value_PN >= least).nonzero(as_tuple=True)
+    pair_F, n_F = (~(value_PN < least)).nonzero(as_tuple=True)
     place_F, K = place_PN[pair_F, n_F], span_P2K.shape[2]
     head_F, tail_F = span_P2K[pair_F, 0, place_F // K], span_P2K[pair_F, 1, place_F % K]
     positions_F4 = torch.stack((head_F // M, head_F % M, tail_F // M, tail_F % M), dim=1)
-    return Found(pair_F, positions_F4, value_PN[pair_F, n_F])
+    return PairTriples(pair_F, positions_F4, value_PN[pair_F, n_F])
 
 
 def best_of_sentences(sentence_F: torch.Tensor, score_F: torch.Tensor, most: int) -> torch.Tensor:

@@ -77,13 +77,13 @@ class PairHeads(nn.Module):
         mask_BM: torch.Tensor,
         sentence_P: torch.Tensor,
         labels_P: torch.Tensor,
-        use: Callable[[PairScores], Result],
+        use: Callable[[PairScores, slice], Result],
         at_once: int,
     ) -> list[Result]:
-        """What `use` makes of the scores of the P pairs, so many `at_once`.
+        """What `use` makes of the scores of the P pairs, so many `at_once`, and of the slice that these are.
 
-        They don't leave this call, for all scores together may be too many to hold, and the weights may be whole
-        during it alone (ZeRO-3). With no pair, `use` gets scores of none once.
+        Scores don't leave this call, for all together may be too many to hold, and the weights may be whole during it
+        alone (ZeRO-3). With no pair, `use` gets scores of none once.
         """
         B, M, D = h_BMD.shape
         token_BX = self.token_half(h_BMD).view(B, M * 4 * D)
@@ -91,10 +91,11 @@ class PairHeads(nn.Module):
         relation_UX = self.relation_half(self.relations(every_U))
         words_BM = word_tokens(mask_BM)
         results = []
-        for sentence_Q, labels_Q in zip(sentence_P.split(at_once), labels_P.split(at_once), strict=True):
+        for pairs in _slices(len(labels_P), at_once):
+            sentence_Q, labels_Q = sentence_P[pairs], labels_P[pairs]
             token_QM4D = embedding(sentence_Q, token_BX).view(-1, M, 4, D)
             vectors_QM4D = torch.tanh(token_QM4D + embedding(labels_Q, relation_UX).view(-1, 1, 4, D))
-            results.append(use(_scores(vectors_QM4D, self, words_BM[sentence_Q], sentence_Q)))
+            results.append(use(_scores(vectors_QM4D, self, words_BM[sentence_Q], sentence_Q), pairs))
         return results
 
 
@@ -115,7 +116,7 @@ class StatePairHeads(nn.Module):
         mask_BM: torch.Tensor,
         sentence_P: torch.Tensor,
         labels_P: torch.Tensor,
-        use: Callable[[PairScores], Result],
+        use: Callable[[PairScores, slice], Result],
         at_once: int,
     ) -> list[Result]:
         """As `PairHeads.forward`; the rows are the B sentences."""
@@ -124,10 +125,16 @@ class StatePairHeads(nn.Module):
         scores = _scores(h_BM4D, self, word_tokens(mask_BM), every_B)
         every_U = torch.arange(self.factors.num_embeddings, device=h_BMD.device)
         factors_UR = at_least_fp32(self.factors(every_U))
+        factors_PR = embedding(labels_P, factors_UR)
         return [
-            use(replace(scores, row_P=sentence_Q, factor_PR=embedding(labels_Q, factors_UR)))
-            for sentence_Q, labels_Q in zip(sentence_P.split(at_once), labels_P.split(at_once), strict=True)
+            use(replace(scores, row_P=sentence_P[pairs], factor_PR=factors_PR[pairs]), pairs)
+            for pairs in _slices(len(labels_P), at_once)
         ]
+
+
+def _slices(count: int, at_once: int) -> list[slice]:
+    """Of so many things, one slice at least."""
+    return [slice(start, start + at_once) for start in range(0, max(count, 1), at_once)]
 
 
 def _scores(

@@ -23,11 +23,11 @@ def found_by(heads, h_BMD, mask_BM, sentence_P, labels_P, probability_P, least, 
         mask_BM,
         sentence_P,
         labels_P,
-        lambda scores: triples_of_pairs(scores, probability_P, least, most),
+        lambda scores, _: triples_of_pairs(scores, probability_P, least, most),
         len(labels_P),
     )
     result = [[] for _ in labels_P]
-    rows = zip(found.owner_F.tolist(), found.score_F.tolist(), found.positions_F4.tolist(), strict=True)
+    rows = zip(found.pair_F.tolist(), found.score_F.tolist(), found.positions_F4.tolist(), strict=True)
     for pair, score, (i, j, k, m) in rows:
         result[pair].append((score, (i, j), (k, m)))
     return result
@@ -134,5 +134,5 @@ def test_a_score_is_the_least_of_its_four_probabilities():
     for bias, probability, expected in ((1.0, 0.9, sigmoid(1.0)), (9.0, 0.9, sigmoid(2.0)), (9.0, 0.3, 0.3)):
         scores = PairScores(spans_S2MM, zero_1, zero_1, torch.zeros(1, 4, 4, 1), None, torch.tensor(bias))
         found = triples_of_pairs(scores, torch.tensor([probability]), 0.05, 3)
-        assert found.positions_F4.tolist() == [[2, 2, 2, 2]] and found.owner_F.tolist() == [0]
+        assert found.positions_F4.tolist() == [[2, 2, 2, 2]] and found.pair_F.tolist() == [0]
         assert found.score_F.item() == pytest.approx(expected)

@@ -27,7 +27,7 @@ def test_spans_and_links(kind):
     heads, h_BMD, mask_BM = sample(kind)
     M = h_BMD.shape[1]
     every_P2K = torch.arange(M * M).expand(len(LABELS_P), 2, -1)
-    [scores] = heads(h_BMD, mask_BM, SENTENCE_P, LABELS_P, lambda scores: scores, 10)
+    [scores] = heads(h_BMD, mask_BM, SENTENCE_P, LABELS_P, lambda scores, _: scores, 10)
     spans_P2MM = scores.spans_S2MM[scores.row_P].detach().numpy()
     links_PKK = scores.links(every_P2K).detach().numpy()
     weights = arrays(heads)
@@ -50,7 +50,7 @@ def test_so_many_at_once_is_the_same(kind):
     heads, h_BMD, mask_BM = sample(kind)
     places_K = torch.tensor([2 * 8 + 2, 2 * 8 + 3])
 
-    def use(scores):
+    def use(scores, pairs):
         return scores.spans_S2MM[scores.row_P], scores.links(places_K.expand(len(scores.row_P), 2, -1))
 
     whole = heads(h_BMD, mask_BM, SENTENCE_P, LABELS_P, use, 5)
@@ -67,7 +67,7 @@ def test_gradient(kind):
     names, weights = zip(*heads.named_parameters(), strict=True)
     places_P2K = torch.tensor([[[12, 13], [18, 12]], [[12, 12], [12, 12]], [[12, 18], [13, 18]]])
 
-    def use(scores):
+    def use(scores, pairs):
         return scores.spans_S2MM[:, :, 2:4, 2:4].triu(), scores.links(places_P2K)
 
     def function(h_BMD, *weights):
@@ -82,7 +82,7 @@ def test_gradient(kind):
 def test_scores_are_fp32_in_half_precision(kind):
     heads, h_BMD, mask_BM = sample(kind)
     h_BMD = h_BMD.bfloat16()
-    [scores] = heads.bfloat16()(h_BMD, mask_BM, SENTENCE_P, LABELS_P, lambda scores: scores, 10)
+    [scores] = heads.bfloat16()(h_BMD, mask_BM, SENTENCE_P, LABELS_P, lambda scores, _: scores, 10)
     links_PKK = scores.links(torch.full((len(LABELS_P), 2, 1), 2 * 8 + 2))
     assert scores.spans_S2MM.dtype == links_PKK.dtype == torch.float32
 
@@ -91,5 +91,5 @@ def test_scores_are_fp32_in_half_precision(kind):
 def test_no_pair_at_all(kind):
     heads, h_BMD, mask_BM = sample(kind)
     none = torch.empty(0, dtype=torch.long)
-    [links_PKK] = heads(h_BMD, mask_BM, none, none, lambda scores: scores.links(none.view(0, 2, 0)), 5)
+    [links_PKK] = heads(h_BMD, mask_BM, none, none, lambda scores, _: scores.links(none.view(0, 2, 0)), 5)
     assert links_PKK.shape == (0, 0, 0)

@@ -49,7 +49,7 @@ def our_losses(heads, h_BMD, mask_BM):
         mask_BM,
         PAIRS.sentence_P,
         PAIRS.labels_P,
-        lambda scores: pair_losses(scores, PAIRS, POSITIONS_T4, len(LENGTHS)),
+        lambda scores, _: pair_losses(scores, PAIRS, POSITIONS_T4, len(LENGTHS)),
         len(PAIRS.labels_P),
     )
     return losses_B3

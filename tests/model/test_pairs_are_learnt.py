@@ -102,7 +102,7 @@ class Memory(nn.Module):
             self.mask_BM,
             pairs.sentence_P,
             pairs.labels_P,
-            lambda scores: pair_losses(scores, pairs, positions_T4, SENTENCES),
+            lambda scores, _: pair_losses(scores, pairs, positions_T4, SENTENCES),
             len(pairs.labels_P),
         )
         return (relation_loss(relation_BU, gold_BU, self.allowed_BU) + losses_B3.sum(dim=1)).mean()
@@ -117,12 +117,12 @@ class Memory(nn.Module):
             self.mask_BM,
             sentence_P,
             labels_P,
-            lambda scores: triples_of_pairs(scores, probability_P, 0.5, 8),
+            lambda scores, _: triples_of_pairs(scores, probability_P, 0.5, 8),
             max(len(labels_P), 1),
         )
-        kept_F = best_of_sentences(sentence_P[found.owner_F], found.score_F, 8)
+        kept_F = best_of_sentences(sentence_P[found.pair_F], found.score_F, 8)
         triples = [set() for _ in range(SENTENCES)]
-        for pair, positions in zip(found.owner_F[kept_F].tolist(), found.positions_F4[kept_F].tolist(), strict=True):
+        for pair, positions in zip(found.pair_F[kept_F].tolist(), found.positions_F4[kept_F].tolist(), strict=True):
             triples[sentence_P[pair]].add((int(labels_P[pair]), *positions))
         return triples
 

@@ -1,0 +1,91 @@
+"""Equation 1 with any number of triples: each sentence's likely relations, and for each of them its entities.
+
+Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size, U relation labels, T gold triples, F found
+ones, P (sentence, relation) pairs that are looked at, 4 positions (head start, head end, tail start, tail end; ends
+inclusive).
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from mere_ds.model.pair_decoding import best_of_sentences, likely_relations, triples_of_pairs
+from mere_ds.model.pair_heads import PairHeads, PairScores, StatePairHeads
+from mere_ds.model.pair_loss import gold_relations, pair_losses, pairs_to_train, relation_loss
+
+MOST_RELATIONS = 64
+"""Relations of a sentence that are looked at in use, the likeliest."""
+_NUMBERS_AT_ONCE = 1 << 24
+"""That the scores of so many pairs as are held at once take, about."""
+
+Heads = PairHeads | StatePairHeads
+
+
+class Gold(NamedTuple):
+    """The gold triples of a batch."""
+
+    sentence_T: torch.Tensor
+    labels_T: torch.Tensor
+    positions_T4: torch.Tensor
+
+
+class Found(NamedTuple):
+    """Triples found: by sentence, and there by score from the highest on."""
+
+    sentence_F: torch.Tensor
+    relation_F: torch.Tensor
+    relation_probability_F: torch.Tensor
+    positions_F4: torch.Tensor
+    score_F: torch.Tensor
+
+
+def losses_of_many(
+    heads: Heads,
+    h_BMD: torch.Tensor,
+    mask_BM: torch.Tensor,
+    relation_BU: torch.Tensor,
+    allowed_BU: torch.Tensor,
+    gold: Gold,
+    negatives: int,
+) -> torch.Tensor:
+    """Each sentence's losses, B x 5 in fp32: of head spans, tail spans and links, 0, and of the relations.
+
+    Entities are learnt given the gold relations, and given `negatives` others, for which there are none: random ones
+    of the language's.
+    """
+    B, U = relation_BU.shape
+    random_BU = torch.rand(B, U, device=h_BMD.device).masked_fill(~allowed_BU, -torch.inf)
+    pairs = pairs_to_train(gold.labels_T, gold.sentence_T, random_BU, negatives)
+
+    def losses(scores: PairScores, every: slice) -> torch.Tensor:
+        return pair_losses(scores, pairs, gold.positions_T4, B)
+
+    [losses_B3] = heads(h_BMD, mask_BM, pairs.sentence_P, pairs.labels_P, losses, max(len(pairs.labels_P), 1))
+    gold_BU = gold_relations(gold.labels_T, gold.sentence_T, B, U)
+    relation_B1 = relation_loss(relation_BU, gold_BU, allowed_BU).unsqueeze(1)
+    return torch.cat((losses_B3, torch.zeros_like(relation_B1), relation_B1), dim=1)
+
+
+def find_many(
+    heads: Heads,
+    h_BMD: torch.Tensor,
+    mask_BM: torch.Tensor,
+    relation_BU: torch.Tensor,
+    allowed_BU: torch.Tensor,
+    least: float,
+    most: int,
+) -> Found:
+    """The triples whose score is `least` or more, `most` of a sentence at most, in bounded memory."""
+    M, D = h_BMD.shape[1:]
+    sentence_P, labels_P, probability_P = likely_relations(relation_BU, allowed_BU, least, MOST_RELATIONS)
+
+    def triples(scores: PairScores, pairs: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        found = triples_of_pairs(scores, probability_P[pairs], least, most)
+        return found.pair_F + pairs.start, found.positions_F4, found.score_F
+
+    at_once = max(1, _NUMBERS_AT_ONCE // (M * (8 * D + 6 * M)))
+    parts = heads(h_BMD, mask_BM, sentence_P, labels_P, triples, at_once)
+    pair_F, positions_F4, score_F = (torch.cat(column) for column in zip(*parts, strict=True))
+    kept_F = best_of_sentences(sentence_P[pair_F], score_F, most)
+    pair_F = pair_F[kept_F]
+    return Found(sentence_P[pair_F], labels_P[pair_F], probability_P[pair_F], positions_F4[kept_F], score_F[kept_F])
