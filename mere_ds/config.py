@@ -81,6 +81,11 @@ class TrainConfig:
         on_resume="content",
         also="model",
     )
+    triples: Literal["one", "many"] | None = knob(
+        "Triples of a sentence the shards must have been made with: one, or any number; checked, None takes theirs.",
+        None,
+        on_resume="content",
+    )
     encoder_weights: str | None = knob(
         "Folder or hub model with weights to start from (None: the encoder's).",
         None,
@@ -180,6 +185,22 @@ class TrainConfig:
         True,
         model="la_residual",
         inherited=True,
+    )
+    pairing: int = knob(
+        "Width of the products that pair starts with ends and heads with tails (--triples=many).",
+        64,
+        least=1,
+        most=1 << 16,
+        model="pairing",
+        inherited=True,
+    )
+    negative_relations: int = knob(
+        "Relations a sentence lacks, for which training shows that it has no entities (--triples=many).",
+        2,
+        least=0,
+        most=1 << 16,
+        model="negative_relations",
+        also="negatives",
     )
     characters: int | None = knob(
         "Let separate heads trim up to this many characters off an entity's first and last token (None: whole tokens).",

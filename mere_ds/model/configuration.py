@@ -14,6 +14,7 @@ from mere_ds.errors import UserError
 POOLERS = get_args(Pooler)
 ROUTINGS = ("learned", "language")
 ENTITY_HEADS = ("relation", "states")
+TRIPLES = ("one", "many")
 _MOST_INT = 1 << 31
 
 
@@ -133,6 +134,16 @@ class MereConfig(TripleConfig):
     """Whether the k largest f_t are scaled to sum to 1."""
     entity_heads: str = "relation"
     """What predicts where entities start and end: "relation" (eq. 9) or "states" (a linear map of each token)."""
+    triples: str = "one"
+    """How many triples a sentence has: "one", or "many", that is any number."""
+    pairing: int = 64
+    """R, the width of the products that tell which start has which end, and which head which tail (many)."""
+    negative_relations: int = 2
+    """Relations that a sentence doesn't have, for which training shows the entity heads that there is none (many)."""
+    min_score: float = 0.5
+    """The least score of a triple that is found (many)."""
+    max_triples: int = 32
+    """The most triples that are found in a sentence (many)."""
     characters: int | None = None
     """How many characters separate heads may cut off an entity's first and last token, at most; None: no such heads."""
     stage: int = 1
@@ -158,6 +169,11 @@ class MereConfig(TripleConfig):
             self.entity_heads in ENTITY_HEADS,
             f"entity_heads must be one of {', '.join(ENTITY_HEADS)}, not {self.entity_heads!r}",
         )
+        yield self.triples in TRIPLES, f"triples must be one of {', '.join(TRIPLES)}, not {self.triples!r}"
+        yield 0 < self.pairing <= MOST_WIDE, f"pairing must be between 1 and {MOST_WIDE}"
+        yield 0 <= self.negative_relations <= MOST_WIDE, f"negative_relations must be between 0 and {MOST_WIDE}"
+        yield 0 < self.min_score <= 1, "min_score must be greater than 0 and at most 1"
+        yield 0 < self.max_triples <= MOST_WIDE, f"max_triples must be between 1 and {MOST_WIDE}"
         yield (
             self.characters is None or 0 < self.characters <= MOST_WIDE,
             f"characters must be between 1 and {MOST_WIDE}, or None",

@@ -1,6 +1,6 @@
 """Heads for the entities' starts and ends: given the relation (equation 9), from the token alone, or within a token.
 
-Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size, U relation labels,
+Shape suffixes: B sentences, T triples of these, M tokens of a sentence (padded), D hidden size, U relation labels,
 4 positions y in the order hs, he, ts, te, C counts of characters.
 """
 
@@ -67,13 +67,14 @@ class CutHeads(nn.Module):
         self.counts_4CD = nn.Parameter(torch.empty(4, most + 1, hidden_size))
         self.bias = nn.Parameter(torch.empty(4 * (most + 1)))  # flat, since matrices get weight decay
 
-    def forward(self, h_BMD: torch.Tensor, positions_B4: torch.Tensor) -> torch.Tensor:
-        """Logits over the counts, B x 4 x C in fp32, of the tokens at these positions; those of -1 mean nothing."""
+    def forward(self, h_BMD: torch.Tensor, positions_T4: torch.Tensor, sentence_T: torch.Tensor) -> torch.Tensor:
+        """Logits over the counts, T x 4 x C in fp32, of the tokens at these positions of these sentences; those of -1
+        mean nothing."""
         B, M, D = h_BMD.shape
-        places_B4 = positions_B4.clamp(min=0) + M * torch.arange(B, device=h_BMD.device).unsqueeze(1)
-        h_B4D = embedding(places_B4, h_BMD.reshape(B * M, D))  # see `EntityHeads.forward`
-        logits_B4C = torch.einsum("byd,ycd->byc", h_B4D, self.counts_4CD)
-        return at_least_fp32(logits_B4C) + self.bias.view(4, -1)
+        places_T4 = positions_T4.clamp(min=0) + M * sentence_T.unsqueeze(1)
+        h_T4D = embedding(places_T4, h_BMD.reshape(B * M, D))  # see `EntityHeads.forward`
+        logits_T4C = torch.einsum("tyd,ycd->tyc", h_T4D, self.counts_4CD)
+        return at_least_fp32(logits_T4C) + self.bias.view(4, -1)
 
 
 def _of_words(logits_BM4: torch.Tensor, mask_BM: torch.Tensor) -> torch.Tensor:

@@ -8,17 +8,16 @@ inclusive).
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from mere_ds.model.pair_decoding import best_of_sentences, likely_relations, triples_of_pairs
-from mere_ds.model.pair_heads import PairHeads, PairScores, StatePairHeads
+from mere_ds.model.pair_heads import PairScores
 from mere_ds.model.pair_loss import gold_relations, pair_losses, pairs_to_train, relation_loss
 
 MOST_RELATIONS = 64
 """Relations of a sentence that are looked at in use, the likeliest."""
 _NUMBERS_AT_ONCE = 1 << 24
 """That the scores of so many pairs as are held at once take, about."""
-
-Heads = PairHeads | StatePairHeads
 
 
 class Gold(NamedTuple):
@@ -40,18 +39,18 @@ class Found(NamedTuple):
 
 
 def losses_of_many(
-    heads: Heads,
+    heads: nn.Module,
     h_BMD: torch.Tensor,
     mask_BM: torch.Tensor,
     relation_BU: torch.Tensor,
     allowed_BU: torch.Tensor,
     gold: Gold,
     negatives: int,
-) -> torch.Tensor:
-    """Each sentence's losses, B x 5 in fp32: of head spans, tail spans and links, 0, and of the relations.
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each sentence's losses in fp32: of head spans, tail spans and links (B x 3), and of the relations (B).
 
-    Entities are learnt given the gold relations, and given `negatives` others, for which there are none: random ones
-    of the language's.
+    `heads` are those of `pair_heads`. They learn entities given the gold relations, and given `negatives` others, drawn
+    from the language's, that there are none.
     """
     B, U = relation_BU.shape
     random_BU = torch.rand(B, U, device=h_BMD.device).masked_fill(~allowed_BU, -torch.inf)
@@ -62,12 +61,11 @@ def losses_of_many(
 
     [losses_B3] = heads(h_BMD, mask_BM, pairs.sentence_P, pairs.labels_P, losses, max(len(pairs.labels_P), 1))
     gold_BU = gold_relations(gold.labels_T, gold.sentence_T, B, U)
-    relation_B1 = relation_loss(relation_BU, gold_BU, allowed_BU).unsqueeze(1)
-    return torch.cat((losses_B3, torch.zeros_like(relation_B1), relation_B1), dim=1)
+    return losses_B3, relation_loss(relation_BU, gold_BU, allowed_BU)
 
 
 def find_many(
-    heads: Heads,
+    heads: nn.Module,
     h_BMD: torch.Tensor,
     mask_BM: torch.Tensor,
     relation_BU: torch.Tensor,

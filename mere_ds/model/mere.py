@@ -15,6 +15,9 @@ from mere_ds.errors import UserError
 from mere_ds.model.aggregator import Aggregator
 from mere_ds.model.configuration import MereConfig
 from mere_ds.model.entity_heads import CutHeads, EntityHeads, StateHeads
+from mere_ds.model.many import Found, Gold, find_many, losses_of_many
+from mere_ds.model.pair_heads import PairHeads, StatePairHeads
+from mere_ds.model.pair_loss import sums_of_sentences
 from mere_ds.model.precision import at_least_fp32
 from mere_ds.model.switcher import LanguageSwitcher, SubModuleLayer, Switcher
 from mere_ds.model.triple import MereOutput, TripleModel, cut_loss, joint_loss
@@ -37,7 +40,7 @@ class MereModel(TripleModel):
             "switcher", self._new_switcher() if config.stage == 2 else None
         )  # fixes its position among the modules
         self.relation = nn.Linear(D, U, bias=False)  # W^r of eq. 3
-        self.heads = EntityHeads(U, D) if config.entity_heads == "relation" else StateHeads(D)
+        self.heads = self._new_heads(U, D)
         self.cuts = CutHeads(D, config.characters) if config.characters else None
         self._complete()
 
@@ -60,8 +63,9 @@ class MereModel(TripleModel):
         real tokens, which come first. `k` is the number of the switcher's sub-modules to use: by default all with gold
         values and `config.top_k` without. `features` are the results of `unify` for these sentences, if precomputed.
         `cuts_T4` are the numbers of characters that the gold entities cut off their first and last tokens, -1 if
-        unknown: for models with heads for them, whose loss is added with the entities' weight. `sentence_T` is
-        not used: each sentence has one triple, so T is B. Raises UserError if k is not in 1..T.
+        unknown: for models with heads for them, whose loss is added with the entities' weight. `sentence_T` are the
+        gold triples' sentences, needed if `config.triples` is "many"; else each has one, so T is B. Raises UserError if
+        k is not in 1..T.
         """
         assert (labels_T is None) == (positions_T4 is None), "gold labels and gold positions go together"
         if features is None:
@@ -74,13 +78,26 @@ class MereModel(TripleModel):
         relation_BU = at_least_fp32(self.relation(pooled_BD))
         if labels_T is None or positions_T4 is None:
             return self._predict(h_BMD, mask_BM, languages_B, relation_BU)
-        entity_BM4 = self.heads(h_BMD, mask_BM, labels_T.clamp(min=0))
         c = self.config
-        loss_B, terms_B5 = joint_loss(relation_BU, entity_BM4, labels_T, positions_T4, c.alpha, c.beta)
+        if sentence_T is None:
+            assert c.triples == "one", "any number of triples: which sentences are they of?"
+            sentence_T = torch.arange(len(h_BMD), device=h_BMD.device)
+        if c.triples == "many":
+            gold, allowed_BU = Gold(sentence_T, labels_T, positions_T4), self.label_mask_NU[languages_B]
+            losses_B3, relation_B = losses_of_many(
+                self.heads, h_BMD, mask_BM, relation_BU, allowed_BU, gold, c.negative_relations
+            )
+            loss_B = c.alpha / 2 * losses_B3.sum(dim=1) + c.beta * relation_B
+            terms_B5 = torch.column_stack((losses_B3, torch.zeros_like(relation_B), relation_B))
+        else:
+            entity_BM4 = self.heads(h_BMD, mask_BM, labels_T.clamp(min=0))
+            loss_B, terms_B5 = joint_loss(relation_BU, entity_BM4, labels_T, positions_T4, c.alpha, c.beta)
         if self.cuts is None:
             return MereOutput(loss_B, terms_B5)
         assert cuts_T4 is not None, "heads for cuts learn from gold cuts"
-        cut_loss_B = cut_loss(self.cuts(h_BMD, positions_T4), cuts_T4)
+        cut_loss_B = cut_loss(self.cuts(h_BMD, positions_T4, sentence_T), cuts_T4)
+        if c.triples == "many":
+            cut_loss_B = sums_of_sentences(cut_loss_B, sentence_T, len(h_BMD))
         return MereOutput(loss_B + c.alpha / 2 * cut_loss_B, terms_B5, cut_loss_B=cut_loss_B)
 
     def unify(
@@ -111,20 +128,20 @@ class MereModel(TripleModel):
         self, h_BMD: torch.Tensor, mask_BM: torch.Tensor, languages_B: torch.Tensor, relation_BU: torch.Tensor
     ) -> MereOutput:
         """Eq. 1 in prediction: the most likely relation of the language, then the entities given it."""
-        relation_B, probability_B = self._best_relation(relation_BU, languages_B)
-        logits_BM4 = self.heads(h_BMD, mask_BM, relation_B)
-        positions_B4, entities_B = self._best_spans(logits_BM4)
-        cuts_B4 = torch.zeros_like(positions_B4)
+        if self.config.triples == "many":
+            allowed_BU = self.label_mask_NU[languages_B]
+            least, most = self.config.min_score, self.config.max_triples
+            found = find_many(self.heads, h_BMD, mask_BM, relation_BU, allowed_BU, least, most)
+        else:
+            relation_B, probability_B = self._best_relation(relation_BU, languages_B)
+            positions_B4, entities_B = self._best_spans(self.heads(h_BMD, mask_BM, relation_B))
+            sentence_B = torch.arange(len(relation_B), device=relation_B.device)
+            found = Found(sentence_B, relation_B, probability_B, positions_B4, probability_B * entities_B)
+        cuts_F4 = torch.zeros_like(found.positions_F4)
         if self.cuts is not None:
-            cuts_B4 = self.cuts(h_BMD, positions_B4).argmax(dim=-1).masked_fill(positions_B4 < 0, 0)
-        return MereOutput(
-            sentence_F=torch.arange(len(relation_B), device=relation_B.device),
-            relation_F=relation_B,
-            relation_probability_F=probability_B,
-            positions_F4=positions_B4,
-            score_F=probability_B * entities_B,
-            cuts_F4=cuts_B4,
-        )
+            counts_F4C = self.cuts(h_BMD, found.positions_F4, found.sentence_F)
+            cuts_F4 = counts_F4C.argmax(dim=-1).masked_fill(found.positions_F4 < 0, 0)
+        return MereOutput(**found._asdict(), cuts_F4=cuts_F4)
 
     @torch.no_grad()
     def begin_stage_two(self, **choices: Any) -> None:
@@ -159,6 +176,12 @@ class MereModel(TripleModel):
             return LanguageSwitcher(len(c.languages), D, c.bottleneck, c.submodule_layers[0])
         return Switcher(len(c.languages), D, c.bottleneck, c.submodule_layers, c.renormalise_top_k)
 
+    def _new_heads(self, U: int, D: int) -> nn.Module:
+        relation = self.config.entity_heads == "relation"
+        if self.config.triples == "many":
+            return (PairHeads if relation else StatePairHeads)(U, D, self.config.pairing)
+        return EntityHeads(U, D) if relation else StateHeads(D)
+
     def _check_width(self) -> None:
         """Raises UserError early if the language symbols' embeddings are too wide or narrow for the router's table."""
         width, D = self.get_input_embeddings().embedding_dim, self.encoder.hidden_size
@@ -178,6 +201,10 @@ class MereModel(TripleModel):
             init.zeros_(module.shift_G1D)
         elif isinstance(module, EntityHeads):
             init.normal_(module.index_4D, std=self.config.initializer_range)
+        elif isinstance(module, PairHeads | StatePairHeads):
+            init.normal_(module.index_4D, std=self.config.initializer_range)
+            init.normal_(module.pairing_4DR, std=self.config.initializer_range)
+            init.zeros_(module.bias)
         elif isinstance(module, CutHeads):
             init.normal_(module.counts_4CD, std=self.config.initializer_range)
             init.zeros_(module.bias)

@@ -94,7 +94,11 @@ def pair_losses(scores: PairScores, pairs: Pairs, positions_T4: torch.Tensor, B:
     gold_PKK[pair_T, head_T, tail_T] = True
     possible_PKK = possible_P2K[:, 0].unsqueeze(2) & possible_P2K[:, 1].unsqueeze(1)
     link_P = ranking_loss(links_PKK.masked_fill(~possible_PKK, MASKED).flatten(1), gold_PKK.flatten(1))
-    # by products, for sums by index are not the same bits every time
-    of_row_BS = one_hot(scores.sentence_S, B).T.to(span_S2.dtype)
-    of_pair_BP = one_hot(pairs.sentence_P, B).T.to(span_S2.dtype)
-    return torch.cat((of_row_BS @ span_S2, of_pair_BP @ link_P.unsqueeze(1)), dim=1)
+    span_B2 = sums_of_sentences(span_S2, scores.sentence_S, B)
+    return torch.column_stack((span_B2, sums_of_sentences(link_P, pairs.sentence_P, B)))
+
+
+def sums_of_sentences(values_X: torch.Tensor, sentence_X: torch.Tensor, B: int) -> torch.Tensor:
+    """The rows of `values_X`, summed for each of B sentences."""
+    # as a product, for sums by index are not the same bits every time
+    return one_hot(sentence_X, B).T.to(values_X.dtype) @ values_X

@@ -40,7 +40,7 @@ CHOSEN = {name: name in TAKEN_OVER for preset in PRESETS.values() for name in pr
 """Fields of the model's config that are set by systems and knobs -> whether stage two takes them over."""
 OF_STAGE_TWO = tuple(name for name, taken_over in CHOSEN.items() if not taken_over)
 """Fields of the model's config that stage two sets; so mERE-LS can serve as stage one of mERE."""
-OF_STAGE_ONE = ("model_type", *(name for name, taken_over in CHOSEN.items() if taken_over))
+OF_STAGE_ONE = ("model_type", "triples", *(name for name, taken_over in CHOSEN.items() if taken_over))
 """Fields of the model's config that stage two takes over from stage one."""
 
 
@@ -52,6 +52,11 @@ def open_shards(config: TrainConfig) -> Manifest:
         raise UserError(
             f"{config.shards} was made with the encoder {theirs}, not {config.encoder}: remove --encoder, or make "
             f"shards with mere-ds shard ... --encoder={config.encoder}"
+        )
+    if config.triples not in (None, manifest.triples):
+        raise UserError(
+            f"{config.shards} was made with --triples={manifest.triples}: remove --triples={config.triples}, or make "
+            f"shards with mere-ds shard ... --triples={config.triples}"
         )
     manifest.check_tokenizer(fingerprint(load_tokenizer(manifest.encoder_folder)))
     return _of_languages(manifest, config)
@@ -173,7 +178,12 @@ def model_config(config: TrainConfig, manifest: Manifest) -> TripleConfig:
         "max_length": manifest.max_length,
     }
     if config.system != "HERBERTa":
-        return MereConfig(**data, **model_choices(config, MereConfig))
+        return MereConfig(**data, triples=manifest.triples, **model_choices(config, MereConfig))
+    if manifest.triples == "many":
+        raise UserError(
+            f"HERBERTa finds one triple a sentence, and {config.shards} holds any number: choose another --system, or "
+            "make shards with mere-ds shard ... --triples=one"
+        )
     most = manifest.encoder.max_length
     if manifest.max_length >= most:
         raise UserError(
