@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from mere_ds.errors import UserError
 
@@ -172,7 +172,7 @@ def _in_words(bounds: Mapping[str, float]) -> str:
 
 def _wrong(value: Any, kind: Any, bounds: Mapping[str, float]) -> str | None:
     """The requirement that a value violates; None if it has its field's type and is in bounds."""
-    if isinstance(kind, types.UnionType):  # a type or None
+    if get_origin(kind) in (Union, types.UnionType):  # a type or None
         (plain,) = (k for k in get_args(kind) if k is not type(None))
         return None if value is None else _wrong(value, plain, bounds)
     if get_origin(kind) is Literal:
