@@ -73,7 +73,7 @@ train_stage() { # STAGE KNOBS...
   [ "${SLURM_GPUS_ON_NODE:-$SLURM_NTASKS_PER_NODE}" -ge "$SLURM_NTASKS_PER_NODE" ] ||
     end 2 "$SLURM_NTASKS_PER_NODE tasks per node, but only $SLURM_GPUS_ON_NODE GPUs: set --ntasks-per-node and --gres to match"
   state=$run/slurm/$SLURM_JOB_ID # what this job remembers across its starts
-  mkdir -p "$state" || end 1 "$state can't be made"
+  mkdir -p "$state" || end 1 "cannot create $state"
 
   trap stop USR1 TERM
   submit_next "$@" || echo "$SLURM_JOB_NAME: the next job could not be submitted; will try again at the end" >&2
