@@ -18,7 +18,7 @@ import numpy as np
 from mere_ds.corpus.languages import shared_id
 from mere_ds.errors import UserError
 from mere_ds.evaluation import intervals
-from mere_ds.evaluation.metrics import f1
+from mere_ds.evaluation.metrics import COLUMNS, counts_of, f1
 from mere_ds.evaluation.provenance import ABOUT, Evaluation, read_evaluation
 from mere_ds.runs.run_folder import RunFolder
 
@@ -138,10 +138,10 @@ class _Answers:
     ids: list[str] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
     """Id, text and gold of each sentence, which must be equal in all runs."""
-    outcomes: dict[str, list[tuple[int, int]]] = field(
+    outcomes: dict[str, list[tuple[int, int, int]]] = field(
         default_factory=lambda: {metric: [] for metric in ("triple", "triple_characters")}
     )
-    """By metric: whether the run gave an answer, and whether it is right."""
+    """By metric: right, predicted and gold triples."""
 
 
 def _read(evaluations: list[Evaluation]) -> dict[str, list[_Answers]]:
@@ -154,15 +154,17 @@ def _read(evaluations: list[Evaluation]) -> dict[str, list[_Answers]]:
             answers = own.setdefault(language, _Answers(evaluation.predictions))
             answers.ids.append(shared_id(id, language) if id is not None else f"unread in {language}")
             answers.sentences.append(json.dumps([id, record["text"], record["gold"]], sort_keys=True))
+            counted = counts_of(record)
             for metric, outcomes in answers.outcomes.items():
-                outcomes.append((int(record["predicted"] is not None), int(metric in record["right"])))
+                outcomes.append(counted[COLUMNS.index(metric)])
         for language, answers in own.items():
             found.setdefault(language, []).append(answers)
     return found
 
 
 Rows = list[tuple[str, tuple[int, ...]]]
-"""Id and outcome of each of a language's sentences; an outcome is 1, followed by the two numbers of each run."""
+"""Id and outcome of each of a language's sentences; an outcome is the number of gold triples, followed by each run's
+numbers of predicted and right ones."""
 
 
 def _side_by_side(
@@ -178,12 +180,18 @@ def _side_by_side(
         for other in others:
             _check_same(language, first, other)
         outcomes = zip(*(run.outcomes[metric] for run in runs), strict=True)
-        found[language] = [(id, (1, *chain(*outcome))) for id, outcome in zip(first.ids, outcomes, strict=True)]
+        found[language] = [(id, _outcome(answers)) for id, answers in zip(first.ids, outcomes, strict=True)]
     if not found:
         raise UserError("the two sides have no language in common: choose runs that were scored in the same languages")
     if len(sizes) > 1:
         raise UserError("the two sides need the same number of runs, one per seed, for every language")
     return found, sizes.pop()
+
+
+def _outcome(answers: tuple[tuple[int, int, int], ...]) -> tuple[int, ...]:
+    """Of one sentence, from each run's right, predicted and gold triples; the last are the same in every run."""
+    gold = answers[0][2]
+    return gold, *chain(*((predicted, right) for right, predicted, _ in answers))
 
 
 def _check_same(language: str, one: _Answers, other: _Answers) -> None:

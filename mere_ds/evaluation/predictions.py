@@ -4,6 +4,10 @@ A line is `{"id", "lang", "text", "gold": {"relation", "head", "tail"}, "predict
 "tail", "score"}, "right": [...]}`. Spans are half-open character offsets into the text; a predicted one is null if the
 model gave none. "right" lists the `METRICS` that are right. A test sentence that could not be read has
 `{"lang", "text": null, "gold": null, "predicted": null, "right": [], "reason"}`.
+
+Where sentences have any number of triples, "gold" and "predicted" are lists of these, none of them twice:
+`[{"relation", "head", "tail"}]`, the predicted ones with "score", the highest first. "right" is `{METRIC: n}` of all
+`METRICS`; {} of a sentence that could not be read.
 """
 
 import hashlib
@@ -93,19 +97,37 @@ def _wrong(record: dict) -> str | None:
     text, gold, predicted, right = (record.get(name) for name in ("text", "gold", "predicted", "right"))
     if not isinstance(record.get("lang"), str):
         return '"lang" is not a string'
-    if not isinstance(right, list) or not all(isinstance(metric, str) and metric in METRICS for metric in right):
+    if isinstance(right, dict):
+        if right and not (right.keys() == {*METRICS} and all(_is_count(n) for n in right.values())):
+            return '"right" does not have a number for each metric'
+    elif not isinstance(right, list) or not all(isinstance(metric, str) and metric in METRICS for metric in right):
         return '"right" is not a list of metrics'
     if text is None:
         nothing = gold is None and predicted is None and not right and isinstance(record.get("reason"), str)
         return None if nothing else "a sentence that could not be read must have a reason and nothing else"
     if not isinstance(text, str) or not isinstance(record.get("id"), str):
         return '"text" or "id" is not a string'
+    if isinstance(right, dict):
+        return _wrong_many(gold, predicted, right, len(text))
     if not _is_triple(gold, len(text)) or None in (gold["head"], gold["tail"]):
         return '"gold" is not a triple'
     if predicted is not None and not (
         _is_triple(predicted, len(text)) and all(_is_share(predicted.get(name)) for name in ("probability", "score"))
     ):
         return '"predicted" is not a triple with its probabilities'
+    return None
+
+
+def _wrong_many(gold: Any, predicted: Any, right: dict, length: int) -> str | None:
+    """The same of a record with any number of triples."""
+    for name, triples in (("gold", gold), ("predicted", predicted)):
+        whole = isinstance(triples, list) and all(_is_triple(t, length) and t["head"] and t["tail"] for t in triples)
+        if not whole:
+            return f'"{name}" is not a list of triples'
+    if not all(_is_share(triple.get("score")) for triple in predicted):
+        return '"predicted" has a triple without its score'
+    if max(right.values(), default=1) > min(len(gold), len(predicted)) or not right:
+        return '"right" counts more triples than there are' if right else '"right" is empty'
     return None
 
 
@@ -119,6 +141,10 @@ def _is_triple(triple: Any, length: int) -> TypeGuard[dict]:
 
 def _is_span(span: Any, length: int) -> bool:
     return isinstance(span, list) and [type(end) for end in span] == [int, int] and 0 <= span[0] <= span[1] <= length
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
 
 
 def _is_share(value: Any) -> bool:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import mere_ds
 from mere_ds.config import TWO_STAGES
 from mere_ds.errors import UserError
+from mere_ds.evaluation.many import scores_of_many
 from mere_ds.evaluation.metrics import METRICS
 from mere_ds.evaluation.predictions import PredictionsWriter, check_predictions, evaluation_name, read_predictions
 from mere_ds.evaluation.summary import scores_of
@@ -104,7 +105,8 @@ def write_evaluation(path: Path, about: dict, records: Iterable[dict], router: d
     """
     with _one_at_a_time(path.parent), writing(path.with_suffix(".jsonl")) as file:
         writer = PredictionsWriter(file)
-        content = about | scores_of(writer.through(records))
+        scored = scores_of_many if about.get("triples") == "many" else scores_of
+        content = about | scored(writer.through(records))
         content |= {"router": router, "made_from": made | writer.facts()}
         file.flush()
         os.fsync(file.fileno())  # a full disk is noticed before the scores change

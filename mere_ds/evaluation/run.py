@@ -9,10 +9,12 @@ from tqdm import tqdm
 from mere_ds.config import Which
 from mere_ds.encoders.sources import fingerprint, load_tokenizer
 from mere_ds.errors import UserError
+from mere_ds.evaluation.calibration import calibrated, reliability
 from mere_ds.evaluation.predictions import evaluation_name
 from mere_ds.evaluation.provenance import made_from, write_evaluation
 from mere_ds.evaluation.recording import Recorder
 from mere_ds.evaluation.scoring import EVALUATION_BATCH, batches
+from mere_ds.model.calibration import Calibration
 from mere_ds.model.loading import load_model
 from mere_ds.model.mere import MereModel
 from mere_ds.model.precision import DTYPES, check_available
@@ -102,7 +104,8 @@ def _open(
     if not manifest.splits[split].sentences and not (split == "test" and any(manifest.missed_test.values())):
         languages = ", ".join(manifest.languages)
         raise UserError(f"{manifest.source}: contains no {split} sentence in {languages}, so there is nothing to score")
-    return Candidate(trained, model, manifest, {k: Recorder(manifest, split, tokenizer) for k in ks})
+    calibration = Calibration.load(trained.folder)
+    return Candidate(trained, model, manifest, {k: Recorder(manifest, split, tokenizer, calibration) for k in ks})
 
 
 def _manifest(trained: TrainedModel, shards: str | None, shard_cache: str | None) -> Manifest:
@@ -146,12 +149,21 @@ def _write(one: Candidate, about: dict, k: int | None) -> dict:
     records = tqdm(one.recorders[k].records(), desc=f"writing {path.stem}", unit="sentence", disable=None)
     switcher = getattr(one.model, "switcher", None)  # HERBERTa has none
     trained = one.trained
+    if one.manifest.triples == "many":
+        about = about | {"triples": "many", "calibration": _reliability(one.recorders[k], one.manifest.languages)}
     about = about | {
         "k": switcher and (k or one.model.config.top_k),
         **{"system": trained.system, "seed": trained.seed, "stage": trained.stage},
     }
     router = switcher and _router(switcher, one.model.config.languages)
     return write_evaluation(path, about, records, router, made_from(trained, one.manifest))
+
+
+def _reliability(recorder: Recorder, languages: list[str]) -> dict:
+    """The calibration that was used, and how far the scores of all candidates are probabilities, before and after."""
+    found = recorder.candidates()
+    scores = {"raw": found.raw_F, "calibrated": calibrated(found, recorder.calibration, languages)}
+    return recorder.calibration.as_dict() | {name: reliability(x_F, found.right_F) for name, x_F in scores.items()}
 
 
 def _router(switcher: Switcher | LanguageSwitcher, languages: list[str]) -> dict | None:

@@ -1,6 +1,6 @@
-"""All scores of a split, computed from its predictions alone.
+"""All scores of a split, computed from its predictions alone, for one triple per sentence (for any number, see `many`).
 
-Shape suffixes: N languages, C columns of a count table (`metrics.COLUMNS`).
+Shape suffixes: N languages, C rows of a count table (`metrics.COLUMNS`), 3 its columns.
 """
 
 from collections import Counter
@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mere_ds.evaluation.intervals import LEVEL, RESAMPLES, by_language, generator, interval, nested, resampled
-from mere_ds.evaluation.metrics import COLUMNS, METRICS, f1, scores
+from mere_ds.evaluation.metrics import COLUMNS, METRICS, UNREAD, by_precision, f1, f1_intervals, scores
 
 NO_RELATION = "no_relation"
 """The label of a sentence whose entities are unrelated."""
@@ -26,9 +25,9 @@ class Outcome(NamedTuple):
     right: tuple[str, ...]
     """The `METRICS` that are right."""
 
-    def counts(self) -> tuple[int, ...]:
-        """The sentence's row of a count table."""
-        return 1, int(self.predicted is not None), *(int(metric in self.right) for metric in METRICS)
+    def counted(self, metric: str) -> tuple[int, int, int]:
+        """What the sentence counts for in a metric: right, predicted, gold."""
+        return int(metric in self.right), int(self.predicted is not None), 1
 
 
 Outcomes = dict[str, Counter[Outcome]]
@@ -65,40 +64,24 @@ def outcomes_of(records: Iterable[dict]) -> Outcomes:
 
 
 def _scores(outcomes: Outcomes) -> dict:
-    counts_NC = np.zeros((len(outcomes), len(COLUMNS)), dtype=np.int64)
+    counts_NC3 = np.zeros((len(outcomes), len(COLUMNS), 3), dtype=np.int64)
     missed: Counter[str] = Counter()
     for n, (language, counter) in enumerate(outcomes.items()):
         for outcome, times in counter.items():
             if outcome.gold is None:
                 missed[language] += times
             else:
-                counts_NC[n] += times * np.array(outcome.counts())
-    return scores(counts_NC, list(outcomes), missed)
+                counts_NC3[n] += times * np.array([UNREAD, *map(outcome.counted, METRICS)])
+    return scores(counts_NC3, list(outcomes), missed)
 
 
 def triple_intervals(outcomes: Outcomes, metric: str = "triple") -> dict:
-    """Bootstrap intervals of triple F1, by tokens or (`triple_characters`) by characters.
-
-    `{"level", "resamples", "languages": {"de": [low, high]}, "average", "pooled"}`. Sentences are resampled within each
-    language. The randomness of training (the seed) is not included, and a score of 0 or 100 gets an interval of width
-    0, since all resamples are equal.
-    """
-    sums = {
-        language: resampled(_triples(counter, metric), generator(language)) for language, counter in outcomes.items()
-    }
-    if not sums:
-        return {}
-    values = by_language(sums, lambda sums_RC: f1(sums_RC[:, 2], sums_RC[:, 0], sums_RC[:, 1]))
-    return {"level": LEVEL, "resamples": RESAMPLES, **nested({name: interval(v) for name, v in values.items()})}
-
-
-def _triples(counter: Counter[Outcome], metric: str) -> Counter:
-    """The counts of (sentence, predicted, triple right)."""
-    triples: Counter[tuple[int, int, int]] = Counter()
-    for outcome, times in counter.items():
-        sentence, predicted, *_ = outcome.counts()
-        triples[sentence, predicted, int(metric in outcome.right)] += times
-    return triples
+    """Bootstrap intervals of triple F1, by tokens or (`triple_characters`) by characters; see `f1_intervals`."""
+    counts: dict[str, Counter[tuple[int, int, int]]] = {language: Counter() for language in outcomes}
+    for language, counter in outcomes.items():
+        for outcome, times in counter.items():
+            counts[language][outcome.counted(metric)] += times
+    return f1_intervals(counts)
 
 
 def without_no_relation(outcomes: Outcomes, metric: str = "triple") -> dict:
@@ -109,28 +92,14 @@ def without_no_relation(outcomes: Outcomes, metric: str = "triple") -> dict:
     "recall", "f1"}, "pooled": {...}}` in percent. A sentence that could not be read counts as gold, since its label
     is unknown. Languages with nothing gold and nothing predicted are left out.
     """
-    counts = {}
+    counts: dict[str, tuple[int, int, int]] = {}
     for language, counter in outcomes.items():
         gold = sum(n for o, n in counter.items() if o.gold != NO_RELATION)
         predicted = sum(n for o, n in counter.items() if o.predicted not in (None, NO_RELATION))
         right = sum(n for o, n in counter.items() if o.gold != NO_RELATION and metric in o.right)
         if gold + predicted:
-            counts[language] = np.array([gold, predicted, right])
-    if not counts:
-        return {"languages": {}, "average": {}, "pooled": {}}
-    rows = {language: _precision_recall(*count.tolist()) for language, count in counts.items()}
-    average = {m: float(np.mean([row[m] for row in rows.values()])) for m in ("precision", "recall", "f1")}
-    return {
-        "languages": rows,
-        "average": average,
-        "pooled": _precision_recall(*np.sum(list(counts.values()), axis=0).tolist()),
-    }
-
-
-def _precision_recall(gold: int, predicted: int, right: int) -> dict:
-    precision, recall = (100 * right / n if n else 0.0 for n in (predicted, gold))
-    counts = {"gold": gold, "predicted": predicted, "right": right}
-    return {**counts, "precision": precision, "recall": recall, "f1": f1(right, gold, predicted)}
+            counts[language] = (right, predicted, gold)
+    return by_precision(counts)
 
 
 def relation_by_label(outcomes: Outcomes) -> dict:

@@ -20,7 +20,8 @@ def format_evaluation(result: dict) -> str:
 
 def format_scores(result: dict) -> str:
     """A row per language, then average and pooled, with entities by tokens and by characters and the interval of triple
-    F1 for each; finally the triples' scores without `no_relation`. `result` as from `summary.scores_of`."""
+    F1 for each; finally the triples' scores without `no_relation`, or, if sentences have any number of triples, what
+    `_format_many` gives. `result` as from `summary.scores_of` or `many.scores_of_many`."""
     titles = [*BY_TOKENS, f"triple {LEVEL} %"]
     grid = [["", "", ""], ["", "sentences", "relation"]]
     for kind in _KINDS:  # the kind is above the last of its columns
@@ -33,6 +34,8 @@ def format_scores(result: dict) -> str:
             bounds = _flat(result[f"intervals{suffix}"])[name]
             line += [*(f"{row[metric]:.1f}" for metric in metrics), _range(bounds)]
         grid.append(line)
+    if "without_triples" in result:
+        return "\n".join([align(grid), *_format_many(result)])
     lines = [align(grid)]
     for kind, (_, suffix) in _KINDS.items():
         average, pooled = (result[f"without_no_relation{suffix}"][name] for name in ("average", "pooled"))
@@ -42,6 +45,31 @@ def format_scores(result: dict) -> str:
                 f"(precision {pooled['precision']:.1f}, recall {pooled['recall']:.1f})"
             )
     return "\n".join(lines)
+
+
+def _format_many(result: dict) -> list[str]:
+    """Precision and recall; false triples; triples by number and by overlap, each as a table; what scores mean."""
+    lines = []
+    for kind, (_, suffix) in _KINDS.items():
+        if pooled := result[f"by_precision{suffix}"]["pooled"]:
+            shares = f"precision {pooled['precision']:.1f}, recall {pooled['recall']:.1f}, F1 {pooled['f1']:.1f}"
+            lines.append(f"triple by {kind}, pooled: {shares}")
+    answered, sentences, share = (result["without_triples"][name] for name in ("answered", "sentences", "share"))
+    lines.append(f"{answered} of {sentences} sentences without a triple got one ({share:.1f} %)")
+    names = ("precision", "recall", "f1")
+    grid = [["gold triples", "sentences", *names]]
+    for number, row in result["numbers"].items():
+        grid.append([number, str(row["sentences"]), *(f"{row[name]:.1f}" if row["gold"] else "-" for name in names)])
+    overlaps = [["overlap", "gold", "recall"]]
+    overlaps += [[kind, str(row["gold"]), f"{row['recall']:.1f}"] for kind, row in result["overlaps"].items()]
+    lines += ["by characters:", align(grid), align(overlaps)]
+    if calibration := result.get("calibration"):
+        errors = " and ".join(f"{100 * calibration[name]['error']:.1f} % {name}" for name in ("raw", "calibrated"))
+        lines.append(
+            f"answers have a score of {calibration['min_score']:.3f} or more; expected calibration error of the "
+            f"scores: {errors}"
+        )
+    return lines
 
 
 def format_comparison(result: dict) -> str:

@@ -15,6 +15,8 @@ from mere_ds.config import TrainConfig, knobs_of_stage
 from mere_ds.encoders.sources import load_tokenizer
 from mere_ds.errors import UserError
 from mere_ds.evaluation.scoring import score_split
+from mere_ds.files import write_json
+from mere_ds.model.calibration import CALIBRATION
 from mere_ds.runs.checkpoint import Checkpoints, name_of
 from mere_ds.shards.batch import Batch
 from mere_ds.shards.features import FeatureStore
@@ -78,6 +80,7 @@ class StageTrainer(Loop[Batch]):
         self.tally = restored(tally, session.rank, session.ranks, session.device)
         self.waited = 0.0  # seconds that this epoch's reader has waited
         self.rate = self.norm = 0.0  # of the last update
+        self.calibration: dict | None = None  # what dev told of the weights as they are
         own = [MetricsFile(session.folder.metrics, stage), TensorBoard(session.folder.tensorboard(stage)), Bar("loss")]
         listening = Observers([*own, *observers] if session.is_main else ())
         super().__init__(
@@ -228,7 +231,9 @@ class StageTrainer(Loop[Batch]):
         self._finish_if(at.step >= self.pace.total_steps or early)
         if early and at.step < self.pace.total_steps:
             log.info("stage two stops early: the dev score has not improved for %d epochs", at.epochs_since_best)
+        self.calibration = dev.get("calibration")
         self._save(name, dev)
+        self.calibration = None
 
     def _score(self) -> dict:
         self.trainee.engine.eval()
@@ -263,6 +268,8 @@ class StageTrainer(Loop[Batch]):
     def _write(self, folder: Path, weights: Tensors, moments: Tensors) -> None:
         write_model(folder, self.trainee.model, weights, moments)
         self.tokenizer.save_pretrained(folder)
+        if self.calibration is not None:
+            write_json(folder / CALIBRATION, self.calibration)
 
     def _describe(self, weights: Tensors) -> None:
         if shares := router_shares(weights, self.trainee.model.config.languages):

@@ -7,8 +7,12 @@ from mere_ds.evaluation.metrics import COLUMNS, METRICS, right_metrics, scores
 
 
 def counts(*languages: dict) -> np.ndarray:
-    """A row a language; metrics that aren't given are right once a sentence."""
-    return np.array([[told.get(column, told["sentences"]) for column in COLUMNS] for told in languages])
+    """A language's sentences have a triple and an answer each; metrics that aren't given are right in every one."""
+    tables = []
+    for told in languages:
+        n = told["sentences"]
+        tables.append([(0, 0, n), *((told.get(metric, n), n, n) for metric in COLUMNS[1:])])
+    return np.array(tables)
 
 
 DE = {"sentences": 2, "tail_characters": 1, "pair_characters": 1, "triple_characters": 1}

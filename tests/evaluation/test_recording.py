@@ -1,5 +1,6 @@
 """From batches to records: characters, order, misses, and scores equal to training's counts."""
 
+from dataclasses import replace
 from unicodedata import normalize
 
 import numpy as np
@@ -13,9 +14,11 @@ from mere_ds.corpus.graphemes import Alignment
 from mere_ds.encoders.sources import load_tokenizer
 from mere_ds.errors import UserError
 from mere_ds.evaluation import scoring
+from mere_ds.evaluation.many import scores_of_many
 from mere_ds.evaluation.metrics import BY_CHARACTERS, METRICS
 from mere_ds.evaluation.recording import NOT_READ, Recorder
 from mere_ds.evaluation.summary import scores_of
+from mere_ds.model.calibration import Calibration
 from mere_ds.model.triple import MereOutput
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.reading import TextReader
@@ -177,3 +180,94 @@ def test_a_split_without_sentences_has_its_misses_alone(manifest, tokenizer):
     recorder = Recorder(manifest, "test", tokenizer)
     assert [r["reason"] for r in recorder.records()] == [NOT_READ]
     assert list(Recorder(manifest, "dev", tokenizer).records()) == []
+
+
+def many(found_F: list[tuple[int, list[int], float]], sentence_F: list[int]) -> MereOutput:
+    """What a model that finds any number gives: (label, positions, raw score) of each triple."""
+    positions_F4 = torch.tensor([positions for _, positions, _ in found_F]).reshape(-1, 4)
+    score_F = torch.tensor([score for *_, score in found_F])
+    return MereOutput(
+        sentence_F=torch.tensor(sentence_F, dtype=torch.long),
+        relation_F=torch.tensor([label for label, *_ in found_F], dtype=torch.long),
+        positions_F4=positions_F4,
+        relation_probability_F=score_F,
+        score_F=score_F,
+        cuts_F4=torch.zeros_like(positions_F4),
+    )
+
+
+def gold_and_more(batch) -> MereOutput:
+    """Of every sentence first a wrong triple with a low score, then gold, if it is there."""
+    found_F, sentence_F = [], []
+    for b in range(int((batch.weights_B > 0).sum())):
+        positions = batch.positions_T4[b].tolist()
+        label = batch.labels_T[b].item()
+        wrong = [max(2, position) for position in reversed(positions)]
+        found_F.append((label, [min(wrong[:2]), max(wrong[:2]), min(wrong[2:]), max(wrong[2:])], 0.2))
+        sentence_F.append(b)
+        if min(positions) >= 0:
+            found_F.append((label, positions, 0.7))
+            sentence_F.append(b)
+    return many(found_F, sentence_F)
+
+
+def test_any_number_of_triples_is_recorded_highest_first_from_the_threshold_on(manifest, tokenizer):
+    several = replace(manifest, triples="many")
+    recorder = Recorder(several, "test", tokenizer)
+    for batch in batches(several):
+        recorder.add(batch, gold_and_more(batch))
+    *at_half, missed = recorder.records()
+    recorder.calibration = Calibration(0.1)
+    *lower, _ = recorder.records()
+    texts = TextReader(manifest, "test").texts_of(range(manifest.splits["test"].sentences))
+    assert [r["id"] for r in at_half] == [r["id"] for r in lower] == [t["id"] for t in texts]
+    cut = []
+    for record, more, text in zip(at_half, lower, texts, strict=True):
+        assert record["gold"] == more["gold"] == text["triples"]
+        if not record["predicted"]:
+            cut.append(record["id"])
+            assert set(record["right"].values()) == {0}
+            continue
+        assert [triple["score"] for triple in record["predicted"]] == [0.7]
+        assert [triple["score"] for triple in more["predicted"]] == [0.7, 0.2]
+        assert record["right"]["triple"] == more["right"]["triple"] == 1
+    assert "998" in cut and len(cut) < 4, "an entity was cut off, so nobody can find the triple"
+    assert missed == {"lang": "de", "text": None, "gold": None, "predicted": None, "right": {}, "reason": NOT_READ}
+
+
+def test_equal_triples_are_recorded_once(manifest, tokenizer):
+    several = replace(manifest, triples="many")
+    recorder = Recorder(several, "test", tokenizer)
+    for batch in batches(several):
+        own = [(0, [2, 2, 2, 2], 0.6), (0, [2, 2, 2, 2], 0.9), (1, [2, 2, 2, 2], 0.7)]
+        recorder.add(batch, many(own, [0, 0, 0]))
+        assert batch.weights_B[0] > 0
+    first = next(record for record in recorder.answers() if record["predicted"])
+    assert [(t["relation"], t["score"]) for t in first["predicted"]] == [
+        (manifest.labels[0], 0.9),
+        (manifest.labels[1], 0.7),
+    ]
+
+
+def test_no_triple_found_at_all(manifest, tokenizer):
+    several = replace(manifest, triples="many")
+    none = lambda *inputs, **_: many([], [])  # noqa: E731
+    told = scoring.score_split(none, several, "test", tokenizer, torch.device("cpu"))
+    assert told["average"]["triple"] == 0 and told["calibration"]["min_score"] == 0.5
+
+
+def test_dev_is_scored_at_its_best_threshold(manifest, tokenizer):
+    """And what it tells is what records at that threshold score, by the writer of evaluations."""
+    several = replace(manifest, triples="many")
+    answers = [gold_and_more(batch) for batch in batches(several)]
+    given_answers = iter(answers)
+    told = scoring.score_split(lambda *_, **__: next(given_answers), several, "test", tokenizer, torch.device("cpu"))
+    calibration = told.pop("calibration")
+    assert calibration["candidates"] == sum(len(answer.score_F) for answer in answers)
+    assert calibration["error"]["calibrated"] < calibration["error"]["raw"]
+    recorder = Recorder(several, "test", tokenizer, Calibration.from_dict(calibration, "here"))
+    for batch, answer in zip(batches(several), answers, strict=True):
+        recorder.add(batch, answer)
+    recorded = scores_of_many(recorder.records())
+    assert told == {name: recorded[name] for name in told}
+    assert recorded["by_precision"]["pooled"]["precision"] == 100, "the wrong ones lie below the threshold"
