@@ -290,10 +290,16 @@ def extract(
     *,
     lang: str,
     file: str | None = None,
+    min_score: float | None = None,
+    max_triples: int | None = None,
     k: int | None = None,
     which: Which = "best",
 ) -> None:
-    """Print the triple of each text as a line of JSON, with character offsets.
+    """Print the triples of each text as a line of JSON, with character offsets.
+
+    A model that was trained on one triple a sentence gives each text one. One that was trained on any number gives
+    those whose score, the probability that the triple is right, reaches the threshold with the best F1 on dev; the
+    highest score comes first, and a text may get none.
 
     Texts come from the command line, from --file or from standard input, one per line, in UTF-8. Every line gets
     exactly one answer, printed as soon as no further input is waiting: an empty line and one that isn't UTF-8 get no
@@ -311,6 +317,8 @@ def extract(
         text: One text.
         lang: Language of the texts, such as de.
         file: UTF-8 file with one text a line.
+        min_score: Least score of a triple, 0 to 1 (None: the model's threshold; without one, any).
+        max_triples: Maximum number of triples per text, those with the highest scores (None: no maximum).
         k: Number of sub-modules to run (None: as trained, 3 by default).
         which: The best or the latest model of the last stage; stage1: the best model of stage one, without stage two
             (each answer says so).
@@ -320,8 +328,9 @@ def extract(
     if text is not None and not text.strip():
         raise UserError("TEXT is empty: pass a sentence")
     batches = _lines_of(file) if text is None else iter(())
-    from mere_ds.runs.trained import used_model
+    from mere_ds.runs.trained import check_limits, used_model
 
+    check_limits(min_score, max_triples)
     model = used_model(run, which)
     model.check_language(lang)  # before torch is loaded
     model.check_k(k)
@@ -329,7 +338,7 @@ def extract(
 
     from mere_ds.inference import Extractor
 
-    extractor = Extractor.load(model.folder, k)
+    extractor = Extractor.load(model.folder, k, min_score, max_triples)
     if not model.finished:
         sys.stderr.write(f"{run}: stage {model.stage} is not finished: using its model at step {model.step}\n")
     beside = {"stage": model.stage} if model.lacks_stage_two else {}

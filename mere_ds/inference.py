@@ -1,24 +1,35 @@
 """Text -> triples, with a trained run."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from mere_ds.encoders.sources import load_tokenizer
 from mere_ds.errors import UserError
+from mere_ds.model.calibration import Calibration
 from mere_ds.model.loading import load_model
 from mere_ds.model.triple import TripleModel
-from mere_ds.runs.trained import check_k
+from mere_ds.runs.trained import check_k, check_limits
 from mere_ds.shards.encoding import Encoded, SentenceEncoder
 from mere_ds.streams import BOM, LINES_AT_ONCE, Line
 
 BATCH = 32
 CHARACTERS_A_TOKEN = 64
 """Only max_length times this many characters of a text are tokenised; real words have fewer characters per token."""
+
+
+class _Found(NamedTuple):
+    """A triple in a sentence's tokens."""
+
+    relation: str
+    positions: list[int]
+    cuts: list[int]
+    score: float
 
 
 @dataclass
@@ -28,10 +39,24 @@ class Extractor:
     model: TripleModel
     encoder: SentenceEncoder
     device: torch.device
+    calibration: Calibration = field(default_factory=Calibration)
+    """What makes scores probabilities, where a text has any number of triples."""
+    min_score: float | None = None
+    """Least score of an answer. None: the calibration's where a text has any number of triples, else whatever it is."""
+    max_triples: int | None = None
+    """Number of triples of a text at most, those with the highest scores."""
 
     @classmethod
-    def load(cls, folder: str | Path, k: int | None = None) -> "Extractor":
-        """From a saved model's folder, such as `RUN/checkpoints/stage2/best`; `k` overrides its top-k."""
+    def load(
+        cls,
+        folder: str | Path,
+        k: int | None = None,
+        min_score: float | None = None,
+        max_triples: int | None = None,
+    ) -> "Extractor":
+        """From a saved model's folder, such as `RUN/checkpoints/stage2/best`; `k` overrides its top-k, `min_score` its
+        threshold."""
+        check_limits(min_score, max_triples)
         model = load_model(folder).eval()
         if not model.finds_entities:
             raise UserError(f"{folder}: this model only classifies relations: train its stage two first (--stage=2)")
@@ -40,7 +65,12 @@ class Extractor:
             model.config.top_k = k
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         encoder = SentenceEncoder(load_tokenizer(folder), model.config.languages, model.config.max_length)
-        return cls(model.to(device), encoder, device)
+        return cls(model.to(device), encoder, device, Calibration.load(folder), min_score, max_triples)
+
+    @property
+    def finds_many(self) -> bool:
+        """Whether a text has any number of triples; else it has one."""
+        return getattr(self.model.config, "triples", "one") == "many"
 
     def check_language(self, language: str) -> None:
         """Raises UserError for a language that the model wasn't trained on."""
@@ -52,9 +82,11 @@ class Extractor:
     def extract(self, texts: Iterable[str], language: str) -> Iterator[dict]:
         """One answer per text, in order: `{"text", "lang", "triples": [{"head", "relation", "tail", "score"}]}`.
 
-        Spans are character offsets into the text as given; `score` is the product of the five probabilities. A text
-        without words gets no triple and `"note": "empty text"`; of a text longer than the model's max_length tokens
-        only the beginning is read, and `"note"` says how much. Raises UserError for an unknown language.
+        Spans are character offsets into the text as given. `score` is the product of the five probabilities; if a text
+        may have any number of triples, it is the calibrated probability that the triple is right, and the highest
+        comes first. A text without words gets no triple and `"note": "empty text"`; of a text longer than the model's
+        max_length tokens only the beginning is read, and `"note"` says how much. Raises UserError for an unknown
+        language.
         """
         self.check_language(language)
         texts = iter(texts)
@@ -88,8 +120,8 @@ class Extractor:
         full.sort(key=lambda i: len(encoded[i].ids))
         for start in range(0, len(full), BATCH):
             rows = full[start : start + BATCH]
-            for i, triple in zip(rows, self._predict([encoded[i] for i in rows], language), strict=True):
-                answers[i] = self._answer(texts[i], language, encoded[i], triple)
+            for i, found in zip(rows, self._predict([encoded[i] for i in rows], language), strict=True):
+                answers[i] = self._answer(texts[i], language, encoded[i], found)
         for i, text in enumerate(texts):
             end = int(encoded[i].offsets[-1][1]) if encoded[i].truncated else len(read[i])
             if encoded[i].truncated or end < len(text):
@@ -97,8 +129,8 @@ class Extractor:
         return answers
 
     @torch.no_grad()
-    def _predict(self, encoded: list[Encoded], language: str) -> list[tuple[str, list[int], list[int], float]]:
-        """Relation, positions, cuts and score of each sentence."""
+    def _predict(self, encoded: list[Encoded], language: str) -> list[list[_Found]]:
+        """The triples of each sentence, the highest score first."""
         width = max(len(e.ids) for e in encoded)
         token_ids_BM = np.full((len(encoded), width), self.encoder.pad_id, dtype=np.int64)
         lengths_B = np.array([len(e.ids) for e in encoded])
@@ -118,23 +150,26 @@ class Extractor:
             )
         relations = [self.model.config.labels[r] for r in output.relation_F.tolist()]
         spans = output.positions_F4.tolist(), output.cuts_F4.tolist()
-        return list(zip(relations, *spans, output.score_F.tolist(), strict=True))
+        scores = self._scores(output.score_F.cpu().numpy(), language)
+        found: list[list[_Found]] = [[] for _ in encoded]
+        for sentence, *triple in zip(output.sentence_F.tolist(), relations, *spans, scores, strict=True):
+            found[sentence].append(_Found(*triple))
+        return [sorted(its, key=lambda triple: -triple.score) for its in found]
 
-    @staticmethod
-    def _answer(text: str, language: str, encoded: Encoded, triple: tuple[str, list[int], list[int], float]) -> dict:
-        relation, positions, cuts, score = triple
-        return {
-            "text": text,
-            "lang": language,
-            "triples": [
-                {
-                    "head": _span(text, encoded, positions[:2], cuts[:2]),
-                    "relation": relation,
-                    "tail": _span(text, encoded, positions[2:], cuts[2:]),
-                    "score": round(score, 6),
-                }
-            ],
-        }
+    def _scores(self, raw_F: np.ndarray, language: str) -> list[float]:
+        return (self.calibration.calibrated(raw_F, language) if self.finds_many else raw_F).tolist()
+
+    def _answer(self, text: str, language: str, encoded: Encoded, found: list[_Found]) -> dict:
+        """Of equal triples the first; their spans may be of other tokens."""
+        least = self.calibration.min_score if self.min_score is None and self.finds_many else self.min_score
+        triples: dict[tuple, dict] = {}
+        for relation, positions, cuts, score in found:
+            if least is not None and score < least or len(triples) == self.max_triples:
+                break  # the next ones have no higher score
+            head, tail = (_span(text, encoded, positions[own], cuts[own]) for own in (slice(2), slice(2, 4)))
+            triple = {"head": head, "relation": relation, "tail": tail, "score": round(score, 6)}
+            triples.setdefault((relation, *head.values(), *tail.values()), triple)
+        return {"text": text, "lang": language, "triples": list(triples.values())}
 
 
 def _no_triple(text: str, language: str, note: str) -> dict:

@@ -91,6 +91,14 @@ def check_k(k: int, config: dict) -> None:
         raise UserError(f"--k={k}: must be between 1 and {len(layers)}, the number of this model's sub-modules")
 
 
+def check_limits(min_score: float | None, max_triples: int | None) -> None:
+    """Raises UserError for limits that no answer can keep."""
+    if min_score is not None and not 0 <= min_score <= 1:
+        raise UserError(f"--min_score={min_score:g}: must be between 0 and 1")
+    if max_triples is not None and max_triples < 1:
+        raise UserError(f"--max_triples={max_triples}: must be at least 1")
+
+
 def trained_model(run: RunFolder, which: Which = "best") -> TrainedModel:
     """The run's model to score or use.
 

@@ -1,0 +1,119 @@
+"""Any number of triples a text from what a model finds: threshold, order, limits, and no triple."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from mere_ds import flags
+from mere_ds.cli import COMMANDS
+from mere_ds.encoders.sources import TinySize, build_encoder, load_tokenizer
+from mere_ds.errors import UserError
+from mere_ds.inference import Extractor
+from mere_ds.model.calibration import Calibration, Curve
+from mere_ds.model.triple import MereOutput
+from mere_ds.shards.encoding import SentenceEncoder
+
+LABELS = ["born-in", "wrote"]
+TEXTS = ["berlin gau dorf stein", "berlin gau", "dorf stein gau"]
+
+
+class Finder:
+    """A model that finds these triples, (label, positions, raw score), in every sentence, the lowest score first."""
+
+    def __init__(self, *found: tuple[int, list[int], float], triples: str = "many") -> None:
+        self.config = SimpleNamespace(languages=["de"], labels=LABELS, triples=triples)
+        self.found = sorted(found, key=lambda triple: triple[2])
+
+    def __call__(self, token_ids_BM, mask_BM, languages_B) -> MereOutput:
+        B, found = len(mask_BM), self.found
+        positions_F4 = torch.tensor([positions for _, positions, _ in found] * B).reshape(-1, 4)
+        score_F = torch.tensor([score for *_, score in found] * B)
+        return MereOutput(
+            sentence_F=torch.arange(B).repeat_interleave(len(found)),
+            relation_F=torch.tensor([label for label, *_ in found] * B, dtype=torch.long),
+            relation_probability_F=score_F,
+            positions_F4=positions_F4,
+            score_F=score_F,
+            cuts_F4=torch.zeros_like(positions_F4),
+        )
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory) -> SentenceEncoder:
+    folder = tmp_path_factory.mktemp("encoder") / "encoder"
+    size = TinySize(hidden=8, layers=1, heads=1, vocabulary=60)
+    build_encoder("tiny", folder, lambda: TEXTS * 3, ["de"], tiny=size)
+    return SentenceEncoder(load_tokenizer(folder), ["de"], 32)
+
+
+@pytest.fixture
+def extractor(encoder):
+    def make(*found, triples: str = "many", **options) -> Extractor:
+        return Extractor(Finder(*found, triples=triples), encoder, torch.device("cpu"), **options)
+
+    return make
+
+
+FOUND = (0, [2, 2, 3, 3], 0.9), (1, [2, 2, 3, 3], 0.6), (1, [3, 3, 2, 2], 0.3)
+
+
+def told(extractor: Extractor) -> list[list[tuple[str, float]]]:
+    return [
+        [(triple["relation"], triple["score"]) for triple in answer["triples"]]
+        for answer in extractor.extract(TEXTS, "de")
+    ]
+
+
+def test_what_reaches_the_threshold_is_given_the_highest_score_first(extractor):
+    two = [[("born-in", 0.9), ("wrote", 0.6)]] * 3
+    assert told(extractor(*FOUND)) == two, "0.5 where the model has no threshold of its own"
+    assert told(extractor(*FOUND, calibration=Calibration(0.61))) == [[("born-in", 0.9)]] * 3
+    assert told(extractor(*FOUND, calibration=Calibration(0.61), min_score=0.6)) == [[("born-in", 0.9)]] * 3
+    assert [len(its) for its in told(extractor(*FOUND, min_score=0.0))] == [3] * 3
+    assert told(extractor(*FOUND, max_triples=1)) == [[("born-in", 0.9)]] * 3
+
+
+def test_scores_are_calibrated_before_they_are_compared(extractor):
+    calibration = Calibration(0.5, Curve(1.0, -1.0), {"ko": Curve(1.0, 5.0)})
+    answers = told(extractor(*FOUND, calibration=calibration))
+    assert answers == [[("born-in", pytest.approx(1 / (1 + torch.tensor(1.0).exp().item() / 9), abs=1e-6))]] * 3
+
+
+def test_a_text_with_no_triple(extractor):
+    for none in (extractor(), extractor(*FOUND, min_score=0.95)):
+        (answer,) = none.extract(["berlin gau"], "de")
+        assert answer == {"text": "berlin gau", "lang": "de", "triples": []}
+
+
+def test_equal_triples_are_given_once(extractor, encoder):
+    """Two of the same characters, though of other tokens: a text's first token may be nothing but the mark of a
+    word."""
+    twice = (0, [2, 2, 3, 3], 0.9), (0, [2, 2, 3, 3], 0.8), (1, [2, 2, 3, 3], 0.7)
+    assert told(extractor(*twice)) == [[("born-in", 0.9), ("wrote", 0.7)]] * 3
+    assert told(extractor(*twice, max_triples=2)) == [[("born-in", 0.9), ("wrote", 0.7)]] * 3
+
+
+def test_a_model_of_one_triple_gives_it_whatever_its_score(extractor):
+    low = (0, [2, 2, 3, 3], 0.01)
+    shifted = Calibration(0.5, Curve(1.0, 9.0))
+    assert told(extractor(low, triples="one", calibration=shifted)) == [[("born-in", 0.01)]] * 3
+    assert told(extractor(low, triples="one", min_score=0.02)) == [[]] * 3
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("--min_score=1.5", "--min_score=1.5: must be between 0 and 1"),
+        ("--min_score=nan", "--min_score=nan: must be between 0 and 1"),
+        ("--max_triples=0", "--max_triples=0: must be at least 1"),
+    ],
+)
+def test_limits_that_no_answer_can_keep_are_refused(argument, says, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        flags.run(COMMANDS, ["extract", str(tmp_path), "Ein Satz.", "--lang=de", argument], "mere-ds")
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and says in said and said.count("\n") == 1
+    with pytest.raises(UserError, match="must be"):
+        name, value = argument.removeprefix("--").split("=")
+        Extractor.load(tmp_path, **{name: float(value)})
