@@ -81,6 +81,7 @@ def evaluate(
     rows: dict[str, int] = ROWS,
     router: dict | None = None,
     precision: str = "fp32",
+    triples: str = "one",
 ) -> Path:
     """Leave an evaluation in a trained run folder: the path of its scores."""
     model = trained_model(RunFolder(run), which)
@@ -92,5 +93,7 @@ def evaluate(
         "split": split, "k": k or 3, "which": which, "precision": precision,
         "system": model.system, "seed": model.seed, "stage": model.stage,
     }  # fmt: skip
+    if triples == "many":
+        about |= {"triples": "many"}
     write_evaluation(path, about, records, router, made_from(model, manifest))
     return path

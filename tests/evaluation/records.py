@@ -2,6 +2,9 @@
 
 from hypothesis import strategies as st
 
+from mere_ds.evaluation.triple_sets import from_json, right_counts, unequal
+from tests.evaluation.second_scorer import TEXT
+
 LABELS = ("no_relation", "born-in", "wrote")
 
 
@@ -45,3 +48,27 @@ def answers(triples: str, language: str = "de", label: str = "wrote") -> list[di
     """Sentences whose triples are right ("1"), by tokens alone ("t"), wrong ("0") or not there ("-")."""
     spans = {"1": (label, "ht"), "t": (label, "hT"), "0": (label, ""), "-": (None, "")}
     return [record(language, label, *spans[mark], id=str(i)) for i, mark in enumerate(triples)]
+
+
+def many_record(sentence: dict, language: str = "de", id: str = "0") -> dict:
+    """A sentence of `second_scorer` with any number of triples; scores fall from 0.9 on."""
+    sides = {}
+    for side in ("gold", "found"):
+        triples = [
+            named._replace(head_tokens=triple["tokens"][0], tail_tokens=triple["tokens"][1])
+            for named, triple in zip(from_json(TEXT, sentence[side]), sentence[side], strict=True)
+        ]
+        own = unequal(triples)
+        sides[side] = [triples[i] for i in own], [sentence[side][i] for i in own]
+    (gold, gold_json), (found, found_json) = sides["gold"], sides["found"]
+    return {
+        "id": id,
+        "lang": language,
+        "text": TEXT,
+        "gold": [{name: triple[name] for name in ("relation", "head", "tail")} for triple in gold_json],
+        "predicted": [
+            {**{name: triple[name] for name in ("relation", "head", "tail")}, "score": round(0.9 - i / 10, 6)}
+            for i, triple in enumerate(found_json)
+        ],
+        "right": right_counts(gold, found),
+    }

@@ -14,9 +14,11 @@ from mere_ds.cli import COMMANDS
 from mere_ds.errors import UserError
 from mere_ds.evaluation.comparison import compare_runs
 from mere_ds.evaluation.intervals import ROUNDS
+from mere_ds.evaluation.many import scores_of_many
 from mere_ds.evaluation.summary import scores_of
 from tests.evaluation.made_up_runs import evaluate, train
-from tests.evaluation.records import answers, record
+from tests.evaluation.records import answers, many_record, record
+from tests.evaluation.second_scorer import random_sentence
 from tests.full_disk import files_of_at_most
 
 
@@ -227,3 +229,30 @@ def test_the_command(run, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1].startswith("A - B on average by characters: difference 50.0, 95 %")
     written = json.loads((tmp_path / "x.json").read_text())
     assert written == compare_runs([a, a], [b, b], "dev", (2, 2))
+
+
+def test_any_number_of_triples(tmp_path, capsys):
+    """B finds what A finds and further gold triples; each side's F1 is that of its evaluation."""
+    draw, sides, folders = random.Random(3), ([], []), [tmp_path / "a", tmp_path / "b"]
+    for number in range(60):
+        sentence = random_sentence(draw)
+        own = {(*t["head"], *t["tail"]) for t in sentence["found"]}
+        more = [t for t in sentence["gold"] if None not in t["tokens"] and (*t["head"], *t["tail"]) not in own]
+        for records, found in zip(sides, (sentence["found"], [*sentence["found"], *more]), strict=True):
+            records.append(many_record(sentence | {"found": found}, "de", str(number)))
+    for folder, records in zip(folders, sides, strict=True):
+        evaluate(train(folder), records, triples="many")
+    result = compare_runs([str(folders[1])], [str(folders[0])])
+    for kind, compared in (("triple", result), ("triple_characters", result["characters"])):
+        row = compared["average"]
+        for side, records in zip("ba", sides, strict=True):
+            assert row[side] == pytest.approx(scores_of_many(records)["average"][kind])
+        low, high = row["interval"]
+        assert 0 < low < row["difference"] < high and row["p"] < 0.01
+    again = compare_runs([str(folders[0])], [str(folders[0])])["average"]
+    assert (again["difference"], again["p"]) == (0, 1)
+    with pytest.raises(SystemExit) as ended:
+        flags.run(COMMANDS, ["report", str(folders[0]), f"--out={tmp_path / 'report'}"], "mere-ds")
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and "report compares models of one triple a sentence" in said
+    assert said.count("\n") == 1 and not (tmp_path / "report").exists()

@@ -8,34 +8,11 @@ import pytest
 from mere_ds.evaluation.many import scores_of_many
 from mere_ds.evaluation.metrics import METRICS, counts_of
 from mere_ds.evaluation.table import format_scores
-from mere_ds.evaluation.triple_sets import Named, from_json, overlaps, right_counts, unequal
-from tests.evaluation.second_scorer import TEXT, place, random_sentence, second_counts
+from mere_ds.evaluation.triple_sets import Named, overlaps
+from tests.evaluation.records import many_record
+from tests.evaluation.second_scorer import place, random_sentence, second_counts
 
 SENTENCES = 10_000
-
-
-def record_of(sentence: dict, language: str = "de", id: str = "0") -> dict:
-    """As `mere-ds evaluate` writes it; scores fall from 0.9 on."""
-    sides = {}
-    for side in ("gold", "found"):
-        triples = [
-            named._replace(head_tokens=triple["tokens"][0], tail_tokens=triple["tokens"][1])
-            for named, triple in zip(from_json(TEXT, sentence[side]), sentence[side], strict=True)
-        ]
-        own = unequal(triples)
-        sides[side] = [triples[i] for i in own], [sentence[side][i] for i in own]
-    (gold, gold_json), (found, found_json) = sides["gold"], sides["found"]
-    return {
-        "id": id,
-        "lang": language,
-        "text": TEXT,
-        "gold": [{name: triple[name] for name in ("relation", "head", "tail")} for triple in gold_json],
-        "predicted": [
-            {**{name: triple[name] for name in ("relation", "head", "tail")}, "score": round(0.9 - i / 10, 6)}
-            for i, triple in enumerate(found_json)
-        ],
-        "right": right_counts(gold, found),
-    }
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +24,7 @@ def sentences() -> list[dict]:
 def test_a_second_scorer_agrees_on_random_answers(sentences):
     draw, total, records = random.Random(0), {}, []
     for sentence in sentences:
-        record = record_of(sentence, draw.choice(("de", "ko")))
+        record = many_record(sentence, draw.choice(("de", "ko")))
         counted, again = dict(zip(METRICS, counts_of(record)[1:], strict=True)), second_counts(sentence)
         assert counted == again, sentence
         for language in (record["lang"], "pooled"):
@@ -99,7 +76,7 @@ MISSED = {"lang": "de", "text": None, "gold": None, "predicted": None, "right": 
 
 
 def test_breakdowns_by_hand():
-    result = scores_of_many([*map(record_of, HAND), MISSED])
+    result = scores_of_many([*map(many_record, HAND), MISSED])
     row = result["languages"]["de"]
     assert (row["sentences"], row["missed"]) == (5, 1)
     assert row["triple"] == row["triple_characters"] == pytest.approx(200 * 2 / (5 + 5)), "the missed one is gold"
@@ -135,6 +112,6 @@ def test_kinds_of_overlap():
 
 def test_languages_without_a_gold_or_found_triple_score_nothing():
     none = {"gold": [], "found": []}
-    result = scores_of_many([record_of(HAND[0]), record_of(none, "ko")])
+    result = scores_of_many([many_record(HAND[0]), many_record(none, "ko")])
     assert result["languages"]["ko"]["triple"] == 0 and result["pooled"]["triple"] == 100
     assert scores_of_many([])["languages"] == {}

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from mere_ds.errors import UserError
+from mere_ds.evaluation.metrics import METRICS
 from mere_ds.evaluation.predictions import PredictionsWriter, evaluation_name, read_predictions
 from mere_ds.files import digest_of
-from tests.evaluation.records import record, records
+from tests.evaluation.records import many_record, record, records
 
 AGAIN = "run mere-ds evaluate RUN"
 
@@ -95,6 +96,36 @@ def test_other_lines_are_refused_by_number(tmp_path, line):
     proof = {"sha256": digest_of(content), "lines": 2}
     with pytest.raises(UserError, match=f"line 2: .*{AGAIN}$"):
         list(read_predictions(path, proof, AGAIN))
+
+
+def many_changed(**fields) -> str:
+    sentence = {"gold": [TRIPLE | {"tokens": [(0, 0), (1, 1)]}], "found": [TRIPLE | {"tokens": [(0, 0), (1, 1)]}]}
+    return json.dumps(many_record(sentence) | fields)
+
+
+NONE = dict.fromkeys(METRICS, 0)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(many_changed(gold=gold) for gold in (None, TRIPLE, [TRIPLE | {"head": None}], [[]], [{}])),
+        *(many_changed(predicted=found) for found in (None, TRIPLE, [TRIPLE], [TRIPLE | {"score": 2}])),
+        *(many_changed(right=right) for right in ([], {"triple": 1}, NONE | {"best": 0}, NONE | {"triple": -1})),
+        *(many_changed(right=NONE | {"triple": n}) for n in (2, 0.5, "1")),
+        *(many_changed(right={}), many_changed(text=None)),
+    ],
+)  # fmt: skip
+def test_other_lines_with_any_number_of_triples_are_refused(tmp_path, line):
+    path = tmp_path / "test.jsonl"
+    missed = {"lang": "de", "text": None, "gold": None, "predicted": None, "right": {}, "reason": "not read"}
+    whole = [json.loads(many_changed()), json.loads(many_changed(gold=[], predicted=[], right=NONE)), missed]
+    proof = written(path, whole)["predictions"]
+    assert list(read_predictions(path, proof, AGAIN)) == whole
+    content = (many_changed() + "\n" + line + "\n").encode()
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"line 2: .*{AGAIN}$"):
+        list(read_predictions(path, {"sha256": digest_of(content), "lines": 2}, AGAIN))
 
 
 def test_answers_that_are_not_finite_are_never_written(tmp_path):
