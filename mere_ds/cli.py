@@ -29,14 +29,14 @@ def inspect(
     cut_marks: CutMarks = "repair",
     rejects: str | None = None,
 ) -> None:
-    """Report what a corpus in SMiLER's format contains: rows, repaired and rejected rows, labels and lengths.
+    """Report what a corpus contains: rows, repaired and rejected rows, labels, lengths and triples a sentence.
 
     Examples:
         mere-ds inspect smiler/
         mere-ds inspect smiler/ --languages=EURO --english=mid --rejects=rejects.jsonl
 
     Args:
-        tsv_dir: Folder with {lang}_corpora_{train,test}.tsv.
+        tsv_dir: Folder with {lang}_corpora_{train,test}.tsv, or with {lang}.{train,dev,test}.jsonl.
         languages: all, EURO, SVO, or a list such as de,fr,ko.
         english: Which English files to use if there are several: small, mid or full.
         cut_marks: What to do with a row whose entity is cut off at an abbreviation's dot: repair or reject it.
@@ -107,6 +107,8 @@ def shard(
     prune_vocabulary: bool = False,
     parallel_ids: bool = False,
     dev_share: float | None = None,
+    triples: Literal["auto", "one", "many"] = "auto",
+    negative_label: tuple[str, ...] = (),
     overwrite: bool = False,
 ) -> None:
     """Tokenise a corpus into WebDataset shards with a manifest.
@@ -115,9 +117,10 @@ def shard(
         mere-ds shard smiler/ shards/
         mere-ds shard smiler/ shards/ --encoder=e5-small --prune_vocabulary --languages=SVO
         mere-ds shard corpus/ shards/ --encoder=tiny
+        mere-ds shard smiler/ shards/ --triples=many --negative_label=no_relation
 
     Args:
-        tsv_dir: Folder with {lang}_corpora_{train,test}.tsv.
+        tsv_dir: Folder with {lang}_corpora_{train,test}.tsv, or with {lang}.{train,dev,test}.jsonl.
         out: Folder for shards, manifest.json, rejects.jsonl and encoder/.
         encoder: A folder or a model on the hub; tiny (random weights, for tests); e5-small (needs no hub).
         languages: all, EURO, SVO, or a list such as de,fr,ko.
@@ -129,6 +132,8 @@ def shard(
         parallel_ids: Rows with the same id (apart from a leading language code: de-12, fr-12) are translations of each
             other: all or none of them go to dev, so that no dev sentence has a translation in training.
         dev_share: Share of each language's training sentences to use as dev, up to 0.5 (None: as many as in test).
+        triples: Triples a sentence: one, or many (any number); auto: many for JSON lines, one for TSV files.
+        negative_label: With many triples: labels that mean that there is no triple, such as no_relation,NA.
         overwrite: Replace OUT if it exists.
     """
     from mere_ds.shards.writing import shard_corpus, summary
@@ -147,6 +152,8 @@ def shard(
                 prune_vocabulary=prune_vocabulary,
                 parallel_ids=parallel_ids,
                 dev_share=dev_share,
+                triples=triples,
+                negative_labels=negative_label,
                 overwrite=overwrite,
             )
         )

@@ -1,7 +1,7 @@
 """Statistics of a corpus folder, file by file: rows kept, repaired and rejected, labels and sentence lengths."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from math import ceil
@@ -10,36 +10,35 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mere_ds.columns import align
+from mere_ds.corpus import jsonl, reading, rows
+from mere_ds.corpus.folder import Corpus, open_corpus
 from mere_ds.corpus.languages import sort_languages
-from mere_ds.corpus.reading import (
-    NOTES,
-    REJECTIONS,
-    REPAIRS,
-    SPLITS,
-    FileCounts,
-    RejectsFile,
-    TsvFile,
-    read_file,
-    split_files,
-)
 from mere_ds.corpus.repeats import ReadRows, describe_repeats
+from mere_ds.corpus.rows import CorpusFile, FileCounts, RejectsFile, Tally
 
 PERCENTILES = (50, 90, 99)
+MOST_SHOWN = 5
+"""Sentences with so many triples or more are counted together in the table."""
+REPAIRS = reading.REPAIRS | jsonl.REPAIRS
+REJECTIONS = rows.REJECTIONS | reading.REJECTIONS | jsonl.REJECTIONS | reading.REPAIRS
 
 
 @dataclass(slots=True)
-class _Lengths:
-    """Exact histograms of kept sentences by length; their size is the number of different lengths."""
+class _Sizes:
+    """Exact histograms of kept sentences; their size is the number of different values."""
 
     characters: Counter = field(default_factory=Counter)
     words: Counter = field(default_factory=Counter)
+    triples: Counter = field(default_factory=Counter)
 
-    def add(self, other: "_Lengths") -> None:
+    def add(self, other: "_Sizes") -> None:
         self.characters.update(other.characters)
         self.words.update(other.words)
+        self.triples.update(other.triples)
 
     def as_dict(self) -> dict:
-        return {"characters": percentiles(self.characters), "words": percentiles(self.words)}
+        lengths = {"characters": percentiles(self.characters), "words": percentiles(self.words)}
+        return lengths | {"triples": {str(n): self.triples[n] for n in sorted(self.triples)}}
 
 
 def percentiles(histogram: Counter) -> dict[str, int | None]:
@@ -61,56 +60,59 @@ def inspect_corpus(
     cut_marks: str = "repair",
     rejects: str | Path | None = None,
 ) -> dict:
-    """Reads the chosen files (see `split_files`, `read_file`) and returns plain JSON for `format_table`.
+    """Reads the chosen files (see `open_corpus`) and returns plain JSON for `format_table`.
 
     Keys: `files` and `total`, each with the fields of `FileCounts`, `characters` and `words` (length percentiles of
-    the text without marks; words are separated by white space); `repeats` as in `ReadRows.repeats`; `incomplete`, the
-    languages with only one of train and test. `rejects` is where repaired and rejected rows are written. Raises
-    UserError for unusable input.
+    the text without marks; words are separated by white space) and `triples` (sentences by their number of triples);
+    a file of several languages comes once for each. `repeats` as in `ReadRows.repeats`; `incomplete`, the languages
+    with only one of train and test. `rejects` is where repaired and rejected rows are written. Raises UserError for
+    unusable input.
     """
-    files = split_files(tsv_dir, languages, english)
-    total, lengths = FileCounts("total", "all", "all"), _Lengths()
-    rows = ReadRows(sort_languages({file.language for file in files}))
+    corpus = open_corpus(tsv_dir, languages, english, cut_marks)
+    total, sizes = FileCounts("total", "all", "all"), _Sizes()
+    read_rows = ReadRows(corpus.languages)
     report = []
-    size = sum(file.path.stat().st_size for file in files)
     with (
         RejectsFile(rejects) if rejects else nullcontext() as sink,
-        tqdm(total=size, unit="B", unit_scale=True, desc="inspect", disable=None) as bar,
+        tqdm(total=corpus.bytes, unit="B", unit_scale=True, desc="inspect", disable=None) as bar,
     ):
-        for file in files:
-            counts, file_lengths = _measure(file, cut_marks, sink, bar, rows)
-            report.append(counts.as_dict() | file_lengths.as_dict())
-            total.add(counts)
-            lengths.add(file_lengths)
+        for file in corpus.files:
+            for counts, its_sizes in _measure(corpus, file, sink, bar, read_rows):
+                report.append(counts.as_dict() | its_sizes.as_dict())
+                total.add(counts)
+                sizes.add(its_sizes)
     return {
         "tsv_dir": str(tsv_dir),
         "cut_marks": cut_marks,
         "files": report,
-        "total": total.as_dict() | lengths.as_dict(),
-        "repeats": rows.repeats(),
-        "incomplete": incomplete_languages(files),
+        "total": total.as_dict() | sizes.as_dict(),
+        "repeats": read_rows.repeats(),
+        "incomplete": incomplete_languages(report),
     }
 
 
-def incomplete_languages(files: Sequence[TsvFile]) -> list[str]:
-    """The languages that have only one of train and test."""
-    splits = Counter(file.language for file in files)
-    return sort_languages(language for language, count in splits.items() if count < len(SPLITS))
+def incomplete_languages(report: Sequence[dict]) -> list[str]:
+    """The languages of some files that have only one of train and test."""
+    splits = {(counts["language"], counts["split"]) for counts in report if counts["language"]}
+    languages = sort_languages({language for language, _ in splits})
+    return [language for language in languages if not splits >= {(language, "train"), (language, "test")}]
 
 
 def _measure(
-    file: TsvFile, cut_marks: str, sink: RejectsFile | None, bar: tqdm, rows: ReadRows
-) -> tuple[FileCounts, _Lengths]:
-    counts, lengths = FileCounts.of(file), _Lengths()
+    corpus: Corpus, file: CorpusFile, sink: RejectsFile | None, bar: tqdm, read_rows: ReadRows
+) -> Iterator[tuple[FileCounts, _Sizes]]:
+    tally, sizes = Tally(file), defaultdict[str, _Sizes](_Sizes)
     shown = 0
-    for example in read_file(file.path, cut_marks, sink.write if sink else None, counts):
-        lengths.characters[len(example.text)] += 1
-        lengths.words[len(example.text.split())] += 1
-        rows.add(example, file.split == "test")
-        bar.update(counts.bytes - shown)
-        shown = counts.bytes
-    bar.update(counts.bytes - shown)
-    return counts, lengths
+    for example in corpus.read(file, sink.write if sink else lambda _: None, tally):
+        its = sizes[example.language]
+        its.characters[len(example.text)] += 1
+        its.words[len(example.text.split())] += 1
+        its.triples[len(example.triples)] += 1
+        read_rows.add(example, file.split)
+        bar.update(tally.bytes - shown)
+        shown = tally.bytes
+    bar.update(tally.bytes - shown)
+    return ((counts, sizes[counts.language]) for counts in tally.counts)
 
 
 def format_table(report: dict) -> str:
@@ -130,19 +132,40 @@ def format_table(report: dict) -> str:
         sums = [sum(counts[name].values()) for name in ("repaired", "rejected")]
         lengths = ["-" if counts[unit][key] is None else f"{counts[unit][key]:,}" for unit, key in measures]
         numbers = (counts["rows"], counts["kept"], *sums, len(counts["labels"]))
-        lines.append([counts["file"], *(f"{number:,}" for number in numbers), *lengths])
-    sections = [align([header, *lines]), _reasons(report), "\n".join(describe_repeats(report["repeats"]))]
+        lines.append([_name(counts), *(f"{number:,}" for number in numbers), *lengths])
+    sections = [align([header, *lines]), _triples(report), _reasons(report)]
+    sections.append("\n".join(describe_repeats(report["repeats"])))
     if report["incomplete"]:
         sections.append(f"languages without a train or test file: {', '.join(report['incomplete'])}")
     return "\n\n".join(section for section in sections if section)
 
 
+def _name(counts: dict) -> str:
+    """The file, and the language of these rows of it where the file's name doesn't say it."""
+    own = counts["file"] not in {f"{split}.jsonl" for split in rows.SPLITS}
+    return counts["file"] if own else f"{counts['file']} ({counts['language'] or 'no language'})"
+
+
+def _triples(report: dict) -> str:
+    """A table of sentences by their number of triples, unless each has one."""
+    if report["total"]["triples"].keys() <= {"1"}:
+        return ""
+    groups = [(str(n), range(n, n + 1)) for n in range(MOST_SHOWN)] + [(f"{MOST_SHOWN}+", range(MOST_SHOWN, 1 << 15))]
+    lines = []
+    for counts in (*report["files"], report["total"]):
+        found = {int(n): sentences for n, sentences in counts["triples"].items()}
+        numbers = [sum(found[n] for n in found if n in group) for _, group in groups]
+        all_triples = sum(n * sentences for n, sentences in found.items())
+        lines.append([_name(counts), f"{all_triples:,}", *(f"{number:,}" for number in numbers)])
+    return align([["file", "triples", *(f"sentences with {name}" for name, _ in groups)], *lines])
+
+
 def _reasons(report: dict) -> str:
     """One table of repaired, rejected and noted rows: a line per reason and file, and a total with its meaning."""
     lines = []
-    for name, meanings in (("repaired", REPAIRS), ("rejected", REJECTIONS | REPAIRS), ("notes", NOTES)):
+    for name, meanings in (("repaired", REPAIRS), ("rejected", REJECTIONS), ("notes", reading.NOTES)):
         for reason, count in report["total"][name].items():
             files = [counts for counts in report["files"] if reason in counts[name]]
-            lines += [[name, reason, counts["file"], f"{counts[name][reason]:,}", ""] for counts in files]
+            lines += [[name, reason, _name(counts), f"{counts[name][reason]:,}", ""] for counts in files]
             lines.append([name, reason, "total", f"{count:,}", meanings[reason]])
     return align([["what", "reason", "file", "rows", "meaning"], *lines], left=(0, 1, 2, 4)) if lines else ""

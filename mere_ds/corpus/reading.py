@@ -1,6 +1,5 @@
 """SMiLER's TSV files -> Example: every row is kept, repaired or rejected, and every row is counted.
 
-A row of more than `MOST_ROW_BYTES` is rejected, so that memory stays bounded.
 Rows are split at line feeds and columns at tabs, without CSV quoting: quote characters, `NA`, lone carriage returns and
 Unicode line separators are ordinary text. Spans are character offsets, because marks are often inside words.
 """
@@ -8,29 +7,32 @@ Unicode line separators are ordinary text. Spans are character offsets, because 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from itertools import chain
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, NamedTuple
 
 from mere_ds.corpus.example import Example, Span, Triple
 from mere_ds.corpus.graphemes import BLANK, trim
 from mere_ds.corpus.languages import LANGUAGE, parse_languages, sort_languages
+from mere_ds.corpus.rows import (
+    MOST_ROW_BYTES,
+    CorpusFile,
+    FileCounts,
+    Reject,
+    Rejected,
+    check_folder,
+    check_regular,
+    open_file,
+    raw_of,
+    rows_of,
+)
 from mere_ds.errors import UserError
-from mere_ds.files import json_line, writing
-from mere_ds.streams import BOM, blocks_of, split_lines
+from mere_ds.streams import BOM
 
 COLUMNS = ("id", "entity_1", "entity_2", "label", "text", "lang")
 SPLITS = ("train", "test")
 CUT_MARKS = ("repair", "reject")
 ENGLISH_SIZES = {"small": "en-small", "mid": "en", "full": "en-full"}
 """English comes in three sizes; the values are the prefixes of their file names."""
-
-MOST_ROW_BYTES = 1 << 20
-"""The longest row that is read, its line end included."""
-
-_RAW_BYTES = 1 << 12  # how much of a longer row is kept for the report
 
 REPAIRS = {
     "cut_mark": "the sentence ends inside the entity; completed from the entity column, with a full stop",
@@ -39,21 +41,14 @@ REPAIRS = {
 """Why a row was repaired; with cut_marks="reject" such rows are rejected under the same names."""
 
 REJECTIONS = {
-    "cut_row": "the file ends in the middle of this row",
-    "empty_row": "the line is empty",
-    "too_long_line": f"the row has more than {MOST_ROW_BYTES >> 20} MiB",
     "too_few_columns": "the row has fewer than six columns",
-    "wrong_language": "the row's lang column is not the language in the file's name",
-    "invalid_utf8": "the row is not valid UTF-8",
-    "empty_text": "the text is empty, so there is no sentence",
-    "empty_label": "the label is empty",
     "missing_mark": "a mark is missing and cannot be restored from the entity column",
     "repeated_mark": "a mark occurs more than once in the text",
     "overlapping_pairs": "the two marked entities overlap",
     "misplaced_mark": "a closing mark comes before its opening mark",
     "empty_pair": "there is nothing between an opening mark and its closing mark",
 }
-"""Why a row was rejected."""
+"""Why a row was rejected, beside the reasons of `mere_ds.corpus.rows`."""
 
 NOTES = {
     "swapped_order": "entity 2 comes before entity 1",
@@ -69,12 +64,10 @@ _HEAD_FIRST = ["<e1>", "</e1>", "<e2>", "</e2>"]
 _TAIL_FIRST = ["<e2>", "</e2>", "<e1>", "</e1>"]
 
 
-class TsvFile(NamedTuple):
-    """A corpus file, with the split and language from its name."""
+class TsvFile(CorpusFile):
+    """A file of SMiLER's format."""
 
-    path: Path
-    split: str
-    language: str
+    __slots__ = ()
 
     @classmethod
     def of(cls, path: str | Path) -> "TsvFile":
@@ -87,80 +80,6 @@ class TsvFile(NamedTuple):
                 "(LANGUAGE such as de, en-small, en-full), or move it away"
             )
         return cls(path, name[2], name[1].split("-")[0])
-
-
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """A row that was repaired (`kept`) or rejected; `raw` is the original row, with invalid bytes as `\\xff`."""
-
-    file: str
-    line: int
-    reason: str
-    kept: bool
-    raw: str
-
-
-@dataclass(slots=True)
-class FileCounts:
-    """Counts of a file's rows: `rows == kept + sum(rejected)`; kept rows include repaired ones."""
-
-    file: str
-    split: str
-    language: str
-    rows: int = 0
-    kept: int = 0
-    bytes: int = 0
-    """How much of the file has been read, including the header."""
-    repaired: Counter = field(default_factory=Counter)
-    rejected: Counter = field(default_factory=Counter)
-    labels: Counter = field(default_factory=Counter)
-    """Kept rows by label."""
-    notes: Counter = field(default_factory=Counter)
-    """Kept rows by the reasons of `NOTES`."""
-
-    @classmethod
-    def of(cls, file: TsvFile) -> "FileCounts":
-        return cls(file.path.name, file.split, file.language)
-
-    def add(self, other: "FileCounts") -> None:
-        """Adds another file's counts to these."""
-        self.rows += other.rows
-        self.kept += other.kept
-        self.bytes += other.bytes
-        for name in ("repaired", "rejected", "labels", "notes"):
-            getattr(self, name).update(getattr(other, name))
-
-    def as_dict(self) -> dict:
-        """Plain JSON; counters are ordered by name, so equal counts give equal bytes."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name: dict(sorted(v.items())) if isinstance(v, Counter) else v for name, v in values.items()}
-
-
-class RejectsFile:
-    """Context manager that writes repaired and rejected rows to a JSON lines file: file, line, reason, kept, raw.
-
-    The file appears when the block ends without an error. Raises OSError that names it.
-    """
-
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
-
-    def __enter__(self) -> "RejectsFile":
-        self._writing = writing(self.path)
-        self._stream = self._writing.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._writing.__exit__(kind, error, trace)
-
-    def write(self, reject: Reject) -> None:
-        self._stream.write(json_line(asdict(reject)))
-
-
-class _Rejected(Exception):
-    """Raised with the reason for which a row is rejected."""
 
 
 def read_file(
@@ -183,21 +102,20 @@ def read_file(
 def _examples(
     file: TsvFile, repair: bool, on_reject: Callable[[Reject], None], counts: FileCounts
 ) -> Iterator[Example]:
-    with _open(file.path) as stream:
+    with open_file(file.path) as stream:
         counts.bytes += _read_header(stream, file.path)
-        rows = chain.from_iterable(split_lines(blocks_of(stream.read), MOST_ROW_BYTES))
-        for line, (row, length, complete) in enumerate(rows, start=2):
+        for line, (row, length, complete) in enumerate(rows_of(stream), start=2):
             counts.rows += 1
             counts.bytes += length
             bare = row.rstrip(b"\r")
             try:
                 if length > MOST_ROW_BYTES:
-                    raise _Rejected("too_long_line")
+                    raise Rejected("too_long_line")
                 columns = _columns(bare, file.language, complete)
                 text, head, tail, fix = _locate(columns, repair)
-            except _Rejected as rejected:
+            except Rejected as rejected:
                 counts.rejected[str(rejected)] += 1
-                on_reject(Reject(file.path.name, line, str(rejected), False, _raw(bare, length)))
+                on_reject(Reject(file.path.name, line, str(rejected), False, raw_of(bare, length)))
                 continue
             if fix:
                 counts.repaired[fix] += 1
@@ -206,20 +124,6 @@ def _examples(
             counts.labels[columns.label] += 1
             _take_notes(counts.notes, columns, text, head, tail)
             yield Example(columns.id, file.language, text, (Triple(head, columns.label, tail),), file.path.name, line)
-
-
-def _raw(row: bytes, length: int) -> str:
-    """The original row, or only its beginning if it is too long."""
-    if length <= MOST_ROW_BYTES:
-        return row.decode("utf-8", "backslashreplace")
-    return f"{row[:_RAW_BYTES].decode('utf-8', 'backslashreplace')} ... (the first {_RAW_BYTES} of {length} bytes)"
-
-
-def _open(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _read_header(stream: BinaryIO, path: Path) -> int:
@@ -241,22 +145,22 @@ class _Columns(NamedTuple):
 def _columns(row: bytes, language: str, complete: bool) -> _Columns:
     """The row's columns; tabs beyond the fifth belong to the text. `complete`: a line end follows the row."""
     if not row:
-        raise _Rejected("empty_row")
+        raise Rejected("empty_row")
     cells = row.split(b"\t")
     if len(cells) < len(COLUMNS):
-        raise _Rejected("too_few_columns" if complete else "cut_row")
+        raise Rejected("too_few_columns" if complete else "cut_row")
     if cells[-1].strip().lower() != language.encode():
-        raise _Rejected("wrong_language" if complete else "cut_row")
+        raise Rejected("wrong_language" if complete else "cut_row")
     cells[4:] = [b"\t".join(cells[4:-1])]
     try:
         own_id, entity_1, entity_2, label, text = [cell.decode("utf-8") for cell in cells]
     except UnicodeDecodeError:
-        raise _Rejected("invalid_utf8") from None
+        raise Rejected("invalid_utf8") from None
     if not text.strip(BLANK):
-        raise _Rejected("empty_text")
+        raise Rejected("empty_text")
     label = label.strip()
     if not label:
-        raise _Rejected("empty_label")
+        raise Rejected("empty_label")
     return _Columns(own_id, entity_1, entity_2, label, text)
 
 
@@ -268,7 +172,7 @@ def _locate(columns: _Columns, repair: bool) -> tuple[str, Span, Span, str | Non
     if marks != _HEAD_FIRST and marks != _TAIL_FIRST:
         pieces, fix = _restore_close_mark(pieces, columns)
         if not repair:
-            raise _Rejected(fix)
+            raise Rejected(fix)
     before, first, between, second, after = pieces[0::2]
     text = before + first + between + second + after
     first_span = _entity(text, len(before), len(first))
@@ -281,7 +185,7 @@ def _entity(text: str, start: int, length: int) -> Span:
     """The span between two marks, without blanks at its ends."""
     start, end = trim(text, (start, start + length))
     if start == end or text[start] in BLANK:
-        raise _Rejected("empty_pair")
+        raise Rejected("empty_pair")
     return start, end
 
 
@@ -294,27 +198,27 @@ def _restore_close_mark(pieces: list[str], columns: _Columns) -> tuple[list[str]
     marks = pieces[1::2]
     missing = _ALL_MARKS.difference(marks)
     if len(marks) > len(set(marks)):
-        raise _Rejected("repeated_mark")
+        raise Rejected("repeated_mark")
     if not missing:
         closed_first = any(marks.index(f"</e{slot}>") < marks.index(f"<e{slot}>") for slot in "12")
-        raise _Rejected("misplaced_mark" if closed_first else "overlapping_pairs")
+        raise Rejected("misplaced_mark" if closed_first else "overlapping_pairs")
     close = missing.pop()
     if missing or not close.startswith("</"):
-        raise _Rejected("missing_mark")
+        raise Rejected("missing_mark")
     place = marks.index(close.replace("/", "")) + 1
     if [*marks[:place], close, *marks[place:]] not in (_HEAD_FIRST, _TAIL_FIRST):
-        raise _Rejected("missing_mark")
+        raise Rejected("missing_mark")
     entity = (columns.entity_1 if close == "</e1>" else columns.entity_2).strip(BLANK)
     inner = pieces[2 * place]
     if not entity:
-        raise _Rejected("missing_mark")
+        raise Rejected("missing_mark")
     if inner.lstrip(BLANK).startswith(entity):
         end = inner.index(entity) + len(entity)
         closed, fix = [inner[:end], close, inner[end:]], "unclosed_mark"
     elif place == len(marks) and _squeeze(entity).startswith(_squeeze(inner)) and not _MARK.search(entity):
         closed, fix = [entity, close, "."], "cut_mark"
     else:
-        raise _Rejected("missing_mark")
+        raise Rejected("missing_mark")
     return [*pieces[: 2 * place], *closed, *pieces[2 * place + 1 :]], fix
 
 
@@ -341,17 +245,13 @@ def split_files(tsv_dir: str | Path, languages: str | Sequence[str] = "all", eng
     Raises UserError for a folder without corpus files, a misnamed file, or a choice that the folder doesn't have.
     """
     folder = Path(tsv_dir)
-    if not folder.is_dir():
-        what = "is a file, not a folder" if folder.exists() else "no such folder"
-        raise UserError(f"{folder}: {what}; pass the folder that holds the *_corpora_*.tsv files")
-    paths = [path for path in folder.glob("*_corpora_*.tsv") if not path.name.startswith(".")]
+    check_folder(folder)
+    paths = tsv_paths(folder)
     if not paths:
         inner = sorted({str(path.parent) for path in folder.glob("*/*_corpora_*.tsv")})
         hint = f"; did you mean {', '.join(inner)}?" if inner else ""
         raise UserError(f"{folder}: contains no *_corpora_*.tsv file{hint}")
-    for path in paths:
-        if not path.is_file():  # reading a pipe might block forever
-            raise UserError(f"{path}: is not a regular file: replace it with the corpus file, or remove it")
+    check_regular(paths)
     files = [TsvFile.of(path) for path in paths]
     wanted = parse_languages(languages)
     if wanted == "all":
@@ -363,6 +263,11 @@ def split_files(tsv_dir: str | Path, languages: str | Sequence[str] = "all", eng
         raise UserError(f"{folder}: contains no file for {', '.join(absent)}; remove them from --languages")
     chosen = [file for file in files if file.language in wanted]
     return sorted(chosen, key=lambda file: (wanted.index(file.language), SPLITS.index(file.split)))
+
+
+def tsv_paths(folder: Path) -> list[Path]:
+    """The folder's files that are named like SMiLER's."""
+    return [path for path in folder.glob("*_corpora_*.tsv") if not path.name.startswith(".")]
 
 
 def _choose_english(files: list[TsvFile], english: str, folder: Path) -> list[TsvFile]:

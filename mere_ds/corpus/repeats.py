@@ -12,6 +12,7 @@ import numpy as np
 
 from mere_ds.corpus.example import Example
 from mere_ds.corpus.languages import shared_id
+from mere_ds.corpus.rows import SPLITS
 
 
 class ReadRows:
@@ -20,11 +21,12 @@ class ReadRows:
     def __init__(self, languages: Sequence[str], keep_ids: bool = False):
         self.languages = list(languages)
         self._numbers = {language: i for i, language in enumerate(languages)}
-        self._texts, self._triples, self._of, self._is_test = array("q"), array("q"), array("h"), array("b")
+        self._texts, self._triples, self._of, self._splits = array("q"), array("q"), array("h"), array("b")
         self.ids: list[str] | None = [] if keep_ids else None
         """What a sentence and its translations have in common, see `shared_id`."""
 
-    def add(self, example: Example, is_test: bool) -> None:
+    def add(self, example: Example, split: str) -> None:
+        """`split` is the one of the row's file."""
         text = example.text
         triples = [(relation, text[a:b], text[c:d]) for (a, b), relation, (c, d) in example.triples]
         if not _is_folded(text):
@@ -32,7 +34,7 @@ class ReadRows:
         self._texts.append(hash(text))
         self._triples.append(hash(triples[0] if len(triples) == 1 else frozenset(triples)))
         self._of.append(self._numbers[example.language])
-        self._is_test.append(is_test)
+        self._splits.append(SPLITS.index(split))
         if self.ids is not None:
             self.ids.append(shared_id(example.id, example.language))
 
@@ -49,20 +51,19 @@ class ReadRows:
         """int16 [n]; indices into `languages`."""
         return np.array(self._of, np.int16)
 
-    @property
-    def is_test(self) -> np.ndarray:
-        """bool [n]; whether a row is from a test file."""
-        return np.array(self._is_test, bool)
+    def is_of(self, split: str) -> np.ndarray:
+        """bool [n]; whether a row is from a file of this split."""
+        return np.array(self._splits, np.int8) == SPLITS.index(split)
 
     def repeats(self) -> dict:
         """`{"train", "test": {"texts_with_several_triples", "rows_with_them", "exact_duplicates"}, "train_and_test":
-        {"texts", "test_rows"}}`; exact duplicates are rows with the same text and triple as an earlier row."""
-        texts, triples, is_test = self.texts, np.array(self._triples, np.int64), self.is_test
-        by_split = {"train": ~is_test, "test": is_test}
+        {"texts", "test_rows"}}`; exact duplicates are rows with the same text and triples as an earlier row."""
+        texts, triples = self.texts, np.array(self._triples, np.int64)
+        by_split = {name: self.is_of(name) for name in ("train", "test")}
         found = {name: _repeats(texts[rows], triples[rows]) for name, rows in by_split.items()}
         train, test = (np.unique(texts[rows]) for rows in by_split.values())
         shared = np.intersect1d(train, test, assume_unique=True)
-        test_rows = int(np.isin(texts[is_test], shared).sum())
+        test_rows = int(np.isin(texts[by_split["test"]], shared).sum())
         return {**found, "train_and_test": {"texts": len(shared), "test_rows": test_rows}}
 
 
@@ -101,7 +102,7 @@ def describe_repeats(repeats: dict) -> list[str]:
     for name in ("train", "test"):
         counts = repeats[name]
         lines.append(
-            f"{name}: {counts['texts_with_several_triples']:,} texts have several triples "
+            f"{name}: {counts['texts_with_several_triples']:,} texts occur with different triples "
             f"({counts['rows_with_them']:,} rows), {counts['exact_duplicates']:,} rows repeat another one exactly"
         )
     shared = repeats["train_and_test"]

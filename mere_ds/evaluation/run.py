@@ -118,6 +118,8 @@ def _manifest(trained: TrainedModel, shards: str | None, shard_cache: str | None
     manifest = Manifest.load(
         place, shard_cache or settings.get("shard_cache"), settings.get("shard_cache_gib", CACHE_GIB)
     )
+    if manifest.triples != "one":
+        raise UserError(f"{place}: has many triples a sentence: evaluation takes shards made with --triples=one")
     if shards is None and manifest.sha256 != trained.trained_on:
         raise UserError(
             f"{place}: not the shards that {trained.folder} was trained on (sha256 of manifest.json was "

@@ -16,9 +16,11 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from mere_ds.corpus.example import Example, Span
+from mere_ds.corpus.folder import is_json_lines
 from mere_ds.corpus.graphemes import compose
 from mere_ds.corpus.languages import shared_id
-from mere_ds.corpus.reading import FileCounts, TsvFile, read_file, split_files
+from mere_ds.corpus.reading import TsvFile, read_file, split_files
+from mere_ds.corpus.rows import FileCounts
 from mere_ds.errors import UserError
 
 FRAME = 6
@@ -71,6 +73,8 @@ class Statements:
 
 def train_files(tsv_dir: str | Path, languages: str | Sequence[str], english: str) -> list[TsvFile]:
     """The corpus' training files only: test sentences must stay unseen. Raises UserError if there are none."""
+    if is_json_lines(tsv_dir):
+        raise UserError(f"{tsv_dir}: contains JSON lines, but pretraining reads *_corpora_train.tsv files: pass those")
     files = [file for file in split_files(tsv_dir, languages, english) if file.split == "train"]
     if not files:
         raise UserError(f"{tsv_dir}: contains no training files (*_corpora_train.tsv); test files are not used")

@@ -7,7 +7,7 @@ import json
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
@@ -16,8 +16,10 @@ import numpy as np
 from tqdm import tqdm
 
 from mere_ds.corpus.example import Example
-from mere_ds.corpus.reading import COLUMNS, FileCounts, Reject, TsvFile, read_file
+from mere_ds.corpus.folder import Corpus
+from mere_ds.corpus.reading import TsvFile
 from mere_ds.corpus.repeats import ReadRows
+from mere_ds.corpus.rows import SPLITS, FileCounts, Reject, Tally
 from mere_ds.errors import UserError
 from mere_ds.shards.encoding import EncodedExample, SentenceEncoder
 from mere_ds.shards.packing import Sentences
@@ -34,8 +36,8 @@ class Collected:
     sentences: Sentences
     labels: list[str]
     """All labels, sorted; `sentences.labels` are indices into it."""
-    is_test: np.ndarray
-    """bool [n]; whether a sentence came from a test file."""
+    splits: np.ndarray
+    """int32 [n]; of the file that a sentence came from, an index into `mere_ds.corpus.rows.SPLITS`."""
     truncated: np.ndarray
     """bool [n]; whether a sentence lost words to the maximum length."""
     unaligned: np.ndarray
@@ -46,12 +48,16 @@ class Collected:
     _texts: np.ndarray
     _text_ends: np.ndarray
 
+    def is_of(self, split: str) -> np.ndarray:
+        """bool [n]; whether a sentence came from a file of this split."""
+        return self.splits == SPLITS.index(split)
+
     @property
     def missed_test(self) -> dict[str, int]:
-        """By language: test sentences that were rejected."""
+        """By language, where that is known: test sentences that were rejected."""
         missed: Counter[str] = Counter()
         for file in self.counts:
-            if file.split == "test":
+            if file.split == "test" and file.language:
                 missed[file.language] += sum(n for reason, n in file.rejected.items() if reason not in _NO_SENTENCES)
         return {language: n for language, n in missed.items() if n}
 
@@ -62,37 +68,30 @@ class Collected:
 
 
 def collect(
-    files: list[TsvFile],
-    languages: list[str],
-    encoder: SentenceEncoder,
-    cut_marks: str,
-    on_reject: Callable[[Reject], None],
-    folder: Path,
-    rows: ReadRows,
+    corpus: Corpus, encoder: SentenceEncoder, on_reject: Callable[[Reject], None], folder: Path, rows: ReadRows
 ) -> Collected:
     """Reads and tokenises the files; the flat files go to `folder`, which exists, the rows that are read into `rows`,
     unless these are there already.
 
-    A training sentence with a span that has no tokens is rejected, a test sentence kept without that span; both are
-    shown to `on_reject`. Raises UserError if no sentence is left.
+    Where a span has no tokens, a sentence of a test or dev file is kept without that span. In a training file the
+    triple is left out where sentences have many, else the sentence is rejected. All are shown to `on_reject`. Raises
+    UserError if no sentence or no triple is left.
     """
     paths = folder / "tokens", folder / "texts"
-    bar = tqdm(
-        total=sum(f.path.stat().st_size for f in files), desc="tokenising", unit="B", unit_scale=True, disable=None
-    )
+    bar = tqdm(total=corpus.bytes, desc="tokenising", unit="B", unit_scale=True, disable=None)
     with bar, paths[0].open("wb") as tokens, paths[1].open("wb") as texts:
-        collector = _Collector(languages, encoder, on_reject, tokens, texts)
+        collector = _Collector(corpus, encoder, on_reject, tokens, texts)
         remember = not len(rows)
-        for file in files:
-            counts, done = FileCounts.of(file), bar.n
-            collector.counts.append(counts)
-            examples = read_file(file.path, cut_marks, on_reject, counts)
-            for batch in _batches(examples):
+        for file in corpus.files:
+            tally, done = Tally(file), bar.n
+            for batch in _batches(corpus.read(file, on_reject, tally)):
                 if remember:
                     for example in batch:
-                        rows.add(example, file.split == "test")
-                collector.add(batch, counts)
-                bar.update(done + counts.bytes - bar.n)
+                        rows.add(example, file.split)
+                row = _row if isinstance(file, TsvFile) else _json_row
+                collector.add(batch, file.split, tally, row)
+                bar.update(done + tally.bytes - bar.n)
+            collector.counts += tally.counts
     return collector.finish(*paths)
 
 
@@ -116,7 +115,7 @@ _quoted = json.JSONEncoder(ensure_ascii=False).encode  # fast for strings; json.
 class _Collector:
     def __init__(
         self,
-        languages: list[str],
+        corpus: Corpus,
         encoder: SentenceEncoder,
         on_reject: Callable[[Reject], None],
         tokens: BinaryIO,
@@ -124,19 +123,22 @@ class _Collector:
     ):
         self.counts: list[FileCounts] = []
         self._encoder, self._on_reject, self._tokens, self._texts = encoder, on_reject, tokens, texts
-        self._languages = {language: i for i, language in enumerate(languages)}
+        self._many = corpus.triples == "many"
+        self._languages = {language: i for i, language in enumerate(corpus.languages)}
         self._labels: dict[str, int] = {}
         self._is_kept = array("b")
         self._columns: dict[str, array] = defaultdict(lambda: array("i"))
 
-    def add(self, batch: list[Example], counts: FileCounts) -> None:
-        """Tokenises a batch of one file and appends what is kept of it."""
+    def add(self, batch: list[Example], split: str, tally: Tally, row: Callable[[Example], str]) -> None:
+        """Tokenises a batch of one file and appends what is kept of it; `row` makes the row of an example again."""
         kept = []
         for example, encoded in zip(batch, self._encoder.encode_examples(batch), strict=True):
-            is_kept = not any(triple.problem for triple in encoded.triples) or self._keeps(example, encoded, counts)
-            self._is_kept.append(is_kept)
-            if is_kept:
-                kept.append((example, encoded))
+            found: tuple[Example, EncodedExample] | None = (example, encoded)
+            if any(triple.problem for triple in encoded.triples):
+                found = self._mended(example, encoded, split, tally.of(example.language), row)
+            self._is_kept.append(found is not None)
+            if found:
+                kept.append(found)
         texts = [_record(example) for example, _ in kept]
         triples = [triple for _, encoded in kept for triple in encoded.triples]
         new: dict[str, Iterable[int]] = {
@@ -151,7 +153,7 @@ class _Collector:
             "positions": chain.from_iterable([triple.positions for triple in triples]),
             "exact": chain.from_iterable([triple.exact for triple in triples]),
             "cuts": chain.from_iterable([triple.cuts for triple in triples]),
-            "is_test": [counts.split == "test"] * len(kept),
+            "split": [SPLITS.index(split)] * len(kept),
             "truncated": [encoded.truncated for _, encoded in kept],
             "text_bytes": map(len, texts),
         }
@@ -160,23 +162,40 @@ class _Collector:
         array("i", chain.from_iterable(encoded.ids for _, encoded in kept)).tofile(self._tokens)
         self._texts.write(b"".join(texts))
 
-    def _keeps(self, example: Example, encoded: EncodedExample, counts: FileCounts) -> bool:
-        """Whether a sentence with a span that has no tokens is kept; if not, it is counted as rejected instead."""
-        kept = counts.split == "test"
-        problem = next(triple.problem for triple in encoded.triples if triple.problem)
-        self._on_reject(Reject(example.file, example.line, problem, kept, _row(example)))
-        if not kept:
+    def _mended(
+        self,
+        example: Example,
+        encoded: EncodedExample,
+        split: str,
+        counts: FileCounts,
+        row: Callable[[Example], str],
+    ) -> tuple[Example, EncodedExample] | None:
+        """What is kept of a sentence with a span that has no tokens; what isn't is counted."""
+        problems = [triple.problem for triple in encoded.triples if triple.problem]
+        in_training = split == "train"
+        kept = self._many or not in_training
+        for problem in dict.fromkeys(problems):
+            self._on_reject(Reject(example.file, example.line, problem, kept, row(example)))
+        if not in_training:
+            return example, encoded
+        lost = [t.relation for t, its in zip(example.triples, encoded.triples, strict=True) if its.problem]
+        counts.labels.subtract(lost)
+        if not self._many:
             counts.kept -= 1
-            counts.labels.subtract(triple.relation for triple in example.triples)
-            counts.rejected[problem] += 1
-        return kept
+            counts.rejected.update(problems)
+            return None
+        counts.left_out.update(problems)
+        left = [pair for pair in zip(example.triples, encoded.triples, strict=True) if not pair[1].problem]
+        triples = tuple(triple for triple, _ in left)
+        return replace(example, triples=triples), encoded._replace(triples=[its for _, its in left])
 
     def finish(self, tokens: Path, texts: Path) -> Collected:
         """What was added; the flat files are mapped, not read."""
         if not self._labels:
-            raise UserError("the corpus contains no usable sentence: run mere-ds inspect to see why")
+            what = "triple" if any(self._is_kept) else "usable sentence"
+            raise UserError(f"the corpus contains no {what}: run mere-ds inspect to see why")
         if len(self._labels) > np.iinfo(np.int16).max:
-            raise UserError(f"the corpus has {len(self._labels)} labels: check that column {COLUMNS[3]!r} is the label")
+            raise UserError(f"the corpus has {len(self._labels)} labels: check that these are labels and no texts")
         columns = {name: np.frombuffer(column, np.int32) for name, column in self._columns.items()}
         labels = sorted(self._labels)
         renumbered = np.argsort([self._labels[label] for label in labels])
@@ -190,12 +209,14 @@ class _Collector:
             columns["counts"],
         )
         text_ends = np.cumsum(columns["text_bytes"], dtype=np.int64)
-        flags = columns["is_test"].astype(bool), columns["truncated"].astype(bool)
+        truncated = columns["truncated"].astype(bool)
         inexact = (columns["exact"].reshape(-1, 2) == 0) & (sentences.positions[:, ::2] >= 0)
         unaligned = sentences.have(inexact.any(axis=1))
         is_kept = np.array(self._is_kept, bool)
         flat = np.memmap(texts, np.uint8, "r")
-        return Collected(sentences, labels, *flags, unaligned, self.counts, is_kept, flat, text_ends)
+        return Collected(
+            sentences, labels, columns["split"], truncated, unaligned, self.counts, is_kept, flat, text_ends
+        )
 
 
 def _record(example: Example) -> bytes:
@@ -208,6 +229,11 @@ def _record(example: Example) -> bytes:
         f'{{"id": {_quoted(example.id)}, "text": {_quoted(example.text)}, "lang": {_quoted(example.language)}, '
         f'"triples": [{triples}]}}'
     ).encode()
+
+
+def _json_row(example: Example) -> str:
+    """An example as a row of JSON lines."""
+    return _record(example).decode()
 
 
 def _row(example: Example) -> str:

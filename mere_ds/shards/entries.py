@@ -13,6 +13,7 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE, _SHARD = {"file", "bytes", "sha256"}, {"file", "bytes", "sha256", "sentences"}
 _SPLIT = {"sentences", "tokens", "shards", "lengths", "counts", "truncated", "unaligned", "cut_spans"}
+_NEWER = {"by_language", "by_triples"}
 _BY_LANGUAGE = ("truncated", "unaligned", "cut_spans")
 _TRIPLES = ("one", "many")
 _ENCODER = {
@@ -45,7 +46,7 @@ def _rules(plain: dict[str, Any]) -> Iterator[tuple[bool, str]]:
     """(whether it holds, what is wrong if not) for every rule; each relies on the ones before it."""
     languages, labels, splits, encoder = (plain[name] for name in ("languages", "labels", "splits", "encoder"))
     yield (
-        set(splits) == set(SPLITS) and all(set(split) - {"by_language"} == _SPLIT for split in splits.values()),
+        set(splits) == set(SPLITS) and all(set(split) - _NEWER == _SPLIT for split in splits.values()),
         _STRANGE,
     )
     shards = [shard for name in SPLITS for shard in splits[name]["shards"]]
@@ -61,7 +62,9 @@ def _rules(plain: dict[str, Any]) -> Iterator[tuple[bool, str]]:
     triples, negative = plain.get("triples", "one"), plain.get("negative_labels", [])
     yield triples in _TRIPLES, f"triples must be one of {', '.join(_TRIPLES)}"
     yield type(negative) is list and all(type(label) is str and label for label in negative), _STRANGE
-    yield not set(negative) & set(labels), "negative_labels must not be among the labels"
+    distinct = len({*negative, *labels}) == len(negative) + len(labels)
+    yield distinct, "negative_labels must be given once and must not be among the labels"
+    yield triples == "many" or not negative, "negative_labels are for many triples"
     yield from _rules_of_encoder(encoder, plain)
     for name in SPLITS:
         yield from _rules_of_split(name, splits[name], languages, labels, triples == "one")
@@ -74,7 +77,8 @@ def _rules(plain: dict[str, Any]) -> Iterator[tuple[bool, str]]:
     yield type(plain.get("repeats", {})) is dict, _STRANGE
     yield _counts(plain["missed_test"], languages), "missed_test must count test sentences by language"
     for file in plain["files"]:
-        known = file["language"] in languages and all(_counts(file[what]) for what in ("repaired", "rejected"))
+        counted = [file["repaired"], file["rejected"], file.get("left_out", {})]
+        known = file["language"] in (*languages, "") and all(map(_counts, counted))
         yield known and _is_count(file["rows"], file["kept"]), "files must count the rows of each file"
 
 
@@ -112,7 +116,7 @@ def _rules_of_split(
     triples = {language: sum(row.values()) for language, row in counts.items()}
     of = split.get("by_language", triples)
     yield _counts(of, languages) and n == sum(of.values()), f"{name}'s counts do not add up to its {n} sentences"
-    yield not one_triple or of == triples, f"{name}'s counts are not one triple for each of its sentences"
+    yield from _rules_of_triples(name, split.get("by_triples", {}), of, triples, one_triple)
     for what in _BY_LANGUAGE:
         some = split[what]
         yield (
@@ -121,6 +125,25 @@ def _rules_of_split(
         )
     lengths = split["lengths"]
     yield _counts(lengths) and set(lengths) == {"p50", "p90", "p99", "max"}, f"{name}'s lengths must be counts"
+
+
+def _rules_of_triples(
+    name: str, by_triples: dict[str, dict[str, int]], sentences: dict, triples: dict, one_triple: bool
+) -> Iterator[tuple[bool, str]]:
+    """Numbers by language: `by_triples` sentences by their number of triples, `sentences` and `triples` of these."""
+    if one_triple:
+        yield not by_triples and sentences == triples, f"{name}'s counts are not one triple for each of its sentences"
+        return
+    fault = f"{name}'s by_triples are not what its sentences and counts show"
+    yield all(_counts(row) and all(map(_is_number, row)) for row in by_triples.values()), fault
+    yield {language: sum(row.values()) for language, row in by_triples.items()} == sentences, fault
+    found = {language: sum(int(k) * n for k, n in row.items()) for language, row in by_triples.items()}
+    yield {language: n for language, n in found.items() if n} == triples, fault
+
+
+def _is_number(text: str) -> bool:
+    """Whether it is how a number of triples is written."""
+    return text.isascii() and text.isdigit() and len(text) < 6 and str(int(text)) == text
 
 
 def _label_mask(counts: dict, languages: list[str], labels: list[str]) -> list[list[int]]:

@@ -44,9 +44,12 @@ class Split:
     unaligned: dict[str, int]
     """By language: sentences with a gold mark inside a token, whose entities are not whole tokens."""
     cut_spans: dict[str, int]
-    """By language: test sentences without a position for head or tail, which always count as misses."""
+    """By language: sentences of test and dev files without a position for a head or tail, which always count as
+    misses."""
     by_language: dict[str, int] = field(default_factory=dict)
     """Sentences by language; derived from `counts` for shards of older versions, which lack it."""
+    by_triples: dict[str, dict[str, int]] = field(default_factory=dict)
+    """With many triples, by language: how many sentences have "0", "1", ... triples."""
 
     def __post_init__(self) -> None:
         if not self.by_language:  # a triple each
@@ -69,11 +72,11 @@ class Manifest:
     splits: dict[str, Split]
     """train, dev and test, any of which may be empty."""
     files: list[dict]
-    """What became of each TSV file's rows: `mere_ds.corpus.reading.FileCounts.as_dict`."""
+    """What became of each corpus file's rows, by language: `mere_ds.corpus.rows.FileCounts.as_dict`."""
     missed_test: dict[str, int]
     """By language: test sentences that were rejected, to be counted as misses."""
     unseen_labels: dict[str, int]
-    """Labels that occur in test but not in training, with their number of test sentences."""
+    """Labels that occur in test but not in training, with their number of test triples."""
     encoder: EncoderInfo
     """Describes `encoder/` in the folder; its fingerprint is that of the tokenizer, including language symbols."""
     pad_id: int
@@ -93,7 +96,7 @@ class Manifest:
     triples: str = "one"
     """"one": each sentence has exactly one triple; "many": each has any number."""
     negative_labels: list[str] = field(default_factory=list)
-    """Labels that mean "no triple" in a corpus with one triple per row, if many were asked for."""
+    """Labels of the corpus that mean "no triple", with many triples only; they are not in `labels`."""
     source: ShardSource = field(compare=False, kw_only=True)
     """Not stored."""
     sha256: str = field(default="", compare=False)
@@ -110,6 +113,8 @@ class Manifest:
         plain = {**asdict(self), "encoder": self.encoder.as_dict()}
         for name in _NOT_STORED:
             del plain[name]
+        for split in plain["splits"].values() if self.triples == "one" else []:
+            del split["by_triples"]
         write_whole(folder / MANIFEST, seal(plain))
 
     @classmethod
@@ -173,7 +178,7 @@ class Manifest:
             languages=list(languages),
             label_mask=[self.label_mask[self.languages.index(language)] for language in languages],
             splits=splits,
-            files=[file for file in self.files if file["language"] in languages],
+            files=[file for file in self.files if file["language"] in (*languages, "")],
             missed_test=_of(languages, self.missed_test),
             unseen_labels=unseen_labels({name: split.counts for name, split in splits.items()}),
         )
@@ -185,7 +190,7 @@ class Manifest:
         before = np.concatenate([[0], np.cumsum(kept)])
         ends = np.cumsum(self.shard_sizes(name), dtype=np.int64)
         left = np.diff(before[ends], prepend=0)
-        by_language = ("counts", "truncated", "unaligned", "cut_spans", "by_language")
+        by_language = ("counts", "truncated", "unaligned", "cut_spans", "by_language", "by_triples")
         return Split(
             sentences=len(lengths),
             tokens=int(lengths.sum(dtype=np.int64)),

@@ -22,7 +22,7 @@ def draw_dev(rows: ReadRows, seed: int, dev_share: float | None = None) -> np.nd
     doesn't fit stays in training, so dev may be smaller. Which rows of a language are drawn depends only on the seed
     and that language's rows.
     """
-    train = np.flatnonzero(~rows.is_test)
+    train = np.flatnonzero(rows.is_of("train"))
     languages = rows.language_ids[train]
     keys = [np.unique(rows.texts[train], return_inverse=True)[1]]
     if rows.ids is not None:
@@ -80,9 +80,9 @@ def _joined(keys: list[np.ndarray], rows: int) -> np.ndarray:
 
 def _dev_sizes(rows: ReadRows, dev_share: float | None) -> list[int]:
     """Target number of dev sentences per language."""
-    languages, is_test = rows.language_ids, rows.is_test
+    languages = rows.language_ids
     train, test = (
-        np.bincount(languages[which], minlength=len(rows.languages)).tolist() for which in (~is_test, is_test)
+        np.bincount(languages[rows.is_of(split)], minlength=len(rows.languages)).tolist() for split in ("train", "test")
     )
     return [_dev_size(*sizes, dev_share) for sizes in zip(train, test, strict=True)]
 

@@ -1,5 +1,6 @@
-"""TSV files -> shards: read and tokenise once, shuffle everything, write."""
+"""Corpus files -> shards: read and tokenise once, shuffle everything, write."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import numpy as np
 from tqdm import tqdm
 
 from mere_ds.columns import align
+from mere_ds.corpus.folder import Corpus, open_corpus
 from mere_ds.corpus.graphemes import compose
-from mere_ds.corpus.reading import RejectsFile, TsvFile, read_file, split_files
 from mere_ds.corpus.repeats import ReadRows, describe_repeats
+from mere_ds.corpus.rows import RejectsFile
 from mere_ds.encoders.sources import TinySize, build_encoder, load_tokenizer, most_bytes
 from mere_ds.encoders.tiny import SENTENCES, sample
 from mere_ds.errors import UserError
@@ -24,8 +26,8 @@ from mere_ds.shards.target import making
 MOST_DEV_SHARE = 0.5
 """Maximum share of a language's training sentences that can become dev."""
 
-MOST_SEED = 2**63 - 1  # torch's limit
-_DISK_FACTOR = 4  # disk space for the sentences, temporary files included, relative to the TSV files
+MOST_SEED = 2**63 - 1  # what torch takes
+_DISK_FACTOR = 4  # what is written for sentences, spill included, in sizes of the corpus files
 
 
 def shard_corpus(
@@ -41,20 +43,22 @@ def shard_corpus(
     parallel_ids: bool = False,
     overwrite: bool = False,
     dev_share: float | None = None,
+    triples: str = "auto",
+    negative_labels: Sequence[str] = (),
     tiny: TinySize = TinySize(),  # noqa: B008 (frozen)
     sentences_per_shard: int = 8192,
     sentences_per_member: int = 512,
 ) -> Manifest:
     """Writes the shards folder `out` atomically and returns its manifest. Same input and seed give the same digests.
 
-    Files, `languages`, `english` and `cut_marks` as in `mere_ds.corpus.reading`; `encoder`, `prune_vocabulary` and
-    `tiny` as in `mere_ds.encoders.sources.build_encoder`. `max_length` bounds a sentence in tokens.
+    Files, `languages`, `english`, `cut_marks`, `triples` and `negative_labels` as in `corpus.folder.open_corpus`;
+    `encoder`, `prune_vocabulary` and `tiny` as in `mere_ds.encoders.sources.build_encoder`. `max_length` bounds a
+    sentence in tokens.
 
-    Dev is drawn from the training files, see `splitting.draw_dev`; with `parallel_ids` rows with the same id (see
-    `shared_id`) are translations and stay together. A training sentence whose entity would be cut off is rejected; a
-    test sentence is kept with positions -1 and always counts as a miss. Raises UserError for bad input, an `out` that
-    exists or is inside the corpus, or too little disk space; MachineError while another process writes `out`; OSError
-    that names `out`.
+    Dev is the dev files; without any, it is drawn from the training files, see `splitting.draw_dev`; with
+    `parallel_ids` rows with the same id (see `shared_id`) are translations and stay together. For entities that would
+    be cut off, see `collecting.collect`. Raises UserError for bad input, an `out` that exists or is inside the corpus,
+    or too little disk space; MachineError while another process writes `out`; OSError that names `out`.
     """
     if min(sentences_per_shard, sentences_per_member) < 1:
         raise UserError("sentences_per_shard and sentences_per_member must be greater than 0")
@@ -62,13 +66,15 @@ def shard_corpus(
         raise UserError(f"--seed={seed}: must be from 0 to {MOST_SEED}")
     if dev_share is not None and not 0 < dev_share <= MOST_DEV_SHARE:
         raise UserError(f"--dev_share={dev_share}: must be greater than 0 and at most {MOST_DEV_SHARE}")
-    files = split_files(tsv_dir, languages, english)
-    if not any(file.split == "train" for file in files):
-        raise UserError(f"{tsv_dir}: contains no training file: add the *_corpora_train.tsv files")
+    corpus = open_corpus(tsv_dir, languages, english, cut_marks, triples, negative_labels)
+    if not corpus.has("train"):
+        raise UserError(f"{tsv_dir}: contains no training file: add the *_corpora_train.tsv or *.train.jsonl files")
+    if corpus.has("dev") and dev_share is not None:
+        raise UserError(f"--dev_share={dev_share}: {tsv_dir} contains dev files, so dev isn't drawn: omit it")
     out = Path(out)
     check_apart("OUT", out, **{"TSV_DIR": tsv_dir, "--encoder": encoder if Path(encoder).is_dir() else None})
-    needed = _DISK_FACTOR * sum(file.path.stat().st_size for file in files) + most_bytes(encoder, tiny)
-    codes = list(dict.fromkeys(file.language for file in files))
+    needed = _DISK_FACTOR * corpus.bytes + most_bytes(encoder, tiny)
+    codes = corpus.languages
     with making(out, overwrite, needed) as work:
         part = work / "part"
         rows = ReadRows(codes, keep_ids=parallel_ids)
@@ -76,8 +82,8 @@ def shard_corpus(
         def texts() -> Iterable[str]:
             """For `tiny`, which learns its word pieces from them, training without dev; for pruning, all texts."""
             if encoder == "tiny":
-                return _training_texts(files, cut_marks, seed, dev_share, rows)
-            return (compose(example.text)[0] for file in files for example in read_file(file.path, cut_marks))
+                return _training_texts(corpus, seed, dev_share, rows)
+            return (compose(example.text)[0] for file in corpus.files for example in corpus.read(file))
 
         info = build_encoder(encoder, part / ENCODER, texts, codes, seed, prune_vocabulary, tiny)
         if max_length > info.max_length:
@@ -85,23 +91,23 @@ def shard_corpus(
         tokenizer = load_tokenizer(part / ENCODER)
         with RejectsFile(part / REJECTS) as rejects:
             sentence_encoder = SentenceEncoder(tokenizer, codes, max_length)
-            corpus = collect(files, codes, sentence_encoder, cut_marks, rejects.write, work, rows)
-        if len(rows) != len(corpus.is_kept):
+            collected = collect(corpus, sentence_encoder, rejects.write, work, rows)
+        if len(rows) != len(collected.is_kept):
             raise UserError(f"{tsv_dir}: its files changed while they were read: run the same command again")
-        chosen = _split(corpus, draw_dev(rows, seed, dev_share)[corpus.is_kept], seed)
+        chosen = _split(collected, _dev(corpus, rows, seed, dev_share)[collected.is_kept], seed)
         shards = {
-            name: _write_split(part, name, corpus, chosen[name], sentences_per_shard, sentences_per_member)
+            name: _write_split(part, name, collected, chosen[name], sentences_per_shard, sentences_per_member)
             for name in SPLITS
         }
-        label_mask, unseen_labels = _labels_shown(corpus, codes)
-        index = save_index(part, corpus.sentences, chosen)
+        label_mask, unseen_labels = _labels_shown(collected, codes)
+        index = save_index(part, collected.sentences, chosen)
         Manifest(
             languages=codes,
-            labels=corpus.labels,
+            labels=collected.labels,
             label_mask=label_mask,
-            splits={name: _describe(corpus, codes, chosen[name], shards[name]) for name in SPLITS},
-            files=[file.as_dict() for file in corpus.counts],
-            missed_test=corpus.missed_test,
+            splits={name: _describe(collected, corpus, chosen[name], shards[name]) for name in SPLITS},
+            files=[counts.as_dict() for counts in collected.counts],
+            missed_test=collected.missed_test,
             unseen_labels=unseen_labels,
             encoder=info,
             pad_id=sentence_encoder.pad_id,
@@ -114,101 +120,121 @@ def shard_corpus(
             encoder_files=[describe(path) for path in sorted((part / ENCODER).iterdir())],
             repeats=rows.repeats(),
             dev_share=dev_share,
+            triples=corpus.triples,
+            negative_labels=list(corpus.negative_labels),
             source=LocalSource(part),
         ).save(part)
     return Manifest.load(out)
 
 
-def _training_texts(
-    files: list[TsvFile], cut_marks: str, seed: int, dev_share: float | None, rows: ReadRows
-) -> list[str]:
+def _training_texts(corpus: Corpus, seed: int, dev_share: float | None, rows: ReadRows) -> list[str]:
     """The training texts without dev, or a sample of them; all rows of the files are added to `rows`."""
 
     def numbered() -> Iterator[tuple[int, str]]:
-        for file in files:
-            is_test = file.split == "test"
-            for example in read_file(file.path, cut_marks):
-                rows.add(example, is_test)
-                if not is_test:
+        for file in corpus.files:
+            for example in corpus.read(file):
+                rows.add(example, file.split)
+                if file.split == "train":
                     yield len(rows) - 1, compose(example.text)[0]
 
     drawn = sample(numbered(), SENTENCES, seed)
-    dev = draw_dev(rows, seed, dev_share)
+    dev = _dev(corpus, rows, seed, dev_share)
     return [text for row, text in drawn if not dev[row]]
 
 
-def _split(corpus: Collected, dev: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+def _dev(corpus: Corpus, rows: ReadRows, seed: int, dev_share: float | None) -> np.ndarray:
+    """bool [n]: the rows that are dev."""
+    return rows.is_of("dev") if corpus.has("dev") else draw_dev(rows, seed, dev_share)
+
+
+def _split(collected: Collected, dev: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """Rows of each split in shard order: training shuffled, dev and test in file order."""
-    train = np.flatnonzero(~corpus.is_test & ~dev)
+    train = np.flatnonzero(collected.is_of("train") & ~dev)
     if not len(train):
         raise UserError("the training files contain no usable sentence: run mere-ds inspect to see why")
     return {
         "train": np.random.default_rng(seed).permutation(train),
         "dev": np.flatnonzero(dev),
-        "test": np.flatnonzero(corpus.is_test),
+        "test": np.flatnonzero(collected.is_of("test")),
     }
 
 
 def _write_split(
-    folder: Path, name: str, corpus: Collected, rows: np.ndarray, per_shard: int, per_member: int
+    folder: Path, name: str, collected: Collected, rows: np.ndarray, per_shard: int, per_member: int
 ) -> list[Shard]:
     shards: list[Shard] = []
     for start in tqdm(range(0, len(rows), per_shard), desc=f"writing {name}", unit="shard", disable=None):
         chosen = rows[start : start + per_shard]
-        records = None if name == "train" else [corpus.record(row) for row in chosen]
+        records = None if name == "train" else [collected.record(row) for row in chosen]
         path = folder / f"{name}-{len(shards):05d}.tar"
-        shards.append(write_shard(path, corpus.sentences.take(chosen), per_member, records))
+        shards.append(write_shard(path, collected.sentences.take(chosen), per_member, records))
     return shards
 
 
-def _labels_shown(corpus: Collected, languages: list[str]) -> tuple[list[list[int]], dict[str, int]]:
-    """The label mask [languages][labels] from training, and the number of test sentences for labels not in training."""
-    train, test = (
-        _count_labels(corpus, languages, np.flatnonzero(corpus.is_test == is_test)) for is_test in (False, True)
-    )
-    shown = train > 0
+def _labels_shown(collected: Collected, languages: list[str]) -> tuple[list[list[int]], dict[str, int]]:
+    """The label mask [languages][labels] from all files but test, and the number of test triples for labels that these
+    lack."""
+    is_test = collected.is_of("test")
+    others, test = (_count_labels(collected, languages, np.flatnonzero(which)) for which in (~is_test, is_test))
+    shown = others > 0
+    if not shown.any():
+        raise UserError("no sentence of the training files has a triple: run mere-ds inspect to see what they contain")
     shown[~shown.any(axis=1)] = shown.any(axis=0)
-    unseen = {label: int(n) for label, n in zip(corpus.labels, test.sum(0) * ~shown.any(axis=0), strict=True) if n}
+    unseen = {label: int(n) for label, n in zip(collected.labels, test.sum(0) * ~shown.any(axis=0), strict=True) if n}
     return shown.astype(int).tolist(), unseen
 
 
-def _count_labels(corpus: Collected, languages: list[str], rows: np.ndarray) -> np.ndarray:
+def _count_labels(collected: Collected, languages: list[str], rows: np.ndarray) -> np.ndarray:
     """Triples [languages, labels] of the sentences `rows`."""
-    shape, s = (len(languages), len(corpus.labels)), corpus.sentences
+    s = collected.sentences
     of_triples = np.repeat(s.languages[rows], s.counts[rows])
-    places = np.ravel_multi_index((of_triples, s.labels[s.triples_of(rows)]), shape)
-    return np.bincount(places, minlength=shape[0] * shape[1]).reshape(shape)
+    return _table(of_triples, len(languages), s.labels[s.triples_of(rows)], len(collected.labels))
 
 
-def _describe(corpus: Collected, languages: list[str], rows: np.ndarray, shards: list[Shard]) -> Split:
-    s = corpus.sentences
+def _table(rows: np.ndarray, height: int, columns: np.ndarray, width: int) -> np.ndarray:
+    """How often each pair of a row and a column occurs [height, width]."""
+    places = np.ravel_multi_index((rows, columns), (height, width))
+    return np.bincount(places, minlength=height * width).reshape(height, width)
+
+
+def _describe(collected: Collected, corpus: Corpus, rows: np.ndarray, shards: list[Shard]) -> Split:
+    s, languages = collected.sentences, corpus.languages
     lengths, is_cut = s.lengths[rows], s.have(np.any(s.positions[:, ::2] < 0, axis=1))[rows]
 
     def by_language(chosen: np.ndarray) -> dict[str, int]:
         totals = np.bincount(s.languages[rows[chosen]], minlength=len(languages)).tolist()
         return {language: n for language, n in zip(languages, totals, strict=True) if n}
 
-    table = _count_labels(corpus, languages, rows).tolist()
-    counts = {
-        a: {b: n for b, n in zip(corpus.labels, row, strict=True) if n} for a, row in zip(languages, table, strict=True)
-    }
+    def of_table(table: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, int]]:
+        by = zip(languages, table.tolist(), strict=True)
+        counts = {language: {b: n for b, n in zip(names, row, strict=True) if n} for language, row in by}
+        return {language: row for language, row in counts.items() if row}
+
+    most = int(s.counts.max(initial=0)) + 1
+    by_triples = _table(s.languages[rows], len(languages), s.counts[rows], most) if corpus.triples == "many" else None
     return Split(
         sentences=len(rows),
         tokens=int(lengths.sum(dtype=np.int64)),
         shards=shards,
         lengths=length_percentiles(lengths),
-        counts={language: labels for language, labels in counts.items() if labels},
-        truncated=by_language(corpus.truncated[rows]),
-        unaligned=by_language(corpus.unaligned[rows]),
+        counts=of_table(_count_labels(collected, languages, rows), collected.labels),
+        truncated=by_language(collected.truncated[rows]),
+        unaligned=by_language(collected.unaligned[rows]),
         cut_spans=by_language(is_cut),
         by_language=by_language(np.ones(len(rows), bool)),
+        by_triples={} if by_triples is None else of_table(by_triples, [str(n) for n in range(most)]),
     )
 
 
 def summary(manifest: Manifest) -> str:
-    """A readable table: sentences by language and split, and how many are repaired, rejected, truncated, unaligned."""
-    columns = ["language", *SPLITS, "repaired", "rejected", "truncated", "unaligned", "missed in test"]
+    """A readable table: sentences by language and split, and how many are repaired, rejected, truncated, unaligned; with
+    many triples, their number and how many were left out."""
+    many = manifest.triples == "many"
+    columns = ["language", *SPLITS, *(["triples", "without"] if many else []), "repaired", "rejected"]
+    columns += [*(["left out"] if many else []), "truncated", "unaligned", "missed in test"]
     rows = {language: _row_of(manifest, language) for language in manifest.languages}
+    if any(file["rows"] and not file["language"] for file in manifest.files):
+        rows["no language"] = _row_of(manifest, "")
     rows["all"] = [sum(column) for column in zip(*rows.values(), strict=True)]
     cells = [columns, *[[name, *[f"{n:,}" for n in row]] for name, row in rows.items()]]
     lines = [align(cells, left=()), ""]
@@ -217,31 +243,66 @@ def summary(manifest: Manifest) -> str:
         lines.append(
             f"{name}: {split.tokens:,} tokens in {len(split.shards)} shards; tokens per sentence: {percentiles}"
         )
-    for what in ("repaired", "rejected"):
-        reasons = sorted({reason for file in manifest.files for reason in file[what]})
-        totals = [f"{reason} {sum(file[what].get(reason, 0) for file in manifest.files):,}" for reason in reasons]
-        lines.append(f"{what}: {', '.join(totals) or 'none'}")
+        if many:
+            lines.append(_triples_of(name, split))
+    for what in ("repaired", "rejected", *(["left_out"] if many else [])):
+        totals: Counter[str] = Counter()
+        for file in manifest.files:
+            totals.update(file.get(what, {}))
+        shown = ", ".join(f"{reason} {totals[reason]:,}" for reason in sorted(totals))
+        lines.append(f"{_TITLES.get(what, what)}: {shown or 'none'}")
+    lines += _remarks(manifest)
+    return "\n".join(lines)
+
+
+_TITLES = {"left_out": "triples left out"}
+
+
+def _triples_of(name: str, split: Split) -> str:
+    found: Counter[int] = Counter()
+    for row in split.by_triples.values():
+        found.update({int(n): sentences for n, sentences in row.items()})
+    a_sentence = length_percentiles(np.repeat(list(found.keys()), list(found.values())).astype(np.int64))
+    percentiles = ", ".join(f"{k} {v}" for k, v in a_sentence.items())
+    total = sum(n * sentences for n, sentences in found.items())
+    return f"{name}: {total:,} triples; {found[0]:,} sentences without any; triples per sentence: {percentiles}"
+
+
+def _remarks(manifest: Manifest) -> list[str]:
+    """Notes on labels, repeated texts and dev."""
+    lines = []
     if manifest.unseen_labels:
         unseen = ", ".join(f"{label} {count:,}" for label, count in manifest.unseen_labels.items())
-        lines.append(f"labels only in test (sentences): {unseen}")
+        what = "triples" if manifest.triples == "many" else "sentences"
+        lines.append(f"labels only in test ({what}): {unseen}")
+    there = {label for file in manifest.files for label in file["labels"]}
+    if absent := [label for label in manifest.negative_labels if label not in there]:
+        lines.append(f"warning: no row has the negative label {', '.join(absent)}")
     if manifest.repeats:
         lines += describe_repeats(manifest.repeats)
     train, dev = (manifest.splits[name].by_language for name in ("train", "dev"))
     few = [f"{dev.get(language, 0):,} of {language}" for language in train if dev.get(language, 0) < FEW_DEV]
+    more = "a larger --dev_share, such as 0.1, moves more training sentences to dev"
+    if any(file["split"] == "dev" for file in manifest.files):
+        more = "add some to the dev files"
     if few:
-        lines.append(
-            f"warning: dev has few sentences ({', '.join(few)}), so its scores say little: a larger --dev_share, such "
-            "as 0.1, moves more training sentences to dev"
-        )
-    return "\n".join(lines)
+        lines.append(f"warning: dev has few sentences ({', '.join(few)}), so its scores say little: {more}")
+    return lines
 
 
 def _row_of(manifest: Manifest, language: str) -> list[int]:
     files = [file for file in manifest.files if file["language"] == language]
-    splits = manifest.splits.values()
+    splits, many = manifest.splits.values(), manifest.triples == "many"
+
+    def of_files(*names: str) -> list[int]:
+        return [sum(sum(file.get(name, {}).values()) for file in files) for name in names]
+
+    triples = sum(sum(split.counts.get(language, {}).values()) for split in splits)
+    without = sum(split.by_triples.get(language, {}).get("0", 0) for split in splits)
     return [
         *[manifest.splits[name].by_language.get(language, 0) for name in SPLITS],
-        *[sum(sum(file[what].values()) for file in files) for what in ("repaired", "rejected")],
+        *([triples, without] if many else []),
+        *of_files("repaired", "rejected", *(["left_out"] if many else [])),
         *[sum(getattr(split, what).get(language, 0) for split in splits) for what in ("truncated", "unaligned")],
         manifest.missed_test.get(language, 0) + manifest.splits["test"].cut_spans.get(language, 0),
     ]

@@ -61,7 +61,7 @@ def test_rejects_are_written_only_on_request(corpus):
 
 def test_table(corpus):
     files, reasons, repeats, incomplete = format_table(inspect_corpus(corpus)).split("\n\n")
-    assert repeats.splitlines()[0].startswith("train: 0 texts have several triples")
+    assert repeats.splitlines()[0].startswith("train: 0 texts occur with different triples")
     header, train, *_, total = [line.split() for line in files.splitlines()]
     assert header[:6] == ["file", "rows", "kept", "repaired", "rejected", "labels"]
     assert "chars p50" in files and "words max" in files

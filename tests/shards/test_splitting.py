@@ -30,7 +30,7 @@ def rows_of(texts, is_test, languages, ids=None, labels=None):
         spans_here = ((0, 2), (4, 5)) if text.startswith("e\u0301") else ((0, 1), (2, 3))
         rows.add(
             Example(id, LANGUAGES[languages[i]], text, (Triple(spans_here[0], label, spans_here[1]),), "f", i),
-            bool(is_test[i]),
+            "test" if is_test[i] else "train",
         )
     return rows
 
@@ -115,7 +115,7 @@ def test_twins_are_never_in_two_splits_and_inspect_shard_and_manifest_tell_of_th
     assert told["train"] == {"texts_with_several_triples": 100, "rows_with_them": 200, "exact_duplicates": 0}
     assert told["train_and_test"] == {"texts": 15, "test_rows": 15}
     for shown in (format_table(inspect_corpus(twins)), summary(manifest)):
-        assert "train: 100 texts have several triples (200 rows), 0 rows repeat another one exactly" in shown
+        assert "train: 100 texts occur with different triples (200 rows), 0 rows repeat another one exactly" in shown
         assert "train and test share 15 texts (15 rows of test)" in shown
 
 

@@ -1,0 +1,139 @@
+"""A corpus folder, of either format: which files it has, and their sentences with one triple each or any number."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from mere_ds.corpus.example import Example
+from mere_ds.corpus.jsonl import JsonLinesFile, json_lines_paths, read_json_lines
+from mere_ds.corpus.languages import parse_languages, sort_languages
+from mere_ds.corpus.reading import CUT_MARKS, read_file, split_files, tsv_paths
+from mere_ds.corpus.rows import SPLITS, CorpusFile, Reject, Tally, check_folder, check_regular
+from mere_ds.errors import UserError
+
+TRIPLES = ("auto", "one", "many")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The chosen files of a folder, see `open_corpus`."""
+
+    folder: Path
+    files: Sequence[CorpusFile]
+    languages: list[str]
+    """In the order of `sort_languages`."""
+    triples: Literal["one", "many"]
+    """Of each sentence."""
+    negative_labels: tuple[str, ...]
+    cut_marks: str
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files."""
+        return sum(file.path.stat().st_size for file in self.files)
+
+    def has(self, split: str) -> bool:
+        """Whether there is a file of this split."""
+        return any(file.split == split for file in self.files)
+
+    def read(
+        self, file: CorpusFile, on_reject: Callable[[Reject], None] = lambda _: None, tally: Tally | None = None
+    ) -> Iterator[Example]:
+        """Streams the sentences of one of the files, without triples of negative labels; `tally` is kept up to date.
+
+        `on_reject` gets every row that is not kept as it stands. Raises UserError for an unreadable file.
+        """
+        tally = tally or Tally(file)
+        if isinstance(file, JsonLinesFile):
+            examples = read_json_lines(file, self.triples == "one", self.languages, on_reject, tally)
+        else:
+            examples = read_file(file.path, self.cut_marks, on_reject, tally.of(file.language))
+        return (self._without_negative(example) for example in examples) if self.negative_labels else examples
+
+    def _without_negative(self, example: Example) -> Example:
+        kept = tuple(triple for triple in example.triples if triple.relation not in self.negative_labels)
+        return example if len(kept) == len(example.triples) else replace(example, triples=kept)
+
+
+def open_corpus(
+    folder: str | Path,
+    languages: str | Sequence[str] = "all",
+    english: str = "auto",
+    cut_marks: str = "repair",
+    triples: str = "auto",
+    negative_labels: Sequence[str] = (),
+) -> Corpus:
+    """The files of SMiLER's format or of JSON lines in a folder, in the languages' order, train before dev and test.
+
+    `languages` and `english` as in `mere_ds.corpus.reading.split_files`, `cut_marks` as in its `read_file`. `triples`
+    is one of `TRIPLES`: "auto" means many for JSON lines and one for SMiLER's format. `negative_labels` say that there
+    is no triple, where many are asked for. Raises UserError for a folder without files or with both formats, and for a
+    choice that it does not have.
+    """
+    folder = Path(folder)
+    check_folder(folder)
+    if cut_marks not in CUT_MARKS:
+        raise UserError(f"--cut_marks={cut_marks}: must be one of {', '.join(CUT_MARKS)}")
+    if triples not in TRIPLES:
+        raise UserError(f"--triples={triples}: must be one of {', '.join(TRIPLES)}")
+    lines, tables = json_lines_paths(folder), tsv_paths(folder)
+    if lines and tables:
+        names = ", ".join(sorted(path.name for path in [*lines, *tables]))
+        raise UserError(f"{folder}: contains corpus files in two formats ({names}): move those of one format away")
+    many = triples == "many" or (triples == "auto" and bool(lines))
+    negative = _negative_labels(negative_labels, many)
+    files: Sequence[CorpusFile]
+    if lines:
+        if english != "auto":
+            raise UserError(
+                f"--english={english}: {folder} contains JSON lines, which have no sizes of English: omit it"
+            )
+        files, there = _json_lines(lines, languages, folder)
+    else:
+        files = split_files(folder, languages, english)
+        there = list(dict.fromkeys(file.language for file in files))
+    return Corpus(folder, files, there, "many" if many else "one", negative, cut_marks)
+
+
+def is_json_lines(folder: str | Path) -> bool:
+    """Whether a folder has corpus files of JSON lines."""
+    return bool(json_lines_paths(Path(folder)))
+
+
+def _negative_labels(labels: Sequence[str], many: bool) -> tuple[str, ...]:
+    if labels and not many:
+        raise UserError(
+            f"--negative_label={','.join(labels)} makes sentences without triples: add --triples=many, or omit it"
+        )
+    negative = tuple(dict.fromkeys(label.strip() for label in labels))
+    if "" in negative:
+        raise UserError("--negative_label has an empty name: pass the labels that mean that there is no triple")
+    return negative
+
+
+def _json_lines(
+    paths: list[Path], languages: str | Sequence[str], folder: Path
+) -> tuple[list[JsonLinesFile], list[str]]:
+    """The chosen files, those of no language last, and their languages."""
+    check_regular(paths)
+    files = [JsonLinesFile.of(path) for path in paths]
+    found = {file.language for file in files if file.language}
+    for file in files:
+        found |= set() if file.language else _languages_in(file)
+    wanted = parse_languages(languages)
+    if wanted == "all":
+        wanted = sort_languages(found)
+    if absent := [language for language in wanted if language not in found]:
+        raise UserError(f"{folder}: contains no row for {', '.join(absent)}; remove them from --languages")
+    order = [*wanted, ""]
+    chosen = [file for file in files if file.language in order]
+    return sorted(chosen, key=lambda file: (order.index(file.language), SPLITS.index(file.split))), wanted
+
+
+def _languages_in(file: JsonLinesFile) -> set[str]:
+    """The languages of a file's rows, rejected ones included."""
+    tally = Tally(file)
+    for _ in read_json_lines(file, False, None, lambda _: None, tally):
+        pass
+    return {counts.language for counts in tally.counts if counts.language}
