@@ -16,7 +16,8 @@ import fire
 
 from mere_ds.corpus.example import Example, Span, Triple
 from mere_ds.corpus.graphemes import trim
-from mere_ds.corpus.reading import Reject, read_file, split_files
+from mere_ds.corpus.reading import read_file, split_files
+from mere_ds.corpus.rows import Reject
 from mere_ds.encoders.sources import load_tokenizer
 from mere_ds.shards.encoding import SentenceEncoder
 

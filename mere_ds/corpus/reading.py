@@ -250,7 +250,7 @@ def split_files(tsv_dir: str | Path, languages: str | Sequence[str] = "all", eng
     if not paths:
         inner = sorted({str(path.parent) for path in folder.glob("*/*_corpora_*.tsv")})
         hint = f"; did you mean {', '.join(inner)}?" if inner else ""
-        raise UserError(f"{folder}: contains no *_corpora_*.tsv file{hint}")
+        raise UserError(f"{folder}: contains no corpus files (*_corpora_*.tsv or *.train.jsonl){hint}")
     check_regular(paths)
     files = [TsvFile.of(path) for path in paths]
     wanted = parse_languages(languages)

@@ -227,8 +227,10 @@ def _describe(collected: Collected, corpus: Corpus, rows: np.ndarray, shards: li
 
 
 def summary(manifest: Manifest) -> str:
-    """A readable table: sentences by language and split, and how many are repaired, rejected, truncated, unaligned; with
-    many triples, their number and how many were left out."""
+    """A readable table: sentences by language and split, and how many are repaired, rejected, truncated, unaligned.
+
+    With many triples also their number and how many were left out.
+    """
     many = manifest.triples == "many"
     columns = ["language", *SPLITS, *(["triples", "without"] if many else []), "repaired", "rejected"]
     columns += [*(["left out"] if many else []), "truncated", "unaligned", "missed in test"]

@@ -7,20 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mere_ds.corpus import rows
 from mere_ds.corpus.graphemes import BLANK
-from mere_ds.corpus.reading import (
-    COLUMNS,
-    MOST_ROW_BYTES,
-    NOTES,
-    REJECTIONS,
-    REPAIRS,
-    FileCounts,
-    Reject,
-    RejectsFile,
-    TsvFile,
-    read_file,
-    split_files,
-)
+from mere_ds.corpus.reading import COLUMNS, NOTES, REJECTIONS, REPAIRS, TsvFile, read_file, split_files
+from mere_ds.corpus.rows import MOST_ROW_BYTES, FileCounts, Reject, RejectsFile
 from mere_ds.errors import UserError
 
 HEADER = "\t".join(COLUMNS) + "\n"
@@ -183,7 +173,7 @@ def test_rejections(tmp_path, reason, body):
 
 
 def test_every_reason_is_tested():
-    assert {reason for reason, _ in REJECTED} | {"too_long_line"} == set(REJECTIONS)
+    assert {reason for reason, _ in REJECTED} | {"too_long_line"} == {*REJECTIONS, *rows.REJECTIONS}
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", ""])
@@ -410,7 +400,7 @@ def test_unusable_folders(corpus, tmp_path):
     with pytest.raises(UserError, match="is a file, not a folder"):
         split_files(tmp_path / "file")
     (tmp_path / "file").unlink()
-    with pytest.raises(UserError, match=r"contains no \*_corpora_\*.tsv file$"):
+    with pytest.raises(UserError, match=r"contains no corpus files \(\*_corpora_\*\.tsv or \*\.train\.jsonl\)$"):
         split_files(tmp_path)
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "de_corpora_train.tsv").write_text(HEADER)

@@ -1,5 +1,6 @@
 """A small corpus in SMiLER's format, made up here, and its shards."""
 
+import json
 import random
 from pathlib import Path
 
@@ -56,3 +57,31 @@ def write_corpus(folder: Path, sizes: dict = SIZES, seed: int = 0) -> Path:
 def make_shards(corpus: Path, out: Path, **options) -> Manifest:
     options = {"encoder": "tiny", "tiny": TINY, "sentences_per_shard": 40, "sentences_per_member": 16, **options}
     return shard_corpus(corpus, out, **options)
+
+
+def write_json_lines(folder: Path, sizes: dict[str, tuple[int, int, int]], seed: int = 0) -> Path:
+    """Sentences of training, dev and test with 0 to 5 triples; spans of several words may overlap."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draw = random.Random(seed)
+    for language, counts in sizes.items():
+        for split, count in zip(("train", "dev", "test"), counts, strict=True):
+            lines = [json.dumps(row_of_many(f"{split}-{n}", language, draw)) + "\n" for n in range(count)]
+            if lines:
+                (folder / f"{language}.{split}.jsonl").write_text("".join(lines), encoding="utf-8")
+    return folder
+
+
+def row_of_many(name: str, language: str, draw: random.Random) -> dict:
+    syllables = SYLLABLES[language].split()
+    words = ["".join(draw.choices(syllables, k=draw.randint(1, 3))) for _ in range(draw.randint(3, 30))]
+    starts = [sum(map(len, words[:i])) + i for i in range(len(words))]
+
+    def span() -> list[int]:
+        first = draw.randrange(len(words))
+        last = min(first + draw.randrange(3), len(words) - 1)
+        return [starts[first], starts[last] + len(words[last])]
+
+    triples = [
+        {"head": span(), "relation": draw.choice(LABELS[language]), "tail": span()} for _ in range(draw.randrange(6))
+    ]
+    return {"id": name, "lang": language, "text": " ".join(words), "triples": triples}

@@ -1,0 +1,111 @@
+"""A corpus folder of either format, seen through one front."""
+
+import json
+
+import pytest
+
+from mere_ds.corpus.folder import open_corpus
+from mere_ds.corpus.inspection import format_table, inspect_corpus
+from mere_ds.corpus.reading import COLUMNS
+from mere_ds.errors import UserError
+
+HEADER = "\t".join(COLUMNS) + "\n"
+ROWS = [("born-in", "1"), ("no_relation", "2"), ("NA", "3"), ("born-in", "4")]
+
+
+@pytest.fixture
+def tables(tmp_path):
+    """Two German files in SMiLER's format."""
+    for split in ("train", "test"):
+        rows = [f"{n}\tA\tB\t{label}\t<e1>A</e1> or <e2>B</e2>\tde\n" for label, n in ROWS]
+        (tmp_path / f"de_corpora_{split}.tsv").write_text(HEADER + "".join(rows))
+    return tmp_path
+
+
+def json_lines(folder, *names):
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        triples = [{"head": [0, 1], "relation": label, "tail": [5, 6]} for label in ("x", "NA")]
+        row = {"id": name, "lang": name[:2], "text": "A or B", "triples": triples}
+        (folder / name).write_text(json.dumps(row) + "\n")
+    return folder
+
+
+def names(corpus):
+    return [file.path.name for file in corpus.files]
+
+
+def labels(corpus):
+    return [[t.relation for t in e.triples] for file in corpus.files[:1] for e in corpus.read(file)]
+
+
+def test_tables_have_one_triple_and_json_lines_many(tables, tmp_path):
+    one, many = open_corpus(tables), open_corpus(json_lines(tmp_path / "lines", "fr.train.jsonl"))
+    assert (one.triples, many.triples) == ("one", "many")
+    assert labels(one) == [["born-in"], ["no_relation"], ["NA"], ["born-in"]] and labels(many) == [["x", "NA"]]
+
+
+def test_negative_labels_make_sentences_without_triples(tables, tmp_path):
+    corpus = open_corpus(tables, triples="many", negative_labels=["NA", "no_relation", "Other", "NA"])
+    assert corpus.negative_labels == ("NA", "no_relation", "Other")
+    assert labels(corpus) == [["born-in"], [], [], ["born-in"]]
+    lines = json_lines(tmp_path / "lines", "fr.train.jsonl")
+    assert labels(open_corpus(lines, negative_labels=("NA",))) == [["x"]]
+    for folder, options in ((tables, {}), (lines, {"triples": "one"})):
+        with pytest.raises(UserError, match="--negative_label=NA makes sentences without triples: pass --triples=many"):
+            open_corpus(folder, negative_labels=("NA",), **options)
+    with pytest.raises(UserError, match="--negative_label has an empty name"):
+        open_corpus(lines, negative_labels=["NA", " "])
+
+
+def test_json_lines_files_in_the_languages_order(tmp_path):
+    there = ["fr.train.jsonl", "de.test.jsonl", "de.train.jsonl", "de.dev.jsonl", "xx.train.jsonl", "fr.test.jsonl"]
+    folder = json_lines(tmp_path / "lines", *there)
+    for other in ("rejects.jsonl", "notes.txt", "._de.train.jsonl"):
+        (folder / other).write_text("{")
+    ordered = [f"de.{split}.jsonl" for split in ("train", "dev", "test")]
+    corpus = open_corpus(folder)
+    assert names(corpus) == ["fr.train.jsonl", "fr.test.jsonl", *ordered, "xx.train.jsonl"]
+    assert corpus.languages == ["fr", "de", "xx"] and corpus.has("dev")
+    assert names(open_corpus(folder, "de")) == ordered and not open_corpus(folder, "fr,xx").has("dev")
+    with pytest.raises(UserError, match="contains no row of it, pt"):
+        open_corpus(folder, "EURO")
+    with pytest.raises(UserError, match="--english=small: .* have no sizes of English"):
+        open_corpus(folder, english="small")
+
+
+def test_unusable_folders(tables, tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        open_corpus(tmp_path / "absent")
+    mixed = json_lines(tables, "fr.train.jsonl")
+    both = "de_corpora_test.tsv, de_corpora_train.tsv, fr.train.jsonl"
+    with pytest.raises(UserError, match=rf"corpus files of two formats \({both}\): move those of one format away"):
+        open_corpus(mixed)
+    for name in ("german.train.jsonl", "DE.test.jsonl", "de.x.dev.jsonl"):
+        with pytest.raises(UserError, match=f"{name}: rename it to LANGUAGE.train.jsonl"):
+            open_corpus(json_lines(tmp_path / name, name))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(UserError, match=r"contains no corpus files \(\*_corpora_\*\.tsv or \*\.train\.jsonl\)$"):
+        open_corpus(empty)
+    (empty / "de.train.jsonl").mkdir()
+    with pytest.raises(UserError, match="is not a regular file"):
+        open_corpus(empty)
+    for options in ({"triples": "two"}, {"cut_marks": "drop"}):
+        with pytest.raises(UserError, match="is unknown: pass"):
+            open_corpus(json_lines(tmp_path / "lines", "de.train.jsonl"), **options)
+
+
+def test_inspect_shows_triples_a_sentence_where_not_each_has_one(tables, tmp_path):
+    assert "sentences with" not in format_table(inspect_corpus(tables))
+    folder = json_lines(tmp_path / "lines", "de.train.jsonl", "fr.train.jsonl")
+    more = [{"head": [0, 1], "relation": f"r{n}", "tail": [5, 6]} for n in range(7)]
+    rows = [{"id": "1", "text": "A or B", "triples": more[:n]} for n in (0, 0, 3, 5, 7)]
+    with (folder / "de.train.jsonl").open("a") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows))
+    report = json.loads(json.dumps(inspect_corpus(folder)))
+    assert report["total"]["triples"] == {"0": 2, "2": 2, "3": 1, "5": 1, "7": 1}
+    assert report["incomplete"] == ["fr", "de"]
+    lines = [line.split() for line in format_table(report).splitlines()]
+    assert ["de.train.jsonl", "17", "2", "0", "1", "1", "0", "2"] in lines
+    assert ["total", "19", "2", "0", "2", "1", "0", "2"] in lines
