@@ -106,13 +106,13 @@ def test_dev_files_are_dev_and_nothing_is_drawn(lines, many, tmp_path):
         given = {(r["lang"], r["id"]): (r["text"], distinct(r)) for _, r in rows_in(lines, split)}
         found = {(r["lang"], r["id"]): (r["text"], distinct(r)) for r in records_of(many, split)}
         assert found == given
-    with pytest.raises(UserError, match="--dev_share=0.1: .* has dev files"):
+    with pytest.raises(UserError, match="--dev_share=0.1: .* contains dev files"):
         make_shards(lines, tmp_path / "out", dev_share=0.1)
     without = shutil.copytree(lines, tmp_path / "lines")
     (without / "uk.dev.jsonl").unlink()
     drawn = make_shards(without, tmp_path / "without")
     assert drawn.splits["dev"].by_language == {"fr": 5, "de": 8} and drawn.splits["train"].by_language["uk"] == 21
-    assert "0 of uk" in summary(drawn) and "more in the dev files" in summary(drawn)
+    assert "0 of uk" in summary(drawn) and "add some to the dev files" in summary(drawn)
     for path in without.glob("*.dev.jsonl"):
         path.unlink()
     drawn = make_shards(without, tmp_path / "drawn")
@@ -279,7 +279,7 @@ def test_corpora_that_nothing_can_be_learnt_from(tmp_path):
 def test_what_takes_one_triple_says_so(lines, many, tmp_path):
     with pytest.raises(UserError, match="many triples a sentence"):
         open_shards(TrainConfig(shards=str(many.source.folder), run=str(tmp_path / "run")))
-    with pytest.raises(UserError, match="has JSON lines, but pretraining reads"):
+    with pytest.raises(UserError, match="contains JSON lines, but pretraining reads"):
         train_files(lines, "all", "auto")
 
 
@@ -399,7 +399,7 @@ def test_texts_whose_triples_are_not_those_of_the_arrays_are_refused(many, tmp_p
     described = Shard(**asdict(describe(path)), sentences=shard["sentences"])
     plain["splits"]["test"]["shards"][0] = asdict(described)
     (folder / "manifest.json").write_bytes(seal(plain))
-    with pytest.raises(UserError, match="labels of its texts are not those of its arrays"):
+    with pytest.raises(UserError, match="labels of its texts do not match its arrays"):
         TextReader(Manifest.load(folder), "test").texts_of([0])
 
 
