@@ -98,6 +98,12 @@ def _open(
     model = load_model(trained.folder).eval()
     if differences := manifest.differences(model.config.languages, model.config.labels, others_too=True):
         raise UserError(f"{manifest.source} does not fit the model in {trained.folder}: it {differences}")
+    kind = getattr(model.config, "triples", "one")  # HERBERTa has one in any case
+    if manifest.triples != kind:
+        raise UserError(
+            f"{manifest.source} was made with --triples={manifest.triples}, but the model in {trained.folder} is of "
+            f"--triples={kind}: pass such --shards"
+        )
     tokenizer = load_tokenizer(trained.folder)
     manifest.check_tokenizer(fingerprint(tokenizer))
     manifest = manifest.only(model.config.languages)
@@ -118,8 +124,6 @@ def _manifest(trained: TrainedModel, shards: str | None, shard_cache: str | None
     manifest = Manifest.load(
         place, shard_cache or settings.get("shard_cache"), settings.get("shard_cache_gib", CACHE_GIB)
     )
-    if manifest.triples != "one":
-        raise UserError(f"{place}: has many triples a sentence: evaluation takes shards made with --triples=one")
     if shards is None and manifest.sha256 != trained.trained_on:
         raise UserError(
             f"{place}: not the shards that {trained.folder} was trained on (sha256 of manifest.json was "

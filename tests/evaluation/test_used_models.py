@@ -133,3 +133,11 @@ def test_shards_that_do_not_fit_a_model_are_told_by_what_differs(run, tmp_path):
         f"has additional labels {other.labels[0]}",
     ]
     assert other.differences(["ko"], other.labels, others_too=True) is None
+
+
+def test_shards_of_many_triples_do_not_fit_a_model_of_one(run, shards, tmp_path):
+    folder = run(finished=True)
+    corpus = write_corpus(tmp_path / "corpus", sizes={"de": (60, 3), "fr": (30, 3)})
+    many = make_shards(corpus, tmp_path / "many", encoder=str(shards.encoder_folder), triples="many")
+    with pytest.raises(UserError, match=r"was made with --triples=many, but .* of --triples=one: pass such --shards"):
+        evaluate_runs([str(folder)], str(many.source), "test")
