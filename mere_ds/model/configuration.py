@@ -140,10 +140,10 @@ class MereConfig(TripleConfig):
     """R, the width of the products that tell which start has which end, and which head which tail (many)."""
     negative_relations: int = 2
     """Relations that a sentence doesn't have, for which training shows the entity heads that there is none (many)."""
-    min_score: float = 0.5
-    """The least score of a triple that is found (many)."""
-    max_triples: int = 32
-    """The most triples that are found in a sentence (many)."""
+    least_score: float = 0.02
+    """Raw score from which on a triple is found; low, since the answers are chosen of the calibrated ones (many)."""
+    most_triples: int = 64
+    """The most triples that are found in a sentence, its best (many)."""
     characters: int | None = None
     """How many characters separate heads may cut off an entity's first and last token, at most; None: no such heads."""
     stage: int = 1
@@ -172,8 +172,8 @@ class MereConfig(TripleConfig):
         yield self.triples in TRIPLES, f"triples must be one of {', '.join(TRIPLES)}, not {self.triples!r}"
         yield 0 < self.pairing <= MOST_WIDE, f"pairing must be between 1 and {MOST_WIDE}"
         yield 0 <= self.negative_relations <= MOST_WIDE, f"negative_relations must be between 0 and {MOST_WIDE}"
-        yield 0 < self.min_score <= 1, "min_score must be greater than 0 and at most 1"
-        yield 0 < self.max_triples <= MOST_WIDE, f"max_triples must be between 1 and {MOST_WIDE}"
+        yield 0 < self.least_score <= 1, "least_score must be greater than 0 and at most 1"
+        yield 0 < self.most_triples <= MOST_WIDE, f"most_triples must be between 1 and {MOST_WIDE}"
         yield (
             self.characters is None or 0 < self.characters <= MOST_WIDE,
             f"characters must be between 1 and {MOST_WIDE}, or None",

@@ -130,7 +130,7 @@ class MereModel(TripleModel):
         """Eq. 1 in prediction: the most likely relation of the language, then the entities given it."""
         if self.config.triples == "many":
             allowed_BU = self.label_mask_NU[languages_B]
-            least, most = self.config.min_score, self.config.max_triples
+            least, most = self.config.least_score, self.config.most_triples
             found = find_many(self.heads, h_BMD, mask_BM, relation_BU, allowed_BU, least, most)
         else:
             relation_B, probability_B = self._best_relation(relation_BU, languages_B)

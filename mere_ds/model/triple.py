@@ -39,18 +39,19 @@ class MereOutput(ModelOutput):
     """fp32; eq. 12 of each sentence."""
     terms_B5: torch.Tensor | None = None
     """fp32; the unweighted cross-entropies of head start, head end, tail start, tail end and relation; 0 if the stage
-    doesn't train them."""
+    doesn't train them. With any number of triples: the losses of head spans, tail spans and links, 0, and relations."""
     sentence_F: torch.Tensor | None = None
     """int64, ascending; the sentence of each triple found, an index into B. With one triple per sentence F is B."""
     relation_F: torch.Tensor | None = None
-    """int64; the most likely of the language's relations."""
+    """int64; the most likely of the language's relations, or with any number of triples each likely one."""
     relation_probability_F: torch.Tensor | None = None
     """fp32; p(r | X) of eq. 1, among the language's relations."""
     positions_F4: torch.Tensor | None = None
     """int64; the entities' tokens given that relation; -1 for a sentence without words, or if the model has no entity
     heads yet."""
     score_F: torch.Tensor | None = None
-    """fp32; the product of the probabilities of the relation and the four positions; 0 if these are -1."""
+    """fp32; the product of the probabilities of the relation and the four positions; 0 if these are -1. With any number
+    of triples: see `pair_decoding.triples_of_pairs`."""
     cut_loss_B: torch.Tensor | None = None
     """fp32; the unweighted sum of the four cross-entropies of `cut_loss`; None if the model has no such heads."""
     cuts_F4: torch.Tensor | None = None

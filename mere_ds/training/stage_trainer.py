@@ -38,6 +38,8 @@ log = logging.getLogger("mere_ds")
 
 TERMS = ("head_start", "head_end", "tail_start", "tail_end", "relation", "characters")
 """Names of the loss terms; the last one only exists if the model has heads for it."""
+TERMS_OF_MANY = ("heads", "tails", "links", None, "relation", "characters")
+"""The same where sentences have any number of triples, in the same places; one is empty."""
 
 
 class StageTrainer(Loop[Batch]):
@@ -194,7 +196,8 @@ class StageTrainer(Loop[Batch]):
         sums = torch.tensor(tally.sums(), dtype=torch.float64, device=self.session.device)
         if self.session.ranks > 1:
             dist.all_reduce(sums)
-        names = TERMS if self.session.config.characters else TERMS[:-1]
+        names: tuple[str | None, ...] = TERMS_OF_MANY if self.manifest.triples == "many" else TERMS
+        names = names if self.session.config.characters else names[:-1]
         loss, *terms, sentences, tokens, places, waited = sums.tolist()
         mean = 1 / (tally.steps * self.session.ranks)
         self.observers.record(
@@ -203,7 +206,7 @@ class StageTrainer(Loop[Batch]):
             self.at.epoch,
             {
                 "loss": loss * mean,
-                "loss_terms": {name: term * mean for name, term in zip(names, terms, strict=False)},
+                "loss_terms": {name: term * mean for name, term in zip(names, terms, strict=False) if name},
                 "learning_rate": self.rate,
                 "gradient_norm": self.norm,
                 "loss_scale": self.trainee.loss_scale,

@@ -82,7 +82,7 @@ def test_loss_is_that_of_all_gold_relations_and_of_as_many_others_as_there_are(n
 
 @pytest.mark.parametrize("name", FORMS)
 def test_found_are_the_best_triples_of_a_search_through_all(name):
-    model = tiny_model(min_score=0.02, max_triples=40, spread=0.6, **MANY, **FORMS[name])
+    model = tiny_model(least_score=0.02, most_triples=40, spread=0.6, **MANY, **FORMS[name])
     batch = many_batch()
     output = model(**without_gold(batch))
     states, relation_BU = states_and_relations(model, batch, k=model.config.top_k)
@@ -105,7 +105,7 @@ def test_found_are_the_best_triples_of_a_search_through_all(name):
 
 
 def test_a_sentence_is_answered_alike_alone_and_among_others():
-    model, batch = tiny_model(stage=2, min_score=0.02, spread=0.6, **MANY), without_gold(many_batch(width=12))
+    model, batch = tiny_model(stage=2, least_score=0.02, spread=0.6, **MANY), without_gold(many_batch(width=12))
     together = model(**batch)
     for b in range(len(LENGTHS)):
         alone = model(
@@ -145,7 +145,7 @@ def test_characters_are_learnt_of_every_triple():
     others = {name: batch[name][1:] for name in ("sentence_T", "labels_T", "positions_T4", "cuts_T4")}
     parts = [model(**{**batch, **gold}).cut_loss_B for gold in (alone, others)]
     torch.testing.assert_close(output.cut_loss_B, parts[0] + parts[1])
-    found = tiny_model(characters=4, min_score=0.02, spread=0.6, **MANY)(**without_gold(batch))
+    found = tiny_model(characters=4, least_score=0.02, spread=0.6, **MANY)(**without_gold(batch))
     assert found.cuts_F4.shape == found.positions_F4.shape and len(found.cuts_F4)
 
 
@@ -160,7 +160,7 @@ def test_stage_two_trains_what_it_trains_with_one_triple():
 
 @pytest.mark.parametrize("name", FORMS)
 def test_a_saved_model_answers_alike(name, tmp_path):
-    model = tiny_model(min_score=0.02, spread=0.6, **MANY, **FORMS[name]).float()
+    model = tiny_model(least_score=0.02, spread=0.6, **MANY, **FORMS[name]).float()
     model.save_pretrained(tmp_path)
     batch = without_gold(many_batch())
     mine, theirs = model(**batch), load_model(tmp_path).eval()(**batch)
@@ -171,7 +171,7 @@ def test_a_saved_model_answers_alike(name, tmp_path):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"triples": "two"}, {"pairing": 0}, {"negative_relations": -1}, {"min_score": 0.0}, {"max_triples": 0}],
+    [{"triples": "two"}, {"pairing": 0}, {"negative_relations": -1}, {"least_score": 0.0}, {"most_triples": 0}],
 )
 def test_wrong_settings_are_refused_by_name(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
