@@ -47,8 +47,6 @@ OF_STAGE_ONE = ("model_type", "triples", *(name for name, taken_over in CHOSEN.i
 def open_shards(config: TrainConfig) -> Manifest:
     """The shards' manifest for the chosen languages, checked against files and encoder. Raises UserError."""
     manifest = Manifest.load(config.shards, config.shard_cache, config.shard_cache_gib)
-    if manifest.triples != "one":
-        raise UserError(f"{config.shards} has many triples a sentence: training takes shards made with --triples=one")
     theirs = manifest.encoder.source
     if config.encoder not in (None, theirs) and Path(config.encoder).resolve() != Path(theirs):
         raise UserError(

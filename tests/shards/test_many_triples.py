@@ -23,7 +23,7 @@ from mere_ds.shards.plan import EpochPlan
 from mere_ds.shards.reading import RowReader, ShardReader, TextReader
 from mere_ds.shards.sealing import seal
 from mere_ds.shards.writing import summary
-from mere_ds.training.stages import open_shards
+from mere_ds.training.stages import model_config, open_shards
 from tests.shards.file_server import Server
 from tests.shards.toy_corpus import make_shards, row, write_corpus, write_json_lines
 
@@ -276,9 +276,20 @@ def test_corpora_that_nothing_can_be_learnt_from(tmp_path):
         make_shards(folder, tmp_path / "out")
 
 
+def test_training_takes_them_and_checks_what_it_is_told(many, tmp_path):
+    knobs = {"shards": str(many.source.folder), "run": str(tmp_path / "run"), "pairing": 5, "negative_relations": 3}
+    for triples in (None, "many"):
+        config = TrainConfig(**knobs, triples=triples)
+        model = model_config(config, open_shards(config))
+        assert (model.triples, model.pairing, model.negative_relations) == ("many", 5, 3)
+    with pytest.raises(UserError, match="made with --triples=many: remove --triples=one"):
+        open_shards(TrainConfig(**knobs, triples="one"))
+
+
 def test_what_takes_one_triple_says_so(lines, many, tmp_path):
-    with pytest.raises(UserError, match="many triples a sentence"):
-        open_shards(TrainConfig(shards=str(many.source.folder), run=str(tmp_path / "run")))
+    config = TrainConfig(shards=str(many.source.folder), run=str(tmp_path / "run"), system="HERBERTa")
+    with pytest.raises(UserError, match="HERBERTa finds one triple a sentence"):
+        model_config(config, many)
     with pytest.raises(UserError, match="contains JSON lines, but pretraining reads"):
         train_files(lines, "all", "auto")
 
