@@ -16,6 +16,7 @@ BINS = 10
 """Of equal width, in a reliability table."""
 _SHARPEST = 1e-2  # the least temperature; the greatest is its inverse
 _STEPS = 100  # of Newton's method, which takes some ten
+_SHORTEST = 1e-10  # a shorter one changes nothing
 
 
 @dataclass(frozen=True)
@@ -67,49 +68,53 @@ def calibrated(found: Candidates, calibration: Calibration, languages: Sequence[
 
 
 def fit_curve(raw_F: np.ndarray, right_F: np.ndarray) -> Curve:
-    """The temperature and the shift of the logit with the least log loss (Platt, 1999; a shift of 0 would be the
-    temperature of Guo et al., 2017, alone, which leaves a raw score of 0.5 at 0.5 however seldom such are right).
+    """The temperature and the shift of the logit with the least log loss (Platt, 1999; the temperature of Guo et al.,
+    2017, alone would leave a raw score of 0.5 at 0.5, however seldom such triples are right).
 
-    Targets are smoothed as in Platt, so that candidates that are all right, or told apart without a fault, have a
-    finite best curve too. Scores keep their order: the temperature is above 0 whatever the candidates say.
+    A normal prior on slope and shift, worth about one candidate, holds the curve near raw scores if there are few
+    candidates, and makes it finite if they are told apart without a fault. Scores keep their order: the temperature is
+    greater than 0 whatever the candidates say.
     """
-    right = int(right_F.sum())
-    target_F = np.where(right_F, (right + 1) / (right + 2), 1 / (len(right_F) - right + 2))
     x_F = logits(raw_F)
-    slope, shift = _newton(x_F, target_F, None)
+    slope, shift = _newton(x_F, right_F, None)
     if not _SHARPEST <= slope <= 1 / _SHARPEST:
         slope = min(max(slope, _SHARPEST), 1 / _SHARPEST)
-        shift = _newton(x_F, target_F, slope)[1]
+        shift = _newton(x_F, right_F, slope)[1]
     return Curve(1 / slope, shift)
 
 
-def log_loss(raw_F: np.ndarray, target_F: np.ndarray, curve: Curve) -> float:
+def log_loss(raw_F: np.ndarray, right_F: np.ndarray, curve: Curve) -> float:
     """The mean cross-entropy of the curve's probabilities, in nats."""
-    return _loss(logits(raw_F) / curve.temperature + curve.shift, target_F)
+    return _loss(logits(raw_F) / curve.temperature + curve.shift, right_F)
 
 
-def _loss(z_F: np.ndarray, target_F: np.ndarray) -> float:
-    return float(np.mean(np.logaddexp(0, z_F) - target_F * z_F))
+def _loss(z_F: np.ndarray, right_F: np.ndarray) -> float:
+    return float(np.mean(np.logaddexp(0, z_F) - right_F * z_F))
 
 
-def _newton(x_F: np.ndarray, target_F: np.ndarray, fixed: float | None) -> tuple[float, float]:
+def _newton(x_F: np.ndarray, right_F: np.ndarray, fixed: float | None) -> tuple[float, float]:
     """Slope and shift with the least loss of sigmoid(slope x + shift), or of the shift alone at a fixed slope. The loss
     is convex; a step that would raise it is halved."""
     free = slice(1, 2) if fixed is not None else slice(0, 2)
+    raw_2 = np.array([1.0, 0.0])  # the curve that changes nothing
     w_2 = np.array([1.0 if fixed is None else fixed, 0.0])
     design_F2 = np.stack((x_F, np.ones_like(x_F)), axis=1)
-    loss = _loss(design_F2 @ w_2, target_F)
+    weight = 1 / len(x_F)
+
+    def loss(w_2: np.ndarray) -> float:
+        return _loss(design_F2 @ w_2, right_F) + weight / 2 * float(((w_2 - raw_2) ** 2).sum())
+
     for _ in range(_STEPS):
         p_F = sigmoid(design_F2 @ w_2)
-        slopes = (design_F2.T @ (p_F - target_F) / len(x_F))[free]
-        bends = ((design_F2 * (p_F * (1 - p_F))[:, None]).T @ design_F2 / len(x_F))[free, free]
-        step = np.zeros(2)
-        step[free] = np.linalg.lstsq(bends, slopes, rcond=None)[0]  # where all scores are equal, the shortest step
-        while (after := _loss(design_F2 @ (w_2 - step), target_F)) > loss and np.abs(step).max() > 1e-12:
-            step /= 2
-        if after > loss or np.abs(step).max() <= 1e-12:
+        slopes_2 = design_F2.T @ (p_F - right_F) * weight + weight * (w_2 - raw_2)
+        bends_22 = (design_F2 * (p_F * (1 - p_F))[:, None]).T @ design_F2 * weight + weight * np.eye(2)
+        step_2 = np.zeros(2)
+        step_2[free] = np.linalg.solve(bends_22[free, free], slopes_2[free])
+        while loss(w_2 - step_2) > loss(w_2) and np.abs(step_2).max() > _SHORTEST:
+            step_2 /= 2
+        if np.abs(step_2).max() <= _SHORTEST:
             break
-        w_2, loss = w_2 - step, after
+        w_2 = w_2 - step_2
     return float(w_2[0]), float(w_2[1])
 
 

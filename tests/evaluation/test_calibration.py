@@ -62,8 +62,8 @@ def test_the_curve_that_made_the_answers_is_found(temperature, shift):
     curve = fit_curve(found.raw_F, found.right_F)
     assert curve == pytest.approx((temperature, shift), rel=0.15, abs=0.1)
     grid = [Curve(t, b) for t in np.linspace(0.2, 4, 20) for b in np.linspace(-3, 3, 25)]
-    least = min(log_loss(found.raw_F, found.right_F.astype(float), one) for one in grid)
-    assert log_loss(found.raw_F, found.right_F.astype(float), curve) <= least + 1e-6
+    least = min(log_loss(found.raw_F, found.right_F, one) for one in grid)
+    assert log_loss(found.raw_F, found.right_F, curve) <= least + 1e-6
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,13 @@ def test_a_curve_keeps_the_order_and_is_finite(raw, right):
     assert curve.temperature > 0 and np.isfinite(curve).all()
     values = Calibration(pooled=curve).calibrated(np.linspace(0, 1, 21), "de")
     assert (np.diff(values) >= 0).all() and 0 <= values.min() <= values.max() <= 1
+
+
+def test_a_few_candidates_change_little():
+    """All of three are right: that says little of a raw score of 0.1."""
+    curve = fit_curve(np.array([0.9, 0.95, 0.99]), np.ones(3, bool))
+    assert Calibration(pooled=curve).calibrated(np.array([0.1, 0.9]), "de") == pytest.approx([0.1, 0.9], abs=0.1)
+    assert fit_curve(np.array([0.9]), np.array([False])).shift < 0
 
 
 def test_calibration_by_language_where_there_are_enough():

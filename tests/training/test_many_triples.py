@@ -1,0 +1,95 @@
+"""Any number of triples a sentence, from JSON lines over both stages to scores and answers."""
+
+import json
+import random
+import re
+from pathlib import Path
+
+import pytest
+from launching import mere_ds, succeeded
+from outcomes import checkpoint, metrics
+
+from mere_ds.errors import UserError
+from mere_ds.evaluation.run import evaluate_runs
+from mere_ds.files import read_json
+from mere_ds.inference import Extractor
+from mere_ds.model.calibration import CALIBRATION
+from mere_ds.runs.checkpoint import checkpoints_in
+from mere_ds.sums import damage
+
+NAMES = ("Anna", "Berg", "Dora", "Emil", "Fritz", "Gerda")
+
+
+def row(number: int, draw: random.Random) -> dict:
+    """One, none or two triples, by what is said between the names."""
+    one, other, third = draw.sample(NAMES, 3)
+    words, pairs = (
+        ([one, "schrieb", other, "."], [(0, 2)]),
+        ([one, "sah", other, "."], []),
+        ([one, "schrieb", other, "und", third, "."], [(0, 2), (0, 4)]),
+    )[number % 3]
+    text = " ".join(words)
+    spans = [(m.start(), m.end()) for m in re.finditer(r"\S+", text)]
+    triples = [{"head": spans[head], "relation": "wrote", "tail": spans[tail]} for head, tail in pairs]
+    return {"id": str(number), "lang": "de", "text": text, "triples": triples}
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory) -> Path:
+    folder, draw = tmp_path_factory.mktemp("lines"), random.Random(0)
+    for split, sentences in (("train", 150), ("test", 30)):
+        lines = "".join(json.dumps(row(number, draw)) + "\n" for number in range(sentences))
+        (folder / f"de.{split}.jsonl").write_text(lines, encoding="utf-8")
+    out = tmp_path_factory.mktemp("many_shards") / "shards"
+    succeeded(mere_ds("shard", folder, out, "--encoder=tiny"))
+    return out
+
+
+@pytest.fixture(scope="module")
+def run(shards, train, tmp_path_factory) -> Path:
+    """Both stages on two ranks, which find their threshold and their curve together."""
+    folder = tmp_path_factory.mktemp("many") / "run"
+    own = {"epochs": 6, "epochs_stage_two": 1, "batch_size": 4, "learning_rate": 3e-3, "word_dropout": 0.0, "keep": 20}
+    train(2, run=folder, shards=shards, **own).ended(0)
+    return folder
+
+
+def test_threshold_and_curve_are_kept_with_the_weights_of_each_epoch(run):
+    dev = [record for record in metrics(run) if record["kind"] == "dev"]
+    at_ends = [
+        path for stage in (1, 2) for path in reversed(checkpoints_in(checkpoint(run, stage).parent))
+        if "epoch" in path.name
+    ]  # fmt: skip
+    assert len(at_ends) == len(dev) == 7
+    for record, path in zip(dev, at_ends, strict=True):
+        assert read_json(path / CALIBRATION, "") == record["calibration"]
+        assert CALIBRATION in (path / "SHA256SUMS").read_text() and damage(path) is None
+    between = [path for path in checkpoints_in(checkpoint(run, 1).parent) if "epoch" not in path.name]
+    assert between and not any((path / CALIBRATION).exists() for path in between), "dev was not scored there"
+
+
+def test_it_is_evaluated_at_the_threshold_and_extracts_any_number(run):
+    (result,) = evaluate_runs([str(run)], None, "test")
+    best = checkpoint(run, 2, "best")
+    kept = read_json(best / CALIBRATION, "")
+    assert {name: result["calibration"][name] for name in ("min_score", "pooled")} == {
+        name: kept[name] for name in ("min_score", "pooled")
+    }
+    assert result["pooled"]["triple"] > 80 and result["without_triples"]["sentences"] == 10
+    (scored,) = evaluate_runs([str(run)], None, "dev")
+    last = [record for record in metrics(run) if record["kind"] == "dev"][-1]
+    assert scored["average"] == pytest.approx(last["average"]), "as training scored it"
+    extractor = Extractor.load(best)
+    texts = ["Anna schrieb Berg .", "Emil sah Dora .", "Dora schrieb Anna und Fritz ."]
+    answers = list(extractor.extract(texts, "de"))
+    assert sum(len(answer["triples"]) for answer in answers) >= 2
+    for answer, own in zip(answers, (1, 0, 2), strict=True):
+        scores = [triple["score"] for triple in answer["triples"]]
+        assert scores == sorted(scores, reverse=True) and len(scores) <= own + 1
+        assert all(score >= kept["min_score"] for score in scores)
+    assert all(len(a["triples"]) <= 1 for a in Extractor.load(best, max_triples=1).extract(texts, "de"))
+
+
+def test_shards_of_one_triple_do_not_fit(run, small_shards):
+    with pytest.raises(UserError, match="does not fit the model|made with --triples=one, but the model"):
+        evaluate_runs([str(run)], str(small_shards), "test")
