@@ -127,31 +127,31 @@ def _loop_for_folder(folder: Path) -> None:
 
 def cases() -> Iterator[Case]:
     for use in (INSPECT, SHARD, PRETRAIN):
-        check = {INSPECT: _counts, SHARD: _whole_rejects}.get(use, lambda place, outcome: None)
+        check = {INSPECT: counts_add_up, SHARD: whole_rejects}.get(use, lambda place, outcome: None)
         for file in (FILE, TEST) if use is not PRETRAIN else (FILE,):
             split = file.rpartition("_")[2]
             for how, content in ROWS.items():
-                yield Case("corpora", f"{split} {how}", use, partial(_append, file, content), False, check)
-            for how, edit in WHOLE.items():
-                yield Case("corpora", f"{split} {how}", use, partial(_edit, file, edit), False, check)
+                yield Case("corpora", f"{split} {how}", use, partial(append, file, content), False, check)
+            for how, change in WHOLE.items():
+                yield Case("corpora", f"{split} {how}", use, partial(edit, file, change), False, check)
         for how, act in FILES.items():
-            yield Case("corpora", f"file {how}", use, partial(_act, act), False, check)
+            yield Case("corpora", f"file {how}", use, partial(act_on, FILE, act), False, check)
 
 
-def _append(file: str, content: bytes, place: Path) -> None:
+def append(file: str, content: bytes, place: Path) -> None:
     with (place / file).open("ab") as rows:
         rows.write(content)
 
 
-def _edit(file: str, edit: Callable[[bytes], bytes], place: Path) -> None:
-    (place / file).write_bytes(edit((place / file).read_bytes()))
+def edit(file: str, change: Callable[[bytes], bytes], place: Path) -> None:
+    (place / file).write_bytes(change((place / file).read_bytes()))
 
 
-def _act(act: Callable[[Path], object], place: Path) -> None:
-    act(place / FILE)
+def act_on(file: str, act: Callable[[Path], object], place: Path) -> None:
+    act(place / file)
 
 
-def _counts(place: Path, outcome: Outcome) -> str | None:
+def counts_add_up(place: Path, outcome: Outcome) -> str | None:
     """Rows are kept, repaired or rejected, none lost."""
     total = re.search(rb"^total +([\d,]+) +([\d,]+) +([\d,]+) +([\d,]+)", outcome.out, re.MULTILINE)
     if not total:
@@ -159,10 +159,10 @@ def _counts(place: Path, outcome: Outcome) -> str | None:
     rows, kept, repaired, rejected = (int(n.replace(b",", b"")) for n in total.groups())
     if rows != kept + rejected and rows != kept + repaired + rejected:
         return f"{rows} rows, but {kept} kept, {repaired} repaired, {rejected} rejected"
-    return _whole_rejects(place, outcome)
+    return whole_rejects(place, outcome)
 
 
-def _whole_rejects(place: Path, outcome: Outcome) -> str | None:
+def whole_rejects(place: Path, outcome: Outcome) -> str | None:
     for path in (*place.glob("rejects.jsonl"), *place.glob("out/rejects.jsonl")):
         for line in path.read_bytes().split(b"\n")[:-1]:
             if not isinstance(json.loads(line), dict):

@@ -68,6 +68,22 @@ def write_corpus(folder: Path) -> None:
             path.write_text(HEADER + "".join(rows), encoding="utf-8", newline="\n")
 
 
+def write_lines(corpus: Path, folder: Path) -> None:
+    """The corpus' sentences as JSON lines with no, one and two triples."""
+    from mere_ds.corpus.folder import open_corpus
+
+    folder.mkdir()
+    read = open_corpus(corpus)
+    for file in read.files:
+        rows = []
+        for number, example in enumerate(read.read(file)):
+            [(head, relation, tail)] = example.triples
+            both = [{"head": head, "relation": relation, "tail": tail}, {"head": tail, "relation": "of", "tail": head}]
+            rows.append({"id": example.id, "text": example.text, "triples": both[: number % 3]})
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (folder / f"{file.language}.{file.split}.jsonl").write_text(lines, encoding="utf-8", newline="\n")
+
+
 def row(language: str, name: str, number: int, draw: random.Random) -> str:
     people, label = NAMES[language], LABELS[language][number % len(LABELS[language])]
     head, tail = people[number % 2], people[2 + number // 2 % 2]
@@ -89,6 +105,7 @@ def write_shards(corpus: str = "corpus", out: str = "shards") -> None:
 
 def _make(place: Path) -> None:
     write_corpus(place / "corpus")
+    write_lines(place / "corpus", place / "lines")
     (place / "ds.json").write_text(json.dumps(DEEPSPEED))
     _done(place, write_shards)
     _done(place, [*PRETRAIN, "--out=mtmb"])
