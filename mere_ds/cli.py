@@ -299,6 +299,7 @@ def extract(
     file: str | None = None,
     min_score: float | None = None,
     max_triples: int | None = None,
+    document: bool = False,
     k: int | None = None,
     which: Which = "best",
 ) -> None:
@@ -326,6 +327,8 @@ def extract(
         file: UTF-8 file with one text a line.
         min_score: Least score of a triple, 0 to 1 (None: the model's threshold; without one, any).
         max_triples: Maximum number of triples per text, those with the highest scores (None: no maximum).
+        document: Read the whole input as one text of any length and print one triple a line, with offsets of the text,
+            in the order of its sentences; nothing is cut off, and MAX_TRIPLES is of a sentence.
         k: Number of sub-modules to run (None: as trained, 3 by default).
         which: The best or the latest model of the last stage; stage1: the best model of stage one, without stage two
             (each answer says so).
@@ -334,7 +337,9 @@ def extract(
         raise UserError("TEXT and --file are both given: pass only one of them")
     if text is not None and not text.strip():
         raise UserError("TEXT is empty: pass a sentence")
-    batches = _lines_of(file) if text is None else iter(())
+    batches = _lines_of(file) if text is None and not document else iter(())
+    if document and text is None:
+        text = _whole(file)
     from mere_ds.runs.trained import check_limits, used_model
 
     check_limits(min_score, max_triples)
@@ -349,6 +354,10 @@ def extract(
     if not model.finished:
         sys.stderr.write(f"{run}: stage {model.stage} is not finished: using its model at step {model.step}\n")
     beside = {"stage": model.stage} if model.lacks_stage_two else {}
+    if document:
+        from mere_ds.documents import extract_document
+
+        return _print_lines(extract_document(extractor, text or "", lang), {"lang": lang} | beside)
     if text is not None:
         return _print_lines(extractor.extract([text], lang), beside)
     number = 0
@@ -365,6 +374,21 @@ def _print_lines(answers: Iterable[dict], beside: dict) -> None:
         for answer in answers:
             print(json.dumps(answer | beside, ensure_ascii=False, allow_nan=False))
         sys.stdout.flush()  # the caller may wait for an answer before it writes the next line
+
+
+def _whole(file: str | None) -> str:
+    """All of a file or of standard input, in UTF-8."""
+    if file is None and sys.stdin is None:
+        raise UserError("standard input is closed: pass TEXT or --file")
+    try:
+        content = Path(file).read_bytes() if file else sys.stdin.buffer.read()
+    except OSError as error:
+        raise UserError(f"--file={file}: {error.strerror}") from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        wrong = f"byte {error.start + 1} is 0x{content[error.start]:02x}"
+        raise UserError(f"{file or 'standard input'}: not UTF-8: {wrong}: convert it to UTF-8") from None
 
 
 def _lines_of(file: str | None) -> Iterator[list[Line]]:

@@ -115,18 +115,26 @@ class Extractor:
         """`extract` for a few texts held in memory; the part of a text that can't fit the model isn't tokenised."""
         read = [text[: CHARACTERS_A_TOKEN * self.encoder.max_length] for text in texts]
         encoded = self.encoder.encode_texts(read, [language] * len(read))
-        answers = [_no_triple(text, language, "empty text") for text in texts]
-        full = [i for i in range(len(read)) if len(encoded[i].offsets)]
-        full.sort(key=lambda i: len(encoded[i].ids))
-        for start in range(0, len(full), BATCH):
-            rows = full[start : start + BATCH]
-            for i, found in zip(rows, self._predict([encoded[i] for i in rows], language), strict=True):
-                answers[i] = self._answer(texts[i], language, encoded[i], found)
+        answers = []
+        for text, tokens, triples in zip(texts, encoded, self.triples_of(texts, encoded, language), strict=True):
+            answer = {"text": text, "lang": language, "triples": triples}
+            answers.append(answer if tokens.offsets else _no_triple(text, language, "empty text"))
         for i, text in enumerate(texts):
             end = int(encoded[i].offsets[-1][1]) if encoded[i].truncated else len(read[i])
             if encoded[i].truncated or end < len(text):
                 answers[i]["note"] = f"too long: only the first {end} of {len(text)} characters were read"
         return answers
+
+    def triples_of(self, texts: Sequence[str], encoded: Sequence[Encoded], language: str) -> list[list[dict]]:
+        """The triples of a few texts, given with their tokens, as in the answers of `extract`."""
+        triples: list[list[dict]] = [[] for _ in texts]
+        full = [i for i, tokens in enumerate(encoded) if tokens.offsets]
+        full.sort(key=lambda i: len(encoded[i].ids))
+        for start in range(0, len(full), BATCH):
+            rows = full[start : start + BATCH]
+            for i, found in zip(rows, self._predict([encoded[i] for i in rows], language), strict=True):
+                triples[i] = self._chosen(texts[i], encoded[i], found)
+        return triples
 
     @torch.no_grad()
     def _predict(self, encoded: list[Encoded], language: str) -> list[list[_Found]]:
@@ -159,7 +167,7 @@ class Extractor:
     def _scores(self, raw_F: np.ndarray, language: str) -> list[float]:
         return (self.calibration.calibrated(raw_F, language) if self.finds_many else raw_F).tolist()
 
-    def _answer(self, text: str, language: str, encoded: Encoded, found: list[_Found]) -> dict:
+    def _chosen(self, text: str, encoded: Encoded, found: list[_Found]) -> list[dict]:
         """Of equal triples the first; their spans may be of other tokens."""
         least = self.calibration.min_score if self.min_score is None and self.finds_many else self.min_score
         triples: dict[tuple, dict] = {}
@@ -169,7 +177,7 @@ class Extractor:
             head, tail = (_span(text, encoded, positions[own], cuts[own]) for own in (slice(2), slice(2, 4)))
             triple = {"head": head, "relation": relation, "tail": tail, "score": round(score, 6)}
             triples.setdefault((relation, *head.values(), *tail.values()), triple)
-        return {"text": text, "lang": language, "triples": list(triples.values())}
+        return list(triples.values())
 
 
 def _no_triple(text: str, language: str, note: str) -> dict:

@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "fused": set(),
     "model": {"errors", "files", "sums", "config", "encoders", "fused"},
     "inference": {"errors", "files", "streams", "runs", "encoders", "shards", "model"},
+    "documents": {"errors", "streams", "corpus", "shards", "inference"},
     "evaluation": {
         *("versions", "errors", "files", "columns", "sums", "config", "runs"),
         *("corpus", "encoders", "shards", "model", "inference"),
@@ -47,14 +48,14 @@ MAY_IMPORT = {
     },
     "cli": {
         *("errors", "files", "streams", "knobs", "config", "flags", "runs", "train"),
-        *("corpus", "shards", "pretraining", "evaluation", "reproduction", "inference"),
+        *("corpus", "shards", "pretraining", "evaluation", "reproduction", "inference", "documents"),
     },
 }
 """By module of the package, what it may import: only what stands above it."""
 
 ONLY_IN = {
     **{"deepspeed": {"ranks", "training"}, "webdataset": {"shards"}, "fire": {"flags"}, "py7zr": {"corpus"}},
-    **{"matplotlib": {"evaluation"}, "regex": {"corpus"}},
+    **{"matplotlib": {"evaluation"}, "regex": {"corpus"}, "sentencex": {"documents"}},
 }
 
 

@@ -9,6 +9,8 @@ import pytest
 from launching import mere_ds, succeeded
 from outcomes import checkpoint, metrics
 
+from mere_ds import documents, flags
+from mere_ds.cli import COMMANDS
 from mere_ds.errors import UserError
 from mere_ds.evaluation.run import evaluate_runs
 from mere_ds.files import read_json
@@ -88,6 +90,24 @@ def test_it_is_evaluated_at_the_threshold_and_extracts_any_number(run):
         assert scores == sorted(scores, reverse=True) and len(scores) <= own + 1
         assert all(score >= kept["min_score"] for score in scores)
     assert all(len(a["triples"]) <= 1 for a in Extractor.load(best, max_triples=1).extract(texts, "de"))
+
+
+def test_a_document_is_read_sentence_by_sentence(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(documents, "with_sentencex", lambda: lambda language, text: [text.index(".") + 1, len(text)])
+    file = tmp_path / "document"
+    file.write_bytes("\ufeffAnna schrieb Berg .\n\nGerda schrieb Emil .\n".encode())
+    command = ["extract", str(run), "--lang=de", "--document", "--min_score=0.01"]
+    flags.run(COMMANDS, [*command, f"--file={file}"], "mere-ds")
+    triples = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    text = file.read_text(encoding="utf-8-sig")
+    assert {triple["head"]["start"] >= text.index("Gerda") for triple in triples} == {False, True}
+    for triple in triples:
+        assert triple["lang"] == "de" and triple["relation"] == "wrote"
+        assert all(text[triple[s]["start"] : triple[s]["end"]] == triple[s]["text"] for s in ("head", "tail"))
+    file.write_bytes(b"Anna \xff")
+    with pytest.raises(SystemExit):
+        flags.run(COMMANDS, [*command, f"--file={file}"], "mere-ds")
+    assert capsys.readouterr().err == f"mere-ds: {file}: not UTF-8: byte 6 is 0xff: convert it to UTF-8\n"
 
 
 def test_shards_of_one_triple_do_not_fit(run, small_shards):
