@@ -22,7 +22,7 @@ $(VENV)/%: pyproject.toml constraints.txt
 	touch $@
 
 EXTRAS_use :=
-EXTRAS_test := [test,offline]
+EXTRAS_test := [test,offline,documents]
 
 demo: $(VENV)/use
 	rm -rf $(DEMO)
