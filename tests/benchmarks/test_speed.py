@@ -34,8 +34,9 @@ def without_padding(sentences: int, tokens: int) -> Batch:
     ids_BM = torch.randint(20, 300, (sentences, tokens))
     zeros_B = torch.zeros(sentences, dtype=torch.int64)
     return Batch(
-        ids_BM, torch.ones_like(ids_BM, dtype=torch.bool), zeros_B, zeros_B, torch.full((sentences, 4), 3),
-        torch.ones(sentences, 2, dtype=torch.bool), torch.ones(sentences), zeros_B, sentences,
+        ids_BM, torch.ones_like(ids_BM, dtype=torch.bool), zeros_B, torch.arange(sentences), zeros_B,
+        torch.full((sentences, 4), 3),
+        torch.zeros(sentences, 4, dtype=torch.int64), torch.ones(sentences), zeros_B, sentences,
     )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def test_rows_that_cannot_be_had_are_told_first(reproduce, tmp_path):
     assert "left out: MTMB-seed0: " in said and "akoksal/MTMB" in said and "pretrain-mtmb" in said
     assert "left out: MTMB: --mtmb=none" in reproduce("--table=2", "--dry_run", "--mtmb=none")
     (tmp_path / "config.json").write_text('{"hidden_size": 768}')
-    assert "model*.safetensors in" in reproduce("--table=2", "--dry_run", f"--mtmb={tmp_path}")
+    assert "no model*.safetensors" in reproduce("--table=2", "--dry_run", f"--mtmb={tmp_path}")
     (tmp_path / "model.safetensors").touch()
     said = reproduce("--table=2", "--dry_run", f"--mtmb={tmp_path}")
     assert "has hidden size 768, not 128 of the shards' encoder (tiny)" in said and "pretrain-mtmb" in said

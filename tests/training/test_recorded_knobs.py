@@ -25,6 +25,7 @@ GIVEN = {
     **{"new_parts_rate": 4.0, "weight_decay": 0.2, "schedule": "constant", "warmup": 0.1, "word_dropout": 0.3},
     **{"alpha": 1.5, "beta": 0.5, "submodule_layers": (1, 3), "bottleneck": 12, "top_k": 2, "renormalise_top_k": False},
     **{"pooler": "mean", "la_residual": False, "ordered_spans": False, "overlapping_spans": True, "seed": 5},
+    **{"pairing": 16, "negative_relations": 3},
     **{"best_by": "pooled", "compile": True, "window": 8, "fused": "torch", "keep": 3, "timeout": 9, "save_steps": 2},
 }
 """A value of its own for each knob that decides anything."""
@@ -33,6 +34,7 @@ OF_BOTH = {
     **{"--languages": "de,en", "--max_steps": 11, "--learning_rate": 1e-3, "--new_parts_rate": 4.0},
     **{"--weight_decay": 0.2, "--schedule": "constant", "--warmup": 0.1, "--word_dropout": 0.3, "--alpha": 1.5},
     **{"--beta": 0.5, "--pooler": "mean", "--la_residual": False, "--characters": None, "--ordered_spans": False},
+    **{"--pairing": 16, "--negative_relations": 3},
     **{"--overlapping_spans": True, "--seed": 5, "--best_by": "pooled", "--compile": True, "--window": 8},
     **{"global batch": 24, "data (sha256 of manifest.json)": "data", "stage one's model (sha256)": "one"},
     **{"--encoder_weights (sha256)": "weights", "optimizer": "Adam", "optimizer's betas": [0.8, 0.9]},
@@ -53,6 +55,7 @@ EVERY_MODEL = {"pooler": "mean", "alpha": 1.5, "beta": 0.5, "ordered_spans": Fal
 MERE = EVERY_MODEL | {
     **{"use_la": True, "la_residual": False, "use_ls": True, "routing": "learned", "submodule_layers": [1, 3]},
     **{"bottleneck": 12, "top_k": 2, "renormalise_top_k": False, "entity_heads": "relation", "characters": 6},
+    **{"triples": "one", "pairing": 16, "negative_relations": 3},
 }
 MODELS = {
     "mERE": MERE,
@@ -65,12 +68,13 @@ MODELS = {
 }
 
 FLAGS = (
-    "shards run deepspeed_config stage system languages stage_one_run encoder encoder_weights batch_size accumulation "
-    "concatenate concatenate_stage_two epochs epochs_stage_two patience max_steps learning_rate "
+    "shards run deepspeed_config stage system languages stage_one_run encoder triples encoder_weights batch_size "
+    "accumulation concatenate concatenate_stage_two epochs epochs_stage_two patience max_steps learning_rate "
     "learning_rate_stage_two new_parts_rate weight_decay schedule warmup word_dropout alpha beta submodule_layers "
-    "bottleneck top_k renormalise_top_k pooler la_residual characters ordered_spans overlapping_spans seed best_by "
-    "fused compile window shard_cache shard_cache_gib log_every feature_cache feature_cache_gib keep_features prefetch "
-    "save_minutes save_steps keep timeout on_nonfinite nonfinite_limit overwrite"
+    "bottleneck top_k renormalise_top_k pooler la_residual pairing negative_relations characters ordered_spans "
+    "overlapping_spans seed best_by fused compile window shard_cache shard_cache_gib log_every feature_cache "
+    "feature_cache_gib keep_features prefetch save_minutes save_steps keep timeout on_nonfinite nonfinite_limit "
+    "overwrite"
 )
 PRETRAIN_FLAGS = (
     "tsv_dir out encoder languages english cut_marks parallel_ids epochs steps batch_size learning_rate warmup "
@@ -102,6 +106,7 @@ def test_models_have_the_fields_of_saved_ones(system):
         label_mask=[[1]] * 3,
         max_length=20,
         cuts=True,
+        triples="one",
         encoder=SimpleNamespace(language_token_ids=symbols, max_length=30),
     )
     characters = {} if system == "HERBERTa" else {"characters": 6}
