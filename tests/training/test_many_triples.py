@@ -19,6 +19,8 @@ from mere_ds.model.calibration import CALIBRATION
 from mere_ds.runs.checkpoint import checkpoints_in
 from mere_ds.sums import damage
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("Anna", "Berg", "Dora", "Emil", "Fritz", "Gerda")
 
 
