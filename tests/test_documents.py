@@ -114,7 +114,6 @@ def test_without_sentencex_it_is_said_what_to_install(extractor, monkeypatch):
 
 
 def test_sentencex_knows_abbreviations_and_counts_characters(extractor):
-    pytest.importorskip("sentencex")
     text = "Dr. Müller kam am 3. Mai. 😀 Er wohnte z. B. in Köln. Gut!"
     found = [text[start:end].strip() for start, end in sentences_of(text, "de", documents.with_sentencex())]
     assert found == ["Dr. Müller kam am 3. Mai.", "😀 Er wohnte z. B. in Köln.", "Gut!"]

@@ -83,11 +83,6 @@ def fit_curve(raw_F: np.ndarray, right_F: np.ndarray) -> Curve:
     return Curve(1 / slope, shift)
 
 
-def log_loss(raw_F: np.ndarray, right_F: np.ndarray, curve: Curve) -> float:
-    """The mean cross-entropy of the curve's probabilities, in nats."""
-    return _loss(logits(raw_F) / curve.temperature + curve.shift, right_F)
-
-
 def _loss(z_F: np.ndarray, right_F: np.ndarray) -> float:
     return float(np.mean(np.logaddexp(0, z_F) - right_F * z_F))
 

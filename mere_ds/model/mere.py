@@ -16,7 +16,7 @@ from mere_ds.model.aggregator import Aggregator
 from mere_ds.model.configuration import MereConfig
 from mere_ds.model.entity_heads import CutHeads, EntityHeads, StateHeads
 from mere_ds.model.many import Found, Gold, find_many, losses_of_many
-from mere_ds.model.pair_heads import PairHeads, StatePairHeads
+from mere_ds.model.pair_heads import PairHeads, SpanHeads, StatePairHeads
 from mere_ds.model.pair_loss import sums_of_sentences
 from mere_ds.model.precision import at_least_fp32
 from mere_ds.model.switcher import LanguageSwitcher, SubModuleLayer, Switcher
@@ -201,7 +201,7 @@ class MereModel(TripleModel):
             init.zeros_(module.shift_G1D)
         elif isinstance(module, EntityHeads):
             init.normal_(module.index_4D, std=self.config.initializer_range)
-        elif isinstance(module, PairHeads | StatePairHeads):
+        elif isinstance(module, SpanHeads):
             init.normal_(module.index_4D, std=self.config.initializer_range)
             init.normal_(module.pairing_4DR, std=self.config.initializer_range)
             init.zeros_(module.bias)

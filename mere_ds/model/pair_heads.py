@@ -54,7 +54,17 @@ class PairScores:
             return head_PKR @ tail_PKR.transpose(1, 2) + self.bias
 
 
-class PairHeads(nn.Module):
+class SpanHeads(nn.Module):
+    """The weights that score spans and links from vectors of the tokens, whatever these are."""
+
+    def __init__(self, hidden_size: int, width: int):
+        super().__init__()
+        self.index_4D = nn.Parameter(torch.empty(4, hidden_size))  # U_y
+        self.pairing_4DR = nn.Parameter(torch.empty(4, hidden_size, 2 * width))  # the maps for spans, those for links
+        self.bias = nn.Parameter(torch.empty(3))  # of heads, tails and links
+
+
+class PairHeads(SpanHeads):
     """The vectors v^y = tanh((h + r_e) W_y) of eq. 9 (+ is concatenation), their position logits v^y U_y, and from the
     same vectors what says which start goes with which end, and which head with which tail.
 
@@ -63,13 +73,10 @@ class PairHeads(nn.Module):
     """
 
     def __init__(self, labels: int, hidden_size: int, width: int):
-        super().__init__()
+        super().__init__(hidden_size, width)
         self.relations = nn.Embedding(labels, hidden_size)  # E_r
         self.token_half = nn.Linear(hidden_size, 4 * hidden_size, bias=False)  # W_y[:D], the four y side by side
         self.relation_half = nn.Linear(hidden_size, 4 * hidden_size, bias=False)  # W_y[D:]
-        self.index_4D = nn.Parameter(torch.empty(4, hidden_size))  # U_y
-        self.pairing_4DR = nn.Parameter(torch.empty(4, hidden_size, 2 * width))  # the maps for spans, those for links
-        self.bias = nn.Parameter(torch.empty(3))  # of heads, tails and links
 
     def forward(
         self,
@@ -99,16 +106,13 @@ class PairHeads(nn.Module):
         return results
 
 
-class StatePairHeads(nn.Module):
+class StatePairHeads(SpanHeads):
     """As `PairHeads`, but of each token's state alone, whatever the relation; this one only weighs the numbers whose
     products are the links."""
 
     def __init__(self, labels: int, hidden_size: int, width: int):
-        super().__init__()
+        super().__init__(hidden_size, width)
         self.factors = nn.Embedding(labels, width)
-        self.index_4D = nn.Parameter(torch.empty(4, hidden_size))
-        self.pairing_4DR = nn.Parameter(torch.empty(4, hidden_size, 2 * width))
-        self.bias = nn.Parameter(torch.empty(3))
 
     def forward(
         self,
@@ -138,7 +142,7 @@ def _slices(count: int, at_once: int) -> list[slice]:
 
 
 def _scores(
-    vectors_SM4D: torch.Tensor, heads: PairHeads | StatePairHeads, words_SM: torch.Tensor, sentence_S: torch.Tensor
+    vectors_SM4D: torch.Tensor, heads: SpanHeads, words_SM: torch.Tensor, sentence_S: torch.Tensor
 ) -> PairScores:
     """Scores of which each row is a pair of its own, and knows its relation."""
     S, M, _, D = vectors_SM4D.shape

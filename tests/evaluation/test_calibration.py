@@ -17,7 +17,6 @@ from mere_ds.evaluation.calibration import (
     calibrated,
     errors,
     fit_curve,
-    log_loss,
     reliability,
 )
 from mere_ds.files import write_json
@@ -31,6 +30,12 @@ def made_up(temperature: float, shift: float, size: int = 5_000, seed: int = 0) 
     raw_F, true_F = (1 / (1 + np.exp(-x_F)) for x_F in (logit_F, logit_F / temperature + shift))
     right_F = random.random(size) < true_F
     return Candidates(raw_F, right_F, np.zeros(size, int), int(right_F.sum()) + 100)
+
+
+def log_loss(found: Candidates, curve: Curve) -> float:
+    """The mean cross-entropy of the curve's probabilities, from the definition."""
+    right_F = 1 / (1 + np.exp(-(np.log(found.raw_F / (1 - found.raw_F)) / curve.temperature + curve.shift)))
+    return -np.log(np.where(found.right_F, right_F, 1 - right_F)).mean()
 
 
 scored = st.lists(st.tuples(st.integers(0, 8), st.booleans()), max_size=30)
@@ -62,8 +67,7 @@ def test_the_curve_that_made_the_answers_is_found(temperature, shift):
     curve = fit_curve(found.raw_F, found.right_F)
     assert curve == pytest.approx((temperature, shift), rel=0.15, abs=0.1)
     grid = [Curve(t, b) for t in np.linspace(0.2, 4, 20) for b in np.linspace(-3, 3, 25)]
-    least = min(log_loss(found.raw_F, found.right_F, one) for one in grid)
-    assert log_loss(found.raw_F, found.right_F, curve) <= least + 1e-6
+    assert log_loss(found, curve) <= min(log_loss(found, one) for one in grid) + 1e-6
 
 
 @pytest.mark.parametrize(
