@@ -1,4 +1,4 @@
-"""The format of a shard: a tar of members, each an `.npz` with plain arrays of some hundred sentences and, for dev and
+"""The format of a shard: a tar of members, each an `.npz` with plain arrays of some thousand sentences and, for dev and
 test, a `.json` with their texts. Any webdataset pipeline with `.decode()` reads them."""
 
 import io

@@ -47,7 +47,7 @@ def shard_corpus(
     negative_labels: Sequence[str] = (),
     tiny: TinySize = TinySize(),  # noqa: B008 (frozen)
     sentences_per_shard: int = 8192,
-    sentences_per_member: int = 512,
+    sentences_per_member: int = 4096,
 ) -> Manifest:
     """Writes the shards folder `out` atomically and returns its manifest. Same input and seed give the same digests.
 
