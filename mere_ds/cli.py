@@ -1,6 +1,7 @@
 """`mere-ds <command>`: each command calls one function and prints its result."""
 
 import errno
+import gc
 import json
 import os
 import stat
@@ -138,6 +139,7 @@ def shard(
     """
     from mere_ds.shards.writing import shard_corpus, summary
 
+    gc.freeze()  # modules stay anyway: without this the collector goes through all of them many times
     print(
         summary(
             shard_corpus(

@@ -102,6 +102,7 @@ def read_file(
 def _examples(
     file: TsvFile, repair: bool, on_reject: Callable[[Reject], None], counts: FileCounts
 ) -> Iterator[Example]:
+    name = file.path.name
     with open_file(file.path) as stream:
         counts.bytes += _read_header(stream, file.path)
         for line, (row, length, complete) in enumerate(rows_of(stream), start=2):
@@ -115,15 +116,15 @@ def _examples(
                 text, head, tail, fix = _locate(columns, repair)
             except Rejected as rejected:
                 counts.rejected[str(rejected)] += 1
-                on_reject(Reject(file.path.name, line, str(rejected), False, raw_of(bare, length)))
+                on_reject(Reject(name, line, str(rejected), False, raw_of(bare, length)))
                 continue
             if fix:
                 counts.repaired[fix] += 1
-                on_reject(Reject(file.path.name, line, fix, True, bare.decode("utf-8")))
+                on_reject(Reject(name, line, fix, True, bare.decode("utf-8")))
             counts.kept += 1
             counts.labels[columns.label] += 1
             _take_notes(counts.notes, columns, text, head, tail)
-            yield Example(columns.id, file.language, text, (Triple(head, columns.label, tail),), file.path.name, line)
+            yield Example(columns.id, file.language, text, (Triple(head, columns.label, tail),), name, line)
 
 
 def _read_header(stream: BinaryIO, path: Path) -> int:

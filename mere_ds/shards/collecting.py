@@ -3,12 +3,12 @@
 Token ids and texts go to flat files on disk; about 60 bytes per sentence stay in memory.
 """
 
-import json
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
+from json.encoder import encode_basestring as _quoted
 from pathlib import Path
 from typing import BinaryIO
 
@@ -109,9 +109,6 @@ def _batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
         yield batch
 
 
-_quoted = json.JSONEncoder(ensure_ascii=False).encode  # fast for strings; json.dumps makes a new encoder every time
-
-
 class _Collector:
     def __init__(
         self,
@@ -131,11 +128,10 @@ class _Collector:
 
     def add(self, batch: list[Example], split: str, tally: Tally, row: Callable[[Example], str]) -> None:
         """Tokenises a batch of one file and appends what is kept of it; `row` makes the row of an example again."""
-        kept = []
-        for example, encoded in zip(batch, self._encoder.encode_examples(batch), strict=True):
-            found: tuple[Example, EncodedExample] | None = (example, encoded)
-            if any(triple.problem for triple in encoded.triples):
-                found = self._mended(example, encoded, split, tally.of(example.language), row)
+        kept: list[tuple[Example, EncodedExample]] = []
+        for pair in zip(batch, self._encoder.encode_examples(batch), strict=True):
+            example, encoded = pair
+            found = pair if encoded.is_whole else self._mended(example, encoded, split, tally.of(example.language), row)
             self._is_kept.append(found is not None)
             if found:
                 kept.append(found)
@@ -159,7 +155,7 @@ class _Collector:
         }
         for name, values in new.items():
             self._columns[name].extend(values)
-        array("i", chain.from_iterable(encoded.ids for _, encoded in kept)).tofile(self._tokens)
+        np.fromiter(chain.from_iterable(encoded.ids for _, encoded in kept), np.int32).tofile(self._tokens)
         self._texts.write(b"".join(texts))
 
     def _mended(
@@ -221,13 +217,13 @@ class _Collector:
 
 def _record(example: Example) -> bytes:
     """`{"id", "text", "lang", "triples": [{"head", "relation", "tail"}]}`; json.dumps would take four times as long."""
-    triples = ", ".join(
-        f'{{"head": {[*head]}, "relation": {_quoted(relation)}, "tail": {[*tail]}}}'
-        for head, relation, tail in example.triples
-    )
+    triples = [
+        f'{{"head": [{a}, {b}], "relation": {_quoted(relation)}, "tail": [{c}, {d}]}}'
+        for (a, b), relation, (c, d) in example.triples
+    ]
     return (
         f'{{"id": {_quoted(example.id)}, "text": {_quoted(example.text)}, "lang": {_quoted(example.language)}, '
-        f'"triples": [{triples}]}}'
+        f'"triples": [{", ".join(triples)}]}}'
     ).encode()
 
 

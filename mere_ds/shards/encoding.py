@@ -71,6 +71,8 @@ class EncodedExample(NamedTuple):
     ids: list[int]
     triples: list[EncodedTriple]
     truncated: bool
+    is_whole: bool
+    """Whether every span has tokens."""
 
 
 class SentenceEncoder:
@@ -129,33 +131,35 @@ class SentenceEncoder:
 
     def _encode(self, example: Example, alignment: Alignment, words: Encoding) -> EncodedExample:
         ids, truncated = self._frame(words, example.language)
-        room = len(ids) - FRAME
-        triples = []
+        text, room = example.text, len(ids) - FRAME
+        triples, is_whole = [], True
         for head, _, tail in example.triples:
-            of_head, is_head_exact, head_cuts, problem = _in_tokens(example.text, head, alignment, words, room)
-            of_tail, is_tail_exact, tail_cuts, another = _in_tokens(example.text, tail, alignment, words, room)
-            exact = is_head_exact, is_tail_exact
-            triples.append(EncodedTriple(of_head + of_tail, exact, head_cuts + tail_cuts, problem or another))
-        return EncodedExample(ids, triples, truncated)
+            h_start, h_end, h_exact, h_front, h_back, problem = _in_tokens(text, head, alignment, words, room)
+            t_start, t_end, t_exact, t_front, t_back, another = _in_tokens(text, tail, alignment, words, room)
+            positions, cuts = (h_start, h_end, t_start, t_end), (h_front, h_back, t_front, t_back)
+            triples.append(EncodedTriple(positions, (h_exact, t_exact), cuts, problem or another))
+            is_whole = is_whole and not (problem or another)
+        return EncodedExample(ids, triples, truncated, is_whole)
 
 
 def _in_tokens(
     text: str, span: Span, alignment: Alignment, words: Encoding, room: int
-) -> tuple[tuple[int, int], bool, tuple[int, int], str | None]:
-    """An entity's share of `EncodedTriple`: positions, exact, cuts and problem; only `room` of the words are kept."""
+) -> tuple[int, int, bool, int, int, str | None]:
+    """An entity's share of `EncodedTriple`: first and last position, exact, two cuts and the problem; only `room` of
+    the words are kept."""
     tokens = _tokens_of(words, alignment.to_composed(span))
     if tokens is None or tokens[1] >= room:
-        problem = "span_without_token" if tokens is None else "span_beyond_max_length"
-        return (-1, -1), False, (-1, -1), problem
+        return -1, -1, False, -1, -1, "span_without_token" if tokens is None else "span_beyond_max_length"
     first, last = tokens
-    positions = first + _BEFORE, last + _BEFORE
-    of_first, of_last = words.token_to_chars(first), words.token_to_chars(last)
+    of_first = words.token_to_chars(first)
+    of_last = of_first if first == last else words.token_to_chars(last)
     assert of_first and of_last  # tokens of these words
     covered = of_first[0], of_last[1]
     if alignment.is_equal and covered == span and surely_whole(text, span):
-        return positions, True, (0, 0), None  # the usual case, ten times as fast as the code below
+        return first + _BEFORE, last + _BEFORE, True, 0, 0, None  # the usual case, ten times as fast as the code below
     shown, gold = _shown(text, alignment.to_given(covered)), trim(text, span)
-    return positions, shown == gold, _cuts(text, shown, gold), None
+    front, back = _cuts(text, shown, gold)
+    return first + _BEFORE, last + _BEFORE, shown == gold, front, back, None
 
 
 def _tokens_of(words: Encoding, span: Span) -> tuple[int, int] | None:
