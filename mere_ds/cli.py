@@ -1,24 +1,21 @@
 """`mere-ds <command>`: each command calls one function and prints its result."""
 
-import errno
 import gc
 import json
 import os
-import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
-from mere_ds import flags
+from mere_ds import flags, text_input
 from mere_ds.config import CutMarks, English, Which
 from mere_ds.errors import UserError
 from mere_ds.files import naming
 from mere_ds.knobs import takes_knobs
 from mere_ds.pretraining.settings import PretrainSettings
 from mere_ds.reproduction.command import reproduce
-from mere_ds.streams import LINES_AT_ONCE, MOST_BYTES_AT_ONCE, MOST_LINE_BYTES, Line, batches_of_lines
 from mere_ds.train import train
 
 
@@ -339,9 +336,9 @@ def extract(
         raise UserError("TEXT and --file are both given: pass only one of them")
     if text is not None and not text.strip():
         raise UserError("TEXT is empty: pass a sentence")
-    batches = _lines_of(file) if text is None and not document else iter(())
+    batches = text_input.lines_of(file) if text is None and not document else iter(())
     if document and text is None:
-        text = _whole(file)
+        text = text_input.whole(file)
     from mere_ds.runs.trained import check_limits, used_model
 
     check_limits(min_score, max_triples)
@@ -376,40 +373,6 @@ def _print_lines(answers: Iterable[dict], beside: dict) -> None:
         for answer in answers:
             print(json.dumps(answer | beside, ensure_ascii=False, allow_nan=False))
         sys.stdout.flush()  # the caller may wait for an answer before it writes the next line
-
-
-def _whole(file: str | None) -> str:
-    """All of a file or of standard input, in UTF-8."""
-    if file is None and sys.stdin is None:
-        raise UserError("standard input is closed: pass TEXT or --file")
-    try:
-        content = Path(file).read_bytes() if file else sys.stdin.buffer.read()
-    except OSError as error:
-        raise UserError(f"--file={file}: {error.strerror}") from None
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        wrong = f"byte {error.start + 1} is 0x{content[error.start]:02x}"
-        raise UserError(f"{file or 'standard input'}: not UTF-8: {wrong}: convert it to UTF-8") from None
-
-
-def _lines_of(file: str | None) -> Iterator[list[Line]]:
-    """Batches of a file's or of standard input's lines; the file is opened at once."""
-    if file is None and sys.stdin is None:
-        raise UserError("standard input is closed: pass TEXT or --file")
-    try:
-        number = os.open(file, os.O_RDONLY) if file else sys.stdin.fileno()
-        if stat.S_ISDIR(os.fstat(number).st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    except OSError as error:
-        raise UserError(f"--file={file}: {error.strerror}") from None
-
-    def read(most: int) -> bytes:
-        with naming(Path(file or "standard input")):
-            return os.read(number, most)
-
-    waits = not stat.S_ISREG(os.fstat(number).st_mode)
-    return batches_of_lines(read, LINES_AT_ONCE, MOST_LINE_BYTES, MOST_BYTES_AT_ONCE, at_once=waits)
 
 
 _FUNCTIONS = (inspect, download, synthesize, shard, pretrain_mtmb, train, evaluate, compare, report, reproduce, extract)

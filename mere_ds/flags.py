@@ -29,6 +29,7 @@ from mere_ds.versions import versions
 HELP_FLAGS, VERSION_FLAG = ("-h", "--help"), "--version"
 END_OF_FLAGS = "--"
 FIRE_HELP = ["--", "--help"]
+_LONGEST_TYPE = 24  # characters of a type in help; fire would cut a longer one off
 TRUE, FALSE = ("true", "yes", "1"), ("false", "no", "0")
 
 
@@ -143,7 +144,7 @@ def parse(function: Callable, argv: list[str], name: str) -> dict[str, object]:
 def _checked(component: Callable | dict[str, Callable], argv: list[str], name: str) -> list[str]:
     """The command line in the form that is passed to fire: `[command] --flag= ...`, with all values already parsed."""
     if not isinstance(component, dict):
-        return FIRE_HELP if _asks_help(argv) else _for_fire(component, argv, name)
+        return _help_on(component) if _asks_help(argv) else _for_fire(component, argv, name)
     if not argv or argv[0] in HELP_FLAGS:
         return FIRE_HELP
     command, rest = argv[0], argv[1:]
@@ -152,12 +153,31 @@ def _checked(component: Callable | dict[str, Callable], argv: list[str], name: s
             f"unknown command {command!r}{_did_you_mean(command, {c: c for c in component})}; see {name} --help"
         )
     if _asks_help(rest):
-        return [command, *FIRE_HELP]
+        return [command, *_help_on(component[command])]
     return [command, *_for_fire(component[command], rest, f"{name} {command}")]
 
 
 def _asks_help(argv: list[str]) -> bool:
     return any(word in HELP_FLAGS for word in _flags_of(argv))
+
+
+def _help_on(function: Callable) -> list[str]:
+    """The command line for a function's help, in which fire shows types by their names."""
+    signature = inspect.signature(function)
+    shown = [p.replace(annotation=type(_type_name(p), (), {})) for p in signature.parameters.values()]
+    typing.cast(typing.Any, function).__signature__ = signature.replace(parameters=shown)
+    return FIRE_HELP
+
+
+def _type_name(parameter: inspect.Parameter) -> str:
+    """What a flag takes, in words for help; fire adds that it may be None."""
+    (kind,), _ = _kinds(parameter)
+    if typing.get_origin(kind) is typing.Literal:
+        names = "|".join(typing.get_args(kind))
+        return names if len(names) <= _LONGEST_TYPE else "str"
+    if _is_list(parameter):
+        return f"{typing.get_args(kind)[0].__name__},..."
+    return kind.__name__
 
 
 def _flags_of(argv: list[str]) -> Iterator[str]:

@@ -114,6 +114,14 @@ def test_help_shows_and_runs_nothing(recorder, capsys, argv):
     assert "Make shards" in shown and ("mere-ds shard a b" in shown) == (argv[:1] == ["shard"])
 
 
+def test_help_names_types_as_people_write_them(recorder, capsys):
+    with pytest.raises(SystemExit):
+        recorder.run("shard", "--help")
+    shown = "".join(capsys.readouterr())
+    types = [line.split("Type: ")[1] for line in shown.splitlines() if "Type: " in line]
+    assert types == ["str", "str", "str", "repair|reject", "Optional[int]", "float", "int,...", "bool"]
+
+
 def test_user_errors_of_the_command_itself_end_the_same_way(capsys):
     def fail() -> None:
         """Fail."""

@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "network": set(),
     "versions": set(),
     "flags": {"errors", "files", "streams", "versions"},
+    "text_input": {"errors", "files", "streams"},
     "lease": {"errors"},
     "runs": {"versions", "errors", "files", "sums", "knobs", "config"},
     "ranks": {"errors"},
@@ -47,7 +48,7 @@ MAY_IMPORT = {
         *("corpus", "encoders", "shards", "evaluation", "train"),
     },
     "cli": {
-        *("errors", "files", "streams", "knobs", "config", "flags", "runs", "train"),
+        *("errors", "files", "text_input", "knobs", "config", "flags", "runs", "train"),
         *("corpus", "shards", "pretraining", "evaluation", "reproduction", "inference", "documents"),
     },
 }
