@@ -20,7 +20,7 @@ from mere_ds.model.pair_heads import PairHeads, SpanHeads, StatePairHeads
 from mere_ds.model.pair_loss import sums_of_sentences
 from mere_ds.model.precision import at_least_fp32
 from mere_ds.model.switcher import LanguageSwitcher, SubModuleLayer, Switcher
-from mere_ds.model.triple import MereOutput, TripleModel, cut_loss, joint_loss
+from mere_ds.model.triple import TERMS, MereOutput, TripleModel, cut_loss, joint_loss
 
 
 class MereModel(TripleModel):
@@ -42,6 +42,8 @@ class MereModel(TripleModel):
         self.relation = nn.Linear(D, U, bias=False)  # W^r of eq. 3
         self.heads = self._new_heads(U, D)
         self.cuts = CutHeads(D, config.characters) if config.characters else None
+        of_entities = TERMS[:4] if config.triples == "one" else ("heads", "tails", "links")
+        self.terms = (*of_entities, "relation", *(("characters",) if config.characters else ()))
         self._complete()
 
     def forward(
@@ -88,17 +90,17 @@ class MereModel(TripleModel):
                 self.heads, h_BMD, mask_BM, relation_BU, allowed_BU, gold, c.negative_relations
             )
             loss_B = c.alpha / 2 * losses_B3.sum(dim=1) + c.beta * relation_B
-            terms_B5 = torch.column_stack((losses_B3, torch.zeros_like(relation_B), relation_B))
+            terms_BN = torch.column_stack((losses_B3, relation_B))
         else:
             entity_BM4 = self.heads(h_BMD, mask_BM, labels_T.clamp(min=0))
-            loss_B, terms_B5 = joint_loss(relation_BU, entity_BM4, labels_T, positions_T4, c.alpha, c.beta)
+            loss_B, terms_BN = joint_loss(relation_BU, entity_BM4, labels_T, positions_T4, c.alpha, c.beta)
         if self.cuts is None:
-            return MereOutput(loss_B, terms_B5)
+            return MereOutput(loss_B, terms_BN)
         assert cuts_T4 is not None, "heads for cuts learn from gold cuts"
         cut_loss_B = cut_loss(self.cuts(h_BMD, positions_T4, sentence_T), cuts_T4)
         if c.triples == "many":
             cut_loss_B = sums_of_sentences(cut_loss_B, sentence_T, len(h_BMD))
-        return MereOutput(loss_B + c.alpha / 2 * cut_loss_B, terms_B5, cut_loss_B=cut_loss_B)
+        return MereOutput(loss_B + c.alpha / 2 * cut_loss_B, torch.column_stack((terms_BN, cut_loss_B)))
 
     def unify(
         self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor, concatenate: int = 1

@@ -31,15 +31,18 @@ ABSENT = -1
 """A label or position without a gold value (padding row, truncated span): its loss is 0."""
 
 
+TERMS = ("head_start", "head_end", "tail_start", "tail_end", "relation")
+"""Names of eq. 12's terms, as `joint_loss` returns them."""
+
+
 @dataclass
 class MereOutput(ModelOutput):
-    """`loss_B` and `terms_B5` are set if gold labels and positions were given, the other fields otherwise."""
+    """`loss_B` and `terms_BN` are set if gold labels and positions were given, the other fields otherwise."""
 
     loss_B: torch.Tensor | None = None
     """fp32; eq. 12 of each sentence."""
-    terms_B5: torch.Tensor | None = None
-    """fp32; the unweighted cross-entropies of head start, head end, tail start, tail end and relation; 0 if the stage
-    doesn't train them. With any number of triples: the losses of head spans, tail spans and links, 0, and relations."""
+    terms_BN: torch.Tensor | None = None
+    """fp32; the unweighted losses that the model's `terms` name; 0 if the stage doesn't train them."""
     sentence_F: torch.Tensor | None = None
     """int64, ascending; the sentence of each triple found, an index into B. With one triple per sentence F is B."""
     relation_F: torch.Tensor | None = None
@@ -52,8 +55,6 @@ class MereOutput(ModelOutput):
     score_F: torch.Tensor | None = None
     """fp32; the product of the probabilities of the relation and the four positions; 0 if these are -1. With any number
     of triples: see `pair_decoding.triples_of_pairs`."""
-    cut_loss_B: torch.Tensor | None = None
-    """fp32; the unweighted sum of the four cross-entropies of `cut_loss`; None if the model has no such heads."""
     cuts_F4: torch.Tensor | None = None
     """int64; number of characters that head and tail leave out at the start of their first token and at the end of
     their last one, in the order of the positions; 0 if the model has no heads for it."""
@@ -103,6 +104,8 @@ class TripleModel(PreTrainedModel):
     """Prefixes of the names of parameters that are frozen in stage two."""
     own_tokens = 0
     """Number of extra tokens that its encoder gets besides those of a sentence."""
+    terms: tuple[str, ...] = TERMS
+    """Names of the loss terms, N of them."""
     config: TripleConfig
     encoder: CrossLingualEncoder
     label_mask_NU: torch.Tensor

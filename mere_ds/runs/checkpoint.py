@@ -22,11 +22,9 @@ from mere_ds.sums import OPTIMIZER, STATE, damage, write_sums
 log = logging.getLogger("mere_ds")
 
 LINKS = ("latest", "best")
-_ADVICE = "copy the checkpoint again, or train this stage again (--overwrite)"
+ADVICE = "copy the checkpoint again, or train this stage again (--overwrite)"
 _NAME = re.compile(r"step-\d{8,}(-epoch-\d+)?")
-TALLY_TERMS = 6
-"""Number of loss terms in a saved tally."""
-_TALLY_SUMS = TALLY_TERMS + 5  # the loss itself, its terms, sentences, tokens, places, waited
+_FEWEST_SUMS = 6  # of a tally: the loss, its terms (1 or more), sentences, tokens, places, waited
 _ENTRIES = {
     **dict.fromkeys(("step", "epoch", "skipped", "epochs_since_best"), (int,)),
     **dict.fromkeys(("best_dev", "ingredients", "counters"), (dict,)),
@@ -167,22 +165,22 @@ def name_of(step: int, epoch: int | None = None) -> str:
 def state_of(checkpoint: Path) -> dict:
     """The content of a checkpoint's `training.json`. Raises UserError if training can't resume from it."""
     path = checkpoint / STATE
-    state = read_json(path, _ADVICE)
+    state = read_json(path, ADVICE)
     for name, types in _ENTRIES.items():
         value = state.get(name)
         if name not in state or type(value) not in types or type(value) is int and value < 0:
-            raise UserError(f"{path}: {name!r} is missing or has the wrong type: {_ADVICE}")
+            raise UserError(f"{path}: {name!r} is missing or has the wrong type: {ADVICE}")
     if state["best"] is not None and not _NAME.fullmatch(state["best"]):
-        raise UserError(f"{path}: 'best' is not the name of a checkpoint: {_ADVICE}")
+        raise UserError(f"{path}: 'best' is not the name of a checkpoint: {ADVICE}")
     if (state["best"] is None) == bool(state["best_dev"]):
-        raise UserError(f"{path}: one of 'best' and 'best_dev' is missing: {_ADVICE}")
+        raise UserError(f"{path}: one of 'best' and 'best_dev' is missing: {ADVICE}")
     if state["epoch"] > state["step"]:
-        raise UserError(f"{path}: {state['epoch']} epochs can't have only {state['step']} steps: {_ADVICE}")
+        raise UserError(f"{path}: {state['epoch']} epochs can't have only {state['step']} steps: {ADVICE}")
     counters = state["counters"]
     if type(counters.get("updates")) is not int or not isinstance(counters.get("loss_scaler"), dict):
-        raise UserError(f"{path}: 'counters' lacks updates or loss_scaler: {_ADVICE}")
+        raise UserError(f"{path}: 'counters' lacks updates or loss_scaler: {ADVICE}")
     if not _is_tally(state.get("tally")):
-        raise UserError(f"{path}: 'tally' has the wrong format: {_ADVICE}")
+        raise UserError(f"{path}: 'tally' has the wrong format: {ADVICE}")
     return state
 
 
@@ -196,7 +194,11 @@ def _is_tally(kept: object) -> bool:
     if type(kept["steps"]) is not int or not isinstance(rows, list) or not rows:
         return False
     sizes = {len(row) if isinstance(row, list) else 0 for row in rows}
-    return sizes == {_TALLY_SUMS} and all(type(x) in (int, float) for x in [kept["seconds"], *sum(rows, [])])
+    return (
+        len(sizes) == 1
+        and min(sizes) >= _FEWEST_SUMS
+        and all(type(x) in (int, float) for x in [kept["seconds"], *sum(rows, [])])
+    )
 
 
 def _why_unusable(checkpoint: Path) -> str | None:

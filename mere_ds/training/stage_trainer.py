@@ -36,11 +36,6 @@ from mere_ds.training.word_dropout import WordDropout
 
 log = logging.getLogger("mere_ds")
 
-TERMS = ("head_start", "head_end", "tail_start", "tail_end", "relation", "characters")
-"""Names of the loss terms; the last one only exists if the model has heads for it."""
-TERMS_OF_MANY = ("heads", "tails", "links", None, "relation", "characters")
-"""The same where sentences have any number of triples, in the same places; one is empty."""
-
 
 class StageTrainer(Loop[Batch]):
     """Trains one stage of one model from `progress` on; see `train`.
@@ -79,7 +74,7 @@ class StageTrainer(Loop[Batch]):
                 "train this stage again (--overwrite)"
             )
         self.factor = rate_factor(c.warmup, c.schedule, total_steps)
-        self.tally = restored(tally, session.rank, session.ranks, session.device)
+        self.tally = restored(tally, trainee.model.terms, session.rank, session.ranks, session.device)
         self.waited = 0.0  # seconds that this epoch's reader has waited
         self.rate = self.norm = 0.0  # of the last update
         self.calibration: dict | None = None  # what dev told of the weights as they are
@@ -110,7 +105,7 @@ class StageTrainer(Loop[Batch]):
         c, epoch = self.session.config, self.at.epoch
         self.trainee.engine.train()
         if not self.tally.places:
-            self.tally = Tally()  # restarts its clock
+            self.tally = Tally(self.tally.names)  # restarts its clock
         reader = ShardReader(
             self.manifest,
             "train",
@@ -172,12 +167,10 @@ class StageTrainer(Loop[Batch]):
             self.trainee.engine.backward(nan_if_not_finite(loss))
             self.norm = self.trainee.step()
             losses.append(loss.detach())
-            cut_loss_B = torch.zeros_like(output.loss_B) if output.cut_loss_B is None else output.cut_loss_B
-            terms_B6 = torch.cat((output.terms_B5, cut_loss_B[:, None]), dim=1).detach()
-            terms.append((terms_B6 * share_B[:, None]).sum(0))
+            terms.append((output.terms_BN.detach() * share_B[:, None]).sum(0))
         if self.trainee.updated:
             tally.loss += sum(losses) / c.accumulation
-            tally.terms_6 += sum(terms) / c.accumulation
+            tally.terms_N += sum(terms) / c.accumulation
             tally.steps += 1
         return losses
 
@@ -190,14 +183,12 @@ class StageTrainer(Loop[Batch]):
         """Sum the tallies of all ranks and write one record, unless all updates since the last one were skipped."""
         if not self.tally.steps:
             return
-        tally, self.tally = self.tally, Tally(waited=self.waited)
+        tally, self.tally = self.tally, Tally(self.tally.names, waited=self.waited)
         tally.waited = self.waited - tally.waited
         seconds = time.perf_counter() - tally.started
         sums = torch.tensor(tally.sums(), dtype=torch.float64, device=self.session.device)
         if self.session.ranks > 1:
             dist.all_reduce(sums)
-        names: tuple[str | None, ...] = TERMS_OF_MANY if self.manifest.triples == "many" else TERMS
-        names = names if self.session.config.characters else names[:-1]
         loss, *terms, sentences, tokens, places, waited = sums.tolist()
         mean = 1 / (tally.steps * self.session.ranks)
         self.observers.record(
@@ -206,7 +197,7 @@ class StageTrainer(Loop[Batch]):
             self.at.epoch,
             {
                 "loss": loss * mean,
-                "loss_terms": {name: term * mean for name, term in zip(names, terms, strict=False) if name},
+                "loss_terms": {name: term * mean for name, term in zip(tally.names, terms, strict=True)},
                 "learning_rate": self.rate,
                 "gradient_norm": self.norm,
                 "loss_scale": self.trainee.loss_scale,
@@ -221,7 +212,7 @@ class StageTrainer(Loop[Batch]):
     def _end_epoch(self) -> None:
         """Score on dev and save; determines whether this epoch is the best and whether it is the last."""
         at, c = self.at, self.session.config
-        self.tally = Tally()  # each epoch has its own records
+        self.tally = Tally(self.tally.names)  # each epoch has its own records
         dev = self._score()
         score = dev[c.best_by].get(self.judged_by, 0.0)
         at.epoch += 1

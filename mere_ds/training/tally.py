@@ -6,17 +6,18 @@ from dataclasses import dataclass, field, replace
 import torch
 import torch.distributed as dist
 
-from mere_ds.runs.checkpoint import TALLY_TERMS
-
-_SENTENCES = TALLY_TERMS + 1
+from mere_ds.errors import UserError
+from mere_ds.runs.checkpoint import ADVICE
 
 
 @dataclass
 class Tally:
     """Sums over the steps since the last record, on this rank."""
 
+    names: tuple[str, ...]
+    """Of the N loss terms."""
     loss: torch.Tensor | float = 0.0
-    terms_6: torch.Tensor | float = 0.0
+    terms_N: torch.Tensor | float = 0.0
     steps: int = 0
     sentences: int = 0
     tokens: int = 0
@@ -27,7 +28,7 @@ class Tally:
 
     def sums(self) -> list[float]:
         """All sums as numbers, in the order in which checkpoints store them."""
-        terms = torch.as_tensor(self.terms_6).expand(TALLY_TERMS).tolist()
+        terms = torch.as_tensor(self.terms_N).expand(len(self.names)).tolist()
         return [float(self.loss), *terms, self.sentences, self.tokens, self.places, self.waited]
 
     def of_all(self, ranks: int, device: torch.device) -> list[list[float]]:
@@ -46,26 +47,32 @@ def stored(tally: Tally, waited: float, ranks: int, device: torch.device) -> dic
     `waited` is the total time that this rank's reader has waited. Every rank must call it.
     """
     sums = replace(tally, waited=waited - tally.waited).of_all(ranks, device)
-    if not any(row[_SENTENCES] for row in sums):
+    if not any(row[1 + len(tally.names)] for row in sums):
         return None
     return {"steps": tally.steps, "seconds": time.perf_counter() - tally.started, "ranks": sums}
 
 
-def restored(kept: dict | None, rank: int, ranks: int, device: torch.device) -> Tally:
-    """This rank's tally from what `stored` returned; if the number of ranks changed, rank 0 gets the sums of all."""
+def restored(kept: dict | None, names: tuple[str, ...], rank: int, ranks: int, device: torch.device) -> Tally:
+    """This rank's tally from what `stored` returned; if the number of ranks changed, rank 0 gets the sums of all.
+
+    Raises UserError if it lacks some of the terms `names`.
+    """
     if not kept:
-        return Tally()
+        return Tally(names)
     then = kept["ranks"]
     if len(then) == ranks:
         sums = then[rank]
     else:
         sums = [sum(column) if rank == 0 else 0.0 for column in zip(*then, strict=True)]
-        losses = slice(1 + TALLY_TERMS)  # records average these over ranks
+        losses = slice(-4)  # records average these over ranks
         sums[losses] = [ranks / len(then) * value for value in sums[losses]]
     loss, *terms, sentences, tokens, places, waited = sums
+    if len(terms) < len(names):
+        raise UserError(f"the checkpoint's tally has {len(terms)} loss terms instead of {len(names)}: {ADVICE}")
     return Tally(
+        names,
         loss,
-        torch.tensor(terms, device=device),
+        torch.tensor(terms[: len(names)], device=device),  # earlier versions stored a 0 for a term that isn't there
         kept["steps"],
         int(sentences),
         int(tokens),

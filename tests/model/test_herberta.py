@@ -46,9 +46,9 @@ def test_stage_one_is_trained_by_the_relation_alone():
         _, pooled_BD = model.encoder(batch["token_ids_BM"], batch["mask_BM"])
     logits_BU = pooled_BD.numpy() @ arrays(model)["relation.weight"].T
     expected = [cross_entropy(logits, label) for logits, label in zip(logits_BU, batch["labels_T"], strict=True)]
-    np.testing.assert_allclose(output.terms_B5[:, 4].detach(), expected, atol=1e-10)
+    np.testing.assert_allclose(output.terms_BN[:, 4].detach(), expected, atol=1e-10)
     np.testing.assert_allclose(output.loss_B.detach(), BETA * np.array(expected), atol=1e-10)
-    assert not output.terms_B5[:, :4].any()
+    assert not output.terms_BN[:, :4].any()
 
 
 def states_one_by_one(model, batch):
@@ -69,9 +69,9 @@ def test_stage_two_is_trained_by_the_entities_given_the_gold_relation(encoder):
     W = arrays(model)["tagger.heads.positions.weight"]
     gold = batch["positions_T4"].numpy()
     expected = [entity_terms(h @ W.T, g) for h, g in zip(states_one_by_one(model, batch), gold, strict=True)]
-    np.testing.assert_allclose(output.terms_B5[:, :4].detach(), expected, atol=1e-10)
+    np.testing.assert_allclose(output.terms_BN[:, :4].detach(), expected, atol=1e-10)
     np.testing.assert_allclose(output.loss_B.detach(), ALPHA / 2 * np.sum(expected, axis=1), atol=1e-10)
-    assert not output.terms_B5[:, 4].any()
+    assert not output.terms_BN[:, 4].any()
 
 
 def test_gradient_of_the_tagger_s_own_parts():

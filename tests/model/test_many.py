@@ -75,7 +75,7 @@ def test_loss_is_that_of_all_gold_relations_and_of_as_many_others_as_there_are(n
             terms = [*losses[:2], terms[2] + losses[2]] if of_states else terms + losses
         labels = {u for u, *_ in gold}
         relation = sum(np.log1p(np.exp(relation_BU[b, u] * (-1 if u in labels else 1))) for u in allowed)
-        np.testing.assert_allclose(output.terms_B5[b].detach(), [*terms, 0, relation], rtol=1e-9, err_msg=f"{b}")
+        np.testing.assert_allclose(output.terms_BN[b].detach(), [*terms, relation], rtol=1e-9, err_msg=f"{b}")
         loss = 1.7 / 2 * sum(terms) + 0.6 * relation
         np.testing.assert_allclose(output.loss_B[b].detach(), loss, rtol=1e-9)
 
@@ -133,18 +133,18 @@ def test_a_batch_without_any_triple_has_a_loss_and_gradients():
         batch[name] = batch[name][:0]
     output = model(**batch)
     output.loss_B.sum().backward()
-    assert (output.terms_B5[:, :3] == 0).all() and (output.terms_B5[:, 4] > 0).all()
+    assert (output.terms_BN[:, :3] == 0).all() and (output.terms_BN[:, 3] > 0).all()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
 
 
 def test_characters_are_learnt_of_every_triple():
     model, batch = tiny_model(characters=4, **MANY), many_batch()
     output = model(**batch)
-    assert (output.cut_loss_B > 0).tolist() == [True, False, True, False]
+    assert (output.terms_BN[:, 4] > 0).tolist() == [True, False, True, False]
     alone = {name: batch[name][:1] for name in ("sentence_T", "labels_T", "positions_T4", "cuts_T4")}
     others = {name: batch[name][1:] for name in ("sentence_T", "labels_T", "positions_T4", "cuts_T4")}
-    parts = [model(**{**batch, **gold}).cut_loss_B for gold in (alone, others)]
-    torch.testing.assert_close(output.cut_loss_B, parts[0] + parts[1])
+    parts = [model(**{**batch, **gold}).terms_BN[:, 4] for gold in (alone, others)]
+    torch.testing.assert_close(output.terms_BN[:, 4], parts[0] + parts[1])
     found = tiny_model(characters=4, least_score=0.02, spread=0.6, **MANY)(**without_gold(batch))
     assert found.cuts_F4.shape == found.positions_F4.shape and len(found.cuts_F4)
 

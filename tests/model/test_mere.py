@@ -45,13 +45,13 @@ def gold(batch):
 def test_loss_is_equation_12(name, s):
     model, batch = tiny_model(alpha=1.7, beta=0.6, **FORMS[name]), tiny_batch()
     output = model(**batch, concatenate=s)
-    terms_B5, loss_B, cuts_B = losses(arrays(model), model.config, *encoded(model, batch), gold(batch), s)
-    np.testing.assert_allclose(output.terms_B5.detach(), terms_B5, atol=1e-10)
+    terms_BN, loss_B, cuts_B = losses(arrays(model), model.config, *encoded(model, batch), gold(batch), s)
+    np.testing.assert_allclose(output.terms_BN[:, :5].detach(), terms_BN, atol=1e-10)
     np.testing.assert_allclose(output.loss_B.detach(), loss_B, atol=1e-10)
     if model.config.characters:
-        np.testing.assert_allclose(output.cut_loss_B.detach(), cuts_B, atol=1e-10)
+        np.testing.assert_allclose(output.terms_BN[:, 5].detach(), cuts_B, atol=1e-10)
     else:
-        assert output.cut_loss_B is None and not any(name.startswith("cuts") for name in model.state_dict())
+        assert output.terms_BN.shape[1] == 5 and not any(name.startswith("cuts") for name in model.state_dict())
 
 
 @pytest.mark.parametrize("name", ["mERE", "mERE-LS", "mERE-LS printed", "mERE14", "mBERT", "mBERT with characters"])
@@ -96,7 +96,7 @@ def test_order_of_the_batch_is_the_order_of_the_answers(stage):
     model, batch = tiny_model(stage=stage), tiny_batch()
     order = torch.tensor([2, 0, 3, 1])
     shuffled = {name: tensor[order] for name, tensor in batch.items()}
-    torch.testing.assert_close(model(**batch).terms_B5[order], model(**shuffled).terms_B5)
+    torch.testing.assert_close(model(**batch).terms_BN[order], model(**shuffled).terms_BN)
     ours, theirs = model(**without_gold(batch)), model(**without_gold(shuffled))
     assert torch.equal(ours.positions_F4[order], theirs.positions_F4)
     assert torch.equal(ours.relation_F[order], theirs.relation_F)
@@ -121,7 +121,7 @@ def test_fillers_have_no_loss_and_no_gradient():
         model.zero_grad()
         output = model(**{name: torch.cat((batch[name], filler[name])) for name in batch})
         assert output.loss_B.isfinite().all()
-        assert label == 0 or not output.terms_B5[4].any()
+        assert label == 0 or not output.terms_BN[4].any()
         (output.loss_B * torch.tensor([1.0, 1, 1, 1, 0])).sum().backward()
         for name, gradient in expected.items():
             torch.testing.assert_close(model.get_parameter(name).grad, gradient, msg=name)
@@ -132,9 +132,9 @@ def test_a_span_that_was_cut_off_counts_nothing():
     whole = model(**batch)
     batch["positions_T4"][1, 2:] = -1
     cut = model(**batch)
-    expected = whole.terms_B5.clone()
+    expected = whole.terms_BN.clone()
     expected[1, 2:4] = 0
-    assert torch.equal(cut.terms_B5, expected)
+    assert torch.equal(cut.terms_BN, expected)
 
 
 @pytest.mark.parametrize("ordered_spans", [True, False])
@@ -161,7 +161,7 @@ def test_heads_for_characters_leave_all_else_as_it_is():
     assert ours.keys() - theirs.keys() == {"cuts.counts_4CD", "cuts.bias"}
     assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
     expected, output = without(**batch), model(**batch)
-    assert torch.equal(output.terms_B5, expected.terms_B5) and not torch.equal(output.loss_B, expected.loss_B)
+    assert torch.equal(output.terms_BN[:, :5], expected.terms_BN) and not torch.equal(output.loss_B, expected.loss_B)
     unknown = batch | {"cuts_T4": torch.full((4, 4), -1)}
     assert torch.equal(model(**unknown).loss_B, expected.loss_B)
     expected, output = without(**without_gold(batch)), model(**without_gold(batch))
@@ -203,8 +203,8 @@ def test_a_filler_in_prediction_has_no_span():
 
 def test_every_sub_module_in_training_and_the_top_k_in_prediction():
     model, batch = tiny_model(stage=2), tiny_batch()
-    assert torch.equal(model(**batch).terms_B5, model(**batch, k=3).terms_B5)
-    assert not torch.equal(model(**batch).terms_B5, model(**batch, k=2).terms_B5)
+    assert torch.equal(model(**batch).terms_BN, model(**batch, k=3).terms_BN)
+    assert not torch.equal(model(**batch).terms_BN, model(**batch, k=2).terms_BN)
     default, two, three = (model(**without_gold(batch), k=k).score_F for k in (None, 2, 3))
     assert torch.equal(default, two) and not torch.equal(two, three)
     with pytest.raises(UserError, match="between 1 and"):
@@ -228,7 +228,7 @@ def test_presets_have_the_parts_of_their_name(preset):
 def test_entity_heads_on_states_do_not_know_the_relation():
     model, batch = tiny_model(entity_heads="states"), tiny_batch()
     other = batch | {"labels_T": (batch["labels_T"] + 1) % 4}
-    assert torch.equal(model(**batch).terms_B5[:, :4], model(**other).terms_B5[:, :4])
+    assert torch.equal(model(**batch).terms_BN[:, :4], model(**other).terms_BN[:, :4])
     assert not any(name.startswith("heads.relation") for name, _ in model.named_parameters())
 
 
@@ -245,12 +245,12 @@ def test_half_precision_agrees(stage):
     """bf16 weights, or fp32 ones under bf16 autocast: each term within 2 % of its fp32 value, and in fp32."""
     batch = tiny_batch(lengths=(20, 14, 9, 17))
     exact = tiny_model(partial(bert, hidden_size=32), stage, spread=0.2).float()
-    expected = exact(**batch, concatenate=2).terms_B5
+    expected = exact(**batch, concatenate=2).terms_BN
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        mixed = exact(**batch, concatenate=2).terms_B5
+        mixed = exact(**batch, concatenate=2).terms_BN
         scores = exact(**without_gold(batch)).score_F
     half = copy.deepcopy(exact).bfloat16()
-    lowered = half(**batch, concatenate=2).terms_B5
+    lowered = half(**batch, concatenate=2).terms_BN
     assert mixed.dtype == lowered.dtype == scores.dtype == half(**without_gold(batch)).score_F.dtype == torch.float32
     torch.testing.assert_close(mixed, expected, rtol=0.02, atol=0)
     torch.testing.assert_close(lowered, expected, rtol=0.02, atol=0)

@@ -79,9 +79,9 @@ def test_a_fresh_switcher_leaves_what_stage_one_s_heads_are_used_to(choices):
     with torch.no_grad():
         model.aggregator.norm.weight.fill_(1.5)
         model.aggregator.norm.bias.fill_(-0.25)
-    before = model(**batch).terms_B5
+    before = model(**batch).terms_BN
     model.begin_stage_two(**choices)
-    torch.testing.assert_close(model(**batch).terms_B5, before, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(model(**batch).terms_BN, before, rtol=1e-3, atol=1e-4)
 
 
 def test_the_switcher_can_be_chosen_anew_for_stage_two():

@@ -3,11 +3,14 @@
 import json
 import random
 import re
+import signal
+from functools import partial
 from pathlib import Path
 
 import pytest
 from launching import mere_ds, succeeded
-from outcomes import checkpoint, metrics
+from meddling import signal_before_update
+from outcomes import assert_same_results, checkpoint, metrics
 
 from mere_ds import documents, flags
 from mere_ds.cli import COMMANDS
@@ -21,6 +24,7 @@ from mere_ds.sums import damage
 
 pytestmark = pytest.mark.slow
 
+OWN = {"epochs": 6, "epochs_stage_two": 1, "batch_size": 4, "learning_rate": 3e-3, "word_dropout": 0.0, "keep": 20}
 NAMES = ("Anna", "Berg", "Dora", "Emil", "Fritz", "Gerda")
 
 
@@ -53,8 +57,7 @@ def shards(tmp_path_factory) -> Path:
 def run(shards, train, tmp_path_factory) -> Path:
     """Both stages on two ranks, which find their threshold and their curve together."""
     folder = tmp_path_factory.mktemp("many") / "run"
-    own = {"epochs": 6, "epochs_stage_two": 1, "batch_size": 4, "learning_rate": 3e-3, "word_dropout": 0.0, "keep": 20}
-    train(2, run=folder, shards=shards, **own).ended(0)
+    train(2, run=folder, shards=shards, **OWN).ended(0)
     return folder
 
 
@@ -70,6 +73,35 @@ def test_threshold_and_curve_are_kept_with_the_weights_of_each_epoch(run):
         assert CALIBRATION in (path / "SHA256SUMS").read_text() and damage(path) is None
     between = [path for path in checkpoints_in(checkpoint(run, 1).parent) if "epoch" not in path.name]
     assert between and not any((path / CALIBRATION).exists() for path in between), "dev was not scored there"
+
+
+def test_records_name_the_losses_that_there_are(run):
+    names = {frozenset(record["loss_terms"]) for record in metrics(run) if record["kind"] == "train"}
+    assert names == {frozenset(("heads", "tails", "links", "relation"))}
+
+
+def test_killed_in_both_stages_it_ends_with_the_same_bits(run, train, shards, tmp_path):
+    for stage, step, rank in ((1, 8, 1), (2, 8, 0)):
+        meddle = partial(signal_before_update, signal.SIGKILL, stage, step, rank)
+        killed = train(2, run=tmp_path, shards=shards, meddle=meddle, **OWN)
+        assert killed.codes[rank] == -signal.SIGKILL, killed
+    resumed = train(2, run=tmp_path, shards=shards, **OWN).ended(0)
+    assert "stage 2 resumes from step-" in resumed.stderr[0]
+    assert_same_results(tmp_path, run)
+    best = [checkpoint(folder, 2, "best") / CALIBRATION for folder in (tmp_path, run)]
+    assert best[0].read_bytes() == best[1].read_bytes()
+
+
+def test_zero_stages_agree_on_the_losses(shards, train, zero, tmp_path):
+    losses = {}
+    for zero_stage in (1, 2, 3):
+        folder = tmp_path / str(zero_stage)
+        knobs = OWN | {"max_steps": 6, "log_every": 1}
+        train(2, run=folder, shards=shards, deepspeed_config=zero(zero_stage), **knobs).ended(0)
+        losses[zero_stage] = [record["loss"] for record in metrics(folder) if record["kind"] == "train"]
+    assert len(losses[1]) == 12
+    for zero_stage in (2, 3):
+        assert losses[zero_stage] == pytest.approx(losses[1], rel=1e-4), zero_stage
 
 
 def test_it_is_evaluated_at_the_threshold_and_extracts_any_number(run):
