@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mere_ds import flags, text_input
-from mere_ds.config import CutMarks, English, Which
+from mere_ds.config import NO_RELATION, CutMarks, English, Which
 from mere_ds.errors import UserError
 from mere_ds.files import naming
 from mere_ds.knobs import takes_knobs
@@ -298,15 +298,18 @@ def extract(
     file: str | None = None,
     min_score: float | None = None,
     max_triples: int | None = None,
+    negative_label: tuple[str, ...] = (NO_RELATION,),
+    keep_negative: bool = False,
     document: bool = False,
     k: int | None = None,
     which: Which = "best",
 ) -> None:
     """Print the triples of each text as a line of JSON, with character offsets.
 
-    A model that was trained on one triple a sentence gives each text one. One that was trained on any number gives
-    those whose score, the probability that the triple is right, reaches the threshold with the best F1 on dev; the
-    highest score comes first, and a text may get none.
+    A model that was trained on one triple a sentence gives each text one, or none where its relation is a negative
+    label, such as SMiLER's no_relation. One that was trained on any number gives those whose score, the probability
+    that the triple is right, reaches the threshold with the best F1 on dev; the highest score comes first, and a text
+    may get none.
 
     Texts come from the command line, from --file or from standard input, one per line, in UTF-8. Every line gets
     exactly one answer, printed as soon as no further input is waiting: an empty line and one that isn't UTF-8 get no
@@ -326,6 +329,8 @@ def extract(
         file: UTF-8 file with one text a line.
         min_score: Least score of a triple, 0 to 1 (None: the model's threshold; without one, any).
         max_triples: Maximum number of triples per text, those with the highest scores (None: no maximum).
+        negative_label: Relations that mean that there is none; answers leave them out.
+        keep_negative: Give triples with these relations too.
         document: Read the whole input as one text of any length and print one triple a line, with offsets of the text,
             in the order of its sentences; nothing is cut off, and MAX_TRIPLES is of a sentence.
         k: Number of sub-modules to run (None: as trained, 3 by default).
@@ -349,7 +354,7 @@ def extract(
 
     from mere_ds.inference import Extractor
 
-    extractor = Extractor.load(model.folder, k, min_score, max_triples)
+    extractor = Extractor.load(model.folder, k, min_score, max_triples, () if keep_negative else negative_label)
     if not model.finished:
         sys.stderr.write(f"{run}: stage {model.stage} is not finished: using its model at step {model.step}\n")
     beside = {"stage": model.stage} if model.lacks_stage_two else {}

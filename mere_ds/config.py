@@ -14,6 +14,9 @@ CutMarks = Literal["repair", "reject"]
 Which = Literal["best", "latest", "stage1"]
 """Which model of a run to use: the best or the latest of its last stage, or the best of stage one."""
 
+NO_RELATION = "no_relation"
+"""SMiLER's label of sentences whose two entities have none of the relations."""
+
 PRESETS: dict[str, dict[str, Any]] = {
     "mERE": {"use_la": True, "use_ls": True},
     "mERE14": {"use_la": True, "use_ls": True, "routing": "language"},

@@ -1,6 +1,6 @@
 """Text -> triples, with a trained run."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from mere_ds.config import NO_RELATION
 from mere_ds.encoders.sources import load_tokenizer
 from mere_ds.errors import UserError
 from mere_ds.model.calibration import Calibration
@@ -45,6 +46,8 @@ class Extractor:
     """Least score of an answer. None: the calibration's where a text has any number of triples, else whatever it is."""
     max_triples: int | None = None
     """Number of triples of a text at most, those with the highest scores."""
+    negative_labels: Collection[str] = (NO_RELATION,)
+    """Relations that mean that there is none: answers leave them out."""
 
     @classmethod
     def load(
@@ -53,6 +56,7 @@ class Extractor:
         k: int | None = None,
         min_score: float | None = None,
         max_triples: int | None = None,
+        negative_labels: Collection[str] = (NO_RELATION,),
     ) -> "Extractor":
         """From a saved model's folder, such as `RUN/checkpoints/stage2/best`; `k` overrides its top-k, `min_score` its
         threshold."""
@@ -65,7 +69,8 @@ class Extractor:
             model.config.top_k = k
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         encoder = SentenceEncoder(load_tokenizer(folder), model.config.languages, model.config.max_length)
-        return cls(model.to(device), encoder, device, Calibration.load(folder), min_score, max_triples)
+        calibration = Calibration.load(folder)
+        return cls(model.to(device), encoder, device, calibration, min_score, max_triples, negative_labels)
 
     @property
     def finds_many(self) -> bool:
@@ -84,9 +89,9 @@ class Extractor:
 
         Spans are character offsets into the text as given. `score` is the product of the five probabilities; if a text
         may have any number of triples, it is the calibrated probability that the triple is right, and the highest
-        comes first. A text without words gets no triple and `"note": "empty text"`; of a text longer than the model's
-        max_length tokens only the beginning is read, and `"note"` says how much. Raises UserError for an unknown
-        language.
+        comes first. Relations of `negative_labels` are left out. A text without words gets no triple and `"note":
+        "empty text"`; of a text longer than the model's max_length tokens only the beginning is read, and `"note"` says
+        how much. Raises UserError for an unknown language.
         """
         self.check_language(language)
         texts = iter(texts)
@@ -174,6 +179,8 @@ class Extractor:
         for relation, positions, cuts, score in found:
             if least is not None and score < least or len(triples) == self.max_triples:
                 break  # the next ones have no higher score
+            if relation in self.negative_labels:
+                continue
             head, tail = (_span(text, encoded, positions[own], cuts[own]) for own in (slice(2), slice(2, 4)))
             triple = {"head": head, "relation": relation, "tail": tail, "score": round(score, 6)}
             triples.setdefault((relation, *head.values(), *tail.values()), triple)

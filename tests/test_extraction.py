@@ -65,6 +65,16 @@ def told(extractor: Extractor) -> list[list[tuple[str, float]]]:
     ]
 
 
+@pytest.mark.parametrize("triples", ["one", "many"])
+def test_negative_labels_are_no_triples(extractor, triples):
+    found = FOUND if triples == "many" else FOUND[:1]
+    others = [("wrote", 0.6)] if triples == "many" else []
+    assert told(extractor(*found, triples=triples, negative_labels=("born-in", "NA"))) == [others] * 3
+    assert told(extractor(*found, triples=triples)) == [[("born-in", 0.9), *others]] * 3
+    best = extractor(*FOUND, negative_labels=("born-in",), max_triples=1)
+    assert told(best) == [[("wrote", 0.6)]] * 3, "what is left out doesn't count"
+
+
 def test_what_reaches_the_threshold_is_given_the_highest_score_first(extractor):
     two = [[("born-in", 0.9), ("wrote", 0.6)]] * 3
     assert told(extractor(*FOUND)) == two, "0.5 where the model has no threshold of its own"

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "shards": {"errors", "files", "columns", "network", "sums", "lease", "corpus", "encoders"},
     "fused": set(),
     "model": {"errors", "files", "sums", "config", "encoders", "fused"},
-    "inference": {"errors", "files", "streams", "runs", "encoders", "shards", "model"},
+    "inference": {"errors", "files", "streams", "config", "runs", "encoders", "shards", "model"},
     "documents": {"errors", "streams", "corpus", "shards", "inference"},
     "evaluation": {
         *("versions", "errors", "files", "columns", "sums", "config", "runs"),

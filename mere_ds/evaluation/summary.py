@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mere_ds.config import NO_RELATION
 from mere_ds.evaluation.metrics import COLUMNS, METRICS, UNREAD, by_precision, f1, f1_intervals, scores
 
-NO_RELATION = "no_relation"
 """The label of a sentence whose entities are unrelated."""
 
 
