@@ -9,7 +9,7 @@ Shape suffixes: N languages, C rows of a count table (`COLUMNS`), 3 its columns:
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -69,6 +69,16 @@ def f1(right: Any, gold: Any, predicted: Any) -> Any:
     return 200 * right / (np.maximum(both, 1) if isinstance(both, np.ndarray) else max(both, 1))
 
 
+def precision(right: np.ndarray, gold: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """The share of the predicted that is right, in percent; 0 where nothing is predicted. Takes what `f1` takes."""
+    return 100 * right / np.maximum(predicted, 1)
+
+
+def recall(right: np.ndarray, gold: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """The share of the gold that is right, in percent; 0 where nothing is gold. Takes what `f1` takes."""
+    return 100 * right / np.maximum(gold, 1)
+
+
 def scores(counts_NC3: np.ndarray, languages: list[str], missed: dict[str, int] | None = None) -> dict:
     """F1 in percent from counts: by language, their unweighted mean (the paper's AVG), and pooled over all sentences.
 
@@ -93,8 +103,9 @@ def _row(count_C3: np.ndarray) -> dict:
     return {"sentences": sentences, **f1s}
 
 
-def f1_intervals(counts: Mapping[str, Counter]) -> dict:
-    """Bootstrap intervals of F1 from how often (right, predicted, gold) come among a language's sentences.
+def f1_intervals(counts: Mapping[str, Counter], score: Callable = f1) -> dict:
+    """Bootstrap intervals of F1 from how often (right, predicted, gold) come among a language's sentences; or of
+    another `score`, which takes right, gold and predicted (R each) as `f1` does.
 
     `{"level", "resamples", "languages": {"de": [low, high]}, "average", "pooled"}`. Sentences are resampled within each
     language. Training's own chance (the seed) is not in it, and a score of 0 or 100 gets no width, for there every
@@ -103,7 +114,7 @@ def f1_intervals(counts: Mapping[str, Counter]) -> dict:
     if not counts:
         return {}
     sums = {language: resampled(counter, generator(language)) for language, counter in counts.items()}
-    values = by_language(sums, lambda sums_R3: f1(sums_R3[:, 0], sums_R3[:, 2], sums_R3[:, 1]))
+    values = by_language(sums, lambda sums_R3: score(sums_R3[:, 0], sums_R3[:, 2], sums_R3[:, 1]))
     return {"level": LEVEL, "resamples": RESAMPLES, **nested({name: interval(v) for name, v in values.items()})}
 
 
@@ -121,6 +132,6 @@ def by_precision(counts: Mapping[str, Sequence[int]]) -> dict:
 
 def precision_recall(right: int, predicted: int, gold: int) -> dict:
     """One row of `by_precision`."""
-    precision, recall = (100 * right / n if n else 0.0 for n in (predicted, gold))
     counts = {"gold": gold, "predicted": predicted, "right": right}
-    return {**counts, "precision": precision, "recall": recall, "f1": f1(right, gold, predicted)}
+    shares = {name: 100 * right / n if n else 0.0 for name, n in (("precision", predicted), ("recall", gold))}
+    return {**counts, **shares, "f1": f1(right, gold, predicted)}

@@ -82,6 +82,7 @@ def evaluate(
     router: dict | None = None,
     precision: str = "fp32",
     triples: str = "one",
+    calibration: dict | None = None,
 ) -> Path:
     """Leave an evaluation in a trained run folder: the path of its scores."""
     model = trained_model(RunFolder(run), which)
@@ -94,6 +95,6 @@ def evaluate(
         "system": model.system, "seed": model.seed, "stage": model.stage,
     }  # fmt: skip
     if triples == "many":
-        about |= {"triples": "many"}
+        about |= {"triples": "many", "calibration": calibration}
     write_evaluation(path, about, records, router, made_from(model, manifest))
     return path

@@ -52,7 +52,20 @@ def test_a_second_scorer_agrees_on_random_answers(sentences):
             }  # fmt: skip
             low, high = result[f"intervals{kind}"]["languages"].get(language, [0, 100])
             assert low < row[f"triple{kind}"] < high
+        own = row if language == "pooled" else row | result["by_precision"]["languages"][language]
+        for name in own.keys() & {"precision", "recall", "relation"}:
+            bounds = result[f"intervals_{name}"]
+            low, high = bounds["pooled"] if language == "pooled" else bounds["languages"][language]
+            assert low < own[name] < high < low + 5
     assert sum(row["sentences"] for row in result["numbers"].values()) == SENTENCES
+    for name, rows in (("f1", result["numbers"]), ("f1", result["pooled_labels"]), ("recall", result["overlaps"])):
+        for kind, row in rows.items():
+            low, high = row["interval"]
+            assert low <= row[name] <= high and (low < high) == (kind != "0")
+    share = result["without_triples"]
+    chance = share["share"] / 100
+    width = 2 * 196 * (chance * (1 - chance) / share["sentences"]) ** 0.5
+    assert share["interval"][1] - share["interval"][0] == pytest.approx(width, rel=0.15), "that of a binomial share"
     for column in ("gold", "predicted", "right"):
         whole = result["by_precision_characters"]["pooled"][column]
         assert sum(row[column] for row in result["numbers"].values()) == whole
@@ -83,7 +96,8 @@ def test_breakdowns_by_hand():
     assert row["relation"] == pytest.approx(200 * 3 / (4 + 4)), "as sets: two of one label are one"
     numbers = {name: (row["sentences"], row["gold"], row["right"]) for name, row in result["numbers"].items()}
     assert numbers == {"0": (2, 0, 0), "1": (1, 1, 1), "3": (1, 3, 1)}
-    assert result["without_triples"] == {"sentences": 2, "answered": 1, "share": 50.0}
+    assert result["without_triples"] == {"sentences": 2, "answered": 1, "share": 50.0, "interval": [0.0, 100.0]}
+    assert result["numbers"]["1"]["interval"] == [100.0, 100.0] and result["overlaps"]["nested"]["interval"] is None
     assert result["labels"]["de"] == {
         "made-of": {"gold": 1, "predicted": 1, "right": 1, "f1": 100.0},
         "wrote": {"gold": 3, "predicted": 4, "right": 1, "f1": pytest.approx(200 / 7)},

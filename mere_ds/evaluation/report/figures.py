@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from mere_ds.corpus.languages import sort_languages
 from mere_ds.evaluation.report import plots
 from mere_ds.evaluation.report.paper import paper_beside
-from mere_ds.evaluation.report.runs import Row
+from mere_ds.evaluation.report.runs import Row, have_many
 from mere_ds.evaluation.report.tables import LACKING_K, languages_of, main_rows, sweep_of
 
 
@@ -51,8 +51,9 @@ def figure_4(rows: list[Row]) -> Drawing:
     languages = languages_of([row])
     labels = sorted({label for r in row.results for x in r.scores["labels"].values() for label in x})
     values_RC = np.array([[_of_label(row, language, label) for language in languages] for label in labels])
-    note = _shown("F1 of relation classification by label and language (empty: no such sentences)", [row])
-    note += " The numbers beside the names count test sentences."
+    what, whose = ("triples by characters", "triples") if have_many([row]) else ("relation classification", "sentences")
+    note = _shown(f"F1 of {what} by label and language (empty: no such {whose})", [row])
+    note += f" The numbers beside the names count test {whose}."
     gold = row.results[0].scores["labels"]
     gold_RC = np.array([[gold.get(x, {}).get(label, {}).get("gold", 0) for x in languages] for label in labels])
     of_label = [f"{label} ({n})" for label, n in zip(labels, gold_RC.sum(1), strict=True)]

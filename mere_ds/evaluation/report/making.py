@@ -9,9 +9,17 @@ from tqdm import tqdm
 
 from mere_ds.errors import from_os_error
 from mere_ds.evaluation.report.figures import Drawing, draw_all
+from mere_ds.evaluation.report.many import (
+    by_label,
+    by_number,
+    by_overlap,
+    calibration_table,
+    figure_reliability,
+    precision_and_recall,
+)
 from mere_ds.evaluation.report.page import make_page
 from mere_ds.evaluation.report.plots import png
-from mere_ds.evaluation.report.runs import Row, load_rows
+from mere_ds.evaluation.report.runs import Row, have_many, load_rows
 from mere_ds.evaluation.report.sources import format_sources
 from mere_ds.evaluation.report.tables import all_scores, format_table, table_2, table_3, table_k
 from mere_ds.files import write_whole, writing
@@ -29,8 +37,11 @@ def make_report(runs: Sequence[str], out: str) -> Path:
 
 def report_on(rows: Sequence[Row], out: str) -> Path:
     """`make_report` for loaded runs."""
-    tables = [table(rows) for table in (table_2, table_3, table_k, all_scores)]
-    drawings = draw_all(rows)
+    kinds, drawings = [table_2, table_3, table_k, all_scores], draw_all(rows)
+    if have_many(rows):
+        kinds += [precision_and_recall, by_number, by_overlap, by_label, calibration_table]
+        drawings.append(figure_reliability(list(rows)))
+    tables = [table(rows) for table in kinds]
     sources = format_sources(rows)
     text = "\n\n".join([*(format_table(table) for table in tables if table.lines), sources])
     page = Path(out) / "index.html"

@@ -1,10 +1,20 @@
 "use strict";
 // Each sentence is stored once; answers refer to it: [sentence, relation, probability, head, tail, right]; spans are
-// half-open in code points, "right" has a bit per metric. All text is inserted as text, never as HTML.
+// half-open in code points, "right" has a bit per metric. With any number of triples (data.many) an answer is
+// [sentence, [[relation, score, head, tail, right], ...]], "right" by characters, and a sentence has "triples"
+// [relation, head, tail]. All text is inserted as text, never as HTML.
 const data = JSON.parse(document.getElementById("data").textContent);
 const RIGHT_TO_LEFT = new Set(["ar", "arc", "ckb", "dv", "fa", "he", "ps", "sd", "ug", "ur", "yi"]);
 const PAGE = 25;
-const ANSWERS = [
+const ANSWERS = data.many ? [
+  ["", "all", () => true],
+  ["right", "all triples right, none missed", (a) => !isWrong(a) && !isMissing(a)],
+  ["wrong", "some triple wrong", (a) => isWrong(a)],
+  ["missed", "some triple missed", (a) => isMissing(a)],
+  ["false", "a triple where there is none", (a) => a[1].length > 0 && !sentenceOf(a).triples.length],
+  ["none", "no triple, none found", (a) => sentenceOf(a).text !== null && !a[1].length && !sentenceOf(a).triples.length],
+  ["unread", "not read", (a) => sentenceOf(a).text === null],
+] : [
   ["", "all", () => true],
   ["right", "triple right", (a) => isRight(a, "triple")],
   ["wrong", "triple wrong", (a) => !isRight(a, "triple")],
@@ -21,6 +31,24 @@ let page = 0;
 
 const isRight = (answer, metric) => Boolean(answer[5] & (1 << data.metrics.indexOf(metric)));
 const sentenceOf = (answer) => data.sentences[answer[0]];
+const isWrong = (answer) => answer[1].some((found) => !found[4]);
+const isMissing = (answer) => sentenceOf(answer).text === null ||
+  answer[1].filter((found) => found[4]).length < sentenceOf(answer).triples.length;
+/* Gold and predicted triples of an answer, each as {relation, head, tail, right(metric), beside}. */
+const goldOf = (answer) => {
+  const sentence = sentenceOf(answer);
+  const triples = data.many ? sentence.triples : sentence.text === null ? [] : [[sentence.relation, sentence.head, sentence.tail]];
+  return triples.map(([relation, head, tail]) => ({ relation, head, tail, right: () => true, beside: "" }));
+};
+const foundOf = (answer) => {
+  if (data.many) {
+    return answer[1].map(([relation, score, head, tail, right]) =>
+      ({ relation, head, tail, right: () => Boolean(right), beside: ` (score ${score.toFixed(2)})` }));
+  }
+  const [, relation, probability, head, tail] = answer;
+  if (relation === null) return [];
+  return [{ relation, head, tail, right: (metric) => isRight(answer, metric), beside: ` (relation ${probability.toFixed(2)})` }];
+};
 const labelOf = (number) => (number === null ? null : data.labels[number]);
 
 function element(name, attributes = {}, ...children) {
@@ -37,14 +65,12 @@ function fill(id, choices) {
 /* The sentence split into pieces, each with the marks that cover it; marks may overlap. */
 function marked(sentence, answer) {
   const letters = Array.from(sentence.text);
-  const marks = [
-    ["gold-head", sentence.head], ["gold-tail", sentence.tail],
-    ["predicted-head", answer[3]], ["predicted-tail", answer[4]],
-  ].filter(([, span]) => span);
+  const marks = [["gold", goldOf(answer)], ["predicted", foundOf(answer)]].flatMap(([who, triples]) =>
+    triples.flatMap(({ head, tail }) => [[`${who}-head`, head], [`${who}-tail`, tail]])).filter(([, span]) => span);
   const cuts = [...new Set([0, letters.length, ...marks.flatMap(([, span]) => span)])].sort((a, b) => a - b);
   return cuts.slice(1).map((end, n) => {
     const text = letters.slice(cuts[n], end).join("");
-    const names = marks.filter(([, span]) => span[0] <= cuts[n] && end <= span[1]).map(([name]) => name);
+    const names = [...new Set(marks.filter(([, span]) => span[0] <= cuts[n] && end <= span[1]).map(([name]) => name))];
     if (!names.length) return text;
     return element("mark", { class: names.join(" "), title: names.join(", ").replaceAll("-", " ") }, text);
   });
@@ -54,13 +80,13 @@ function direction(lang) {
   return { lang, dir: RIGHT_TO_LEFT.has(lang) ? "rtl" : "ltr" };
 }
 
-function triple(who, sentence, relation, head, tail, right, probability) {
+function triple(who, sentence, { relation, head, tail, right, beside }) {
   const part = (metric, text, attributes = {}) =>
     right(metric) ? element("bdi", attributes, text) : element("bdi", { ...attributes, class: "wrong" }, `${text} ✗`);
   const entity = (metric, span) =>
     span ? part(metric, Array.from(sentence.text).slice(...span).join(""), direction(sentence.lang)) : part(metric, "none");
-  return element("p", { class: "triple" }, element("b", {}, who), part("relation", relation), ": ",
-    entity("head", head), " → ", entity("tail", tail), probability);
+  return element("p", { class: "triple" }, element("b", {}, who), part("relation", labelOf(relation)), ": ",
+    entity("head", head), " → ", entity("tail", tail), beside);
 }
 
 function item(answer) {
@@ -68,12 +94,13 @@ function item(answer) {
   const about = element("div", { class: "about" }, element("span", {}, sentence.lang), element("span", {}, sentence.id));
   if (sentence.text === null) return element("li", {}, about, element("p", { class: "wrong" }, `not read: ${sentence.reason}`));
   const text = element("p", { class: "sentence", ...direction(sentence.lang) }, ...marked(sentence, answer));
-  const gold = triple("gold", sentence, labelOf(sentence.relation), sentence.head, sentence.tail, () => true, "");
-  const predicted = answer[1] === null
-    ? element("p", { class: "triple wrong" }, "no answer")
-    : triple("predicted", sentence, labelOf(answer[1]), answer[3], answer[4], (metric) => isRight(answer, metric),
-      ` (relation ${answer[2].toFixed(2)})`);
-  return element("li", {}, about, text, gold, predicted);
+  const gold = goldOf(answer).map((one) => triple("gold", sentence, one));
+  const predicted = foundOf(answer).map((one) => triple("predicted", sentence, one));
+  if (!gold.length) gold.push(element("p", { class: "triple" }, element("b", {}, "gold"), "none"));
+  if (!predicted.length) predicted.push(data.many
+    ? element("p", { class: "triple" }, element("b", {}, "predicted"), "none")
+    : element("p", { class: "triple wrong" }, "no answer"));
+  return element("li", {}, about, text, ...gold, ...predicted);
 }
 
 function show() {
@@ -91,8 +118,9 @@ function search() {
   const sought = words.toLowerCase();
   found = data.runs[run].answers.filter((answer) => {
     const sentence = sentenceOf(answer);
-    return (!language || sentence.lang === language) && (!gold || labelOf(sentence.relation) === gold) &&
-      (!predicted || labelOf(answer[1]) === predicted) && fits(answer) &&
+    const has = (triples, label) => !label || triples.some(({ relation }) => labelOf(relation) === label);
+    return (!language || sentence.lang === language) && has(goldOf(answer), gold) && has(foundOf(answer), predicted) &&
+      fits(answer) &&
       (!sought || (sentence.text !== null && sentence.text.toLowerCase().includes(sought)));
   });
   page = 0;
@@ -100,6 +128,8 @@ function search() {
 }
 
 function confusion() {
+  at("confusions").hidden = data.many; // a sentence of any number of triples has no one relation to confuse
+  if (data.many) return;
   const { labels, counts } = data.runs[at("run").value].confusion;
   const heads = labels.map((label) => element("th", { scope: "col" }, label));
   const rows = counts.map((row, gold) => {

@@ -13,9 +13,10 @@ from mere_ds.evaluation.metrics import METRICS
 from mere_ds.evaluation.report.figures import Drawing
 from mere_ds.evaluation.report.paper import paper_beside
 from mere_ds.evaluation.report.plots import svg
-from mere_ds.evaluation.report.runs import Row
+from mere_ds.evaluation.report.runs import Row, have_many
 from mere_ds.evaluation.report.sources import source_of
 from mere_ds.evaluation.report.tables import Cell, Table, languages_of
+from mere_ds.evaluation.triple_sets import from_json
 
 
 def make_page(rows: Sequence[Row], tables: Iterable[Table], drawings: Iterable[Drawing]) -> str:
@@ -109,16 +110,19 @@ def _figure(drawing: Drawing) -> str:
 def _answers(rows: Sequence[Row]) -> dict:
     """The data for page.js: each sentence once, and each result's answers, with numbers for strings."""
     sentences, labels = _Numbers(), _Numbers()
+    many = have_many(rows)
+    answer = _answer_of_many if many else _answer
     results = [result for row in rows for result in row.results]
     runs = [
         {
             "name": result.name,
-            "confusion": result.scores["confusion"],
-            "answers": [_answer(record, sentences, labels) for record in result.records()],
+            "confusion": result.scores.get("confusion"),
+            "answers": [answer(record, sentences, labels) for record in result.records()],
         }
         for result in tqdm(results, desc="answers", unit="result", disable=None)
     ]
     return {
+        "many": many,
         "metrics": METRICS,
         "languages": languages_of(rows),
         "labels": list(labels),
@@ -149,3 +153,23 @@ def _answer(record: dict, sentences: _Numbers, labels: _Numbers) -> list:
         return [number, None, None, None, None, right]
     probability = round(predicted["probability"], 2)
     return [number, labels[predicted["relation"]], probability, predicted["head"], predicted["tail"], right]
+
+
+def _answer_of_many(record: dict, sentences: _Numbers, labels: _Numbers) -> list:
+    """[sentence, [[relation, score, head, tail, right], ...]] of the predicted triples; `right` is 1 if it is gold by
+    characters. The sentence has its gold "triples" as [relation, head, tail]."""
+    sentence = {"id": record.get("id", ""), "lang": record["lang"], "text": record["text"]}
+    if record["gold"] is None:
+        sentence["reason"] = record["reason"]
+    gold, found = (record[side] or [] for side in ("gold", "predicted"))
+    sentence["triples"] = [[labels[t["relation"]], t["head"], t["tail"]] for t in gold]
+    number = sentences[json.dumps(sentence, ensure_ascii=False)]
+    of_gold = {triple[:3] for triple in from_json(record["text"], gold)}
+    right = [int(triple[:3] in of_gold) for triple in from_json(record["text"], found)]
+    return [
+        number,
+        [
+            [labels[t["relation"]], round(t["score"], 2), t["head"], t["tail"], is_right]
+            for t, is_right in zip(found, right, strict=True)
+        ],
+    ]

@@ -101,6 +101,29 @@ def router_heat_map(probabilities_TN: np.ndarray, languages: Sequence[str]) -> F
     return heat_map(probabilities_TN, rows, languages, highest, 2, "selection probability")
 
 
+def reliability(panels: dict[str, dict[str, list[tuple[float, float, int]]]]) -> Figure:
+    """Panels by title, each with series -> points (mean score, share right, candidates), and a dashed diagonal."""
+    with matplotlib.rc_context(_STYLE):
+        across = min(3, len(panels))
+        down = -(-len(panels) // across)
+        figure = Figure(figsize=(3.6 * across, 3.9 * down), layout="constrained")
+        grid = figure.subplots(down, across, squeeze=False).flat
+        for (title, series), axes in zip(panels.items(), grid, strict=False):
+            axes.plot((0, 1), (0, 1), "--", color=INK, alpha=0.4, linewidth=0.8)
+            for place, (name, points) in enumerate(series.items()):
+                x, y, counts = np.array(points, dtype=float).T
+                colour = COLOURS[place % len(COLOURS)]
+                axes.plot(x, y, "-", color=colour, linewidth=1, label=name)
+                axes.scatter(x, y, 8 + 60 * np.sqrt(counts / counts.max()), color=colour, alpha=0.8)
+            axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="score", ylabel="share right")
+            axes.set_title(title, fontsize=9)
+            axes.legend(loc="upper left")
+            axes.grid(color=INK, alpha=0.15, linewidth=0.6)
+        for axes in list(grid):  # those that are left over
+            axes.remove()
+        return figure
+
+
 def _finish(figure: Figure, axes: Axes) -> None:
     axes.grid(axis="y", color=INK, alpha=0.15, linewidth=0.6)
     axes.set_axisbelow(True)

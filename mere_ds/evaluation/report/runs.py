@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from mere_ds.errors import UserError
 from mere_ds.evaluation.intervals import spread
+from mere_ds.evaluation.many import scores_of_many
 from mere_ds.evaluation.predictions import evaluation_name
 from mere_ds.evaluation.provenance import Evaluation, check_same_sentences, check_scored_alike, read_evaluation
 from mere_ds.evaluation.report.rows import deciding_knobs, order, row_name, variant, varied
@@ -37,7 +38,7 @@ class Result:
     seed: int
     runs: tuple[Evaluation, ...]
     scores: dict
-    """See `summary.scores_of`."""
+    """See `summary.scores_of`, and `many.scores_of_many` for any number of triples."""
 
     @property
     def name(self) -> str:
@@ -72,8 +73,8 @@ class Row:
 def load_rows(folders: Iterable[str]) -> list[Row]:
     """The runs' rows in the paper's order, with all their scores.
 
-    Raises UserError for a folder without an evaluation of its current model, for runs scored on different sentences,
-    and for two runs with the same settings and seed.
+    Raises UserError for a folder without an evaluation of its current model, for runs scored on different sentences or
+    of both kinds (one triple a sentence, any number), and for two runs with the same settings and seed.
     """
     runs = [read_evaluation(RunFolder(folder), SPLIT) for folder in dict.fromkeys(folders)]
     if not runs:
@@ -81,8 +82,12 @@ def load_rows(folders: Iterable[str]) -> list[Row]:
     for run in runs:
         if not run.content["languages"]:
             raise UserError(f"{run.path}: the test set is empty, so there is nothing to report")
-        if run.content.get("triples") == "many":
-            raise UserError(f"{run.run.root}: report compares models of one triple a sentence: leave this run out")
+        if _has_many(run) != _has_many(runs[0]):
+            one, other = sorted((runs[0], run), key=_has_many)
+            raise UserError(
+                f"{one.run.root} finds one triple a sentence and {other.run.root} any number: their scores can't be "
+                "compared, so make a report of each kind"
+            )
     check_same_sentences(runs)
     precisions = {run.content["precision"] for run in runs}
     names: dict[str, list[Evaluation]] = {}
@@ -94,6 +99,15 @@ def load_rows(folders: Iterable[str]) -> list[Row]:
             for name in sorted(names, key=order)
             for row in _rows(name, names[name], len(precisions) > 1, bar.update)
         ]
+
+
+def _has_many(run: Evaluation) -> bool:
+    return run.content.get("triples") == "many"
+
+
+def have_many(rows: Iterable[Row]) -> bool:
+    """Whether the runs of a report have any number of triples a sentence: all have, or none."""
+    return any(_has_many(run) for row in rows for result in row.results for run in result.runs)
 
 
 def _name(run: Evaluation) -> str:
@@ -127,7 +141,7 @@ def _result(row: str, seed: int, runs: tuple[Evaluation, ...]) -> Result:
                     f"{other.run.root} and {run.run.root} are both {row} with seed {seed}: pass only one of them"
                 )
             seen[language] = run
-    return Result(row, seed, runs, scores_of(_records(runs)))
+    return Result(row, seed, runs, (scores_of_many if _has_many(runs[0]) else scores_of)(_records(runs)))
 
 
 def _records(runs: Iterable[Evaluation]) -> Iterator[dict]:

@@ -9,7 +9,7 @@ from mere_ds.evaluation.intervals import LEVEL, spread
 from mere_ds.evaluation.metrics import METRICS
 from mere_ds.evaluation.report.paper import paper_beside
 from mere_ds.evaluation.report.rows import PAPERS_SETTING, layers_label
-from mere_ds.evaluation.report.runs import Row, sweep
+from mere_ds.evaluation.report.runs import Row, have_many, sweep
 
 AVERAGE = "AVG"
 
@@ -42,12 +42,6 @@ class Table:
 KINDS = {"": "triple", "by characters": "triple_characters"}
 """The lines of a row: triple F1 by tokens, under the row's own name, and by characters."""
 
-BESIDE = (
-    "Triple F1 in percent, by tokens (comparable with the paper) and, below, by characters. "
-    f"Beside it is, with one seed, the {LEVEL} % bootstrap interval over sentences; with several seeds, the score is "
-    "their mean and ± their standard deviation. Bold: the best of these runs."
-)
-
 LACKING_K = "Not shown: this needs a mERE run evaluated with several k (mere-ds evaluate RUN --k=1,2,...)."
 
 
@@ -71,7 +65,16 @@ def table_2(rows: Iterable[Row]) -> Table:
     rows = main_rows(rows)
     paper, note = paper_beside(rows)
     papers = {row.paper: paper["rows"].get(row.paper) for row in rows}
-    return Table("Table 2: systems", f"{BESIDE} {note}", *_by_language(rows, papers, lambda row: row.paper))
+    return Table("Table 2: systems", f"{_beside_note(rows)} {note}", *_by_language(rows, papers, lambda row: row.paper))
+
+
+def _beside_note(rows: Iterable[Row]) -> str:
+    what = "over sets, by tokens" if have_many(rows) else "by tokens (comparable with the paper)"
+    return (
+        f"Triple F1 in percent, {what} and, below, by characters. Beside it is, with one seed, the {LEVEL} % bootstrap "
+        "interval over sentences; with several seeds, the score is their mean and ± their standard deviation. Bold: "
+        "the best of these runs."
+    )
 
 
 def table_3(rows: Iterable[Row]) -> Table:
@@ -81,7 +84,7 @@ def table_3(rows: Iterable[Row]) -> Table:
         return Table(title, "Not shown: this needs mERE runs with at least two values of --submodule_layers.", (), ())
     paper, note = paper_beside(rows)
     papers = {name: {AVERAGE: average} for name, average in paper["layers"].items()}
-    return Table(title, f"{BESIDE} {note}", *_by_language(rows, papers, _layers))
+    return Table(title, f"{_beside_note(rows)} {note}", *_by_language(rows, papers, _layers))
 
 
 def _layers(row: Row) -> str:
@@ -109,7 +112,7 @@ def table_k(rows: Iterable[Row]) -> Table:
         values = sweep_of(rows, metric).values()
         best = _best(values)
         lines.append(
-            Line(name or "mERE", [Cell(v["mean"], _deviation(v["deviation"]), v["mean"] == best) for v in values])
+            Line(name or "mERE", [Cell(v["mean"], deviation_text(v["deviation"]), v["mean"] == best) for v in values])
         )
     paper, beside = paper_beside(rows)
     if paper["top_k"]:
@@ -125,10 +128,14 @@ def _average_of(metric: str) -> Callable[[dict], float | None]:
     return lambda s: s["average"].get(metric)
 
 
-SCORES: dict[str, Callable[[dict], float | None]] = {
-    **{metric.replace("_", " "): _average_of(metric) for metric in METRICS},
+WITHOUT_NO_RELATION: dict[str, Callable[[dict], float | None]] = {
     "no NA": lambda s: s["without_no_relation"]["average"].get("f1"),
     "no NA characters": lambda s: s["without_no_relation_characters"]["average"].get("f1"),
+}
+"""Scores that only runs of one triple a sentence have."""
+SCORES: dict[str, Callable[[dict], float | None]] = {
+    **{metric.replace("_", " "): _average_of(metric) for metric in METRICS},
+    **WITHOUT_NO_RELATION,
     "pooled": lambda s: s["pooled"].get("triple"),
     "pooled characters": lambda s: s["pooled"].get("triple_characters"),
 }
@@ -136,18 +143,21 @@ SCORES: dict[str, Callable[[dict], float | None]] = {
 
 def all_scores(rows: Iterable[Row]) -> Table:
     """All rows with all scores."""
+    rows = list(rows)
+    shown = {name: score for name, score in SCORES.items() if not (have_many(rows) and name in WITHOUT_NO_RELATION)}
+    no_relation = "" if have_many(rows) else "no NA: triples without no_relation; "
     note = (
-        "F1 in percent, averaged over languages. characters: spans compared by characters instead of tokens; no NA: "
-        "triples without no_relation; pooled: triples of all sentences together; ±: standard deviation over seeds."
+        "F1 in percent, averaged over languages. characters: spans compared by characters instead of tokens; "
+        f"{no_relation}pooled: triples of all sentences together; ±: standard deviation over seeds."
     )
     lines = [
         Line(
-            row.name + _seeds(row),
-            [Cell(v["mean"], _deviation(v["deviation"])) if v else None for v in map(row.mean, SCORES.values())],
+            row.name + seeds_of(row),
+            [Cell(v["mean"], deviation_text(v["deviation"])) if v else None for v in map(row.mean, shown.values())],
         )
         for row in rows
     ]
-    return Table("All scores", note, list(SCORES), lines)
+    return Table("All scores", note, list(shown), lines)
 
 
 def _by_language(
@@ -167,7 +177,7 @@ def _by_language(
                 for language, top in zip((None, *languages), best[metric], strict=True)
                 for value in [row.triple(language, metric)]
             ]
-            lines.append(Line(name or row.name + _seeds(row), cells))
+            lines.append(Line(name or row.name + seeds_of(row), cells))
         paper = papers.get(key(row))
         if paper and all(key(other) != key(row) for other in rows[place + 1 :]):
             lines.append(_paper_line([paper.get(column) for column in (AVERAGE, *languages)]))
@@ -184,19 +194,21 @@ def _paper_line(values: Iterable[float | None]) -> Line:
     return Line("paper", [None if value is None else Cell(value) for value in values], paper=True)
 
 
-def _seeds(row: Row) -> str:
+def seeds_of(row: Row) -> str:
+    """What to add to a row's name if it has several."""
     return f" ({len(row.results)} seeds)" if len(row.results) > 1 else ""
 
 
 def _beside(row: Row, language: str | None, value: dict, metric: str) -> str:
     if len(row.results) > 1:
-        return _deviation(value["deviation"])
+        return deviation_text(value["deviation"])
     intervals = row.results[0].scores[f"intervals{metric.removeprefix('triple')}"]
     low, high = intervals["languages"][language] if language else intervals["average"]
     return f"{low:.1f}–{high:.1f}"
 
 
-def _deviation(deviation: float | None) -> str:
+def deviation_text(deviation: float | None) -> str:
+    """What stands beside a mean over seeds."""
     return "" if deviation is None else f"±{deviation:.1f}"
 
 

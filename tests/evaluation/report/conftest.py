@@ -9,7 +9,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 from mere_ds.evaluation.report.making import make_report
-from tests.evaluation.report.made_up import TEXTS, knobs, make_run
+from tests.evaluation.report.made_up import TEXTS, knobs, make_many_run, make_run
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +34,23 @@ def runs(tmp_path_factory) -> list[str]:
 def page(runs, tmp_path_factory) -> Path:
     """index.html of the report of all these runs."""
     return make_report(runs, str(tmp_path_factory.mktemp("report")))
+
+
+@pytest.fixture(scope="session")
+def many_runs(tmp_path_factory) -> list[str]:
+    """Of any number of triples: two seeds of mERE, and mBERT."""
+    root = tmp_path_factory.mktemp("many")
+    folders = [
+        *(make_many_run(root / f"mERE-{seed}", knobs("mERE", seed)) for seed in (0, 1)),
+        make_many_run(root / "mBERT", knobs("mBERT")),
+    ]
+    return [str(folder) for folder in folders]
+
+
+@pytest.fixture(scope="session")
+def many_page(many_runs, tmp_path_factory) -> Path:
+    """index.html of the report of these runs."""
+    return make_report(many_runs, str(tmp_path_factory.mktemp("report of many")))
 
 
 @pytest.fixture(scope="session")

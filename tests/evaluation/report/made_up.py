@@ -3,9 +3,14 @@
 import random
 from pathlib import Path
 
+import numpy as np
+
 from mere_ds.config import TWO_STAGES
+from mere_ds.evaluation.calibration import Candidates, calibrate, calibrated, reliability
 from mere_ds.evaluation.metrics import METRICS
 from tests.evaluation.made_up_runs import evaluate, train
+from tests.evaluation.records import many_record
+from tests.evaluation.second_scorer import random_sentence
 
 TEXTS = {
     "de": ("Anna Berg wurde in Köln geboren.", "Anna Berg", "Köln"),
@@ -64,6 +69,35 @@ def records_of(told: dict, languages=tuple(TEXTS), sentences: int = 12, right: f
     records = [record(x, n, right, chance) for x in languages for n in range(sentences)]
     missed = {"lang": "de", "text": None, "gold": None, "predicted": None, "right": [], "reason": "rejected by reader"}
     return records + [missed] * ("de" in languages)
+
+
+def make_many_run(folder: Path, told: dict, languages=("de", "ko"), sentences: int = 40) -> Path:
+    """A trained run folder with answers of any number of triples, the same sentences in every run, and a missed German
+    one; its scores are too low before calibration."""
+    asked = random.Random("sentences")
+    chance = random.Random(str(told))
+    records = []
+    for language in languages:
+        for number in range(sentences):
+            sentence = random_sentence(asked)
+            kept = [triple for triple in sentence["found"] if chance.random() < 0.8]
+            records.append(many_record(sentence | {"found": kept}, language, f"{language}-{number}"))
+    missed = {"lang": "de", "text": None, "gold": None, "predicted": None, "right": {}, "reason": "rejected by reader"}
+    train(folder, (1, 2) if told["system"] in TWO_STAGES else (1,), **told)
+    labels = ("born-in", "made-of", "wrote")
+    records += [missed] * ("de" in languages)
+    evaluate(folder, records, labels=labels, triples="many", calibration=made_up_calibration(chance.randrange(1000)))
+    return folder
+
+
+def made_up_calibration(seed: int) -> dict:
+    """As `mere-ds evaluate` records it, of candidates that are right more often than their scores say."""
+    draw = np.random.default_rng(seed)
+    truth_F = draw.random(2_000)
+    found = Candidates(truth_F**2, draw.random(2_000) < truth_F, np.zeros(2_000, int), 1_500)
+    curves = calibrate(found, ["de"])
+    scores = {"raw": found.raw_F, "calibrated": calibrated(found, curves, ["de"])}
+    return curves.as_dict() | {name: reliability(score_F, found.right_F) for name, score_F in scores.items()}
 
 
 def _router(told: dict, languages) -> dict | None:

@@ -117,3 +117,47 @@ def test_dark_and_light(opened):
 
 def _lightness(colour):
     return sum(int(part) for part in colour[4:-1].split(","))
+
+
+def test_any_number_of_triples(browser, many_page, many_runs):
+    browser.get(many_page.as_uri())
+    assert not browser.get_log("browser")
+    assert browser.find_element(By.ID, "reliability").find_element(By.TAG_NAME, "svg").is_displayed()
+    assert not browser.find_element(By.ID, "confusions").is_displayed()
+    choose(browser, run="mBERT, seed 0")
+    records = list(read_evaluation(RunFolder(many_runs[-1]), "test").records())
+    read = [r for r in records if r["gold"] is not None]
+    assert count(browser) == len(records)
+
+    right = [r["right"]["triple_characters"] for r in read]
+    kinds = {
+        "some triple wrong": sum(n < len(r["predicted"]) for r, n in zip(read, right, strict=True)),
+        "some triple missed": sum(n < len(r["gold"]) for r, n in zip(read, right, strict=True)) + 1,
+        "a triple where there is none": sum(bool(r["predicted"]) and not r["gold"] for r in read),
+        "no triple, none found": sum(not r["predicted"] and not r["gold"] for r in read),
+        "not read": 1,
+    }
+    for kind, number in kinds.items():
+        choose(browser, answer=kind)
+        assert count(browser) == number > 0, kind
+    choose(browser, answer="all", gold="wrote", predicted="made-of")
+    sides = (("gold", "wrote"), ("predicted", "made-of"))
+    fit = [r for r in read if all(label in {t["relation"] for t in r[side]} for side, label in sides)]
+    assert count(browser) == len(fit) > 0
+
+    record, item = fit[0], browser.find_element(By.CSS_SELECTOR, "#list li")
+    lines = [line.text for line in item.find_elements(By.CLASS_NAME, "triple")]
+    assert len(lines) == len(record["gold"]) + len(record["predicted"])
+    for triple, line in zip(record["gold"] + record["predicted"], lines, strict=True):
+        head, tail = (record["text"][slice(*triple[side])] for side in ("head", "tail"))
+        for part in (triple["relation"], head.strip(), tail.strip()):
+            assert part in line
+        assert ("score" in line) == ("score" in triple)
+    marked = {
+        kind: [mark.get_property("textContent") for mark in item.find_elements(By.CLASS_NAME, kind)]
+        for kind in ("gold-head", "predicted-tail")
+    }
+    for kind, words in marked.items():
+        side, end = kind.split("-")
+        places = {n for t in record[side] for n in range(*t[end])}
+        assert len("".join(words)) == len(places)
