@@ -1,0 +1,53 @@
+"""The protocol for corpora with any number of triples: what is trained on, what is dev, what is test.
+
+A folder of JSON lines becomes one with the same rows in `{lang}.{train,dev,test}.jsonl`: test is test, train is train
+and what of dev is not chosen, dev is every tenth sentence of dev, chosen by a digest of its id, so that a sentence and
+its translations (which have the same id) stay together.
+"""
+
+import json
+import zlib
+from pathlib import Path
+
+from mere_ds.corpus.jsonl import JsonLinesFile, json_lines_paths
+from mere_ds.errors import UserError
+
+ONE_OF = 10
+"""One of so many sentences of the source's dev is dev."""
+
+
+def make_corpus(
+    source: str | Path, out: str | Path, languages: list[str] | None = None, most: int | None = None
+) -> None:
+    """Write the folder `out` from JSON lines in `source`; of each file's rows in a language `most` at most.
+
+    Raises UserError for a folder without JSON lines, for a row that is none, and for languages that it doesn't have.
+    """
+    rows: dict[tuple[str, str], list[bytes]] = {}
+    seen: dict[tuple[str, str], int] = {}
+    for path in json_lines_paths(Path(source)):
+        file = JsonLinesFile.of(path)
+        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+            try:
+                row = json.loads(line)
+                language, id = file.language or row["lang"], str(row["id"])
+            except (ValueError, KeyError, TypeError):
+                raise UserError(
+                    f"{path}, line {number}: not a JSON object with id and lang: fix or remove it"
+                ) from None
+            if languages is not None and language not in languages:
+                continue
+            seen[language, file.split] = seen.get((language, file.split), 0) + 1
+            if most is None or seen[language, file.split] <= most:
+                rows.setdefault((language, _split(file.split, id)), []).append(line + b"\n")
+    found = {language for language, _ in rows}
+    if missing := set(languages or ()) - found or (not found and {"train"}):
+        raise UserError(f"{source}: has no rows of {', '.join(sorted(missing))}: choose others")
+    Path(out).mkdir(parents=True, exist_ok=True)
+    for (language, split), lines in rows.items():
+        Path(out, f"{language}.{split}.jsonl").write_bytes(b"".join(lines))
+
+
+def _split(split: str, id: str) -> str:
+    """Where a sentence of the source's split goes."""
+    return "train" if split == "dev" and zlib.crc32(id.encode()) % ONE_OF else split
