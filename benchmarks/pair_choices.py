@@ -1,6 +1,6 @@
 """Loss, negative relations, pairing and score of `--triples=many`, chosen by measurement on a small budget.
 
-`python benchmarks/pair_choices.py CORPUS ENCODER OUT [--languages=en,de] [--layers=2] [--epochs=2]`: CORPUS is a folder
+`python benchmarks/pair_choices.py CORPUS ENCODER OUT [--languages=en,de] [--layers=1] [--epochs=2]`: CORPUS is a folder
 of JSON lines (see `triples_corpus`), ENCODER a folder with a BERT. Its lower layers are computed once; the upper
 `layers`, the relation classifier and the pair heads are trained anew for each choice, which differs from the first in
 one thing, on the same batches in the same order. OUT/table.md is the result; OUT/results.jsonl has a line for each
@@ -176,14 +176,14 @@ LOSSES = {"ZLPR": pair_loss.ranking_loss, "BCE": cross_entropies}
 
 
 class Data:
-    """Batches of a split with the states of the lower layers."""
+    """Short batches of a split with the states of the lower layers."""
 
-    def __init__(self, manifest: Manifest, split: str, lower: nn.Module, most: int | None):
+    def __init__(self, manifest: Manifest, split: str, lower: nn.Module, longest: int):
         plan = EpochPlan(
             manifest.lengths(split), manifest.language_ids(split), manifest.shard_sizes(split), BATCH, seed=0
         )
         with ShardReader(manifest, split, plan, micro=BATCH) as reader:
-            self.batches = [batch for i, batch in enumerate(reader) if most is None or i < most]
+            self.batches = [batch for batch in reader if batch.mask_BM.shape[1] <= longest]
         self.states = [_states(lower, batch) for batch in self.batches]
         language_ids = manifest.language_ids(split)
         self.language = {row: manifest.languages[n] for row, n in enumerate(language_ids.tolist())}
@@ -280,9 +280,9 @@ def table(results: dict[str, dict]) -> str:
 
 
 def main(
-    corpus: str, encoder: str, out: str, languages: str = "en,de", layers: int = 2, epochs: int = 2, test: int = 75
+    corpus: str, encoder: str, out: str, languages: str = "en,de", layers: int = 1, epochs: int = 2, longest: int = 56
 ) -> None:
-    """Compare the choices; `test` batches of test are scored, chosen by chance."""
+    """Compare the choices on the batches whose sentences have `longest` tokens at most."""
     folder = Path(out)
     if not (folder / "shards").exists():
         make_corpus(corpus, folder / "corpus", languages.split(","))
@@ -294,9 +294,10 @@ def main(
 
     lower = load().eval()
     lower.encoder.layer = lower.encoder.layer[:-layers]
-    most = {"train": None, "dev": None, "test": test}
-    data = {split: Data(manifest, split, lower, n) for split, n in most.items()}
+    data = {split: Data(manifest, split, lower, longest) for split in ("train", "dev", "test")}
     del lower
+    for split, its in data.items():
+        print(f"{split}: {len(its.gold)} of {manifest.splits[split].sentences} sentences", flush=True)
     done = folder / "results.jsonl"
     results = dict(map(json.loads, done.read_text().splitlines())) if done.exists() else {}
     for name, choice in CHOICES.items():

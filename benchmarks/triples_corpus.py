@@ -1,14 +1,18 @@
 """The protocol for corpora with any number of triples: what is trained on, what is dev, what is test.
 
-A folder of JSON lines becomes one with the same rows in `{lang}.{train,dev,test}.jsonl`: test is test, train is train
-and what of dev is not chosen, dev is every tenth sentence of dev, chosen by a digest of its id, so that a sentence and
-its translations (which have the same id) stay together.
+`python benchmarks/triples_corpus.py SOURCE OUT [--languages=en,de] [--most=100]`: a folder of JSON lines becomes one
+with the same rows in `{lang}.{train,dev,test}.jsonl`. Test is test; dev is about every tenth sentence of the source's
+dev, chosen by a digest of its id, so that translations with the same id stay together; all others are train.
 """
 
 import json
+import sys
 import zlib
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mere_ds import flags
 from mere_ds.corpus.jsonl import JsonLinesFile, json_lines_paths
 from mere_ds.errors import UserError
 
@@ -51,3 +55,12 @@ def make_corpus(
 def _split(split: str, id: str) -> str:
     """Where a sentence of the source's split goes."""
     return "train" if split == "dev" and zlib.crc32(id.encode()) % ONE_OF else split
+
+
+def main(source: str, out: str, languages: str | None = None, most: int | None = None) -> None:
+    """Make OUT from SOURCE; of each file's rows in a language `most` at most."""
+    make_corpus(source, out, languages.split(",") if languages else None, most)
+
+
+if __name__ == "__main__":
+    flags.run(main, sys.argv[1:], "triples_corpus.py")
