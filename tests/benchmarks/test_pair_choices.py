@@ -69,6 +69,7 @@ def test_cross_entropies_against_torch():
     torch.testing.assert_close(cross_entropies(masked, torch.nn.functional.pad(gold, (0, 2))), expected)
 
 
+@pytest.mark.slow
 def test_every_choice_is_measured_once(tmp_path, monkeypatch, capsys):
     assert len({*CHOICES.values()}) == len(CHOICES)
     for name in ("base", "BCE", "2 likely", "a term for the span's width"):
