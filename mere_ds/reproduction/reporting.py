@@ -1,7 +1,8 @@
 """A plan's results: the report of all its runs, and the target's tables as text."""
 
 from mere_ds.evaluation.report.making import report_on
-from mere_ds.evaluation.report.runs import Row, load_rows
+from mere_ds.evaluation.report.many import TABLES
+from mere_ds.evaluation.report.runs import Row, have_many, load_rows
 from mere_ds.evaluation.report.sources import format_sources
 from mere_ds.evaluation.report.tables import all_scores, format_table, table_2, table_3, table_k
 from mere_ds.files import write_whole
@@ -20,7 +21,8 @@ def write_report(target: str, plan: Plan, place: Workspace) -> str:
 
 
 def text_of(target: str, rows: list[Row]) -> str:
-    """A target's tables as text."""
+    """A target's tables as text; for any number of triples with all that tell what they got right."""
     own = {"table 3": [table_3], "sweep T": [table_3], "sweep k": [table_k], "figure 6": [all_scores]}
     own[EVERYTHING] = [table_2, table_3, table_k, all_scores]
-    return "\n\n".join(format_table(table(rows)) for table in own.get(target, [table_2]))
+    tables = [*own.get(target, [table_2]), *(TABLES if have_many(rows) else ())]
+    return "\n\n".join(format_table(table(rows)) for table in tables)

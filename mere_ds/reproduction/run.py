@@ -149,6 +149,7 @@ def prepare(target: str, options: Options) -> Reproduction:
         submodule_layers=config.submodule_layers,
         top_k=config.top_k,
         mtmb=options.mtmb,
+        triples=manifest.triples,
     )
     plan = make_plan(target, setting, options.seeds)
     place = Workspace(Path(options.out), manifest, common)

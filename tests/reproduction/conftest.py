@@ -18,6 +18,15 @@ def shards(tmp_path_factory) -> Path:
     return folder / "shards"
 
 
+@pytest.fixture(scope="session")
+def many_shards(tmp_path_factory) -> Path:
+    """Of any number of triples a sentence, in three languages."""
+    folder = tmp_path_factory.mktemp("many")
+    synthesize(str(folder / "corpus"), 300, languages=("de", "en", "ko"), seed=3, triples="many")
+    shard_corpus(str(folder / "corpus"), str(folder / "shards"), encoder="tiny")
+    return folder / "shards"
+
+
 @pytest.fixture
 def out(tmp_path) -> Path:
     return tmp_path / "the paper"
@@ -25,14 +34,14 @@ def out(tmp_path) -> Path:
 
 @pytest.fixture
 def reproduce(shards, out, capsys, monkeypatch):
-    """reproduce("--table=2", ...): what the command prints; `code` is how it must end."""
+    """reproduce("--table=2", ...): what the command prints; `code` is how it must end; `on` are other shards."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
-    def reproduce(*argv: str, code: int = 0) -> str:
+    def reproduce(*argv: str, code: int = 0, on: Path = shards) -> str:
         ended = 0
         try:
-            flags.run(COMMANDS, ["reproduce", f"--shards={shards}", f"--out={out}", *argv], "mere-ds")
+            flags.run(COMMANDS, ["reproduce", f"--shards={on}", f"--out={out}", *argv], "mere-ds")
         except SystemExit as error:
             ended = error.code
         said = capsys.readouterr()

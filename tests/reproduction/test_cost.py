@@ -48,6 +48,19 @@ def test_updates_are_those_of_the_batch_plan(manifest, batch, accumulation, rank
     assert found.updates == epochs * plan.steps
 
 
+def triples_of(manifest: Manifest) -> int:
+    return sum(n for by_label in manifest.splits["train"].counts.values() for n in by_label.values())
+
+
+def test_sentences_count_not_their_triples(many_shards):
+    many = Manifest.load(many_shards)
+    assert many.triples == "many" and triples_of(many) > sentences(many, "train")
+    found = cost.stage_cost(config(epochs=3, concatenate=1, batch_size=4), 1, many, ranks=2)
+    sizes = many.lengths("train"), many.language_ids("train"), many.shard_sizes("train")
+    assert found.updates == 3 * EpochPlan(*sizes, 8).steps
+    assert found.sentences == 3 * sentences(many, "train") and found.passes == 3 * sentences(many, "dev")
+
+
 def test_a_limit_of_steps_limits_all(manifest):
     found = cost.stage_cost(config(max_steps=2), 1, manifest, ranks=2)
     assert (found.updates, found.sentences, found.passes) == (2, 64, sentences(manifest, "dev"))

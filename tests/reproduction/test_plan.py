@@ -129,6 +129,13 @@ def test_few_languages_leave_rows_out_and_say_so():
     assert "mERE-LS-LA (MONO)" in make_plan("table 2", Setting(("ko",)), 1).left_out
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_any_number_of_triples_leaves_herberta_alone_out(target):
+    plan, usual = make_plan(target, Setting(SMILER_LANGUAGES, triples="many"), 2), make_plan(target, ALL, 2)
+    assert plan.jobs == [job for job in usual.jobs if job.knobs["system"] != "HERBERTa"]
+    assert plan.left_out.keys() == ({"HERBERTa"} if len(plan.jobs) < len(usual.jobs) else set())
+
+
 def test_a_choice_of_languages_goes_into_every_job():
     plan = rows("table 2", Setting(("de", "ru", "ko"), choice="ko,de,ru"))
     assert plan[LS]["languages"] == plan["mERE-seed0"]["languages"] == "ko,de,ru"

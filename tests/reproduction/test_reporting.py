@@ -5,7 +5,7 @@ import pytest
 from mere_ds.evaluation.report.runs import Row, load_rows
 from mere_ds.reproduction.plan import TARGETS
 from mere_ds.reproduction.reporting import text_of
-from tests.evaluation.report.made_up import knobs, make_run
+from tests.evaluation.report.made_up import knobs, make_many_run, make_run
 
 RUNS = {
     "mERE": (knobs("mERE"), 0.9, (1, 6)),
@@ -37,3 +37,10 @@ def test_each_target_has_its_text(rows, target):
     said = text_of(target, rows)
     for word in SHOWS.get(target, SHOWS["table 2"]):
         assert word in said
+
+
+def test_runs_of_any_number_of_triples_show_their_tables_too(tmp_path):
+    rows = load_rows([str(make_many_run(tmp_path / "run", knobs("mERE")))])
+    said = text_of("table 2", rows)
+    for title in ("Table 2", "Precision, recall", "By kind of overlap", "By label", "What scores mean"):
+        assert title in said

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mere_ds.evaluation.report.runs import load_rows
 from mere_ds.ranks.stop import LEFT_EARLY
 from mere_ds.reproduction.plan import TARGETS
 
@@ -104,6 +105,23 @@ def test_what_is_missing_is_run_once_and_reported(reproduce, out):
 
     refused = reproduce("--figure=8", SMALL[0], "--train=--max_steps=3 --bottleneck=64", "--dry_run", code=2)
     assert "--max_steps was 2, is 3" in refused and "another --out" in refused
+
+
+def test_any_number_of_triples_leaves_herberta_out_and_says_so(reproduce, many_shards):
+    said = reproduce("--table=2", "--dry_run", "--mtmb=none", on=many_shards)
+    assert "left out: HERBERTa: it finds one triple a sentence, and the shards hold any number" in said
+    assert "HERBERTa-seed" not in said and "mBERT-seed0" in said
+
+
+@pytest.mark.slow
+def test_any_number_of_triples_is_trained_and_scored(reproduce, out, many_shards):
+    """Of one job, which costs half of the seconds; the report is that of test_reporting."""
+    flags = ("--figure=8", "--train=--max_steps=2 --bottleneck=64", f"--launcher={sys.executable}")
+    reproduce(*flags, "--only=1", on=many_shards)
+    assert [line.split()[1] for line in reproduce(*flags, "--list", on=many_shards).splitlines()] == ["done", "missing"]
+    scores = content(out / "runs" / "mERE-LS-seed0", "evaluation/test.json")
+    assert scores["triples"] == "many" and scores["languages"].keys() == {"de", "en", "ko"}
+    assert load_rows([str(out / "runs" / "mERE-LS-seed0")])[0].results[0].scores["numbers"].keys() > {"0", "1"}
 
 
 def test_a_job_that_fails_stops_all_with_its_name_and_last_lines(reproduce, out):

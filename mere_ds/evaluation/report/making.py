@@ -9,14 +9,7 @@ from tqdm import tqdm
 
 from mere_ds.errors import from_os_error
 from mere_ds.evaluation.report.figures import Drawing, draw_all
-from mere_ds.evaluation.report.many import (
-    by_label,
-    by_number,
-    by_overlap,
-    calibration_table,
-    figure_reliability,
-    precision_and_recall,
-)
+from mere_ds.evaluation.report.many import TABLES, figure_reliability
 from mere_ds.evaluation.report.page import make_page
 from mere_ds.evaluation.report.plots import png
 from mere_ds.evaluation.report.runs import Row, have_many, load_rows
@@ -39,7 +32,7 @@ def report_on(rows: Sequence[Row], out: str) -> Path:
     """`make_report` for loaded runs."""
     kinds, drawings = [table_2, table_3, table_k, all_scores], draw_all(rows)
     if have_many(rows):
-        kinds += [precision_and_recall, by_number, by_overlap, by_label, calibration_table]
+        kinds += TABLES
         drawings.append(figure_reliability(list(rows)))
     tables = [table(rows) for table in kinds]
     sources = format_sources(rows)

@@ -202,3 +202,7 @@ def _of_overlap(scores: dict, kind: str) -> Told | None:
 def _false_triples(scores: dict) -> Told | None:
     row = scores["without_triples"]
     return (row["share"], row["interval"]) if row["sentences"] else None
+
+
+TABLES = (precision_and_recall, by_number, by_overlap, by_label, calibration_table)
+"""What a report has beside the tables of both kinds."""
