@@ -80,7 +80,7 @@ def answers(model: GLiNER, rows: list[dict], labels: list[str], batch_size: int)
     """All candidates of each row; "entity" of a triple is the lower of its entities' scores."""
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]["text"]))
     texts = [rows[i]["text"] for i in order]
-    _, found = model.inference(
+    entities, found = model.inference(
         texts,
         labels=[ENTITY],
         relations=labels,
@@ -90,7 +90,7 @@ def answers(model: GLiNER, rows: list[dict], labels: list[str], batch_size: int)
         batch_size=batch_size,
     )
     result: list[dict] = [{} for _ in rows]
-    for i, triples in zip(order, found, strict=True):
+    for i, own, triples in zip(order, entities, found, strict=True):
         result[i] = {
             **{name: rows[i][name] for name in ("id", "lang", "text")},
             "triples": [
@@ -98,7 +98,7 @@ def answers(model: GLiNER, rows: list[dict], labels: list[str], batch_size: int)
                     "relation": triple["relation"],
                     **{side: [triple[side]["start"], triple[side]["end"]] for side in ("head", "tail")},
                     "score": triple["score"],
-                    "entity": min(triple[side]["score"] for side in ("head", "tail")),
+                    "entity": min(own[triple[side]["entity_idx"]]["score"] for side in ("head", "tail")),
                 }
                 for triple in triples
             ],
