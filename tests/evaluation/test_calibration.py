@@ -108,6 +108,28 @@ def test_calibration_by_language_where_there_are_enough():
     assert calibrate(Candidates.join([replace(one, raw_F=one.raw_F[:0], right_F=one.right_F[:0])]), []) == Calibration()
 
 
+@pytest.mark.parametrize(("size", "own"), [(ENOUGH - 1, {"de"}), (ENOUGH, {"de", "ko"})])
+def test_the_bound_is_the_number_of_candidates_of_the_language(size, own):
+    few = replace(made_up(0.5, 1.0, size, seed=2), languages_F=np.ones(size, int))
+    assert set(calibrate(Candidates.join([made_up(2.5, -1.0, seed=1), few]), ["de", "ko"]).languages) == own
+
+
+@pytest.mark.parametrize("truth", [Curve(1.0, 0.0), Curve(1.0, -3.0), Curve(1.5, -1.0)])
+def test_at_the_bound_an_own_curve_is_worth_its_noise(truth):
+    """On unseen candidates it loses less to the true curve, on average over samples, than one that is half as steep
+    again; with a quarter of the candidates it would lose more."""
+    unseen = made_up(*truth, size=20_000, seed=1_000)
+
+    def loss(curve: Curve) -> float:
+        return log_loss(unseen, curve) - log_loss(unseen, truth)
+
+    def own(size: int) -> float:
+        samples = (made_up(*truth, size, seed) for seed in range(40))
+        return np.mean([loss(fit_curve(sample.raw_F, sample.right_F)) for sample in samples])
+
+    assert own(ENOUGH) < 0.01 < loss(Curve(1.5 * truth.temperature, truth.shift)) < own(ENOUGH // 4)
+
+
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=40))
 def test_reliability_by_hand(pairs):
     told = reliability(np.array([score for score, _ in pairs]), np.array([right for _, right in pairs], bool))
@@ -134,6 +156,16 @@ def test_a_calibration_is_read_as_it_was_written(tmp_path):
     assert told.calibrated(raw_F[1:2], "de") == pytest.approx(1 / (1 + np.exp(-(np.log(0.3 / 0.7) / 1.5 + 0.25))))
     assert told.calibrated(raw_F[1:2], "fr") == pytest.approx(1 / (1 + np.exp(-(np.log(0.3 / 0.7) / 2 - 0.5))))
     assert (Calibration().calibrated(raw_F, "de") == raw_F).all()
+
+
+def test_the_format_of_saved_calibrations_stays(tmp_path):
+    """As the first checkpoints with one have it, byte for byte."""
+    curve = '{"temperature": %s, "shift": %s}'
+    saved = '{"min_score": 0.4, "candidates": 300, "pooled": %s, "languages": {"de": %s}}'
+    (tmp_path / CALIBRATION).write_text(saved % (curve % (2.0, -0.5), curve % (1.5, 0.25)))
+    told = Calibration(0.4, Curve(2.0, -0.5), {"de": Curve(1.5, 0.25)}, 300)
+    assert Calibration.load(tmp_path) == told
+    assert told.as_dict().keys() == {"min_score", "candidates", "pooled", "languages"}
 
 
 @pytest.mark.parametrize(
