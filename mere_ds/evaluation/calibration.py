@@ -11,8 +11,8 @@ import numpy as np
 from mere_ds.model.calibration import Calibration, Curve, logits, sigmoid
 
 ENOUGH = 200
-"""Candidates on dev from which on a language gets a curve of its own: with fewer, its noise costs more than a slope that
-is half as steep again as the language's."""
+"""Candidates on dev from which on a language gets a curve of its own: with fewer, its noise costs more than a
+temperature that is half as high again as the language's."""
 BINS = 10
 """Of equal width, in a reliability table."""
 _SHARPEST = 1e-2  # the least temperature; the greatest is its inverse

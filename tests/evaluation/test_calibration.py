@@ -116,8 +116,8 @@ def test_the_bound_is_the_number_of_candidates_of_the_language(size, own):
 
 @pytest.mark.parametrize("truth", [Curve(1.0, 0.0), Curve(1.0, -3.0), Curve(1.5, -1.0)])
 def test_at_the_bound_an_own_curve_is_worth_its_noise(truth):
-    """On unseen candidates it loses less to the true curve, on average over samples, than one that is half as steep
-    again; with a quarter of the candidates it would lose more."""
+    """On unseen candidates it loses less to the true curve, on average over samples, than one whose temperature is
+    half as high again; with a quarter of the candidates it would lose more."""
     unseen = made_up(*truth, size=20_000, seed=1_000)
 
     def loss(curve: Curve) -> float:
