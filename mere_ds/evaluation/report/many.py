@@ -95,25 +95,24 @@ def by_label(rows: Iterable[Row]) -> Table:
 def calibration_table(rows: Iterable[Row]) -> Table:
     """Expected calibration error before and after calibration, and the threshold."""
     title = "What scores mean"
-    rows = [row for row in rows if all(map(reliability_of, row.results))]
-    if not rows:
+    lines = [Line(row.name + seeds_of(row), _of_calibration(row)) for row in rows]
+    if not any(any(line.cells) for line in lines):
         return Table(title, "Not shown: these evaluations have no candidates with scores.", (), ())
-    lines = []
-    for row in rows:
-        of_results = [reliability_of(result) for result in row.results]
-        least = [100 * run.content["calibration"]["min_score"] for result in row.results for run in result.runs]
-        values = [
-            *([100 * calibration_error(found[name]) for found in of_results] for name in ("raw", "calibrated")),
-            least,
-        ]
-        cells = [Cell(v["mean"], deviation_text(v["deviation"])) for v in map(spread, values)]
-        lines.append(Line(row.name + seeds_of(row), cells))
     note = (
         "In percent: expected calibration error of the scores of all candidates on the test set (ten bins of equal "
         "width) as the model gives them and after calibration on dev, and the score from which on a triple is an "
-        "answer, which was the best on dev. ±: standard deviation over models."
+        "answer, which was the best on dev. ±: standard deviation over models. – where a model has no candidates."
     )
     return Table(title, note, ["error, raw", "error, calibrated", "least score"], lines)
+
+
+def _of_calibration(row: Row) -> list[Cell | None]:
+    of_results = [reliability_of(result) for result in row.results]
+    if not all(of_results):
+        return [None, None, None]
+    values = [[100 * calibration_error(found[name]) for found in of_results] for name in ("raw", "calibrated")]
+    values.append([100 * run.content["calibration"]["min_score"] for result in row.results for run in result.runs])
+    return [Cell(value["mean"], deviation_text(value["deviation"])) for value in map(spread, values)]
 
 
 def figure_reliability(rows: list[Row]) -> Drawing:

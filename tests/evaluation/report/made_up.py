@@ -71,7 +71,9 @@ def records_of(told: dict, languages=tuple(TEXTS), sentences: int = 12, right: f
     return records + [missed] * ("de" in languages)
 
 
-def make_many_run(folder: Path, told: dict, languages=("de", "ko"), sentences: int = 40) -> Path:
+def make_many_run(
+    folder: Path, told: dict, languages=("de", "ko"), sentences: int = 40, candidates: int = 2_000
+) -> Path:
     """A trained run folder with answers of any number of triples, the same sentences in every run, and a missed German
     one; its scores are too low before calibration."""
     asked = random.Random("sentences")
@@ -86,15 +88,21 @@ def make_many_run(folder: Path, told: dict, languages=("de", "ko"), sentences: i
     train(folder, (1, 2) if told["system"] in TWO_STAGES else (1,), **told)
     labels = ("born-in", "made-of", "wrote")
     records += [missed] * ("de" in languages)
-    evaluate(folder, records, labels=labels, triples="many", calibration=made_up_calibration(chance.randrange(1000)))
+    evaluate(
+        folder,
+        records,
+        labels=labels,
+        triples="many",
+        calibration=made_up_calibration(chance.randrange(1000), candidates),
+    )
     return folder
 
 
-def made_up_calibration(seed: int) -> dict:
+def made_up_calibration(seed: int, candidates: int) -> dict:
     """As `mere-ds evaluate` records it, of candidates that are right more often than their scores say."""
     draw = np.random.default_rng(seed)
-    truth_F = draw.random(2_000)
-    found = Candidates(truth_F**2, draw.random(2_000) < truth_F, np.zeros(2_000, int), 1_500)
+    truth_F = draw.random(candidates)
+    found = Candidates(truth_F**2, draw.random(candidates) < truth_F, np.zeros(candidates, int), 1_500)
     curves = calibrate(found, ["de"])
     scores = {"raw": found.raw_F, "calibrated": calibrated(found, curves, ["de"])}
     return curves.as_dict() | {name: reliability(score_F, found.right_F) for name, score_F in scores.items()}

@@ -96,6 +96,16 @@ def test_models_of_one_language_share_a_diagram(tmp_path):
     assert len(figure_reliability(rows).plot.axes) == 1
 
 
+def test_a_model_without_candidates_has_no_calibration_to_show(many_runs, tmp_path):
+    nothing = str(make_many_run(tmp_path / "run", knobs("mERE-LS"), candidates=0))
+    rows = load_rows([many_runs[-1], nothing])
+    table = calibration_table(rows)
+    assert set(line(table, "mERE-LS").values()) == {None} and None not in line(table, "mBERT").values()
+    assert len(figure_reliability(rows).plot.axes) == 1
+    alone = load_rows([nothing])
+    assert not calibration_table(alone).lines and figure_reliability(alone).plot is None
+
+
 def test_page_and_text_have_them_all(many_page):
     text, page = many_page.with_name("tables.txt").read_text(), many_page.read_text(encoding="utf-8")
     for title in ("Precision, recall", "By the number", "By kind of overlap", "By label", "What scores mean"):
