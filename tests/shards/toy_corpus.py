@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mere_ds.encoders.sources import TinySize
 from mere_ds.shards.manifest import Manifest
+from mere_ds.shards.packing import Sentences, read_sentences
 from mere_ds.shards.writing import shard_corpus
 
 TINY = TinySize(hidden=16, layers=1, heads=2, vocabulary=300)
@@ -85,3 +86,13 @@ def row_of_many(name: str, language: str, draw: random.Random) -> dict:
         {"head": span(), "relation": draw.choice(LABELS[language]), "tail": span()} for _ in range(draw.randrange(6))
     ]
     return {"id": name, "lang": language, "text": " ".join(words), "triples": triples}
+
+
+def whole_split(manifest, split) -> Sentences:
+    return Sentences.join([read_sentences(manifest.source, shard) for shard in manifest.splits[split].shards])
+
+
+def triples_of(sentences: Sentences, place: int) -> list:
+    own = slice(sentences.triple_starts[place], sentences.triple_starts[place] + sentences.counts[place])
+    columns = sentences.labels[own], sentences.positions[own], sentences.cuts[own]
+    return [(int(label), positions.tolist(), cuts.tolist()) for label, positions, cuts in zip(*columns, strict=True)]
