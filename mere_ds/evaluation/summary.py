@@ -12,8 +12,6 @@ import numpy as np
 from mere_ds.config import NO_RELATION
 from mere_ds.evaluation.metrics import COLUMNS, METRICS, UNREAD, by_precision, f1, f1_intervals, scores
 
-"""The label of a sentence whose entities are unrelated."""
-
 
 class Outcome(NamedTuple):
     """What is needed of a sentence's answer to compute every score."""

@@ -9,6 +9,16 @@ import torch.distributed as dist
 from mere_ds.errors import UserError
 from mere_ds.runs.checkpoint import ADVICE
 
+_EARLIER = (
+    ("head_start", "heads"),
+    ("head_end", "tails"),
+    ("tail_start", "links"),
+    ("tail_end",),
+    ("relation",),
+    ("characters",),
+)
+"""The places of the loss terms in tallies of earlier versions, which stored a 0 for a term that isn't there."""
+
 
 @dataclass
 class Tally:
@@ -67,12 +77,14 @@ def restored(kept: dict | None, names: tuple[str, ...], rank: int, ranks: int, d
         losses = slice(-4)  # records average these over ranks
         sums[losses] = [ranks / len(then) * value for value in sums[losses]]
     loss, *terms, sentences, tokens, places, waited = sums
-    if len(terms) < len(names):
+    if len(terms) == len(_EARLIER) != len(names):
+        terms = [terms[place] for name in names for place, earlier in enumerate(_EARLIER) if name in earlier]
+    if len(terms) != len(names):
         raise UserError(f"the checkpoint's tally has {len(terms)} loss terms instead of {len(names)}: {ADVICE}")
     return Tally(
         names,
         loss,
-        torch.tensor(terms[: len(names)], device=device),  # earlier versions stored a 0 for a term that isn't there
+        torch.tensor(terms, device=device),
         kept["steps"],
         int(sentences),
         int(tokens),
