@@ -30,24 +30,30 @@ class PairScores:
     """int64; the sentence of each row."""
     row_P: torch.Tensor
     """int64; the row of each pair: rows are the pairs themselves, or the sentences where spans know no relation."""
-    links_SM4R: torch.Tensor
-    """What a token brings to `links` as one of the four positions."""
+    vectors_YXD: torch.Tensor
+    """The vectors of the tokens, those of all rows one after another: of each of the four positions (Y is 4), or the
+    same ones for all of them (1)."""
+    linking_4DR: torch.Tensor
+    """What makes numbers for `links` of a vector, as one of the four positions."""
     factor_PR: torch.Tensor | None
-    """What the relation makes of the head's side in `links`; None where `links_SM4R` knows the relation."""
+    """What the relation makes of the head's side in `links`; None where the vectors know the relation."""
     bias: torch.Tensor
     """Part of each of `links`."""
 
     def links(self, spans_P2K: torch.Tensor) -> torch.Tensor:
         """That head k and tail l are of one triple, P x K x K, as tanh(a + b) . tanh(c + d) + bias: a and b
         are what the head's first and last token bring, c and d the tail's. Spans i to j are given as i * M + j."""
-        M, R = self.links_SM4R.shape[1], self.links_SM4R.shape[3]
-        ends_P22K = torch.stack((spans_P2K // M, spans_P2K % M), dim=2)
-        y_221 = torch.arange(4, device=spans_P2K.device).view(2, 2, 1)
-        index_P22K = (self.row_P.view(-1, 1, 1, 1) * M + ends_P22K) * 4 + y_221
-        # gathered by `embedding`, for the gradient of indexing is not the same bits every time
-        brought_P22KR = embedding(index_P22K, self.links_SM4R.reshape(-1, R))
+        M, (Y, X, D) = self.spans_S2MM.shape[-1], self.vectors_YXD.shape
+        P, _, K = spans_P2K.shape
+        ends_22PK = torch.stack((spans_P2K // M, spans_P2K % M)).permute(2, 0, 1, 3)  # entity, then start or end
+        places_4X = (self.row_P.view(-1, 1) * M + ends_22PK).flatten(2).flatten(0, 1)
+        first_41 = torch.arange(4, device=spans_P2K.device).unsqueeze(1) * (X if Y == 4 else 0)
+        # gathered by `embedding`, for the gradient of indexing is not the same bits every time; and gathered first,
+        # for the candidates' tokens are fewer than all
+        vectors_4XD = embedding(places_4X + first_41, self.vectors_YXD.reshape(-1, D))
+        brought_22PKR = at_least_fp32(vectors_4XD @ self.linking_4DR).view(2, 2, P, K, self.linking_4DR.shape[2])
         # not linear: sums of what starts and ends say alone can't tell every set of links from every other
-        head_PKR, tail_PKR = brought_P22KR.sum(dim=2).tanh().unbind(1)
+        head_PKR, tail_PKR = brought_22PKR.sum(dim=1).tanh()
         if self.factor_PR is not None:
             head_PKR = head_PKR * self.factor_PR.unsqueeze(1)
         with torch.autocast(head_PKR.device.type, enabled=False):
@@ -93,16 +99,20 @@ class PairHeads(SpanHeads):
         alone (ZeRO-3). With no pair, `use` gets scores of none once.
         """
         B, M, D = h_BMD.shape
-        token_BX = self.token_half(h_BMD).view(B, M * 4 * D)
-        every_U = torch.arange(self.relations.num_embeddings, device=h_BMD.device)
-        relation_UX = self.relation_half(self.relations(every_U))
+        # the four positions come first, so that their products need no copies of the many vectors
+        token_XY = self.token_half(h_BMD).view(B, M, 4, D).permute(2, 0, 1, 3).reshape(4 * B, M * D)
+        U = self.relations.num_embeddings
+        relation_U4D = self.relation_half(self.relations(torch.arange(U, device=h_BMD.device))).view(U, 4, D)
+        relation_XD = relation_U4D.transpose(0, 1).reshape(4 * U, D)
+        y_41 = torch.arange(4, device=h_BMD.device).unsqueeze(1)
         words_BM = word_tokens(mask_BM)
         results = []
         for pairs in _slices(len(labels_P), at_once):
             sentence_Q, labels_Q = sentence_P[pairs], labels_P[pairs]
-            token_QM4D = embedding(sentence_Q, token_BX).view(-1, M, 4, D)
-            vectors_QM4D = torch.tanh(token_QM4D + embedding(labels_Q, relation_UX).view(-1, 1, 4, D))
-            results.append(use(_scores(vectors_QM4D, self, words_BM[sentence_Q], sentence_Q), pairs))
+            token_4QMD = embedding(y_41 * B + sentence_Q, token_XY).unflatten(2, (M, D))
+            relation_4Q1D = embedding(y_41 * U + labels_Q, relation_XD).unsqueeze(2)
+            vectors_4XD = (token_4QMD + relation_4Q1D).tanh_().flatten(1, 2)
+            results.append(use(_scores(vectors_4XD, self, words_BM[sentence_Q], sentence_Q), pairs))
         return results
 
 
@@ -124,9 +134,8 @@ class StatePairHeads(SpanHeads):
         at_once: int,
     ) -> list[Result]:
         """As `PairHeads.forward`; the rows are the B sentences."""
-        h_BM4D = h_BMD.unsqueeze(2).expand(-1, -1, 4, -1)
         every_B = torch.arange(len(h_BMD), device=h_BMD.device)
-        scores = _scores(h_BM4D, self, word_tokens(mask_BM), every_B)
+        scores = _scores(h_BMD.flatten(0, 1).unsqueeze(0), self, word_tokens(mask_BM), every_B)
         every_U = torch.arange(self.factors.num_embeddings, device=h_BMD.device)
         factors_UR = at_least_fp32(self.factors(every_U))
         factors_PR = embedding(labels_P, factors_UR)
@@ -142,23 +151,29 @@ def _slices(count: int, at_once: int) -> list[slice]:
 
 
 def _scores(
-    vectors_SM4D: torch.Tensor, heads: SpanHeads, words_SM: torch.Tensor, sentence_S: torch.Tensor
+    vectors_YXD: torch.Tensor, heads: SpanHeads, words_SM: torch.Tensor, sentence_S: torch.Tensor
 ) -> PairScores:
     """Scores of which each row is a pair of its own, and knows its relation."""
-    S, M, _, D = vectors_SM4D.shape
-    rows_4XD = vectors_SM4D.permute(2, 0, 1, 3).reshape(4, S * M, D)
-    position_4SM1 = at_least_fp32(rows_4XD @ heads.index_4D.unsqueeze(2)).unflatten(1, (S, M))
-    span_4SMR, link_4SMR = at_least_fp32(rows_4XD @ heads.pairing_4DR).unflatten(1, (S, M)).chunk(2, dim=-1)
+    S, M = words_SM.shape
+    spanning_4DR, linking_4DR = heads.pairing_4DR.chunk(2, dim=-1)
+    maps_4DN = torch.cat((spanning_4DR, heads.index_4D.unsqueeze(2)), dim=2)  # N is R + 1
+    numbers_4SMN = at_least_fp32(vectors_YXD.expand(4, -1, -1) @ maps_4DN).unflatten(1, (S, M))
+    start_2SMN, end_2SMN = numbers_4SMN[0::2], numbers_4SMN[1::2]
     bias_3 = at_least_fp32(heads.bias)
-    with torch.autocast(span_4SMR.device.type, enabled=False):
-        spans_2SMM = span_4SMR[0::2] @ span_4SMR[1::2].transpose(2, 3) / math.sqrt(span_4SMR.shape[-1])
-    spans_2SMM = spans_2SMM + position_4SM1[0::2] + position_4SM1[1::2].transpose(2, 3) + bias_3[:2].view(2, 1, 1, 1)
+    one_2SM1 = torch.ones_like(start_2SMN[..., :1])
+    # (p / sqrt(R), l + bias, 1) . (q, 1, m) is p . q / sqrt(R) + l + m + bias: a product and no sums of M x M numbers
+    root, (start_2SMR, l_2SM1) = math.sqrt(spanning_4DR.shape[-1]), start_2SMN.split((start_2SMN.shape[-1] - 1, 1), -1)
+    starts_2SMX = torch.cat((start_2SMR / root, l_2SM1 + bias_3[:2].view(2, 1, 1, 1), one_2SM1), dim=-1)
+    ends_2SMX = torch.cat((end_2SMN[..., :-1], one_2SM1, end_2SMN[..., -1:]), dim=-1)
     allowed_SMM = (words_SM.unsqueeze(2) & words_SM.unsqueeze(1)).triu()
+    with torch.autocast(numbers_4SMN.device.type, enabled=False):
+        spans_2SMM = (starts_2SMX @ ends_2SMX.transpose(2, 3)).masked_fill_(~allowed_SMM, MASKED)
     return PairScores(
-        spans_S2MM=spans_2SMM.transpose(0, 1).masked_fill(~allowed_SMM.unsqueeze(1), MASKED),
+        spans_S2MM=spans_2SMM.transpose(0, 1),
         sentence_S=sentence_S,
         row_P=torch.arange(S, device=words_SM.device),
-        links_SM4R=link_4SMR.permute(1, 2, 0, 3),
+        vectors_YXD=vectors_YXD,
+        linking_4DR=linking_4DR,
         factor_PR=None,
         bias=bias_3[2],
     )

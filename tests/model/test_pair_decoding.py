@@ -70,7 +70,7 @@ def test_more_spans_than_candidates():
     allowed_MM = torch.ones(M, M, dtype=torch.bool).triu()
     spans_S2MM.masked_fill_(~allowed_MM, MASKED)
     zero_1 = torch.zeros(1, dtype=torch.long)
-    scores = PairScores(spans_S2MM, zero_1, zero_1, torch.zeros(1, M, 4, 1), None, torch.tensor(9.0))
+    scores = PairScores(spans_S2MM, zero_1, zero_1, torch.zeros(1, M, 1), torch.zeros(4, 1, 1), None, torch.tensor(9.0))
     found = triples_of_pairs(scores, torch.ones(1), 1e-6, 10**4)
     assert len(found.score_F) == CANDIDATES**2
     assert (found.score_F.diff() <= 0).all()
@@ -130,9 +130,9 @@ def test_a_score_is_the_least_of_its_four_probabilities():
     """A triple of one word each, of which everything is known."""
     spans_S2MM = torch.full((1, 2, 4, 4), MASKED)
     spans_S2MM[0, 0, 2, 2], spans_S2MM[0, 1, 2, 2] = 2.0, 3.0
-    zero_1 = torch.zeros(1, dtype=torch.long)
+    zero_1, no_links = torch.zeros(1, dtype=torch.long), (torch.zeros(1, 4, 1), torch.zeros(4, 1, 1), None)
     for bias, probability, expected in ((1.0, 0.9, sigmoid(1.0)), (9.0, 0.9, sigmoid(2.0)), (9.0, 0.3, 0.3)):
-        scores = PairScores(spans_S2MM, zero_1, zero_1, torch.zeros(1, 4, 4, 1), None, torch.tensor(bias))
+        scores = PairScores(spans_S2MM, zero_1, zero_1, *no_links, torch.tensor(bias))
         found = triples_of_pairs(scores, torch.tensor([probability]), 0.05, 3)
         assert found.positions_F4.tolist() == [[2, 2, 2, 2]] and found.pair_F.tolist() == [0]
         assert found.score_F.item() == pytest.approx(expected)

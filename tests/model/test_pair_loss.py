@@ -3,7 +3,15 @@ import pytest
 import torch
 
 from mere_ds.model.pair_heads import PairHeads, StatePairHeads
-from mere_ds.model.pair_loss import CANDIDATES, Pairs, pair_losses, pairs_to_train, ranking_loss, relation_loss
+from mere_ds.model.pair_loss import (
+    CANDIDATES,
+    Pairs,
+    pair_losses,
+    pairs_to_train,
+    ranking_loss,
+    relation_loss,
+    span_losses,
+)
 from mere_ds.model.precision import MASKED
 from tests.model import pair_reference
 from tests.model.pair_reference import PairReference
@@ -80,6 +88,24 @@ def test_ranking_loss():
     assert ours[0].item() == pytest.approx(np.log1p(np.exp(-2) + np.exp(1)) + np.log1p(np.exp(0.5)))
     assert ours[1].item() == pytest.approx(np.log1p(np.exp([0.0, 3.0, -2.0, 1.0]).sum()))
     assert ranking_loss(torch.full((1, 3), MASKED), torch.zeros(1, 3, dtype=torch.bool)).item() == 0
+
+
+def test_span_losses_are_ranking_losses():
+    torch.manual_seed(0)
+    scores_2SX = torch.randn(2, 3, 40, dtype=torch.float64).masked_fill(torch.rand(2, 3, 40) < 0.4, MASKED)
+    gold_2SX = torch.zeros(2, 3, 40, dtype=torch.bool)
+    gold_2SX[0, 0, :3] = gold_2SX[1, 0, 5] = gold_2SX[0, 2, 30] = True  # row 1 has none
+    scores_2SX[gold_2SX] = torch.tensor([3.0, -1.0, 0.2, -9.0, 7.0], dtype=torch.float64)
+    both = [scores_2SX.clone().requires_grad_() for _ in range(2)]
+    losses_2S, likely_2SK = span_losses(both[0], gold_2SX.flatten().nonzero().squeeze(1))
+    plain_2S = ranking_loss(both[1], gold_2SX)
+    torch.testing.assert_close(losses_2S, plain_2S, rtol=1e-12, atol=1e-12)
+    weights_2S = torch.rand(2, 3, dtype=torch.float64)
+    for loss_2S in (losses_2S, plain_2S):
+        (loss_2S * weights_2S).sum().backward()
+    torch.testing.assert_close(both[0].grad, both[1].grad, rtol=1e-12, atol=1e-12)
+    expected_2SK = scores_2SX.masked_fill(gold_2SX, torch.inf).topk(CANDIDATES + 3, dim=2).indices
+    assert torch.equal(likely_2SK.sort(dim=2).values, expected_2SK.sort(dim=2).values)
 
 
 def test_relation_loss_is_of_the_languages_relations_alone():
