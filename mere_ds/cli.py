@@ -70,7 +70,7 @@ def synthesize(
     at_least: int = 0,
     triples: Literal["one", "many"] = "one",
 ) -> None:
-    """Write a synthetic corpus in SMiLER's format: 14 languages and 36 labels, with SMiLER's proportions and quirks.
+    """Write a synthetic corpus in SMiLER's format or in JSON lines: 14 languages, 36 labels, SMiLER's proportions.
 
     Examples:
         mere-ds synthesize corpus/ --sentences=20000 --seed=1

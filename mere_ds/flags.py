@@ -8,6 +8,7 @@ argument ends the program with one line and exit code 2. `--` ends the flags: ev
 import atexit
 import contextlib
 import difflib
+import functools
 import gc
 import inspect
 import logging
@@ -70,7 +71,10 @@ def run(component: Callable | dict[str, Callable], argv: list[str], name: str) -
     try:
         if VERSION_FLAG in _flags_of(argv):
             return print("\n".join(f"{name} {version}" for name, version in versions().items()))
-        fire.Fire(component, command=_checked(component, argv, name), name=name)
+        command = _checked(component, argv, name)
+        if command[-len(FIRE_HELP) :] == FIRE_HELP:
+            component = _for_help(component) if callable(component) else {n: _for_help(f) for n, f in component.items()}
+        fire.Fire(component, command=command, name=name)
         sys.stdout.flush()
     except (UserError, MachineError) as error:
         _print_error(name, error)
@@ -144,7 +148,7 @@ def parse(function: Callable, argv: list[str], name: str) -> dict[str, object]:
 def _checked(component: Callable | dict[str, Callable], argv: list[str], name: str) -> list[str]:
     """The command line in the form that is passed to fire: `[command] --flag= ...`, with all values already parsed."""
     if not isinstance(component, dict):
-        return _help_on(component) if _asks_help(argv) else _for_fire(component, argv, name)
+        return FIRE_HELP if _asks_help(argv) else _for_fire(component, argv, name)
     if not argv or argv[0] in HELP_FLAGS:
         return FIRE_HELP
     command, rest = argv[0], argv[1:]
@@ -153,7 +157,7 @@ def _checked(component: Callable | dict[str, Callable], argv: list[str], name: s
             f"unknown command {command!r}{_did_you_mean(command, {c: c for c in component})}; see {name} --help"
         )
     if _asks_help(rest):
-        return [command, *_help_on(component[command])]
+        return [command, *FIRE_HELP]
     return [command, *_for_fire(component[command], rest, f"{name} {command}")]
 
 
@@ -161,12 +165,13 @@ def _asks_help(argv: list[str]) -> bool:
     return any(word in HELP_FLAGS for word in _flags_of(argv))
 
 
-def _help_on(function: Callable) -> list[str]:
-    """The command line for a function's help, in which fire shows types by their names."""
+def _for_help(function: Callable) -> Callable:
+    """A stand-in for a function of whose parameters fire shows the types by name."""
+    shown: typing.Any = functools.wraps(function)(lambda: None)
     signature = inspect.signature(function)
-    shown = [p.replace(annotation=type(_type_name(p), (), {})) for p in signature.parameters.values()]
-    typing.cast(typing.Any, function).__signature__ = signature.replace(parameters=shown)
-    return FIRE_HELP
+    named = [p.replace(annotation=type(_type_name(p), (), {})) for p in signature.parameters.values()]
+    shown.__signature__ = signature.replace(parameters=named)
+    return shown
 
 
 def _type_name(parameter: inspect.Parameter) -> str:

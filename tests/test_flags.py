@@ -120,6 +120,7 @@ def test_help_names_types_as_people_write_them(recorder, capsys):
     shown = "".join(capsys.readouterr())
     types = [line.split("Type: ")[1] for line in shown.splitlines() if "Type: " in line]
     assert types == ["str", "str", "str", "repair|reject", "Optional[int]", "float", "int,...", "bool"]
+    assert recorder.run("shard", "a", "b", "--rate=0.25")[0][5] == 0.25, "help leaves the command as it is"
 
 
 def test_user_errors_of_the_command_itself_end_the_same_way(capsys):
