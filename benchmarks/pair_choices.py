@@ -11,6 +11,8 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
@@ -26,7 +28,7 @@ from benchmarks.triples_corpus import make_corpus
 from mere_ds import flags
 from mere_ds.encoders.sources import load_encoder
 from mere_ds.evaluation.calibration import best_threshold
-from mere_ds.evaluation.metrics import f1, f1_intervals
+from mere_ds.evaluation.metrics import f1_intervals, precision_recall
 from mere_ds.model import pair_loss
 from mere_ds.model.configuration import MereConfig
 from mere_ds.model.pair_decoding import likely_relations, triples_of_pairs
@@ -131,8 +133,7 @@ class Upper(nn.Module):
         def losses(scores: PairScores, every: slice) -> torch.Tensor:
             return pair_loss.pair_losses(scores, pairs, batch.positions_T4, B)
 
-        # what the model's own loss is made of, with another formula in its place
-        with patch.object(pair_loss, "ranking_loss", LOSSES[self.choice.loss]):
+        with formula(self.choice.loss):
             [losses_B3] = self.heads(h_BMD, batch.mask_BM, *pairs_of(pairs), losses, max(len(pairs.labels_P), 1))
         loss_B = MereConfig.alpha / 2 * losses_B3.sum(1) + MereConfig.beta * relation_B
         return (loss_B * batch.weights_B).sum() / batch.weights_B.sum()
@@ -172,7 +173,26 @@ def cross_entropies(scores_XN: torch.Tensor, gold_XN: torch.Tensor) -> torch.Ten
     return softplus(torch.where(gold_XN, -scores_XN, scores_XN)).sum(dim=-1)
 
 
-LOSSES = {"ZLPR": pair_loss.ranking_loss, "BCE": cross_entropies}
+@contextmanager
+def formula(loss: str) -> Iterator[None]:
+    """The model's own loss of spans and links, with another formula in its place if `loss` is "BCE"."""
+    if loss == "ZLPR":
+        yield
+        return
+    with patch.object(pair_loss, "ranking_loss", cross_entropies), patch.object(pair_loss, "span_losses", _span_losses):
+        yield
+
+
+def _span_losses(scores_2SX: torch.Tensor, gold_G: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `pair_loss.span_losses`, with cross-entropies."""
+    gold_2SX = torch.zeros_like(scores_2SX, dtype=torch.bool)
+    gold_2SX.view(-1)[gold_G] = True
+    most = max(gold_2SX.sum(dim=2).flatten().tolist(), default=0)
+    K = min(pair_loss.CANDIDATES + most, scores_2SX.shape[2])
+    return (
+        cross_entropies(scores_2SX, gold_2SX),
+        scores_2SX.detach().masked_fill(gold_2SX, torch.inf).topk(K, dim=2).indices,
+    )
 
 
 class Data:
@@ -243,10 +263,8 @@ def scored(dev: Data, test: Data, found_dev: list, found_test: list, score: str)
     right_n, predicted_n, gold_n = np.sum([n * np.array(o) for c in outcomes.values() for o, n in c.items()], axis=0)
     none = [row for row, gold_set in test.gold.items() if not gold_set]
     return {
-        "f1": float(f1(right_n, gold_n, predicted_n)),
+        **precision_recall(int(right_n), int(predicted_n), int(gold_n)),
         "interval": f1_intervals(outcomes)["pooled"],
-        "precision": 100 * float(right_n) / max(1, predicted_n),
-        "recall": 100 * float(right_n) / max(1, gold_n),
         "answered": 100 * sum(bool(kept[row]) for row in none) / max(1, len(none)),
     }
 

@@ -155,4 +155,11 @@ def reliability(scores_F: np.ndarray, right_F: np.ndarray) -> dict:
         }
         for b, n in enumerate(counts)
     ]
-    return {"error": float(np.abs(scored - right).sum() / max(1, len(scores_F))), "bins": bins}
+    return {"error": calibration_error(bins), "bins": bins}
+
+
+def calibration_error(bins: Iterable[dict]) -> float:
+    """The expected calibration error of the bins of `reliability`; 0 without candidates."""
+    filled = [b for b in bins if b["candidates"]]
+    distance = sum(b["candidates"] * abs(b["score"] - b["right"]) for b in filled)
+    return distance / max(1, sum(b["candidates"] for b in filled))

@@ -69,13 +69,13 @@ def f1(right: Any, gold: Any, predicted: Any) -> Any:
     return 200 * right / (np.maximum(both, 1) if isinstance(both, np.ndarray) else max(both, 1))
 
 
-def precision(right: np.ndarray, gold: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """The share of the predicted that is right, in percent; 0 where nothing is predicted. Takes what `f1` takes."""
+def precision(right: Any, gold: Any, predicted: Any) -> Any:
+    """The share of the predicted that is right, in percent; 0 if nothing is. For numbers or arrays, as `f1`."""
     return 100 * right / np.maximum(predicted, 1)
 
 
-def recall(right: np.ndarray, gold: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """The share of the gold that is right, in percent; 0 where nothing is gold. Takes what `f1` takes."""
+def recall(right: Any, gold: Any, predicted: Any) -> Any:
+    """The share of the gold that is right, in percent; 0 if nothing is. For numbers or arrays, as `f1`."""
     return 100 * right / np.maximum(gold, 1)
 
 
@@ -133,5 +133,5 @@ def by_precision(counts: Mapping[str, Sequence[int]]) -> dict:
 def precision_recall(right: int, predicted: int, gold: int) -> dict:
     """One row of `by_precision`."""
     counts = {"gold": gold, "predicted": predicted, "right": right}
-    shares = {name: 100 * right / n if n else 0.0 for name, n in (("precision", predicted), ("recall", gold))}
+    shares = {score.__name__: float(score(right, gold, predicted)) for score in (precision, recall)}
     return {**counts, **shares, "f1": f1(right, gold, predicted)}

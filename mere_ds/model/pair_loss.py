@@ -72,7 +72,7 @@ def span_losses(scores_2SX: torch.Tensor, gold_G: torch.Tensor) -> tuple[torch.T
     """(`ranking_loss` of each row, 2 x S; the gold spans and the likeliest others of each, 2 x S x K), K as many as
     `CANDIDATES` and the most gold spans of a row. `gold_G` are indices into the flat scores, ascending, each once.
 
-    There are many scores and few gold ones: one pass over the scores where `ranking_loss` takes ten.
+    There are many scores and few gold ones, so this goes over all of them less often than `ranking_loss`.
     """
     return _SpanLosses.apply(scores_2SX, gold_G)
 

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from benchmarks import pair_choices
-from benchmarks.pair_choices import CHOICES, Choice, cross_entropies, main
+from benchmarks.pair_choices import CHOICES, Choice, cross_entropies, formula, main
 from benchmarks.triples_corpus import make_corpus
 from mere_ds.errors import UserError
+from mere_ds.model import pair_loss
+from mere_ds.model.pair_heads import PairHeads
 
 NAMES = ("Ada", "Bob", "Cem", "Dag")
 
@@ -67,6 +69,32 @@ def test_cross_entropies_against_torch():
     torch.testing.assert_close(cross_entropies(scores, gold), expected)
     masked = torch.cat((scores, torch.full((3, 2), pair_choices.MASKED, dtype=torch.float64)), dim=1)
     torch.testing.assert_close(cross_entropies(masked, torch.nn.functional.pad(gold, (0, 2))), expected)
+
+
+def test_each_formula_is_that_of_spans_and_links():
+    """A sentence of three words of which the head is the first and the tail the last, for one relation."""
+    torch.manual_seed(0)
+    heads, h_BMD = PairHeads(1, 8, 4).double(), torch.randn(1, 6, 8, dtype=torch.float64)
+    for parameter in heads.parameters():
+        torch.nn.init.normal_(parameter)
+    one = torch.zeros(1, dtype=torch.long)
+    pairs, positions = pair_loss.Pairs(one, one, one), torch.tensor([[2, 2, 4, 4]])
+    seen = []
+
+    def losses(scores, _):
+        seen.append(scores)
+        return pair_loss.pair_losses(scores, pairs, positions, 1)
+
+    found = {}
+    for name in ("ZLPR", "BCE"):
+        with formula(name):
+            [found[name]] = heads(h_BMD, torch.ones(1, 6, dtype=torch.bool), one, one, losses, 1)
+    flat_2X = seen[0].spans_S2MM[0].flatten(1)
+    gold_2X = torch.zeros_like(flat_2X, dtype=torch.bool)
+    gold_2X[0, 2 * 6 + 2] = gold_2X[1, 4 * 6 + 4] = True
+    for name, loss in (("ZLPR", pair_loss.ranking_loss), ("BCE", cross_entropies)):
+        torch.testing.assert_close(found[name][0, :2], loss(flat_2X, gold_2X))
+    assert (found["ZLPR"] != found["BCE"]).all()
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+from mere_ds.evaluation.calibration import calibration_error
 from mere_ds.evaluation.intervals import LEVEL, spread
 from mere_ds.evaluation.many import NUMBERS
 from mere_ds.evaluation.report import plots
@@ -155,12 +156,6 @@ def _joined(bins: Sequence[dict]) -> dict:
         for name in ("score", "right")
     }
     return {**bins[0], "candidates": n, **means}
-
-
-def calibration_error(bins: Iterable[dict]) -> float:
-    """The expected calibration error of these bins, as a share of 1."""
-    bins = [b for b in bins if b["candidates"]]
-    return sum(b["candidates"] * abs(b["score"] - b["right"]) for b in bins) / sum(b["candidates"] for b in bins)
 
 
 def _lines(rows: Iterable[Row], columns: Sequence[Callable[[dict], Told | None]]) -> list[Line]:
