@@ -1,6 +1,5 @@
 """`mere-ds <command>`: each command calls one function and prints its result."""
 
-import gc
 import json
 import os
 import sys
@@ -10,153 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mere_ds import flags, text_input
-from mere_ds.config import NO_RELATION, CutMarks, English, Which
+from mere_ds.config import NO_RELATION, Which
+from mere_ds.corpus_commands import convert, download, inspect, shard, synthesize
 from mere_ds.errors import UserError
 from mere_ds.files import naming
 from mere_ds.knobs import takes_knobs
 from mere_ds.pretraining.settings import PretrainSettings
 from mere_ds.reproduction.command import reproduce
 from mere_ds.train import train
-
-
-def inspect(
-    tsv_dir: str,
-    *,
-    languages: str = "all",
-    english: English = "auto",
-    cut_marks: CutMarks = "repair",
-    rejects: str | None = None,
-) -> None:
-    """Report what a corpus contains: rows, repaired and rejected rows, labels, lengths and triples a sentence.
-
-    Examples:
-        mere-ds inspect smiler/
-        mere-ds inspect smiler/ --languages=EURO --english=mid --rejects=rejects.jsonl
-
-    Args:
-        tsv_dir: Folder with {lang}_corpora_{train,test}.tsv, or with {lang}.{train,dev,test}.jsonl.
-        languages: all, EURO, SVO, or a list such as de,fr,ko.
-        english: Which English files to use if there are several: small, mid or full.
-        cut_marks: What to do with a row whose entity is cut off at an abbreviation's dot: repair or reject it.
-        rejects: File for the repaired and rejected rows, one JSON object per line.
-    """
-    from mere_ds.corpus.inspection import format_table, inspect_corpus
-
-    print(format_table(inspect_corpus(tsv_dir, languages, english, cut_marks, rejects)))
-
-
-def download(out: str) -> None:
-    """Download SMiLER's two archives and unpack them; a broken download resumes where it stopped.
-
-    Examples:
-        mere-ds download smiler/
-
-    Args:
-        out: Folder for archives and TSV files.
-    """
-    from mere_ds.corpus.download import download
-
-    print(json.dumps(download(out), indent=2))
-
-
-def synthesize(
-    out: str,
-    *,
-    sentences: int,
-    seed: int = 0,
-    languages: str = "all",
-    english: Literal["small", "mid", "full"] = "small",
-    quirks: bool = True,
-    at_least: int = 0,
-    triples: Literal["one", "many"] = "one",
-) -> None:
-    """Write a synthetic corpus in SMiLER's format or in JSON lines: 14 languages, 36 labels, SMiLER's proportions.
-
-    Examples:
-        mere-ds synthesize corpus/ --sentences=20000 --seed=1
-        mere-ds synthesize corpus/ --sentences=20000 --triples=many
-
-    Args:
-        out: Folder for the files.
-        sentences: Number of sentences in total, including test (2 %).
-        seed: Random seed; the same seed gives the same files, byte for byte.
-        languages: all, EURO, SVO, or a list such as de,fr,ko.
-        english: Size of the English share: small, mid or full.
-        quirks: Whether to add SMiLER's defects at their measured rates; JSON lines have none.
-        at_least: Minimum number of sentences per language; SMiLER's proportions give Ukrainian 0.3 %.
-        triples: one (TSV, one triple per sentence) or many (JSON lines, 0 to 5 triples per sentence).
-    """
-    from mere_ds.corpus.synthetic.generator import format_table, synthesize
-
-    counts = synthesize(out, sentences, seed, languages, english, quirks, at_least, triples=triples)
-    print(format_table(counts) if triples == "many" else json.dumps(counts, ensure_ascii=False, indent=2))
-
-
-def shard(
-    tsv_dir: str,
-    out: str,
-    *,
-    encoder: str = "bert-base-multilingual-cased",
-    languages: str = "all",
-    english: English = "auto",
-    cut_marks: CutMarks = "repair",
-    max_length: int = 256,
-    seed: int = 0,
-    prune_vocabulary: bool = False,
-    parallel_ids: bool = False,
-    dev_share: float | None = None,
-    triples: Literal["auto", "one", "many"] = "auto",
-    negative_label: tuple[str, ...] = (),
-    overwrite: bool = False,
-) -> None:
-    """Tokenise a corpus into WebDataset shards with a manifest.
-
-    Examples:
-        mere-ds shard smiler/ shards/
-        mere-ds shard smiler/ shards/ --encoder=e5-small --prune_vocabulary --languages=SVO
-        mere-ds shard corpus/ shards/ --encoder=tiny
-        mere-ds shard smiler/ shards/ --triples=many --negative_label=no_relation
-
-    Args:
-        tsv_dir: Folder with {lang}_corpora_{train,test}.tsv, or with {lang}.{train,dev,test}.jsonl.
-        out: Folder for shards, manifest.json, rejects.jsonl and encoder/.
-        encoder: A folder or a model on the hub; tiny (random weights, for tests); e5-small (needs no hub).
-        languages: all, EURO, SVO, or a list such as de,fr,ko.
-        english: Which English files to use if there are several: small, mid or full.
-        cut_marks: What to do with a row whose entity is cut off at an abbreviation's dot: repair or reject it.
-        max_length: Maximum number of tokens per sentence, including [CLS], the language symbol and [SEP].
-        seed: Random seed for the dev split, the order of sentences and tiny's weights.
-        prune_vocabulary: For e5-small: keep only the word pieces that the corpus uses.
-        parallel_ids: Rows with the same id (apart from a leading language code: de-12, fr-12) are translations of each
-            other: all or none of them go to dev, so that no dev sentence has a translation in training.
-        dev_share: Share of each language's training sentences to use as dev, up to 0.5 (None: as many as in test).
-        triples: Triples a sentence: one, or many (any number); auto: many for JSON lines, one for TSV files.
-        negative_label: With many triples: labels that mean that there is no triple, such as no_relation,NA.
-        overwrite: Replace OUT if it exists.
-    """
-    from mere_ds.shards.writing import shard_corpus, summary
-
-    gc.freeze()  # modules stay anyway: without this the collector goes through all of them many times
-    print(
-        summary(
-            shard_corpus(
-                tsv_dir,
-                out,
-                encoder=encoder,
-                languages=languages,
-                english=english,
-                cut_marks=cut_marks,
-                max_length=max_length,
-                seed=seed,
-                prune_vocabulary=prune_vocabulary,
-                parallel_ids=parallel_ids,
-                dev_share=dev_share,
-                triples=triples,
-                negative_labels=negative_label,
-                overwrite=overwrite,
-            )
-        )
-    )
 
 
 @takes_knobs(PretrainSettings)
@@ -380,7 +240,20 @@ def _print_lines(answers: Iterable[dict], beside: dict) -> None:
         sys.stdout.flush()  # the caller may wait for an answer before it writes the next line
 
 
-_FUNCTIONS = (inspect, download, synthesize, shard, pretrain_mtmb, train, evaluate, compare, report, reproduce, extract)
+_FUNCTIONS = (
+    inspect,
+    convert,
+    download,
+    synthesize,
+    shard,
+    pretrain_mtmb,
+    train,
+    evaluate,
+    compare,
+    report,
+    reproduce,
+    extract,
+)
 COMMANDS = {f.__name__.replace("_", "-"): f for f in _FUNCTIONS}
 
 

@@ -5,19 +5,14 @@ one after the other. A sentence that is longer than the model's max_length is re
 that nothing is cut off: entities up to half a window apart are in one of them together.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from mere_ds.corpus.example import Span
-from mere_ds.errors import UserError
+from mere_ds.corpus.sentences import Split, sentences_of, with_sentencex
 from mere_ds.inference import CHARACTERS_A_TOKEN, Extractor
 from mere_ds.shards.encoding import FRAME, Encoded
 from mere_ds.streams import LINES_AT_ONCE
 
-Split = Callable[[str, str], list[int]]
-"""(language, text) -> where its sentences end, ascending; the last one at the text's end."""
-
-_BLOCK = 1 << 16  # characters that are split into sentences at a time
 _FEW = 8  # characters a token that are tried first, for most words are shorter
 
 
@@ -49,36 +44,6 @@ def extract_document(extractor: Extractor, text: str, language: str, split: Spli
             chunk = []
     yield from _triples(extractor, chunk, language, held)
     yield from _by_score(held.values())
-
-
-def with_sentencex() -> Split:
-    """sentencex' boundaries. Raises UserError if it isn't installed."""
-    try:
-        from sentencex import get_sentence_boundaries
-    except ImportError:
-        raise UserError(
-            "documents are split into sentences by sentencex, which is not installed: pip install mere-ds[documents]"
-        ) from None
-    return lambda language, text: [boundary["end_index"] for boundary in get_sentence_boundaries(language, text)]
-
-
-def sentences_of(text: str, language: str, split: Split) -> Iterator[Span]:
-    """The sentences, which cover the text. A block's last one may go on, so it is split again with the next block."""
-    begin = at = 0
-    while at < len(text):
-        block = text[at : at + _BLOCK]
-        is_last = at + len(block) == len(text)
-        ends = [at + end for end in split(language, block)]
-        if not is_last:
-            ends = ends[:-1]
-        for end in ends:
-            yield begin, end
-            begin = end
-        if is_last:
-            break
-        at = ends[-1] if ends else at + max(1, len(block) // 2)  # not a whole one: a sentence may end with this block
-    if begin < len(text):
-        yield begin, len(text)
 
 
 def windows_of(extractor: Extractor, text: str, language: str, split: Split) -> Iterator[Window]:

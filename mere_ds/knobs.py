@@ -131,15 +131,17 @@ def beyond(value: float, bounds: Mapping[str, float]) -> str | None:
 def takes_knobs(kind: type, **elsewhere: str) -> Callable[[Command], Command]:
     """Decorate `function(**given)` with the signature and help of a dataclass' knobs; `given` holds the flags passed.
 
-    Parameters that the function names itself may be passed by position. `elsewhere` maps further words that people try
-    as flags to what to suggest.
+    Parameters that the function names itself come first; a knob that it names may be passed by position. `elsewhere`
+    maps further words that people try as flags to what to suggest.
     """
 
     def decorated(function: Command) -> Command:
         command: Any = function
         named = inspect.signature(function).parameters
+        own = [p for p in named.values() if p.kind != p.VAR_KEYWORD and p.name not in knobs_of(kind)]
         command.__signature__ = inspect.Signature(
-            [
+            own
+            + [
                 inspect.Parameter(
                     f.name,
                     inspect.Parameter.POSITIONAL_OR_KEYWORD if f.name in named else inspect.Parameter.KEYWORD_ONLY,
@@ -150,7 +152,8 @@ def takes_knobs(kind: type, **elsewhere: str) -> Callable[[Command], Command]:
             ]
         )
         lines = "\n".join(f"    {name}: {_help(knob)}" for name, knob in knobs_of(kind).items())
-        command.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\nArgs:\n{lines}\n"
+        doc = inspect.cleandoc(function.__doc__ or "")
+        command.__doc__ = f"{doc}\n{'' if own else f'{chr(10)}Args:{chr(10)}'}{lines}\n"
         command.__also__ = {
             word: f"--{name}" for name, knob in knobs_of(kind).items() for word in knob.also.split()
         } | elsewhere

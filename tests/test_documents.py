@@ -6,8 +6,9 @@ import tracemalloc
 import pytest
 import torch
 
-from mere_ds import documents
-from mere_ds.documents import extract_document, sentences_of, windows_of
+from mere_ds.corpus import sentences
+from mere_ds.corpus.sentences import sentences_of, with_sentencex
+from mere_ds.documents import extract_document, windows_of
 from mere_ds.errors import UserError
 from mere_ds.inference import Extractor
 from mere_ds.model.triple import MereOutput
@@ -78,7 +79,7 @@ def test_blocks_change_no_sentence(monkeypatch):
     text = "a b. " * 30 + "x" * 300 + ". c d."
     whole = list(sentences_of(text, "de", at_stops))
     for size in (7, 64, 1000):
-        monkeypatch.setattr(documents, "_BLOCK", size)
+        monkeypatch.setattr(sentences, "_BLOCK", size)
         assert list(sentences_of(text, "de", at_stops)) == whole
 
 
@@ -115,7 +116,7 @@ def test_without_sentencex_it_is_said_what_to_install(extractor, monkeypatch):
 
 def test_sentencex_knows_abbreviations_and_counts_characters(extractor):
     text = "Dr. Müller kam am 3. Mai. 😀 Er wohnte z. B. in Köln. Gut!"
-    found = [text[start:end].strip() for start, end in sentences_of(text, "de", documents.with_sentencex())]
+    found = [text[start:end].strip() for start, end in sentences_of(text, "de", with_sentencex())]
     assert found == ["Dr. Müller kam am 3. Mai.", "😀 Er wohnte z. B. in Köln.", "Gut!"]
     for language in ("it", "fr", "de", "pt", "nl", "en", "ko", "pl", "es", "ar", "ru", "sv", "fa", "uk"):
-        assert len(list(sentences_of("Aa bb. Cc dd.", language, documents.with_sentencex()))) == 2
+        assert len(list(sentences_of("Aa bb. Cc dd.", language, with_sentencex()))) == 2

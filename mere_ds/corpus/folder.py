@@ -1,4 +1,4 @@
-"""A corpus folder, of either format: which files it has, and their sentences with one triple each or any number."""
+"""A corpus of any format: which files it has, and their sentences with one triple each or any number."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from mere_ds.corpus.example import Example
+from mere_ds.corpus.formats.options import SourceOptions
+from mere_ds.corpus.formats.registry import open_source
+from mere_ds.corpus.formats.sentences import FormatFile, Source, read_source
 from mere_ds.corpus.jsonl import JsonLinesFile, json_lines_paths, read_json_lines
 from mere_ds.corpus.languages import parse_languages, sort_languages
 from mere_ds.corpus.reading import CUT_MARKS, read_file, split_files, tsv_paths
@@ -27,11 +30,13 @@ class Corpus:
     """Of each sentence."""
     negative_labels: tuple[str, ...]
     cut_marks: str
+    source: Source | None = None
+    """How `FormatFile`s are read."""
 
     @property
     def bytes(self) -> int:
         """Size of all files."""
-        return sum(file.path.stat().st_size for file in self.files)
+        return sum(_size(file.path) for file in self.files)
 
     def has(self, split: str) -> bool:
         """Whether there is a file of this split."""
@@ -47,6 +52,9 @@ class Corpus:
         tally = tally or Tally(file)
         if isinstance(file, JsonLinesFile):
             examples = read_json_lines(file, self.triples == "one", self.languages, on_reject, tally)
+        elif isinstance(file, FormatFile):
+            assert self.source
+            examples = read_source(self.source, file, self.triples == "one", self.languages, on_reject, tally)
         else:
             examples = read_file(file.path, self.cut_marks, on_reject, tally.of(file.language))
         return (self._without_negative(example) for example in examples) if self.negative_labels else examples
@@ -63,21 +71,27 @@ def open_corpus(
     cut_marks: str = "repair",
     triples: str = "auto",
     negative_labels: Sequence[str] = (),
+    options: SourceOptions = SourceOptions(),  # noqa: B008 (frozen)
 ) -> Corpus:
-    """The files of SMiLER's format or of JSON lines in a folder, in the languages' order, train before dev and test.
+    """The files of SMiLER's format or of JSON lines in a folder, in the languages' order, train before dev and test; of
+    another format, what `options` say of it.
 
     `languages` and `english` as in `mere_ds.corpus.reading.split_files`, `cut_marks` as in its `read_file`. `triples`
-    is one of `TRIPLES`: "auto" means many for JSON lines and one for SMiLER's format. `negative_labels` say that there
-    is no triple, where many are asked for. Raises UserError for a folder without files or with both formats, and for a
+    is one of `TRIPLES`: "auto" means one for SMiLER's format, many for all others. `negative_labels` say that there is
+    no triple, where many are asked for. Raises UserError for a source that is of no format or of several, and for a
     choice that it does not have.
     """
     folder = Path(folder)
-    check_folder(folder)
     if cut_marks not in CUT_MARKS:
         raise UserError(f"--cut_marks={cut_marks}: must be one of {', '.join(CUT_MARKS)}")
     if triples not in TRIPLES:
         raise UserError(f"--triples={triples}: must be one of {', '.join(TRIPLES)}")
     lines, tables = json_lines_paths(folder), tsv_paths(folder)
+    if options.format in ("smiler", "jsonl"):
+        check_folder(folder)
+        lines, tables = (lines, []) if options.format == "jsonl" else ([], tables)
+    elif options.format != "auto" or not (lines or tables):
+        return _of_source(folder, languages, english, triples, negative_labels, options)
     if lines and tables:
         names = ", ".join(sorted(path.name for path in [*lines, *tables]))
         raise UserError(f"{folder}: contains corpus files in two formats ({names}): move those of one format away")
@@ -94,6 +108,31 @@ def open_corpus(
         files = split_files(folder, languages, english)
         there = list(dict.fromkeys(file.language for file in files))
     return Corpus(folder, files, there, "many" if many else "one", negative, cut_marks)
+
+
+def _of_source(
+    path: Path,
+    languages: str | Sequence[str],
+    english: str,
+    triples: str,
+    negative_labels: Sequence[str],
+    options: SourceOptions,
+) -> Corpus:
+    if english != "auto":
+        raise UserError(f"--english={english}: {path} has no sizes of English: omit it")
+    source, files = open_source(path, options)
+    found = {options.lang} if options.lang else {code for file in files for code in _languages_in(file, source)}
+    many = triples != "one"
+    negative = _negative_labels(negative_labels, many)
+    chosen = _chosen_languages(languages, found, path)
+    return Corpus(path, files, chosen, "many" if many else "one", negative, "repair", source)
+
+
+def _size(path: Path) -> int:
+    """Of a file, or of all files in a folder."""
+    return (
+        sum(file.stat().st_size for file in path.iterdir() if file.is_file()) if path.is_dir() else path.stat().st_size
+    )
 
 
 def is_json_lines(folder: str | Path) -> bool:
@@ -121,19 +160,29 @@ def _json_lines(
     found = {file.language for file in files if file.language}
     for file in files:
         found |= set() if file.language else _languages_in(file)
-    wanted = parse_languages(languages)
-    if wanted == "all":
-        wanted = sort_languages(found)
-    if absent := [language for language in wanted if language not in found]:
-        raise UserError(f"{folder}: contains no row for {', '.join(absent)}; remove them from --languages")
+    wanted = _chosen_languages(languages, found, folder)
     order = [*wanted, ""]
     chosen = [file for file in files if file.language in order]
     return sorted(chosen, key=lambda file: (order.index(file.language), SPLITS.index(file.split))), wanted
 
 
-def _languages_in(file: JsonLinesFile) -> set[str]:
+def _chosen_languages(languages: str | Sequence[str], found: set[str], folder: Path) -> list[str]:
+    wanted = parse_languages(languages)
+    if wanted == "all":
+        return sort_languages(found)
+    if absent := [language for language in wanted if language not in found]:
+        raise UserError(f"{folder}: contains no row for {', '.join(absent)}; remove them from --languages")
+    return wanted
+
+
+def _languages_in(file: CorpusFile, source: Source | None = None) -> set[str]:
     """The languages of a file's rows, rejected ones included."""
     tally = Tally(file)
-    for _ in read_json_lines(file, False, None, lambda _: None, tally):
+    if isinstance(file, JsonLinesFile):
+        examples = read_json_lines(file, False, None, lambda _: None, tally)
+    else:
+        assert isinstance(file, FormatFile) and source
+        examples = read_source(source, file, False, None, lambda _: None, tally)
+    for _ in examples:
         pass
     return {counts.language for counts in tally.counts if counts.language}

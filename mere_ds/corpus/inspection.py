@@ -1,7 +1,7 @@
 """Statistics of a corpus folder, file by file: rows kept, repaired and rejected, labels and sentence lengths."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from math import ceil
@@ -11,16 +11,21 @@ from tqdm import tqdm
 
 from mere_ds.columns import align
 from mere_ds.corpus import jsonl, reading, rows
-from mere_ds.corpus.folder import Corpus, open_corpus
+from mere_ds.corpus.example import Example
+from mere_ds.corpus.folder import Corpus
+from mere_ds.corpus.formats import sentences
+from mere_ds.corpus.formats.registry import FORMATS
 from mere_ds.corpus.languages import sort_languages
 from mere_ds.corpus.repeats import ReadRows, describe_repeats
 from mere_ds.corpus.rows import CorpusFile, FileCounts, RejectsFile, Tally
 
 PERCENTILES = (50, 90, 99)
+MOST_FILES = 30
+"""Of more files only the total is shown by reason."""
 MOST_SHOWN = 5
 """Sentences with so many triples or more are counted together in the table."""
-REPAIRS = reading.REPAIRS | jsonl.REPAIRS
-REJECTIONS = rows.REJECTIONS | reading.REJECTIONS | jsonl.REJECTIONS | reading.REPAIRS
+
+_REJECTIONS = rows.REJECTIONS | reading.REJECTIONS | jsonl.REJECTIONS | reading.REPAIRS | sentences.LOSSES
 
 
 @dataclass(slots=True)
@@ -54,36 +59,35 @@ def percentiles(histogram: Counter) -> dict[str, int | None]:
 
 
 def inspect_corpus(
-    tsv_dir: str | Path,
-    languages: str | Sequence[str] = "all",
-    english: str = "auto",
-    cut_marks: str = "repair",
+    corpus: Corpus,
     rejects: str | Path | None = None,
+    each: Callable[[Example, str], None] = lambda example, split: None,
+    what: str = "inspect",
 ) -> dict:
-    """Reads the chosen files (see `open_corpus`) and returns plain JSON for `format_table`.
+    """Reads a corpus, calls `each` with every sentence and its split, and returns plain JSON for `format_table`.
 
     Keys: `files` and `total`, each with the fields of `FileCounts`, `characters` and `words` (length percentiles of
     the text without marks; words are separated by white space) and `triples` (sentences by their number of triples);
-    a file of several languages comes once for each. `repeats` as in `ReadRows.repeats`; `incomplete`, the languages
-    with only one of train and test. `rejects` is where repaired and rejected rows are written. Raises UserError for
-    unusable input.
+    a file of several languages comes once for each. `format`, "" for SMiLER's files and our JSON lines. `repeats` as in
+    `ReadRows.repeats`; `incomplete`, the languages with only one of train and test. `rejects` is where repaired and
+    rejected rows are written, `what` the name of the progress bar. Raises UserError for unusable input.
     """
-    corpus = open_corpus(tsv_dir, languages, english, cut_marks)
     total, sizes = FileCounts("total", "all", "all"), _Sizes()
     read_rows = ReadRows(corpus.languages)
     report = []
     with (
         RejectsFile(rejects) if rejects else nullcontext() as sink,
-        tqdm(total=corpus.bytes, unit="B", unit_scale=True, desc="inspect", disable=None) as bar,
+        tqdm(total=corpus.bytes, unit="B", unit_scale=True, desc=what, disable=None) as bar,
     ):
         for file in corpus.files:
-            for counts, its_sizes in _measure(corpus, file, sink, bar, read_rows):
+            for counts, its_sizes in _measure(corpus, file, sink, bar, read_rows, each):
                 report.append(counts.as_dict() | its_sizes.as_dict())
                 total.add(counts)
                 sizes.add(its_sizes)
     return {
-        "tsv_dir": str(tsv_dir),
-        "cut_marks": cut_marks,
+        "source": str(corpus.folder),
+        "format": corpus.source.format.name if corpus.source else "",
+        "cut_marks": corpus.cut_marks,
         "files": report,
         "total": total.as_dict() | sizes.as_dict(),
         "repeats": read_rows.repeats(),
@@ -99,7 +103,12 @@ def incomplete_languages(report: Sequence[dict]) -> list[str]:
 
 
 def _measure(
-    corpus: Corpus, file: CorpusFile, sink: RejectsFile | None, bar: tqdm, read_rows: ReadRows
+    corpus: Corpus,
+    file: CorpusFile,
+    sink: RejectsFile | None,
+    bar: tqdm,
+    read_rows: ReadRows,
+    each: Callable[[Example, str], None],
 ) -> Iterator[tuple[FileCounts, _Sizes]]:
     tally, sizes = Tally(file), defaultdict[str, _Sizes](_Sizes)
     shown = 0
@@ -109,6 +118,7 @@ def _measure(
         its.words[len(example.text.split())] += 1
         its.triples[len(example.triples)] += 1
         read_rows.add(example, file.split)
+        each(example, file.split)
         bar.update(tally.bytes - shown)
         shown = tally.bytes
     bar.update(tally.bytes - shown)
@@ -161,11 +171,25 @@ def _triples(report: dict) -> str:
 
 
 def _reasons(report: dict) -> str:
-    """One table of repaired, rejected and noted rows: a line per reason and file, and a total with its meaning."""
+    """One table of what was repaired, rejected or noted: a line per reason and file, and a total with its meaning."""
     lines = []
-    for name, meanings in (("repaired", REPAIRS), ("rejected", REJECTIONS), ("notes", reading.NOTES)):
-        for reason, count in report["total"][name].items():
-            files = [counts for counts in report["files"] if reason in counts[name]]
-            lines += [[name, reason, _name(counts), f"{counts[name][reason]:,}", ""] for counts in files]
+    for name, meanings in _meanings(report["format"]).items():
+        for reason, count in report["total"].get(name, {}).items():
+            files = [counts for counts in report["files"] if reason in counts.get(name, {})]
+            shown = [[name, reason, _name(counts), f"{counts[name][reason]:,}", ""] for counts in files]
+            lines += shown if len(shown) <= MOST_FILES else []
             lines.append([name, reason, "total", f"{count:,}", meanings[reason]])
-    return align([["what", "reason", "file", "rows", "meaning"], *lines], left=(0, 1, 2, 4)) if lines else ""
+    return align([["what", "reason", "file", "count", "meaning"], *lines], left=(0, 1, 2, 4)) if lines else ""
+
+
+def _meanings(format: str) -> Mapping[str, Mapping[str, str]]:
+    """By the name of a counter of `FileCounts`: what its reasons mean; rows, but triples in left_out and mended."""
+    own = FORMATS.get(format)
+    losses = _REJECTIONS | dict(own.losses if own else {})
+    return {
+        "repaired": reading.REPAIRS | jsonl.REPAIRS,
+        "rejected": losses,
+        "left_out": losses,
+        "mended": own.repairs if own else {},
+        "notes": reading.NOTES | sentences.NOTES | dict(own.notes if own else {}),
+    }

@@ -54,6 +54,9 @@ class Reject:
     raw: str
 
 
+_IF_ANY = ("left_out", "mended")
+
+
 @dataclass(slots=True)
 class FileCounts:
     """Counts of a file's rows of one language: `rows == kept + sum(rejected)`; kept rows include repaired ones.
@@ -75,7 +78,9 @@ class FileCounts:
     notes: Counter = field(default_factory=Counter)
     """Kept rows by the reasons of `mere_ds.corpus.reading.NOTES`."""
     left_out: Counter = field(default_factory=Counter)
-    """With many triples only: triples left out of kept rows, by reason."""
+    """With many triples only: triples that were not kept, by reason."""
+    mended: Counter = field(default_factory=Counter)
+    """Triples that were repaired, by the name of the repair."""
 
     @classmethod
     def of(cls, file: CorpusFile) -> "FileCounts":
@@ -86,12 +91,13 @@ class FileCounts:
         self.rows += other.rows
         self.kept += other.kept
         self.bytes += other.bytes
-        for name in ("repaired", "rejected", "labels", "notes", "left_out"):
+        for name in ("repaired", "rejected", "labels", "notes", *_IF_ANY):
             getattr(self, name).update(getattr(other, name))
 
     def as_dict(self) -> dict:
-        """Plain JSON; counters are ordered by name, so equal counts give equal bytes. `left_out` if there is any."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "left_out" or self.left_out}
+        """Plain JSON; counters are ordered by name, so equal counts give equal bytes; those of triples if not empty."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values = {name: value for name, value in values.items() if name not in _IF_ANY or value}
         return {name: dict(sorted(v.items())) if isinstance(v, Counter) else v for name, v in values.items()}
 
 

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from mere_ds.columns import align
 from mere_ds.corpus.folder import Corpus, open_corpus
+from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.graphemes import compose
 from mere_ds.corpus.repeats import ReadRows, describe_repeats
 from mere_ds.corpus.rows import RejectsFile
@@ -18,10 +19,10 @@ from mere_ds.errors import UserError
 from mere_ds.files import check_apart
 from mere_ds.shards.collecting import Collected, collect
 from mere_ds.shards.encoding import SentenceEncoder
-from mere_ds.shards.manifest import ENCODER, REJECTS, SPLITS, Manifest, Split, length_percentiles, save_index
+from mere_ds.shards.manifest import ENCODER, MANIFEST, REJECTS, SPLITS, Manifest, Split, length_percentiles, save_index
 from mere_ds.shards.packing import LocalSource, Shard, describe, write_shard
 from mere_ds.shards.splitting import FEW_DEV, draw_dev
-from mere_ds.shards.target import making
+from mere_ds.target import making
 
 MOST_DEV_SHARE = 0.5
 """Maximum share of a language's training sentences that can become dev."""
@@ -31,7 +32,7 @@ _DISK_FACTOR = 4  # what is written for sentences, spill included, in sizes of t
 
 
 def shard_corpus(
-    tsv_dir: str | Path,
+    source: str | Path,
     out: str | Path,
     encoder: str = "bert-base-multilingual-cased",
     languages: str | Sequence[str] = "all",
@@ -45,13 +46,14 @@ def shard_corpus(
     dev_share: float | None = None,
     triples: str = "auto",
     negative_labels: Sequence[str] = (),
+    options: SourceOptions = SourceOptions(),  # noqa: B008 (frozen)
     tiny: TinySize = TinySize(),  # noqa: B008 (frozen)
     sentences_per_shard: int = 8192,
     sentences_per_member: int = 4096,
 ) -> Manifest:
     """Writes the shards folder `out` atomically and returns its manifest. Same input and seed give the same digests.
 
-    Files, `languages`, `english`, `cut_marks`, `triples` and `negative_labels` as in `corpus.folder.open_corpus`;
+    Files, `languages`, `english`, `cut_marks`, `triples`, `negative_labels`, `options` as in `folder.open_corpus`;
     `encoder`, `prune_vocabulary` and `tiny` as in `mere_ds.encoders.sources.build_encoder`. `max_length` bounds a
     sentence in tokens.
 
@@ -66,16 +68,16 @@ def shard_corpus(
         raise UserError(f"--seed={seed}: must be from 0 to {MOST_SEED}")
     if dev_share is not None and not 0 < dev_share <= MOST_DEV_SHARE:
         raise UserError(f"--dev_share={dev_share}: must be greater than 0 and at most {MOST_DEV_SHARE}")
-    corpus = open_corpus(tsv_dir, languages, english, cut_marks, triples, negative_labels)
+    corpus = open_corpus(source, languages, english, cut_marks, triples, negative_labels, options)
     if not corpus.has("train"):
-        raise UserError(f"{tsv_dir}: contains no training file: add the *_corpora_train.tsv or *.train.jsonl files")
+        raise UserError(f"{source}: contains no training file: add the *_corpora_train.tsv or *.train.jsonl files")
     if corpus.has("dev") and dev_share is not None:
-        raise UserError(f"--dev_share={dev_share}: {tsv_dir} contains dev files, so dev isn't drawn: omit it")
+        raise UserError(f"--dev_share={dev_share}: {source} contains dev files, so dev isn't drawn: omit it")
     out = Path(out)
-    check_apart("OUT", out, **{"TSV_DIR": tsv_dir, "--encoder": encoder if Path(encoder).is_dir() else None})
+    check_apart("OUT", out, **{"SOURCE": source, "--encoder": encoder if Path(encoder).is_dir() else None})
     needed = _DISK_FACTOR * corpus.bytes + most_bytes(encoder, tiny)
     codes = corpus.languages
-    with making(out, overwrite, needed) as work:
+    with making(out, overwrite, needed, MANIFEST, "shards") as work:
         part = work / "part"
         rows = ReadRows(codes, keep_ids=parallel_ids)
 
@@ -93,7 +95,7 @@ def shard_corpus(
             sentence_encoder = SentenceEncoder(tokenizer, codes, max_length)
             collected = collect(corpus, sentence_encoder, rejects.write, work, rows)
         if len(rows) != len(collected.is_kept):
-            raise UserError(f"{tsv_dir}: its files changed while they were read: run the same command again")
+            raise UserError(f"{source}: its files changed while they were read: run the same command again")
         chosen = _split(collected, _dev(corpus, rows, seed, dev_share)[collected.is_kept], seed)
         shards = {
             name: _write_split(part, name, collected, chosen[name], sentences_per_shard, sentences_per_member)

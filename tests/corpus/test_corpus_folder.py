@@ -86,7 +86,9 @@ def test_unusable_folders(tables, tmp_path):
             open_corpus(json_lines(tmp_path / name, name))
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(UserError, match=r"contains no corpus files \(\*_corpora_\*\.tsv or \*\.train\.jsonl\)$"):
+    with pytest.raises(
+        UserError, match=r"contains no corpus files \(\*_corpora_\*\.tsv or \*\.train\.jsonl\), and is of no"
+    ):
         open_corpus(empty)
     (empty / "de.train.jsonl").mkdir()
     with pytest.raises(UserError, match="is not a regular file"):
@@ -97,13 +99,13 @@ def test_unusable_folders(tables, tmp_path):
 
 
 def test_inspect_shows_triples_a_sentence_where_not_each_has_one(tables, tmp_path):
-    assert "sentences with" not in format_table(inspect_corpus(tables))
+    assert "sentences with" not in format_table(inspect_corpus(open_corpus(tables)))
     folder = json_lines(tmp_path / "lines", "de.train.jsonl", "fr.train.jsonl")
     more = [{"head": [0, 1], "relation": f"r{n}", "tail": [5, 6]} for n in range(7)]
     rows = [{"id": "1", "text": "A or B", "triples": more[:n]} for n in (0, 0, 3, 5, 7)]
     with (folder / "de.train.jsonl").open("a") as file:
         file.write("".join(json.dumps(row) + "\n" for row in rows))
-    report = json.loads(json.dumps(inspect_corpus(folder)))
+    report = json.loads(json.dumps(inspect_corpus(open_corpus(folder))))
     assert report["total"]["triples"] == {"0": 2, "2": 2, "3": 1, "5": 1, "7": 1}
     assert report["incomplete"] == ["fr", "de"]
     lines = [line.split() for line in format_table(report).splitlines()]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mere_ds.corpus.folder import open_corpus
 from mere_ds.corpus.inspection import format_table, inspect_corpus, percentiles
 from tests.full_disk import files_of_at_most
 
@@ -28,7 +29,7 @@ def corpus(tmp_path):
 
 
 def test_report(corpus):
-    report = json.loads(json.dumps(inspect_corpus(corpus, rejects=corpus / "rejects.jsonl")))
+    report = json.loads(json.dumps(inspect_corpus(open_corpus(corpus), rejects=corpus / "rejects.jsonl")))
     train, test, other = report["files"]
     assert (train["rows"], train["kept"], train["repaired"], train["rejected"]) == (
         4,
@@ -54,13 +55,13 @@ def test_report(corpus):
 
 def test_rejects_are_written_only_on_request(corpus):
     before = sorted(corpus.iterdir())
-    report = inspect_corpus(corpus, languages="de", cut_marks="reject")
+    report = inspect_corpus(open_corpus(corpus, languages="de", cut_marks="reject"))
     assert report["total"]["rejected"] == {"cut_mark": 1, "empty_text": 2}
     assert sorted(corpus.iterdir()) == before
 
 
 def test_table(corpus):
-    files, reasons, repeats, incomplete = format_table(inspect_corpus(corpus)).split("\n\n")
+    files, reasons, repeats, incomplete = format_table(inspect_corpus(open_corpus(corpus))).split("\n\n")
     assert repeats.splitlines()[0].startswith("train: 0 texts occur with different triples")
     header, train, *_, total = [line.split() for line in files.splitlines()]
     assert header[:6] == ["file", "rows", "kept", "repaired", "rejected", "labels"]
@@ -76,7 +77,7 @@ def test_table(corpus):
 def test_table_of_a_clean_corpus_has_no_reasons(corpus):
     (corpus / "de_corpora_train.tsv").unlink()
     (corpus / "xx_corpora_train.tsv").unlink()
-    report = inspect_corpus(corpus)
+    report = inspect_corpus(open_corpus(corpus))
     report["incomplete"] = []
     assert "reason" not in format_table(report)
 
@@ -96,5 +97,5 @@ def test_a_full_disk_leaves_no_half_of_the_rejects(corpus):
             file.write(row(f"{index} without a mark", "x", "de"))
     rejects = corpus / "folder" / "rejects.jsonl"
     with files_of_at_most(1000), pytest.raises(OSError, match="File too large") as full:
-        inspect_corpus(corpus, rejects=rejects)
+        inspect_corpus(open_corpus(corpus), rejects=rejects)
     assert full.value.filename == str(rejects) and not rejects.parent.exists()

@@ -160,7 +160,7 @@ def test_each_row_has_its_language(tmp_path):
     assert {code: (its.rows, its.kept) for code, its in counts.items()} == {"de": (1, 1), "fr": (2, 1), "": (3, 0)}
     examples, _, counts = read(tmp_path, content, "train.jsonl", languages="fr")
     assert [e.language for e in examples] == ["fr"] and set(counts) == {"fr", ""}
-    shown = format_table(inspect_corpus(tmp_path))
+    shown = format_table(inspect_corpus(open_corpus(tmp_path)))
     names = {name for name in shown.splitlines() if name.startswith("train.jsonl")}
     assert {name[: name.index(")") + 1] for name in names} == {
         f"train.jsonl ({x})" for x in ("de", "fr", "no language")

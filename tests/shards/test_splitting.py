@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mere_ds.corpus.example import Example, Triple
+from mere_ds.corpus.folder import open_corpus
 from mere_ds.corpus.inspection import format_table, inspect_corpus
 from mere_ds.corpus.repeats import ReadRows, fold
 from mere_ds.encoders.sources import load_tokenizer
@@ -110,11 +111,11 @@ def test_twins_are_never_in_two_splits_and_inspect_shard_and_manifest_tell_of_th
     texts = [record["text"] for record in dev]
     assert len(texts) == 14 and all(texts.count(text) == 2 for text in texts)
     assert manifest.splits["train"].by_language["de"] == 186
-    told = inspect_corpus(twins)["repeats"]
+    told = inspect_corpus(open_corpus(twins))["repeats"]
     assert manifest.repeats == told == Manifest.load(tmp_path / "out").repeats
     assert told["train"] == {"texts_with_several_triples": 100, "rows_with_them": 200, "exact_duplicates": 0}
     assert told["train_and_test"] == {"texts": 15, "test_rows": 15}
-    for shown in (format_table(inspect_corpus(twins)), summary(manifest)):
+    for shown in (format_table(inspect_corpus(open_corpus(twins))), summary(manifest)):
         assert "train: 100 texts occur with different triples (200 rows), 0 rows repeat another one exactly" in shown
         assert "train and test share 15 texts (15 rows of test)" in shown
 

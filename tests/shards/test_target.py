@@ -132,7 +132,7 @@ def test_shards_and_corpus_lie_apart(corpus, tmp_path, out):
         (tmp_path / "corpus" / path.name).symlink_to(path)
     (tmp_path / "manifest.json").touch()  # else "." would be refused for another reason
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UserError, match="OUT .* and TSV_DIR .* folder|are inside one another"):
+    with pytest.raises(UserError, match="OUT .* and SOURCE .* folder|are inside one another"):
         make_shards(tmp_path / "corpus", tmp_path / out, overwrite=True)
     assert sorted(tmp_path.rglob("*")) == before
 

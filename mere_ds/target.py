@@ -1,4 +1,4 @@
-"""The output folder of `mere-ds shard`: one writer at a time, written atomically, cleaned up after an interruption."""
+"""An output folder: one writer at a time, written atomically, cleaned up after an interruption."""
 
 import logging
 import os
@@ -12,24 +12,24 @@ from pathlib import Path
 from mere_ds.errors import UserError
 from mere_ds.files import PART, naming, parents_of
 from mere_ds.lease import WriterLease
-from mere_ds.shards.manifest import MANIFEST
 
 log = logging.getLogger("mere_ds")
 
 
 @contextmanager
-def making(out: Path, overwrite: bool, needed: int) -> Iterator[Path]:
+def making(out: Path, overwrite: bool, needed: int, mark: str, kind: str) -> Iterator[Path]:
     """A new, empty folder beside `out`, whose `part` becomes `out` when the block ends without an error.
 
-    `needed` is how many bytes it may take. Raises UserError if `out` exists (with `overwrite`: and contains no shards)
-    or the disk has too little space, MachineError while another process writes `out`, OSError that names `out`.
+    `needed` is how many bytes it may take. Raises UserError if `out` exists (with `overwrite`: and has no file `mark`,
+    so that it isn't a folder of this `kind`) or the disk has too little space, MachineError while another process
+    writes `out`, OSError that names `out`.
     """
-    _check(out, overwrite, needed)
+    _check(out, overwrite, needed, mark, kind)
     lease_file = out.parent / f".{out.name}.writer.json"
     with parents_of(out):
         lease = WriterLease.take(lease_file, folder=out, flag="OUT")
         try:
-            _check(out, overwrite, needed)  # another process may have just created it
+            _check(out, overwrite, needed, mark, kind)  # another process may have just created it
             _remove_leftovers(out)
             with tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=PART, dir=out.parent) as temporary:
                 work = Path(temporary)
@@ -43,11 +43,11 @@ def making(out: Path, overwrite: bool, needed: int) -> Iterator[Path]:
             lease.release()
 
 
-def _check(out: Path, overwrite: bool, needed: int) -> None:
+def _check(out: Path, overwrite: bool, needed: int, mark: str, kind: str) -> None:
     if out.exists() and not overwrite:
         raise UserError(f"{out}: exists already: choose another folder or pass --overwrite")
-    if out.exists() and not (out / MANIFEST).is_file():
-        raise UserError(f"{out}: is not a shards folder, so it is not overwritten: choose another folder or remove it")
+    if out.exists() and not (out / mark).is_file():
+        raise UserError(f"{out}: is not a {kind} folder, so it is not overwritten: choose another folder or remove it")
     there = next(folder for folder in out.absolute().parents if folder.exists())
     free = shutil.disk_usage(there).free
     if free < needed:
@@ -59,5 +59,5 @@ def _remove_leftovers(out: Path) -> None:
     name = re.compile(rf"\.{re.escape(out.name)}\.[a-z0-9_]{{8}}{re.escape(PART)}")
     for path in out.parent.iterdir():
         if name.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
-            log.warning("removed %s, left behind by an interrupted mere-ds shard", path)
+            log.warning("removed %s, left behind by an interrupted command", path)
             shutil.rmtree(path)

@@ -1,0 +1,92 @@
+"""Files of JSON lines or of one JSON array -> their objects, in bounded memory for JSON lines."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mere_ds.corpus.formats.samples import Sample
+from mere_ds.corpus.formats.stated import Unreadable
+from mere_ds.corpus.rows import MOST_ROW_BYTES, open_file, raw_of, rows_of
+from mere_ds.errors import UserError
+from mere_ds.streams import BOM
+
+_MOST_RAW = 1 << 12  # characters of an object that are kept for the report
+
+
+class Row(NamedTuple):
+    """An object of a file."""
+
+    place: int
+    """Its line, or its number in the array, counted from 1."""
+    value: dict[str, Any]
+    raw: str
+    size: int
+
+
+def json_rows(path: Path) -> Iterator[Row | Unreadable]:
+    """The objects of JSON lines, one line in memory at a time, or of one array, which is read whole.
+
+    What is no object is `Unreadable`. Raises UserError for a file that is neither.
+    """
+    layout = Sample(path).json
+    if layout == "lines":
+        yield from _lines(path)
+    elif layout == "array":
+        yield from _array(path)
+    else:
+        raise UserError(f"{path}: must be JSON lines (one object per line) or one JSON array of objects")
+
+
+def whole_json(path: Path) -> Any:
+    """The one value of a JSON file. Raises UserError."""
+    with open_file(path) as stream:
+        content = stream.read()
+    try:
+        return json.loads(content.removeprefix(BOM), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: is not valid JSON ({error}): export it again") from None
+
+
+def shown(value: Any) -> str:
+    """A value as JSON for the report of rejected rows, shortened."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MOST_RAW else f"{text[:_MOST_RAW]} ..."
+
+
+def _lines(path: Path) -> Iterator[Row | Unreadable]:
+    with open_file(path) as stream:
+        for line, (row, length, complete) in enumerate(rows_of(stream), start=1):
+            raw = raw_of(row, length)
+            reason = "too_long_line" if length > MOST_ROW_BYTES else "" if row.strip() else "empty_row"
+            value: Any = None
+            if not reason:
+                value, reason = _parsed(row.removeprefix(BOM) if line == 1 else row, complete)
+            yield Unreadable(line, reason, raw, length) if reason else Row(line, value, raw, length)
+
+
+def _parsed(row: bytes, complete: bool) -> tuple[Any, str]:
+    """A line's object, and why it is none."""
+    try:
+        value = json.loads(row.decode("utf-8"), parse_constant=_no_constant)
+    except UnicodeDecodeError:
+        return None, "invalid_utf8" if complete else "cut_row"
+    except (ValueError, RecursionError):
+        return None, "invalid_json" if complete else "cut_row"
+    return (value, "") if isinstance(value, dict) else (None, "invalid_json")
+
+
+def _array(path: Path) -> Iterator[Row | Unreadable]:
+    values = whole_json(path)
+    size = path.stat().st_size
+    share, rest = divmod(size, max(1, len(values)))
+    for place, value in enumerate(values, start=1):
+        length = share + (rest if place == len(values) else 0)
+        if isinstance(value, dict):
+            yield Row(place, value, shown(value), length)
+        else:
+            yield Unreadable(place, "invalid_json", shown(value), length)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number of JSON")

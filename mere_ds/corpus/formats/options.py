@@ -1,0 +1,54 @@
+"""What a source doesn't say about itself, as knobs of every command that reads one."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from mere_ds.corpus.languages import LANGUAGE
+from mere_ds.errors import UserError
+from mere_ds.knobs import check_knobs, knob
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How to read a source that is neither SMiLER's files nor our JSON lines. Raises UserError."""
+
+    format: str = knob(
+        "The source's format; auto recognises it, mere-ds convert --help lists all.", "auto", also="type"
+    )
+    lang: str | None = knob("Language of the texts, where the files state none.", None, also="language")
+    split: Literal["auto", "train", "dev", "test"] = knob(
+        "What the texts are for; auto: what the names of files and folders say.", "auto"
+    )
+    map: tuple[str, ...] = knob(
+        "Tables: our fields and their columns, such as text=sentence,head_start=subj.start.", (), also="columns fields"
+    )
+    offsets: Literal["auto", "char", "utf16", "grapheme", "byte", "token"] = knob(
+        "What the files' offsets count; char: Unicode code points; auto: what the format says.", "auto", also="unit"
+    )
+    end: Literal["auto", "exclusive", "inclusive"] = knob(
+        "Whether the end of a span is the first place after it, or its last; auto: what the format says.", "auto"
+    )
+    ambiguous: Literal["reject", "first", "all"] = knob(
+        "An entity given as text alone that occurs several times: reject the relation, take the first, or all.",
+        "reject",
+    )
+    cut: Literal["auto", "sentence", "document"] = knob(
+        "Documents: cut into sentences, but never through a relation, or kept whole; auto: what the format says.",
+        "auto",
+    )
+
+    def __post_init__(self) -> None:
+        check_knobs(self)
+        if self.lang is not None and not re.fullmatch(LANGUAGE, self.lang):
+            raise UserError(f"--lang={self.lang}: not a language code: pass one such as de")
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """`map` as field -> column. Raises UserError."""
+        pairs = [pair.partition("=") for pair in self.map]
+        if wrong := next(
+            (pair for pair, (field, _, column) in zip(self.map, pairs, strict=True) if not (field and column)), ""
+        ):
+            raise UserError(f"--map={wrong}: must be FIELD=COLUMN, several separated by commas")
+        return {field.strip(): column.strip() for field, _, column in pairs}

@@ -1,0 +1,234 @@
+"""What a format's reader states -> Example: every relation is checked against its text, and every one is counted."""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+from mere_ds.corpus.example import Example, Span, Triple
+from mere_ds.corpus.formats.cutting import bounds_of, pieces_of
+from mere_ds.corpus.formats.options import SourceOptions
+from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
+from mere_ds.corpus.graphemes import BLANK, surely_whole, trim, whole_graphemes
+from mere_ds.corpus.jsonl import MOST_TRIPLES
+from mere_ds.corpus.rows import CorpusFile, FileCounts, Reject, Rejected, Tally
+from mere_ds.corpus.sentences import Split, with_sentencex
+from mere_ds.errors import UserError
+
+MOST_CHARACTERS = 1 << 17
+"""Of a sentence, so that its row of JSON lines is shorter than `rows.MOST_ROW_BYTES`."""
+
+LOSSES = {
+    "invalid_json": "the row is not a JSON object",
+    "wrong_keys": "a field is missing or has another type than the format says",
+    "wrong_language": "the record's language is not the one of the file or of --lang",
+    "invalid_text": "a text has half of a surrogate pair, which is not a character",
+    "too_many_triples": f"the sentence has more than {MOST_TRIPLES:,} triples",
+    "too_long_text": f"the sentence has more than {MOST_CHARACTERS:,} characters; --cut=sentence may help",
+    "not_one_triple": "the sentence has no triple or several, and --triples=one asks for one",
+    "span_out_of_text": "a head or tail is not inside of the text",
+    "empty_span": "a head or tail has no character, or blanks alone",
+    "surface_differs": "the text at a head's or tail's place differs from what the file says stands there",
+    "unknown_entity": "a head or tail is not among the record's entities",
+    "double_triple": "the sentence has the triple already",
+}
+"""Why a text or a relation of any format is not kept."""
+
+NOTES = {
+    "discontinuous": "the head or tail has several pieces; its span is from the first to the last character",
+    "blanks_differ": "the file has other blanks in the head or tail than the text",
+    "cut_letter": "the head or tail begins or ends inside of a letter with marks",
+    "self_relation": "head and tail are the same span",
+    "without_words": "pieces of a document that hold no character but blanks and are left out",
+}
+"""What is noteworthy of kept relations and texts."""
+
+
+class FormatFile(CorpusFile):
+    """What a format reads on its own: a file, or a folder."""
+
+    __slots__ = ()
+
+
+class Source(NamedTuple):
+    """A format and how to read it."""
+
+    format: Format
+    options: SourceOptions
+
+
+def read_source(
+    source: Source,
+    file: FormatFile,
+    one_triple: bool,
+    languages: Collection[str] | None,
+    on_reject: Callable[[Reject], None],
+    tally: Tally,
+) -> Iterator[Example]:
+    """Streams the sentences of a part of a source; the arguments are those of `jsonl.read_json_lines`.
+
+    A relation that is not kept is counted in `left_out`, and its text is kept without it; `on_reject` gets both what is
+    rejected and what is left out or repaired. Raises UserError for an unreadable file or an unknown language.
+    """
+    return _Reading(source, file, one_triple, languages, on_reject, tally).examples()
+
+
+class _Reading:
+    def __init__(
+        self,
+        source: Source,
+        file: FormatFile,
+        one_triple: bool,
+        languages: Collection[str] | None,
+        on_reject: Callable[[Reject], None],
+        tally: Tally,
+    ):
+        self._format, self._options = source
+        self._file, self._one_triple, self._languages = file, one_triple, languages
+        self._on_reject, self._tally = on_reject, tally
+        is_cut = self._options.cut == "sentence" or (self._options.cut == "auto" and self._format.documents)
+        self._is_cut = is_cut
+
+    def examples(self) -> Iterator[Example]:
+        for stated in self._format.read(self._file.path, self._options):
+            if isinstance(stated, Unreadable):
+                self._reject(self._tally.of(self._file.language), stated, stated.reason, stated.raw)
+                continue
+            language = self._language(stated)
+            if self._file.language not in ("", language):
+                self._reject(self._tally.of(self._file.language), stated, "wrong_language", stated.raw)
+                continue
+            if self._languages is not None and language not in self._languages:
+                self._tally.skipped_bytes += stated.size
+                continue
+            yield from self._of(stated, language)
+
+    def _language(self, stated: Stated) -> str:
+        if language := stated.language.lower() or self._file.language:
+            return language
+        raise UserError(f"{self._file.path}: does not state the language of its texts: pass --lang=de or the like")
+
+    def _of(self, stated: Stated, language: str) -> Iterator[Example]:
+        counts = self._tally.of(language)
+        if reason := _fault(stated.text, stated.id):
+            self._reject(counts, stated, reason, stated.raw)
+            return
+        counts.bytes += stated.size
+        counts.notes.update(stated.notes)
+        triples = self._triples(stated, counts)
+        whole = [((0, len(stated.text)), triples)]
+        pieces = list(pieces_of(stated.text, triples, self._bounds(stated, language))) if self._is_cut else whole
+        for number, ((start, end), its) in enumerate(pieces, start=1):
+            counts.rows += 1
+            if reason := self._unfit(end - start, its):
+                counts.rejected[reason] += 1
+                counts.left_out[reason] += len(its)
+                self._tell(stated, reason, False, stated.text[start:end])
+                continue
+            counts.kept += 1
+            counts.labels.update(relation for _, relation, _ in its)
+            own_id = stated.id if len(pieces) == 1 else f"{stated.id}.{number}"
+            yield Example(own_id, language, stated.text[start:end], tuple(its), self._name(stated), stated.place)
+
+    def _bounds(self, stated: Stated, language: str) -> Sequence[int]:
+        return stated.bounds if stated.bounds is not None else bounds_of(stated.text, language, self._split)
+
+    @cached_property
+    def _split(self) -> Split:
+        return with_sentencex()
+
+    def _unfit(self, characters: int, triples: Sequence[Triple]) -> str:
+        if characters > MOST_CHARACTERS:
+            return "too_long_text"
+        if self._one_triple and len(triples) != 1:
+            return "not_one_triple"
+        return "too_many_triples" if len(triples) > MOST_TRIPLES else ""
+
+    def _triples(self, stated: Stated, counts: FileCounts) -> list[Triple]:
+        """The relations that can be kept, each once."""
+        kept: dict[Triple, None] = {}
+        for link in stated.links:
+            try:
+                triple, notes = _checked(link, stated.text)
+                if triple in kept:
+                    raise Rejected("double_triple")
+            except Rejected as rejected:
+                counts.left_out[str(rejected)] += 1
+                self._tell(stated, str(rejected), True, link.raw)
+                continue
+            assert isinstance(link, Link)
+            kept[triple] = None
+            counts.notes.update(notes)
+            counts.mended.update(link.repairs)
+            for repair in link.repairs:
+                self._tell(stated, repair, True, link.raw)
+        return list(kept)
+
+    def _reject(self, counts: FileCounts, stated: Stated | Unreadable, reason: str, raw: str) -> None:
+        counts.rows += 1
+        counts.bytes += stated.size
+        counts.rejected[reason] += 1
+        self._tell(stated, reason, False, raw)
+        if isinstance(stated, Stated):
+            counts.left_out[reason] += len(stated.links)
+
+    def _tell(self, stated: Stated | Unreadable, reason: str, kept: bool, raw: str) -> None:
+        self._on_reject(Reject(self._name(stated), stated.place, reason, kept, raw))
+
+    def _name(self, stated: Stated | Unreadable) -> str:
+        return stated.file or self._file.path.name
+
+
+def _fault(text: str, own_id: str) -> str:
+    if not text.strip(BLANK):
+        return "empty_text"
+    return "invalid_text" if _has_half_pair(text + own_id) else ""
+
+
+def _has_half_pair(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _checked(link: Link | Lost, text: str) -> tuple[Triple, list[str]]:
+    """The triple and its notes; raises Rejected."""
+    if isinstance(link, Lost):
+        raise Rejected(link.reason)
+    relation = link.relation.strip()
+    if not relation:
+        raise Rejected("empty_label")
+    if _has_half_pair(relation):
+        raise Rejected("invalid_text")
+    notes = list(link.notes)
+    head, tail = (_span(mention, text, notes) for mention in (link.head, link.tail))
+    if head == tail:
+        notes.append("self_relation")
+    return Triple(head, relation, tail), list(dict.fromkeys(notes))
+
+
+def _span(mention: Mention, text: str, notes: list[str]) -> Span:
+    """From the first to the last character of all pieces, without blanks at the ends; notes what is noteworthy."""
+    if not mention.pieces or any(not 0 <= start <= end <= len(text) for start, end in mention.pieces):
+        raise Rejected("span_out_of_text")
+    if any(start == end for start, end in mention.pieces):
+        raise Rejected("empty_span")
+    if mention.surface is not None:
+        match agreement(text, mention):
+            case "differs":
+                raise Rejected("surface_differs")
+            case "blanks":
+                notes.append("blanks_differ")
+    span = trim(text, (min(start for start, _ in mention.pieces), max(end for _, end in mention.pieces)))
+    if text[span[0]] in BLANK:
+        raise Rejected("empty_span")
+    if len(mention.pieces) > 1:
+        notes.append("discontinuous")
+    if not surely_whole(text, span) and whole_graphemes(text, span) != span:
+        notes.append("cut_letter")
+    return span
+
+
+def agreement(text: str, mention: Mention) -> str:
+    """ "equal", "blanks" (other blanks only) or "differs": the text at the mention's place and what the file says."""
+    there, said = " ".join(text[slice(*piece)] for piece in mention.pieces), mention.surface
+    if said is None or there == said:
+        return "equal"
+    return "blanks" if "".join(there.split()) == "".join(said.split()) else "differs"

@@ -1,0 +1,112 @@
+"""What the file of a format states about its texts, before anything is checked: a reader's whole output."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from mere_ds.corpus.example import Span
+from mere_ds.corpus.formats.options import SourceOptions
+from mere_ds.corpus.formats.samples import Sample
+
+
+class Mention(NamedTuple):
+    """An argument of a relation."""
+
+    pieces: tuple[Span, ...]
+    """Code points of the text, ends exclusive, in the order of the file; more than one for a discontinuous entity."""
+    surface: str | None = None
+    """What the file says that the pieces read, joined by one blank; None where it doesn't say."""
+
+
+class Link(NamedTuple):
+    """A relation."""
+
+    head: Mention
+    relation: str
+    tail: Mention
+    raw: str
+    """How the file has it, for the report of what was rejected."""
+    repairs: tuple[str, ...] = ()
+    """Keys of the format's `repairs`."""
+    notes: tuple[str, ...] = ()
+    """Keys of the format's `notes`."""
+
+
+class Lost(NamedTuple):
+    """A relation that the reader can't place in the text."""
+
+    reason: str
+    """A key of the format's `losses`."""
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """A text and its relations."""
+
+    place: int
+    """Number of the line, record or document in its file, counted from 1."""
+    id: str
+    text: str
+    links: tuple[Link | Lost, ...]
+    size: int
+    """Bytes of the file that were read for it."""
+    raw: str
+    """How the file has it, for the report of what was rejected; of a long one, the beginning."""
+    language: str = ""
+    """"" where the file doesn't state it."""
+    file: str = ""
+    """Where it differs from the name of what is read, which may be a folder."""
+    bounds: tuple[int, ...] | None = None
+    """Where the file says that the text may be cut; None: where its sentences and lines end."""
+    notes: tuple[str, ...] = ()
+    """Keys of the format's `notes` that hold for the text."""
+
+
+class Unreadable(NamedTuple):
+    """A record that is no text with relations."""
+
+    place: int
+    reason: str
+    """A key of the format's `losses` or of `mere_ds.corpus.formats.sentences.LOSSES`."""
+    raw: str
+    size: int
+    file: str = ""
+
+
+def files_below(suffixes: tuple[str, ...]) -> Callable[[Path], Iterator[Path]]:
+    """For `Format.parts`: the files with one of these suffixes in a folder and its folders, or the file itself."""
+
+    def parts(source: Path) -> Iterator[Path]:
+        found = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+        for path in found:
+            hidden = any(part.startswith(".") for part in path.relative_to(source).parts)
+            if path.name.lower().endswith(suffixes) and not hidden:
+                yield path
+
+    return parts
+
+
+@dataclass(frozen=True)
+class Format:
+    """A corpus format."""
+
+    name: str
+    """For --format."""
+    about: str
+    """One line: the tool or corpus it comes from."""
+    parts: Callable[[Path], Iterator[Path]]
+    """What of a source is read on its own: its data files, or folders where a text takes several files."""
+    recognise: Callable[[Sample], str | None]
+    """Why a part seems to be of this format, in a few words; None if it isn't."""
+    read: Callable[[Path, SourceOptions], Iterator[Stated | Unreadable]]
+    """A part's texts in order. Raises UserError for a part of another format, or an option that is missing."""
+    losses: Mapping[str, str] = field(default_factory=dict)
+    """Why a text or relation is not kept, beside `sentences.LOSSES`; meanings by reason."""
+    repairs: Mapping[str, str] = field(default_factory=dict)
+    """How a relation may be repaired; meanings by name."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """What is noteworthy of kept relations and texts; meanings by name."""
+    documents: bool = False
+    """Whether its texts are documents of several sentences."""

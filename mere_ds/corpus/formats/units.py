@@ -1,0 +1,61 @@
+"""Offsets of other units than code points, and tokens, as code points of a text."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+
+from mere_ds.corpus.example import Span
+from mere_ds.corpus.graphemes import graphemes
+
+ToCodePoint = Callable[[int], int | None]
+"""Maps an offset; None where it lies outside of the text or inside of one of its characters."""
+
+
+def to_code_points(text: str, unit: str) -> ToCodePoint:
+    """For offsets that count `unit`: char (code points), utf16 (code units), byte (of UTF-8) or grapheme."""
+    if unit == "char" or (unit in ("utf16", "byte") and text.isascii()):
+        return lambda offset: offset if 0 <= offset <= len(text) else None
+    if unit == "grapheme":
+        places = [0, *(end for _, end in graphemes(text, (0, len(text))))]
+        return lambda offset: places[offset] if 0 <= offset < len(places) else None
+    sizes = (_SIZES[unit](character) for character in text)
+    found = {offset: place for place, offset in enumerate(accumulate(sizes, initial=0))}
+    return found.get
+
+
+_SIZES: dict[str, Callable[[str], int]] = {
+    "utf16": lambda character: 1 + (character > "\uffff"),
+    "byte": lambda character: len(character.encode("utf-8", "surrogatepass")),
+}
+
+
+def units_differ(text: str) -> bool:
+    """Whether a text's offsets depend on whether they count code points, UTF-16 code units or graphemes."""
+    if text.isascii() and "\r\n" not in text:
+        return False
+    return any(c > "\uffff" for c in text) or sum(1 for _ in graphemes(text, (0, len(text)))) != len(text)
+
+
+def join_tokens(tokens: Sequence[str], blank: str = " ") -> tuple[str, list[Span]]:
+    """The tokens joined by `blank`, and the span of each. Tokens that are empty or blank keep their places."""
+    spans: list[Span] = []
+    at = 0
+    for token in tokens:
+        spans.append((at, at + len(token)))
+        at += len(token) + len(blank)
+    return blank.join(tokens), spans
+
+
+def span_of_tokens(spans: Sequence[Span], first: int, end: int) -> Span | None:
+    """The span of tokens `first` to `end`, exclusive; None where there are no such tokens."""
+    return (spans[first][0], spans[end - 1][1]) if 0 <= first < end <= len(spans) else None
+
+
+def occurrences(text: str, surface: str) -> Iterator[Span]:
+    """Where a string occurs in a text without cutting a word at its ends; words are of letters and digits."""
+    at = text.find(surface) if surface else -1
+    while at >= 0:
+        end = at + len(surface)
+        cut = [text[place - 1].isalnum() and text[place].isalnum() for place in (at, end) if 0 < place < len(text)]
+        if not any(cut):
+            yield at, end
+        at = text.find(surface, at + 1)

@@ -1,0 +1,223 @@
+"""The commands that read or make corpora; `mere_ds.cli` has the others, and lists them all."""
+
+import gc
+import json
+from collections.abc import Callable
+from typing import Any, Literal
+
+from mere_ds.config import CutMarks, English
+from mere_ds.corpus.formats.options import SourceOptions
+from mere_ds.corpus.formats.registry import FORMATS
+from mere_ds.knobs import takes_knobs
+
+
+@takes_knobs(SourceOptions)
+def inspect(
+    source: str,
+    *,
+    languages: str = "all",
+    english: English = "auto",
+    cut_marks: CutMarks = "repair",
+    rejects: str | None = None,
+    **given: Any,
+) -> None:
+    """Report what a corpus contains: rows, repaired and rejected rows, labels, lengths and triples a sentence.
+
+    Examples:
+        mere-ds inspect smiler/
+        mere-ds inspect smiler/ --languages=EURO --english=mid --rejects=rejects.jsonl
+        mere-ds inspect annotations/ --format=brat --lang=es
+
+    Args:
+        source: Folder with {lang}_corpora_{train,test}.tsv, or with {lang}.{train,dev,test}.jsonl, or a corpus in a
+            format that mere-ds convert reads.
+        languages: all, EURO, SVO, or a list such as de,fr,ko.
+        english: Which English files to use if there are several: small, mid or full.
+        cut_marks: What to do with a row whose entity is cut off at an abbreviation's dot: repair or reject it.
+        rejects: File for the repaired and rejected rows, one JSON object per line.
+    """
+    options = SourceOptions(**given)
+    from mere_ds.corpus.folder import open_corpus
+    from mere_ds.corpus.inspection import format_table, inspect_corpus
+
+    corpus = open_corpus(source, languages, english, cut_marks, options=options)
+    print(format_table(inspect_corpus(corpus, rejects)))
+
+
+def _lists_formats(function: Callable[..., None]) -> Callable[..., None]:
+    """Decorate a command so that its help lists the formats."""
+    listed = "\n".join(f"        {name}: {format.about}" for name, format in FORMATS.items())
+    doc = function.__doc__ or ""
+    function.__doc__ = doc.replace("\n    Examples:\n", f"\n    Formats:\n{listed}\n\n    Examples:\n")
+    return function
+
+
+@takes_knobs(SourceOptions)
+@_lists_formats
+def convert(
+    source: str,
+    out: str,
+    *,
+    to: Literal["jsonl"] = "jsonl",
+    languages: str = "all",
+    negative_label: tuple[str, ...] = (),
+    add: bool = False,
+    overwrite: bool = False,
+    **given: Any,
+) -> None:
+    """Convert a corpus of another tool to JSON lines, which every command reads, and account for every row of it.
+
+    Writes OUT/{lang}.{train,dev,test}.jsonl, rejects.jsonl (what was rejected, left out or repaired, and why) and
+    conversion.json, and prints what mere-ds inspect would. docs/formats.md says what is done about each format.
+
+    Examples:
+        mere-ds convert annotations/ corpus/ --format=brat --lang=es
+        mere-ds convert more/ corpus/ --lang=ru --add
+
+    Args:
+        source: A file, or a folder with the files of one format; what names of files and folders say of train, dev and
+            test counts.
+        out: Folder for the result.
+        to: The format to write.
+        languages: all, EURO, SVO, or a list such as de,fr,ko.
+        negative_label: Labels that mean that there is no triple, such as no_relation,NA.
+        add: Keep what an earlier mere-ds convert wrote to OUT, and write new files beside it.
+        overwrite: Replace OUT if it exists.
+    """
+    options = SourceOptions(**given)
+    from mere_ds.converting import convert_corpus
+    from mere_ds.corpus.inspection import format_table
+
+    print(
+        format_table(
+            convert_corpus(
+                source,
+                out,
+                options,
+                languages=languages,
+                to=to,
+                negative_labels=negative_label,
+                add=add,
+                overwrite=overwrite,
+            )
+        )
+    )
+
+
+def download(out: str) -> None:
+    """Download SMiLER's two archives and unpack them; a broken download resumes where it stopped.
+
+    Examples:
+        mere-ds download smiler/
+
+    Args:
+        out: Folder for archives and TSV files.
+    """
+    from mere_ds.corpus.download import download
+
+    print(json.dumps(download(out), indent=2))
+
+
+def synthesize(
+    out: str,
+    *,
+    sentences: int,
+    seed: int = 0,
+    languages: str = "all",
+    english: Literal["small", "mid", "full"] = "small",
+    quirks: bool = True,
+    at_least: int = 0,
+    triples: Literal["one", "many"] = "one",
+) -> None:
+    """Write a synthetic corpus in SMiLER's format or in JSON lines: 14 languages, 36 labels, SMiLER's proportions.
+
+    Examples:
+        mere-ds synthesize corpus/ --sentences=20000 --seed=1
+        mere-ds synthesize corpus/ --sentences=20000 --triples=many
+
+    Args:
+        out: Folder for the files.
+        sentences: Number of sentences in total, including test (2 %).
+        seed: Random seed; the same seed gives the same files, byte for byte.
+        languages: all, EURO, SVO, or a list such as de,fr,ko.
+        english: Size of the English share: small, mid or full.
+        quirks: Whether to add SMiLER's defects at their measured rates; JSON lines have none.
+        at_least: Minimum number of sentences per language; SMiLER's proportions give Ukrainian 0.3 %.
+        triples: one (TSV, one triple per sentence) or many (JSON lines, 0 to 5 triples per sentence).
+    """
+    from mere_ds.corpus.synthetic.generator import format_table, synthesize
+
+    counts = synthesize(out, sentences, seed, languages, english, quirks, at_least, triples=triples)
+    print(format_table(counts) if triples == "many" else json.dumps(counts, ensure_ascii=False, indent=2))
+
+
+@takes_knobs(SourceOptions)
+def shard(
+    source: str,
+    out: str,
+    *,
+    encoder: str = "bert-base-multilingual-cased",
+    languages: str = "all",
+    english: English = "auto",
+    cut_marks: CutMarks = "repair",
+    max_length: int = 256,
+    seed: int = 0,
+    prune_vocabulary: bool = False,
+    parallel_ids: bool = False,
+    dev_share: float | None = None,
+    triples: Literal["auto", "one", "many"] = "auto",
+    negative_label: tuple[str, ...] = (),
+    overwrite: bool = False,
+    **given: Any,
+) -> None:
+    """Tokenise a corpus into WebDataset shards with a manifest.
+
+    Examples:
+        mere-ds shard smiler/ shards/
+        mere-ds shard smiler/ shards/ --encoder=e5-small --prune_vocabulary --languages=SVO
+        mere-ds shard corpus/ shards/ --encoder=tiny
+        mere-ds shard smiler/ shards/ --triples=many --negative_label=no_relation
+
+    Args:
+        source: Folder with {lang}_corpora_{train,test}.tsv, or with {lang}.{train,dev,test}.jsonl, or a corpus in a
+            format that mere-ds convert reads.
+        out: Folder for shards, manifest.json, rejects.jsonl and encoder/.
+        encoder: A folder or a model on the hub; tiny (random weights, for tests); e5-small (needs no hub).
+        languages: all, EURO, SVO, or a list such as de,fr,ko.
+        english: Which English files to use if there are several: small, mid or full.
+        cut_marks: What to do with a row whose entity is cut off at an abbreviation's dot: repair or reject it.
+        max_length: Maximum number of tokens per sentence, including [CLS], the language symbol and [SEP].
+        seed: Random seed for the dev split, the order of sentences and tiny's weights.
+        prune_vocabulary: For e5-small: keep only the word pieces that the corpus uses.
+        parallel_ids: Rows with the same id (apart from a leading language code: de-12, fr-12) are translations of each
+            other: all or none of them go to dev, so that no dev sentence has a translation in training.
+        dev_share: Share of each language's training sentences to use as dev, up to 0.5 (None: as many as in test).
+        triples: Triples a sentence: one, or many (any number); auto: one for SMiLER's files, many for all others.
+        negative_label: With many triples: labels that mean that there is no triple, such as no_relation,NA.
+        overwrite: Replace OUT if it exists.
+    """
+    options = SourceOptions(**given)
+    from mere_ds.shards.writing import shard_corpus, summary
+
+    gc.freeze()  # modules stay anyway: without this the collector goes through all of them many times
+    print(
+        summary(
+            shard_corpus(
+                source,
+                out,
+                encoder=encoder,
+                languages=languages,
+                english=english,
+                cut_marks=cut_marks,
+                max_length=max_length,
+                seed=seed,
+                prune_vocabulary=prune_vocabulary,
+                parallel_ids=parallel_ids,
+                dev_share=dev_share,
+                triples=triples,
+                negative_labels=negative_label,
+                options=options,
+                overwrite=overwrite,
+            )
+        )
+    )
