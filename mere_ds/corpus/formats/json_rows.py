@@ -49,8 +49,11 @@ def whole_json(path: Path) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A value as JSON for the report of rejected rows, shortened."""
-    text = json.dumps(value, ensure_ascii=False)
+    """A value as JSON for the report of rejected rows, shortened; half of a surrogate pair as its escape."""
+    try:
+        text = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+    except RecursionError:
+        return "nested too deep to be shown"
     return text if len(text) <= _MOST_RAW else f"{text[:_MOST_RAW]} ..."
 
 

@@ -168,8 +168,8 @@ class _Reading:
         counts.bytes += stated.size
         counts.rejected[reason] += 1
         self._tell(stated, reason, False, raw)
-        if isinstance(stated, Stated):
-            counts.left_out[reason] += len(stated.links)
+        if lost := len(stated.links) if isinstance(stated, Stated) else stated.relations:
+            counts.left_out[reason] += lost
 
     def _tell(self, stated: Stated | Unreadable, reason: str, kept: bool, raw: str) -> None:
         self._on_reject(Reject(self._name(stated), stated.place, reason, kept, raw))

@@ -73,6 +73,8 @@ class Unreadable(NamedTuple):
     raw: str
     size: int
     file: str = ""
+    relations: int = 0
+    """How many relations are lost with it, where the reader can tell."""
 
 
 def files_below(suffixes: tuple[str, ...]) -> Callable[[Path], Iterator[Path]]:
