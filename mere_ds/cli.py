@@ -208,7 +208,7 @@ def extract(
 
     check_limits(min_score, max_triples)
     model = used_model(run, which)
-    model.check_language(lang)  # before torch is loaded
+    lang = model.check_language(lang)  # before torch is loaded
     model.check_k(k)
     from tqdm import tqdm
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mere_ds.corpus.example import Example, Span, Triple
 from mere_ds.corpus.graphemes import BLANK, trim
-from mere_ds.corpus.languages import LANGUAGE
+from mere_ds.corpus.languages import LANGUAGE, language_code
 from mere_ds.corpus.rows import (
     MOST_ROW_BYTES,
     SPLITS,
@@ -61,7 +61,7 @@ class JsonLinesFile(CorpusFile):
                 f"{path}: rename it to LANGUAGE.train.jsonl, LANGUAGE.dev.jsonl or LANGUAGE.test.jsonl (such as "
                 "de.train.jsonl), or move it away"
             )
-        return cls(path, name[2], name[1] or "")
+        return cls(path, name[2], (name[1] and language_code(name[1])) or "")
 
 
 def json_lines_paths(folder: Path) -> list[Path]:
@@ -126,10 +126,10 @@ def _language(row: dict, file: CorpusFile) -> str:
     if file.language and "lang" not in row:
         return file.language
     given = row.get("lang")
-    code = given.strip().lower() if type(given) is str else ""
+    code = language_code(given.strip()) if type(given) is str else None
     if file.language and code != file.language:
         raise Rejected("wrong_language")
-    if not re.fullmatch(LANGUAGE, code):
+    if not code:
         raise Rejected("unknown_language")
     return code
 

@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 from mere_ds.corpus.example import Example, Span, Triple
 from mere_ds.corpus.graphemes import BLANK, trim
-from mere_ds.corpus.languages import LANGUAGE, parse_languages, sort_languages
+from mere_ds.corpus.languages import LANGUAGE, language_code, parse_languages, sort_languages
 from mere_ds.corpus.rows import (
     MOST_ROW_BYTES,
     CorpusFile,
@@ -57,7 +57,7 @@ NOTES = {
 }
 """Noteworthy properties of kept rows that need no repair."""
 
-_FILE_NAME = re.compile(rf"({LANGUAGE}|en-small|en-full)_corpora_({'|'.join(SPLITS)})\.tsv")
+_FILE_NAME = re.compile(rf"({LANGUAGE})_corpora_({'|'.join(SPLITS)})\.tsv")
 _MARK = re.compile("(</?e[12]>)")
 _ALL_MARKS = {"<e1>", "</e1>", "<e2>", "</e2>"}
 _HEAD_FIRST = ["<e1>", "</e1>", "<e2>", "</e2>"]
@@ -77,9 +77,10 @@ class TsvFile(CorpusFile):
         if not name:
             raise UserError(
                 f"{path}: not a corpus file name: rename it to LANGUAGE_corpora_train.tsv or LANGUAGE_corpora_test.tsv "
-                "(LANGUAGE such as de, en-small, en-full), or move it away"
+                "(LANGUAGE such as de, pt-BR, en-small, en-full), or move it away"
             )
-        return cls(path, name[2], name[1].split("-")[0])
+        is_size = name[1].lower() in ENGLISH_SIZES.values()
+        return cls(path, name[2], "en" if is_size else language_code(name[1]) or "")
 
 
 def read_file(
@@ -150,7 +151,7 @@ def _columns(row: bytes, language: str, complete: bool) -> _Columns:
     cells = row.split(b"\t")
     if len(cells) < len(COLUMNS):
         raise Rejected("too_few_columns" if complete else "cut_row")
-    if cells[-1].strip().lower() != language.encode():
+    if cells[-1] != language.encode() and language_code(cells[-1].decode("ascii", "replace").strip()) != language:
         raise Rejected("wrong_language" if complete else "cut_row")
     cells[4:] = [b"\t".join(cells[4:-1])]
     try:
@@ -276,7 +277,7 @@ def _choose_english(files: list[TsvFile], english: str, folder: Path) -> list[Ts
     if english not in ("auto", *ENGLISH_SIZES):
         raise UserError(f"--english={english}: must be one of auto, {', '.join(ENGLISH_SIZES)}")
     begin = {size: f"{name}_corpora_" for size, name in ENGLISH_SIZES.items()}
-    there = [size for size in begin if any(file.path.name.startswith(begin[size]) for file in files)]
+    there = [size for size in begin if any(file.path.name.lower().startswith(begin[size]) for file in files)]
     if not there:
         return files
     if english == "auto" and ("small" in there or len(there) == 1):
@@ -284,4 +285,4 @@ def _choose_english(files: list[TsvFile], english: str, folder: Path) -> list[Ts
     if english not in there:
         reason = "several sizes of English" if english == "auto" else f"no {begin[english]}*.tsv"
         raise UserError(f"{folder}: contains {reason}; pass {' or '.join(f'--english={size}' for size in there)}")
-    return [file for file in files if file.language != "en" or file.path.name.startswith(begin[english])]
+    return [file for file in files if file.language != "en" or file.path.name.lower().startswith(begin[english])]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from mere_ds.corpus.example import Span
+from mere_ds.corpus.languages import main_language
 from mere_ds.errors import UserError
 
 Split = Callable[[str, str], list[int]]
@@ -19,7 +20,7 @@ def with_sentencex() -> Split:
         raise UserError(
             "documents are split into sentences by sentencex, which is not installed: pip install mere-ds[documents]"
         ) from None
-    return lambda language, text: [boundary["end_index"] for boundary in get_sentence_boundaries(language, text)]
+    return lambda code, text: [bound["end_index"] for bound in get_sentence_boundaries(main_language(code), text)]
 
 
 def sentences_of(text: str, language: str, split: Split) -> Iterator[Span]:

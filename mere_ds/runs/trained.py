@@ -53,13 +53,15 @@ class TrainedModel:
     def seed(self) -> int:
         return self.ingredients["--seed"]
 
-    def check_language(self, language: str) -> None:
-        """Raises UserError for a language that the model wasn't trained on; needs no torch."""
+    def check_language(self, language: str) -> str:
+        """The language as the model spells it; needs no torch. Raises UserError if it wasn't trained on it."""
         known = self._config().get("languages")
         if not isinstance(known, list) or not all(isinstance(name, str) for name in known):
-            return  # loading the model will report what is wrong
-        if language not in known:
+            return language  # loading the model will report what is wrong
+        spelt = {name.lower(): name for name in known}.get(language.replace("_", "-").lower())
+        if not spelt:
             raise UserError(f"--lang={language}: unknown to this model: pass one of {', '.join(known)}")
+        return spelt
 
     def check_k(self, k: int | None) -> None:
         """Raises UserError if the model can't run with `k` sub-modules, as `check_k` does; needs no torch. None fits

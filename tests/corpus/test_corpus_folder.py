@@ -81,7 +81,7 @@ def test_unusable_folders(tables, tmp_path):
     both = "de_corpora_test.tsv, de_corpora_train.tsv, fr.train.jsonl"
     with pytest.raises(UserError, match=rf"corpus files in two formats \({both}\): move those of one format away"):
         open_corpus(mixed)
-    for name in ("german.train.jsonl", "DE.test.jsonl", "de.x.dev.jsonl"):
+    for name in ("german.train.jsonl", "de-.test.jsonl", "de.x.dev.jsonl"):
         with pytest.raises(UserError, match=f"{name}: rename it to LANGUAGE.train.jsonl"):
             open_corpus(json_lines(tmp_path / name, name))
     empty = tmp_path / "empty"

@@ -172,6 +172,15 @@ def test_lang_may_be_left_out_where_the_file_says_it(tmp_path):
     assert [e.language for e in examples] == ["de", "de"] and not rejects
 
 
+@pytest.mark.parametrize("name", ["pt-BR.train.jsonl", "PT_br.train.jsonl"])
+def test_languages_with_regions_have_one_spelling(tmp_path, name):
+    content = line(lang=...) + line(lang="pt_br") + line(lang="PT-BR") + line(lang="pt")
+    examples, rejects, counts = read(tmp_path, content, name)
+    assert [e.language for e in examples] == ["pt-BR"] * 3 and [r.reason for r in rejects] == ["wrong_language"]
+    examples, _, counts = read(tmp_path, line(lang="zh-hant") + line(lang="ZH"), "train.jsonl", languages="ZH-HANT")
+    assert [e.language for e in examples] == ["zh-Hant"] and set(counts) == {"zh-Hant"}
+
+
 keys = st.sampled_from(["id", "lang", "text", "triples", "head", "relation", "tail", "x"])
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("de")
 values = st.recursive(leaves, lambda v: st.lists(v, max_size=3) | st.dictionaries(keys, v, max_size=4), max_leaves=12)

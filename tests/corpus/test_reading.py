@@ -355,6 +355,20 @@ def test_all_files_in_smilers_order(corpus):
     assert files[2] == (folder / "en-small_corpora_train.tsv", "train", "en")
 
 
+def test_sizes_of_english_and_languages_with_regions(corpus):
+    folder = corpus(*both("en-GB", "EN-small", "en-full", "pt_br", "zh-Hant"))
+    assert [(file.path.stem, file.language) for file in split_files(folder) if file.split == "test"] == [
+        *(("EN-small_corpora_test", "en"), ("en-GB_corpora_test", "en-GB")),
+        *(("pt_br_corpora_test", "pt-BR"), ("zh-Hant_corpora_test", "zh-Hant")),
+    ]
+    assert names(split_files(folder, "en-gb")) == both("en-GB")
+    assert names(split_files(folder, "EN,PT-BR", "full")) == both("en-full", "pt_br")
+    path = folder / "pt_br_corpora_test.tsv"
+    rows = [row("<e1>Ana</e1> e <e2>Rui</e2>", lang=lang) for lang in ("pt-BR", "pt_BR", "PT-br ", "pt")]
+    path.write_text(HEADER + "".join(rows))
+    assert [example.language for example in read_file(path)] == ["pt-BR"] * 3
+
+
 def test_chosen_languages(corpus):
     folder = corpus(*both("de", "fr", "it"), "pt_corpora_train", "es_corpora_test")
     assert names(split_files(folder, "it,de")) == both("it", "de")

@@ -57,7 +57,7 @@ def run(shards, tmp_path):
 def test_answers_of_an_unfinished_stage_say_so(run, finished, capsys):
     folder = run(finished)
     capsys.readouterr()  # of saving the model
-    flags.run(COMMANDS, ["extract", str(folder), "berlin gau dorf stein", "--lang=de"], "mere-ds")
+    flags.run(COMMANDS, ["extract", str(folder), "berlin gau dorf stein", "--lang=DE"], "mere-ds")
     out, err = capsys.readouterr()
     assert json.loads(out)["lang"] == "de"
     assert err == ("" if finished else f"{folder}: stage 1 is not finished: using its model at step 10\n")

@@ -111,6 +111,24 @@ def test_the_same_rows_in_one_file_for_all_languages_give_the_same_sentences(lin
     assert {file["language"] for file in other.only(["de"]).files} == {"de", ""}
 
 
+def test_languages_with_scripts_and_regions_have_their_symbols(tmp_path):
+    folder = write_json_lines(tmp_path / "lines", {"de": (30, 3, 3), "uk": (30, 3, 3)})
+    for path in folder.glob("*.jsonl"):
+        names = {"de": "pt_BR", "uk": "zh-hant"}
+        text = path.read_text(encoding="utf-8")
+        for old, new in names.items():
+            text = text.replace(f'"lang": "{old}"', f'"lang": "{new}"')
+        path.unlink()
+        (folder / f"{names[path.name[:2]]}.{path.name[3:]}").write_text(text, encoding="utf-8")
+    manifest = make_shards(folder, tmp_path / "out", languages="ZH-hant,pt-br")
+    assert manifest.languages == ["pt-BR", "zh-Hant"] and set(manifest.missed_test) == set()
+    vocabulary = load_tokenizer(manifest.encoder_folder).get_vocab()
+    symbols = manifest.encoder.language_token_ids
+    assert symbols == {language: vocabulary[f"[{language}]"] for language in manifest.languages}
+    assert {record["lang"] for record in records_of(manifest, "test")} == {"pt-BR", "zh-Hant"}
+    assert manifest.only(["zh-Hant"]).splits["train"].by_language == {"zh-Hant": 30}
+
+
 def long_row(name, language, far):
     """Two triples, of which one ends behind `far` words."""
     text = "gau dorf stein " + " ".join(["berlin"] * far) + " lingau"

@@ -1,10 +1,9 @@
 """What a source doesn't say about itself, as knobs of every command that reads one."""
 
-import re
 from dataclasses import dataclass
 from typing import Literal
 
-from mere_ds.corpus.languages import LANGUAGE
+from mere_ds.corpus.languages import language_code
 from mere_ds.errors import UserError
 from mere_ds.knobs import check_knobs, knob
 
@@ -40,8 +39,11 @@ class SourceOptions:
 
     def __post_init__(self) -> None:
         check_knobs(self)
-        if self.lang is not None and not re.fullmatch(LANGUAGE, self.lang):
-            raise UserError(f"--lang={self.lang}: not a language code: pass one such as de")
+        if self.lang is not None:
+            code = language_code(self.lang)
+            if not code:
+                raise UserError(f"--lang={self.lang}: not a language code: pass one such as de or pt-BR")
+            object.__setattr__(self, "lang", code)
 
     @property
     def columns(self) -> dict[str, str]:

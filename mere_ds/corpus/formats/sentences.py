@@ -10,6 +10,7 @@ from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
 from mere_ds.corpus.graphemes import BLANK, surely_whole, trim, whole_graphemes
 from mere_ds.corpus.jsonl import MOST_TRIPLES
+from mere_ds.corpus.languages import language_code
 from mere_ds.corpus.rows import CorpusFile, FileCounts, Reject, Rejected, Tally
 from mere_ds.corpus.sentences import Split, with_sentencex
 from mere_ds.errors import UserError
@@ -20,6 +21,7 @@ MOST_CHARACTERS = 1 << 17
 LOSSES = {
     "invalid_json": "the row is not a JSON object",
     "wrong_keys": "a field is missing or has another type than the format says",
+    "unknown_language": "what the record gives as its language is not a language code",
     "wrong_language": "the record's language is not the one of the file or of --lang",
     "invalid_text": "a text has half of a surrogate pair, which is not a character",
     "too_many_triples": f"the sentence has more than {MOST_TRIPLES:,} triples",
@@ -94,6 +96,9 @@ class _Reading:
                 self._reject(self._tally.of(self._file.language), stated, stated.reason, stated.raw)
                 continue
             language = self._language(stated)
+            if not language:
+                self._reject(self._tally.of(self._file.language), stated, "unknown_language", stated.raw)
+                continue
             if self._file.language not in ("", language):
                 self._reject(self._tally.of(self._file.language), stated, "wrong_language", stated.raw)
                 continue
@@ -102,9 +107,12 @@ class _Reading:
                 continue
             yield from self._of(stated, language)
 
-    def _language(self, stated: Stated) -> str:
-        if language := stated.language.lower() or self._file.language:
-            return language
+    def _language(self, stated: Stated) -> str | None:
+        """None if the record states another thing than a language."""
+        if stated.language:
+            return language_code(stated.language.strip())
+        if self._file.language:
+            return self._file.language
         raise UserError(f"{self._file.path}: does not state the language of its texts: pass --lang=de or the like")
 
     def _of(self, stated: Stated, language: str) -> Iterator[Example]:
