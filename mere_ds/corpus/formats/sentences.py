@@ -68,8 +68,9 @@ def read_source(
 ) -> Iterator[Example]:
     """Streams the sentences of a part of a source; the arguments are those of `jsonl.read_json_lines`.
 
-    A relation that is not kept is counted in `left_out`, and its text is kept without it; `on_reject` gets both what is
-    rejected and what is left out or repaired. Raises UserError for an unreadable file or an unknown language.
+    A relation that is not kept is counted in `left_out`, and its text is kept without it, unless the format's records
+    have one relation each; `on_reject` gets both what is rejected and what is left out or repaired. Raises UserError
+    for an unreadable file or an unknown language.
     """
     return _Reading(source, file, one_triple, languages, on_reject, tally).examples()
 
@@ -117,7 +118,8 @@ class _Reading:
 
     def _of(self, stated: Stated, language: str) -> Iterator[Example]:
         counts = self._tally.of(language)
-        if reason := _fault(stated.text, stated.id):
+        links = stated.links if self._format.one_relation else ()
+        if reason := _fault(stated.text, stated.id) or _fault_of_links(links, stated.text):
             self._reject(counts, stated, reason, stated.raw)
             return
         counts.bytes += stated.size
@@ -190,6 +192,15 @@ def _fault(text: str, own_id: str) -> str:
     if not text.strip(BLANK):
         return "empty_text"
     return "invalid_text" if _has_half_pair(text + own_id) else ""
+
+
+def _fault_of_links(links: Sequence[Link | Lost], text: str) -> str:
+    try:
+        for link in links:
+            _checked(link, text)
+    except Rejected as rejected:
+        return str(rejected)
+    return ""
 
 
 def _has_half_pair(text: str) -> bool:

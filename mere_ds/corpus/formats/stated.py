@@ -112,3 +112,5 @@ class Format:
     """What is noteworthy of kept relations and texts; meanings by name."""
     documents: bool = False
     """Whether its texts are documents of several sentences."""
+    one_relation: bool = False
+    """Whether each record is a text with one relation, so that without it the record is rejected."""
