@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from mere_ds.corpus.formats import crossre
+from mere_ds.corpus.formats import crossre, prodigy
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.sentences import FormatFile, Source
@@ -11,7 +11,13 @@ from mere_ds.corpus.formats.stated import Format
 from mere_ds.corpus.rows import SPLITS
 from mere_ds.errors import UserError
 
-FORMATS: dict[str, Format] = {format.name: format for format in (*crossre.FORMATS,)}
+FORMATS: dict[str, Format] = {
+    format.name: format
+    for format in (
+        *crossre.FORMATS,
+        *prodigy.FORMATS,
+    )
+}
 """By the name for --format."""
 
 _SPLIT_WORDS = {
