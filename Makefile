@@ -43,9 +43,10 @@ demo: $(VENV)/use
 test: $(VENV)/test
 	OMP_NUM_THREADS=1 pytest tests --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
-# what one change is tried with: nothing that starts ranks, a cluster or a browser, and no hostile cases
+# what one change is tried with: nothing that starts ranks, a cluster or a browser, no hostile cases, and fewer
+# examples of each property
 test-quick: $(VENV)/test
-	OMP_NUM_THREADS=1 pytest tests --numprocesses=2 --dist=worksteal -m "not (slow or cluster or browser)"
+	HYPOTHESIS_PROFILE=quick OMP_NUM_THREADS=1 pytest tests --numprocesses=2 --dist=worksteal -m "not (slow or cluster or browser)"
 
 # every hostile case; `make test` runs a tenth of them
 hostile: $(VENV)/test

@@ -12,6 +12,7 @@ FOLDERS = {"cluster": "cluster", "end_to_end": "slow", "hostile": "slow"}
 # no deadline: on a loaded machine any example may take long
 settings.register_profile("local", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("quick", deadline=None, max_examples=20)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "local"))
 
 
