@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from mere_ds.corpus.formats import crossre, prodigy
+from mere_ds.corpus.formats import crossre, prodigy, webanno_tsv
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.sentences import FormatFile, Source
@@ -16,6 +16,7 @@ FORMATS: dict[str, Format] = {
     for format in (
         *crossre.FORMATS,
         *prodigy.FORMATS,
+        *webanno_tsv.FORMATS,
     )
 }
 """By the name for --format."""
