@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import Unreadable
@@ -55,6 +55,21 @@ def shown(value: Any) -> str:
     except RecursionError:
         return "nested too deep to be shown"
     return text if len(text) <= _MOST_RAW else f"{text[:_MOST_RAW]} ..."
+
+
+def is_int(value: Any) -> TypeGuard[int]:
+    """Whether it is a whole number; `true`, which Python counts as one, isn't."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def are_strings(value: Any) -> TypeGuard[list[str]]:
+    """Whether it is a list of strings."""
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def how_many(relations: Any) -> int:
+    """The length of a list; 0 for anything else."""
+    return len(relations) if isinstance(relations, list) else 0
 
 
 def _lines(path: Path) -> Iterator[Row | Unreadable]:

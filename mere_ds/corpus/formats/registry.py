@@ -3,7 +3,15 @@
 import re
 from pathlib import Path
 
-from mere_ds.corpus.formats import crossre, prodigy, webanno_tsv
+from mere_ds.corpus.formats import (
+    crossre,
+    gliner2,
+    glirel,
+    prodigy,
+    rebel,
+    strings,
+    webanno_tsv,
+)
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.sentences import FormatFile, Source
@@ -15,7 +23,11 @@ FORMATS: dict[str, Format] = {
     format.name: format
     for format in (
         *crossre.FORMATS,
+        *gliner2.FORMATS,
+        *glirel.FORMATS,
         *prodigy.FORMATS,
+        *rebel.FORMATS,
+        *strings.FORMATS,
         *webanno_tsv.FORMATS,
     )
 }

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
+import regex
+
 from mere_ds.corpus.example import Span
 from mere_ds.corpus.graphemes import graphemes
 
@@ -50,12 +52,34 @@ def span_of_tokens(spans: Sequence[Span], first: int, end: int) -> Span | None:
     return (spans[first][0], spans[end - 1][1]) if 0 <= first < end <= len(spans) else None
 
 
-def occurrences(text: str, surface: str) -> Iterator[Span]:
-    """Where a string occurs in a text without cutting a word at its ends; words are of letters and digits."""
+_UNSPACED = "".join(
+    rf"\p{{scx={script}}}" for script in ("Han", "Hira", "Kana", "Bopo", "Thai", "Laoo", "Khmr", "Mymr", "Tibt")
+)
+_WORD = rf"[[\p{{L}}\p{{M}}\p{{N}}]--[{_UNSPACED}]]"
+_INSIDE_WORD = regex.compile(f"{_WORD}{{2}}", regex.V1)
+_BEFORE_PARTICLE = regex.compile(rf"{_WORD}\p{{Hang}}", regex.V1)
+
+
+def occurrences(text: str, surface: str, any_case: bool = False) -> Iterator[Span]:
+    """Where a string occurs in a text without cutting a word at its ends.
+
+    Words are of letters, marks and digits. Scripts that put no blanks between words, such as Chinese, Japanese or Thai,
+    have no bounds of words to keep to, and Korean glues particles to the end of a word.
+    """
+    for start, end in plain_occurrences(text, surface, any_case):
+        cuts_before = _INSIDE_WORD.match(text, start - 1) if start else None
+        cuts_after = _INSIDE_WORD.match(text, end - 1) and not _BEFORE_PARTICLE.match(text, end - 1)
+        if not (cuts_before or cuts_after):
+            yield start, end
+
+
+def plain_occurrences(text: str, surface: str, any_case: bool = False) -> Iterator[Span]:
+    """Where a string occurs in a text, also inside of words; occurrences may overlap, and "" has none."""
+    if any_case and surface:
+        for found in regex.finditer(regex.escape(surface), text, regex.IGNORECASE, overlapped=True):
+            yield found.span()
+        return
     at = text.find(surface) if surface else -1
     while at >= 0:
-        end = at + len(surface)
-        cut = [text[place - 1].isalnum() and text[place].isalnum() for place in (at, end) if 0 < place < len(text)]
-        if not any(cut):
-            yield at, end
+        yield at, at + len(surface)
         at = text.find(surface, at + 1)
