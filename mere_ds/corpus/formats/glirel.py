@@ -79,12 +79,13 @@ def _argument(relation: Any, side: str, names: dict[Span, str]) -> _Argument | N
         case {"head": {"position": [_, _]}, "tail": {"position": [_, _]}}:
             given = relation[side]
             start, end = given["position"]
-            said = given.get("mention", given.get("name")) or names.get((start, end))
+            said = given.get("mention", given.get("name"))
         case _:
             return None
     if not (is_int(start) and is_int(end)):
         return None
-    return _Argument(start, end, "head_pos" in relation, said if isinstance(said, str) else None)
+    surface = said if isinstance(said, str) and said else names.get((start, end))
+    return _Argument(start, end, "head_pos" in relation, surface)
 
 
 def _mention(argument: _Argument, text: str, spans: list[Span], end: str) -> tuple[Mention | None, bool]:

@@ -1,4 +1,4 @@
-"""Corpora whose relations are strings: NYT and WebNLG (`triple_list`), DuIE and CMeIE (`spo_list`).
+"""Corpora whose relations are strings: NYT and WebNLG (`triple_list`), DuIE and CMeIE (`spo_list`), others (`triples`).
 
 JointER's copies state the places of tokens as well (`spo_details`), which are used. NYT and WebNLG are around in two
 versions under the same names of files and keys: with whole names, and with the last word of each.
@@ -39,7 +39,12 @@ def _recognise_triples(sample: Sample) -> str | None:
 
 
 def _recognise_spo(sample: Sample) -> str | None:
-    return "text and spo_list" if sample.has("text", "spo_list") and not sample.has("spo_details") else None
+    if sample.has("text", "spo_list") and not sample.has("spo_details"):
+        return "text and spo_list"
+    match sample.first:
+        case {"text": str(), "triples": [{"subject": str(), "relation": str(), "object": str()}, *_]}:
+            return "text and triples of strings"
+    return None
 
 
 def _read_spo(path: Path, options: SourceOptions) -> Iterator[Stated | Unreadable]:
@@ -117,7 +122,7 @@ def _stated(row: Row, path: Path, options: SourceOptions) -> Stated | Unreadable
 
 
 def _items(value: dict[str, Any]) -> Any:
-    return value["triple_list"] if "triple_list" in value else value.get("spo_list")
+    return next((value[key] for key in ("triple_list", "spo_list", "triples") if key in value), None)
 
 
 def _tokens(value: dict[str, Any]) -> list[str]:
@@ -169,7 +174,11 @@ def _said(item: Any) -> Iterator[_Said]:
     match item:
         case [str(head), str(relation), str(tail)]:
             yield _Said(head, relation, tail, raw)
-        case {"subject": str(head), "predicate": str(relation), "object": str(tail)}:
+        case {"subject": str(head), "predicate": str(relation), "object": str(tail)} | {
+            "subject": str(head),
+            "relation": str(relation),
+            "object": str(tail),
+        }:
             yield _Said(head, relation, tail, raw)
         case {"subject": str(head), "predicate": str(relation), "object": {"@value": _, **_further} as object} if (
             are_strings([*object.values()])
@@ -192,7 +201,7 @@ _VERSIONS = {
 FORMATS = (
     Format(
         name="duie",
-        about="DuIE and CMeIE, JSON with spo_list: strings without places",
+        about="DuIE, CMeIE and alike, JSON with spo_list or triples: strings without places",
         parts=files_below((".json", ".jsonl")),
         recognise=_recognise_spo,
         read=_read_spo,

@@ -55,7 +55,7 @@ def span_of_tokens(spans: Sequence[Span], first: int, end: int) -> Span | None:
 _UNSPACED = "".join(
     rf"\p{{scx={script}}}" for script in ("Han", "Hira", "Kana", "Bopo", "Thai", "Laoo", "Khmr", "Mymr", "Tibt")
 )
-_WORD = rf"[[\p{{L}}\p{{M}}\p{{N}}]--[{_UNSPACED}]]"
+_WORD = rf"[[\p{{L}}\p{{M}}\p{{N}}]--[{_UNSPACED}\u2460-\u24ff]]"  # nor numbers of a list in circles
 _INSIDE_WORD = regex.compile(f"{_WORD}{{2}}", regex.V1)
 _BEFORE_PARTICLE = regex.compile(rf"{_WORD}\p{{Hang}}", regex.V1)
 
