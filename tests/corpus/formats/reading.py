@@ -48,8 +48,9 @@ def read_all(source: Source, file: FormatFile) -> Result:
     examples = list(read_source(source, file, False, None, rejects.append, tally))
     [counts] = tally.counts
     check(counts, examples, rejects, source.format)
-    stated = [item for item in source.format.read(file.path, source.options) if isinstance(item, Stated)]
-    assert sum(counts.labels.values()) + sum(counts.left_out.values()) == sum(len(item.links) for item in stated)
+    items = source.format.read(file.path, source.options)
+    relations = sum(len(item.links) if isinstance(item, Stated) else item.relations for item in items)
+    assert sum(counts.labels.values()) + sum(counts.left_out.values()) == relations
     assert counts.bytes == file.path.stat().st_size
     return Result(examples, rejects, counts)
 
