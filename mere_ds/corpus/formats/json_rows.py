@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
 from mere_ds.corpus.formats.samples import Sample
-from mere_ds.corpus.formats.stated import Unreadable
+from mere_ds.corpus.formats.stated import Unreadable, files_below
 from mere_ds.corpus.rows import MOST_ROW_BYTES, open_file, raw_of, rows_of
 from mere_ds.errors import UserError
 from mere_ds.streams import BOM
@@ -108,3 +108,27 @@ def _array(path: Path) -> Iterator[Row | Unreadable]:
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number of JSON")
+
+
+def json_files(source: Path) -> Iterator[Path]:
+    """For `Format.parts`: the source itself, or the JSON files of a folder but those that only name labels.
+
+    Published corpora have such tables beside their data: one object without any list, such as {"P17": "country"}.
+    """
+    for path in files_below((".json", ".jsonl"))(source):
+        if path == source or not _is_table(Sample(path)):
+            yield path
+
+
+def _is_table(sample: Sample) -> bool:
+    return bool(sample.first) and sample.is_one_value and not any(isinstance(v, list) for v in sample.first.values())
+
+
+def is_int(value: object) -> TypeGuard[int]:
+    """Whether a value of JSON is an integer; `true` is none, though Python's bool is an int."""
+    return type(value) is int
+
+
+def is_strings(value: object) -> TypeGuard[list[str]]:
+    """Whether a value of JSON is a list of strings, such as the tokens of a sentence."""
+    return type(value) is list and all(type(item) is str for item in value)

@@ -4,11 +4,14 @@ import re
 from pathlib import Path
 
 from mere_ds.corpus.formats import (
+    conll04,
     crossre,
+    docred,
     gliner2,
     glirel,
     prodigy,
     rebel,
+    scierc,
     strings,
     webanno_tsv,
 )
@@ -22,11 +25,14 @@ from mere_ds.errors import UserError
 FORMATS: dict[str, Format] = {
     format.name: format
     for format in (
+        *conll04.FORMATS,
         *crossre.FORMATS,
+        *docred.FORMATS,
         *gliner2.FORMATS,
         *glirel.FORMATS,
         *prodigy.FORMATS,
         *rebel.FORMATS,
+        *scierc.FORMATS,
         *strings.FORMATS,
         *webanno_tsv.FORMATS,
     )

@@ -66,6 +66,11 @@ class Sample:
         """The first object of JSON lines or of an array, or the one object; {} if there is none, or it is too long."""
         return self._json[1] if isinstance(self._json[1], dict) else {}
 
+    @property
+    def is_one_value(self) -> bool:
+        """Whether the whole file is one JSON value, and a short one."""
+        return len(self.head) < _BYTES and not _first_value(self.text.lstrip())[1].strip()
+
     def has(self, *keys: str) -> bool:
         """Whether the first object has all these keys."""
         return self.first.keys() >= set(keys)
