@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mere_ds.corpus.example import Span
-from mere_ds.corpus.formats.json_rows import Row, is_int, is_strings, json_files, json_rows, shown
+from mere_ds.corpus.formats.json_rows import Row, is_int, is_strings, json_files, json_rows, shown, unreadable
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
@@ -105,11 +105,11 @@ def _has_entities(path: Path) -> bool:
 def _stated(row: Row, last: int) -> Stated | Unreadable:
     tokens, relations = row.value.get("tokens"), row.value.get("relations")
     if not (is_strings(tokens) and type(relations) is list):
-        return Unreadable(row.place, "wrong_keys", row.raw, row.size)
+        return unreadable(row, "wrong_keys", relations)
     text, spans = join_tokens(tokens)
     ordinals, starts, reason = _entities(row.value, spans, last)
     if reason:
-        return Unreadable(row.place, reason, row.raw, row.size)
+        return unreadable(row, reason, relations)
     own_id = next(
         (row.value[key] for key in ("orig_id", "doc_key") if type(row.value.get(key)) in (str, int)), row.place
     )

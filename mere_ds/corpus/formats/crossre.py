@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mere_ds.corpus.example import Span
-from mere_ds.corpus.formats.json_rows import Row, is_int, is_strings, json_files, json_rows, shown
+from mere_ds.corpus.formats.json_rows import Row, is_int, is_strings, json_files, json_rows, shown, unreadable
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
@@ -37,7 +37,7 @@ def _read(path: Path, options: SourceOptions) -> Iterator[Stated | Unreadable]:
 def _stated(row: Row) -> Stated | Unreadable:
     key, relations, sentence = row.value.get("doc_key"), row.value.get("relations"), _sentence(row.value)
     if type(key) is not str or type(relations) is not list or sentence is None:
-        return Unreadable(row.place, "wrong_keys", row.raw, row.size)
+        return unreadable(row, "wrong_keys", relations)
     links = tuple(_link(relation, sentence) for relation in relations)
     return Stated(row.place, f"{key}-{row.place}", sentence.text, links, row.size, row.raw)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from mere_ds.corpus.example import Span, Triple
-from mere_ds.corpus.graphemes import trim
+from mere_ds.corpus.graphemes import BLANK, trim
 from mere_ds.corpus.sentences import Split, sentences_of
 
 
@@ -17,7 +17,7 @@ def pieces_of(text: str, triples: Sequence[Triple], bounds: Sequence[int]) -> It
     """Pieces of a text in order, without blanks at their ends, with their triples, whose spans are of the piece.
 
     `bounds` are ascending; a piece ends at one, unless a triple's head and tail lie on both sides of it. Pieces
-    without a character other than blanks are left out. Every triple is in exactly one piece.
+    without a character other than `BLANK`s are left out. Every triple is in exactly one piece.
     """
     reach = [(min(head[0], tail[0]), max(head[1], tail[1]), triple) for triple in triples for head, _, tail in [triple]]
     reach.sort(key=lambda item: item[:2])
@@ -32,7 +32,7 @@ def pieces_of(text: str, triples: Sequence[Triple], bounds: Sequence[int]) -> It
         if furthest > bound:
             continue
         start, end = trim(text, (begin, bound))
-        if text[start:end].strip():
+        if text[start:end].strip(BLANK):
             yield (start, end), [_moved(triple, -start) for triple in held]
         begin, held = bound, []
 

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mere_ds.corpus.example import Span
-from mere_ds.corpus.formats.json_rows import Row, is_int, is_strings, json_files, json_rows, shown, whole_json
+from mere_ds.corpus.formats.json_rows import (
+    Row,
+    is_int,
+    is_strings,
+    json_files,
+    json_rows,
+    shown,
+    unreadable,
+    whole_json,
+)
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.sentences import agreement
@@ -143,9 +152,9 @@ class _Text:
 def _stated(row: Row, blank: str, names: Names) -> Stated | Unreadable:
     document, title, labels = _document(row.value), row.value.get("title"), row.value.get("labels")
     if document and "labels" not in row.value:
-        return Unreadable(row.place, "no_labels", row.raw, row.size)
+        return unreadable(row, "no_labels", labels)
     if document is None or type(title) is not str or type(labels) is not list:
-        return Unreadable(row.place, "wrong_keys", row.raw, row.size)
+        return unreadable(row, "wrong_keys", labels)
     its = _Text(document, blank)
     links = tuple(_link(label, its, names) for label in labels)
     astray = any(placed is None for entity in its.mentions for placed in entity)

@@ -110,6 +110,11 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number of JSON")
 
 
+def unreadable(row: Row, reason: str, relations: object) -> Unreadable:
+    """A row that is lost with the list of its relations, if it is one."""
+    return Unreadable(row.place, reason, row.raw, row.size, relations=len(relations) if type(relations) is list else 0)
+
+
 def json_files(source: Path) -> Iterator[Path]:
     """For `Format.parts`: the source itself, or the JSON files of a folder but those that only name labels.
 

@@ -6,9 +6,10 @@ Indices count the tokens of the document and ends are inclusive, though `ner` an
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import Any, TypeGuard
 
 from mere_ds.corpus.example import Span
-from mere_ds.corpus.formats.json_rows import Row, is_int, is_strings, json_files, json_rows, shown
+from mere_ds.corpus.formats.json_rows import Row, is_int, is_strings, json_files, json_rows, shown, unreadable
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
@@ -28,10 +29,11 @@ def _read(path: Path, options: SourceOptions) -> Iterator[Stated | Unreadable]:
 
 def _stated(row: Row) -> Stated | Unreadable:
     key, sentences, listed = (row.value.get(name) for name in ("doc_key", "sentences", "relations"))
-    if type(key) is not str or not (type(sentences) is list and all(is_strings(tokens) for tokens in sentences)):
-        return Unreadable(row.place, "wrong_keys", row.raw, row.size)
-    if not (type(listed) is list and all(type(its) is list for its in listed) and len(listed) == len(sentences)):
-        return Unreadable(row.place, "wrong_keys", row.raw, row.size)
+    relations = [relation for its in listed for relation in its] if _is_nested(listed) else []
+    if not (type(key) is str and _is_nested(sentences) and all(is_strings(tokens) for tokens in sentences)):
+        return unreadable(row, "wrong_keys", relations)
+    if not (_is_nested(listed) and len(listed) == len(sentences)):
+        return unreadable(row, "wrong_keys", relations)
     text, spans = join_tokens([token for tokens in sentences for token in tokens])
     ends = list(accumulate(len(tokens) for tokens in sentences))
     links: list[Link | Lost] = []
@@ -39,6 +41,10 @@ def _stated(row: Row) -> Stated | Unreadable:
         links += (_link(relation, spans, range(begin, end)) for relation in its)
     bounds = tuple(spans[end - 1][1] for end in ends if end)
     return Stated(row.place, key, text, tuple(links), row.size, row.raw, bounds=bounds)
+
+
+def _is_nested(value: object) -> TypeGuard[list[list[Any]]]:
+    return type(value) is list and all(type(item) is list for item in value)
 
 
 def _link(relation: object, spans: Sequence[Span], sentence: range) -> Link | Lost:

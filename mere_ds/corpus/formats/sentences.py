@@ -40,7 +40,6 @@ NOTES = {
     "blanks_differ": "the file has other blanks in the head or tail than the text",
     "cut_letter": "the head or tail begins or ends inside of a letter with marks",
     "self_relation": "head and tail are the same span",
-    "without_words": "pieces of a document that hold no character but blanks and are left out",
 }
 """What is noteworthy of kept relations and texts."""
 
