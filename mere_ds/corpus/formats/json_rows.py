@@ -129,11 +129,6 @@ def _is_table(sample: Sample) -> bool:
     return bool(sample.first) and sample.is_one_value and not any(isinstance(v, list) for v in sample.first.values())
 
 
-def is_int(value: object) -> TypeGuard[int]:
-    """Whether a value of JSON is an integer; `true` is none, though Python's bool is an int."""
-    return type(value) is int
-
-
 def is_strings(value: object) -> TypeGuard[list[str]]:
     """Whether a value of JSON is a list of strings, such as the tokens of a sentence."""
     return type(value) is list and all(type(item) is str for item in value)
