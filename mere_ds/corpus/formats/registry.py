@@ -14,6 +14,7 @@ from mere_ds.corpus.formats import (
     scierc,
     strings,
     webanno_tsv,
+    xmi,
 )
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
@@ -35,6 +36,7 @@ FORMATS: dict[str, Format] = {
         *scierc.FORMATS,
         *strings.FORMATS,
         *webanno_tsv.FORMATS,
+        *xmi.FORMATS,
     )
 }
 """By the name for --format."""
