@@ -58,7 +58,7 @@ def convert(
     source: str,
     out: str,
     *,
-    to: Literal["jsonl"] = "jsonl",
+    to: Literal["jsonl", "label-studio"] = "jsonl",
     languages: str = "all",
     negative_label: tuple[str, ...] = (),
     add: bool = False,

@@ -6,9 +6,11 @@ from pathlib import Path
 from mere_ds.corpus.formats import (
     conll04,
     crossre,
+    doccano,
     docred,
     gliner2,
     glirel,
+    label_studio,
     prodigy,
     rebel,
     scierc,
@@ -28,9 +30,11 @@ FORMATS: dict[str, Format] = {
     for format in (
         *conll04.FORMATS,
         *crossre.FORMATS,
+        *doccano.FORMATS,
         *docred.FORMATS,
         *gliner2.FORMATS,
         *glirel.FORMATS,
+        *label_studio.FORMATS,
         *prodigy.FORMATS,
         *rebel.FORMATS,
         *scierc.FORMATS,

@@ -77,6 +77,9 @@ class Unreadable(NamedTuple):
     """How many relations are lost with it, where the reader can tell."""
 
 
+_REPORTS = ("conversion.json", "rejects.jsonl")  # which mere-ds convert writes beside a corpus
+
+
 def files_below(suffixes: tuple[str, ...]) -> Callable[[Path], Iterator[Path]]:
     """For `Format.parts`: the files with one of these suffixes in a folder and its folders, or the file itself."""
 
@@ -84,7 +87,7 @@ def files_below(suffixes: tuple[str, ...]) -> Callable[[Path], Iterator[Path]]:
         found = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
         for path in found:
             hidden = any(part.startswith(".") for part in path.relative_to(source).parts)
-            if path.name.lower().endswith(suffixes) and not hidden:
+            if path.name.lower().endswith(suffixes) and not hidden and path.name not in _REPORTS:
                 yield path
 
     return parts

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mere_ds.corpus.example import Example
+from mere_ds.corpus.formats.label_studio_writer import LabelStudio
 from mere_ds.corpus.formats.writing import FilesWriter, Writer
 from mere_ds.files import json_line
 
@@ -23,5 +24,6 @@ def as_row(example: Example) -> dict:
 
 WRITERS: dict[str, Callable[[Path, Path], Writer]] = {
     "jsonl": JsonLines,
+    "label-studio": LabelStudio,
 }
 """By the name for --to: takes the folder to write to, and its name in messages."""
