@@ -58,7 +58,11 @@ def convert(
     source: str,
     out: str,
     *,
-    to: Literal["jsonl", "label-studio"] = "jsonl",
+    to: Literal[
+        "brat",
+        "jsonl",
+        "label-studio",
+    ] = "jsonl",
     languages: str = "all",
     negative_label: tuple[str, ...] = (),
     add: bool = False,

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from mere_ds.corpus.formats import (
+    brat,
     conll04,
     crossre,
     doccano,
@@ -28,6 +29,7 @@ from mere_ds.errors import UserError
 FORMATS: dict[str, Format] = {
     format.name: format
     for format in (
+        *brat.FORMATS,
         *conll04.FORMATS,
         *crossre.FORMATS,
         *doccano.FORMATS,

@@ -125,7 +125,8 @@ class _Reading:
         counts.notes.update(stated.notes)
         triples = self._triples(stated, counts)
         whole = [((0, len(stated.text)), triples)]
-        pieces = list(pieces_of(stated.text, triples, self._bounds(stated, language))) if self._is_cut else whole
+        is_cut = self._is_cut and stated.bounds != ()
+        pieces = list(pieces_of(stated.text, triples, self._bounds(stated, language))) if is_cut else whole
         for number, ((start, end), its) in enumerate(pieces, start=1):
             counts.rows += 1
             if reason := self._unfit(end - start, its):

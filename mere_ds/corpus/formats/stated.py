@@ -59,7 +59,7 @@ class Stated:
     file: str = ""
     """Where it differs from the name of what is read, which may be a folder."""
     bounds: tuple[int, ...] | None = None
-    """Where the file says that the text may be cut; None: where its sentences and lines end."""
+    """Where the file says that the text may be cut; None: where its sentences and lines end; (): nowhere."""
     notes: tuple[str, ...] = ()
     """Keys of the format's `notes` that hold for the text."""
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mere_ds.corpus.example import Example
+from mere_ds.corpus.formats.brat_writer import Brat
 from mere_ds.corpus.formats.label_studio_writer import LabelStudio
 from mere_ds.corpus.formats.writing import FilesWriter, Writer
 from mere_ds.files import json_line
@@ -23,6 +24,7 @@ def as_row(example: Example) -> dict:
 
 
 WRITERS: dict[str, Callable[[Path, Path], Writer]] = {
+    "brat": Brat,
     "jsonl": JsonLines,
     "label-studio": LabelStudio,
 }
