@@ -81,7 +81,7 @@ def parse_json(content: bytes, name: str, advice: str, distinct: bool = False) -
     That includes NaN and infinity, text that is not UTF-8, nesting too deep for Python and, with `distinct`, an object
     with a repeated key (Python would use the last value).
     """
-    pairs = _distinct if distinct else None
+    pairs = distinct_keys if distinct else None
     try:
         found: Any = json.loads(content.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=pairs)
     except (ValueError, RecursionError) as error:
@@ -168,7 +168,8 @@ def _no_constant(name: str) -> None:
     raise _NoJson(f"{name} is not JSON")
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict:
+def distinct_keys(pairs: list[tuple[str, Any]]) -> dict:
+    """For `object_pairs_hook` of json.loads: the object. Raises ValueError for a repeated key."""
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]

@@ -9,6 +9,7 @@ from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import Unreadable, files_below
 from mere_ds.corpus.rows import MOST_ROW_BYTES, open_file, raw_of, rows_of
 from mere_ds.errors import UserError
+from mere_ds.files import distinct_keys
 from mere_ds.streams import BOM
 
 _MOST_RAW = 1 << 12  # characters of an object that are kept for the report
@@ -38,12 +39,16 @@ def json_rows(path: Path) -> Iterator[Row | Unreadable]:
         raise UserError(f"{path}: must be JSON lines (one object per line) or one JSON array of objects")
 
 
-def whole_json(path: Path) -> Any:
-    """The one value of a JSON file. Raises UserError."""
+def whole_json(path: Path, distinct: bool = False) -> Any:
+    """The one value of a JSON file. Raises UserError; with `distinct`, for an object with a repeated key too."""
     with open_file(path) as stream:
         content = stream.read()
     try:
-        return json.loads(content.removeprefix(BOM), parse_constant=_no_constant)
+        return json.loads(
+            content.removeprefix(BOM),
+            parse_constant=_no_constant,
+            object_pairs_hook=distinct_keys if distinct else None,
+        )
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is not valid JSON ({error}): export it again") from None
 

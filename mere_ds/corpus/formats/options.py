@@ -54,3 +54,15 @@ class SourceOptions:
         ):
             raise UserError(f"--map={wrong}: must be FIELD=COLUMN, several separated by commas")
         return {field.strip(): column.strip() for field, _, column in pairs}
+
+    def unit(self, own: str, *others: str) -> str:
+        """What offsets count that are of `own` unit, unless --offsets says one of the others. Raises UserError."""
+        if self.offsets in ("auto", own):
+            return own
+        if self.offsets in others:
+            return self.offsets
+        raise UserError(f"--offsets={self.offsets}: here offsets are of {' or '.join((own, *others))}: omit it")
+
+    def past_end(self, own: Literal["exclusive", "inclusive"]) -> int:
+        """What to add to a stated end to get the first place after the span; `own` is what the format says."""
+        return int((own if self.end == "auto" else self.end) == "inclusive")

@@ -248,6 +248,8 @@ def _span(mention: Mention, text: str, notes: list[str]) -> Span:
 def agreement(text: str, mention: Mention) -> str:
     """ "equal", "blanks" (other blanks only) or "differs": the text at the mention's place and what the file says."""
     there, said = " ".join(text[slice(*piece)] for piece in mention.pieces), mention.surface
+    if said is not None and mention.any_case:
+        there, said = there.casefold(), said.casefold()
     if said is None or there == said:
         return "equal"
     return "blanks" if "".join(there.split()) == "".join(said.split()) else "differs"

@@ -17,6 +17,8 @@ class Mention(NamedTuple):
     """Code points of the text, ends exclusive, in the order of the file; more than one for a discontinuous entity."""
     surface: str | None = None
     """What the file says that the pieces read, joined by one blank; None where it doesn't say."""
+    any_case: bool = False
+    """Whether the surface may be in another case than the text."""
 
 
 class Link(NamedTuple):

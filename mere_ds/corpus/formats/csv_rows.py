@@ -1,0 +1,99 @@
+"""CSV files with a header -> a dictionary of texts for each row, in bounded memory; every row is accounted for."""
+
+import csv
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from mere_ds.corpus.formats.json_rows import Row
+from mere_ds.corpus.formats.samples import Sample
+from mere_ds.corpus.formats.stated import Unreadable
+from mere_ds.corpus.rows import MOST_ROW_BYTES, open_file, raw_of, rows_of
+from mere_ds.errors import UserError
+from mere_ds.streams import BOM
+
+LOSSES = {
+    "invalid_csv": "a value has more than 131,072 characters, as after a quote that is not closed, or a lone line end",
+    "wrong_columns": "the row has not as many values as the file has columns",
+}
+"""Why a row is not read."""
+
+_ROWS = 20  # in which a whole one is looked for
+_MOST_RAW = 1 << 12  # characters of a row that are kept for the report
+
+
+def csv_sample(sample: Sample) -> dict[str, str]:
+    """The columns of a file with the values of its first whole row; {} if it isn't CSV with a header."""
+    header = _header(sample)
+    try:
+        rows = list(islice(csv.reader(f"{line}\n" for line in sample.lines), 1, _ROWS))
+    except csv.Error:
+        return {}
+    return next((dict(zip(header, row, strict=True)) for row in rows if header and len(row) == len(header)), {})
+
+
+def csv_rows(path: Path) -> Iterator[Row | Unreadable]:
+    """The rows of a file by the names of its columns; a quoted value may have lines. Raises UserError."""
+    header = _header(Sample(path))
+    if not header:
+        raise UserError(f"{path}: must be CSV with a header of at least two columns, each named once")
+    with open_file(path) as stream:
+        lines = _Lines(stream)
+        reader = csv.reader(lines)
+        next(reader)
+        while True:
+            cells: list[str] | None = []
+            try:
+                cells = next(reader, None)
+                reason = "" if cells else "empty_row"
+            except csv.Error:
+                reason = "invalid_csv"
+            if cells is None:
+                return
+            place, raw, size, fault = lines.taken()
+            reason = fault or reason or ("" if len(cells) == len(header) else "wrong_columns")
+            if reason:
+                yield Unreadable(place, reason, raw, size)
+            else:
+                yield Row(place, dict(zip(header, cells, strict=True)), raw, size)
+
+
+def _header(sample: Sample) -> list[str]:
+    try:
+        names = next(csv.reader(f"{line}\n" for line in sample.lines), [])
+    except csv.Error:
+        return []
+    return names if not sample.json and len(names) == len(set(names)) > 1 else []
+
+
+class _Lines:
+    """The lines of a file as texts, and what is to be said of those since the last `taken`."""
+
+    def __init__(self, stream: BinaryIO):
+        self._rows = enumerate(rows_of(stream), start=1)
+        self._place = 0
+        self._raw = self._fault = ""
+        self._size = 0
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        line, (row, length, complete) = next(self._rows)
+        row = row.removeprefix(BOM) if line == 1 else row
+        text = row.decode("utf-8", "replace")
+        fault = "too_long_line" if length > MOST_ROW_BYTES else "" if text.encode() == row else "invalid_utf8"
+        self._size += length
+        if line > 1:  # the header's size is of the first row, but not its content
+            self._place = self._place or line
+            self._fault = self._fault or fault
+            if len(self._raw) < _MOST_RAW:
+                self._raw += raw_of(row, length) + "\n"
+        return text + "\n" if complete else text
+
+    def taken(self) -> tuple[int, str, int, str]:
+        """Line number of the first of these lines, the beginning of their content, their size, and their fault."""
+        taken = self._place, self._raw.rstrip("\r\n"), self._size, self._fault
+        self._place, self._raw, self._size, self._fault = 0, "", 0, ""
+        return taken
