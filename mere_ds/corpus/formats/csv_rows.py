@@ -1,7 +1,7 @@
 """CSV files with a header -> a dictionary of texts for each row, in bounded memory; every row is accounted for."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -25,46 +25,41 @@ _MOST_RAW = 1 << 12  # characters of a row that are kept for the report
 
 def csv_sample(sample: Sample) -> dict[str, str]:
     """The columns of a file with the values of its first whole row; {} if it isn't CSV with a header."""
-    header = _header(sample)
-    try:
-        rows = list(islice(csv.reader(f"{line}\n" for line in sample.lines), 1, _ROWS))
-    except csv.Error:
+    header, *rows = islice(_rows(f"{line}\n" for line in sample.lines), _ROWS)
+    if sample.json or header is None or not len(header) == len(set(header)) > 1:
         return {}
-    return next((dict(zip(header, row, strict=True)) for row in rows if header and len(row) == len(header)), {})
+    whole = next((row for row in rows if row and len(row) == len(header)), None)
+    return dict(zip(header, whole, strict=True)) if whole else {}
+
+
+def _rows(lines: Iterable[str]) -> Iterator[list[str] | None]:
+    """The rows of lines; None for one that is not CSV."""
+    reader = csv.reader(lines)
+    while True:
+        try:
+            yield next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            yield None
 
 
 def csv_rows(path: Path) -> Iterator[Row | Unreadable]:
     """The rows of a file by the names of its columns; a quoted value may have lines. Raises UserError."""
-    header = _header(Sample(path))
-    if not header:
-        raise UserError(f"{path}: must be CSV with a header of at least two columns, each named once")
     with open_file(path) as stream:
         lines = _Lines(stream)
-        reader = csv.reader(lines)
-        next(reader)
-        while True:
-            cells: list[str] | None = []
-            try:
-                cells = next(reader, None)
-                reason = "" if cells else "empty_row"
-            except csv.Error:
-                reason = "invalid_csv"
-            if cells is None:
-                return
+        rows = _rows(lines)
+        header = next(rows, None)
+        if not header or len(set(header)) < len(header):
+            raise UserError(f"{path}: must be CSV with a header that names each column once")
+        for cells in rows:
             place, raw, size, fault = lines.taken()
-            reason = fault or reason or ("" if len(cells) == len(header) else "wrong_columns")
-            if reason:
-                yield Unreadable(place, reason, raw, size)
+            if fault or cells is None:
+                yield Unreadable(place, fault or "invalid_csv", raw, size)
+            elif len(cells) != len(header):
+                yield Unreadable(place, "wrong_columns" if cells else "empty_row", raw, size)
             else:
                 yield Row(place, dict(zip(header, cells, strict=True)), raw, size)
-
-
-def _header(sample: Sample) -> list[str]:
-    try:
-        names = next(csv.reader(f"{line}\n" for line in sample.lines), [])
-    except csv.Error:
-        return []
-    return names if not sample.json and len(names) == len(set(names)) > 1 else []
 
 
 class _Lines:

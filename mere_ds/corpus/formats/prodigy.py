@@ -13,6 +13,7 @@ from mere_ds.corpus.formats.json_rows import Row, json_rows, shown
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable, files_below
+from mere_ds.corpus.formats.values import fields, integer, items, string
 from mere_ds.corpus.rows import Rejected
 
 _LOSSES = {
@@ -43,7 +44,7 @@ def _stated(row: Row, name: str) -> Stated | Unreadable:
         if answer != "accept":
             raise Rejected("wrong_keys")
         task = _Task(row.value)
-        links = tuple(task.link(relation) for relation in _list(row.value.get("relations")))
+        links = tuple(task.link(relation) for relation in items(row.value.get("relations")))
     except Rejected as rejected:
         relations = row.value.get("relations")
         lost = len(relations) if isinstance(relations, list) else 0
@@ -56,23 +57,23 @@ class _Task:
     """A text with its tokens and spans. Raises Rejected."""
 
     def __init__(self, value: dict[str, Any]):
-        self.text = _string(value.get("text"))
-        self._tokens = [_dict(token) for token in _list(value.get("tokens"))]
-        self._spans = [_dict(span) for span in _list(value.get("spans") or [])]
+        self.text = string(value.get("text"))
+        self._tokens = [fields(token) for token in items(value.get("tokens"))]
+        self._spans = [fields(span) for span in items(value.get("spans") or [])]
 
     def link(self, value: Any) -> Link | Lost:
         try:
-            relation = _dict(value)
+            relation = fields(value)
             head, tail = (
-                self._mention(_index(relation.get(end)), relation.get(f"{end}_span")) for end in ("head", "child")
+                self._mention(integer(relation.get(end)), relation.get(f"{end}_span")) for end in ("head", "child")
             )
-            return Link(head, _string(relation.get("label")), tail, shown(value))
+            return Link(head, string(relation.get("label")), tail, shown(value))
         except Rejected as rejected:
             return Lost(str(rejected), shown(value))
 
     def _mention(self, token: int, given: Any) -> Mention:
         if given is not None:
-            return Mention((self._place(_dict(given)),))
+            return Mention((self._place(fields(given)),))
         containing = {place: None for span in self._spans for place in [self._place(span)] if self._has(span, token)}
         if len(containing) > 1:
             raise Rejected("several_spans")
@@ -81,15 +82,15 @@ class _Task:
     def _has(self, span: dict[str, Any], token: int) -> bool:
         if span.get("token_start") is None:
             start, end = self._of_tokens(token, token)
-            return _index(span.get("start")) <= start and end <= _index(span.get("end"))
-        return _index(span["token_start"]) <= token <= _index(span.get("token_end"))
+            return integer(span.get("start")) <= start and end <= integer(span.get("end"))
+        return integer(span["token_start"]) <= token <= integer(span.get("token_end"))
 
     def _place(self, span: dict[str, Any]) -> Span:
         """A span's characters."""
-        stated = (_index(span.get("start")), _index(span.get("end"))) if span.get("start") is not None else None
+        stated = (integer(span.get("start")), integer(span.get("end"))) if span.get("start") is not None else None
         if span.get("token_start") is None and stated:
             return stated
-        found = self._of_tokens(_index(span.get("token_start")), _index(span.get("token_end")))
+        found = self._of_tokens(integer(span.get("token_start")), integer(span.get("token_end")))
         if stated not in (None, found):
             raise Rejected("places_differ")
         return found
@@ -99,36 +100,12 @@ class _Task:
         if not 0 <= first <= last < len(self._tokens):
             raise Rejected("span_out_of_text")
         for token in self._tokens[first : last + 1]:
-            start, end = _index(token.get("start")), _index(token.get("end"))
+            start, end = integer(token.get("start")), integer(token.get("end"))
             if not 0 <= start <= end <= len(self.text):
                 raise Rejected("span_out_of_text")
             if self.text[start:end] != token.get("text", self.text[start:end]):
                 raise Rejected("surface_differs")
-        return _index(self._tokens[first].get("start")), _index(self._tokens[last].get("end"))
-
-
-def _index(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise Rejected("wrong_keys")
-    return value
-
-
-def _string(value: Any) -> str:
-    if not isinstance(value, str):
-        raise Rejected("wrong_keys")
-    return value
-
-
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise Rejected("wrong_keys")
-    return value
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise Rejected("wrong_keys")
-    return value
+        return integer(self._tokens[first].get("start")), integer(self._tokens[last].get("end"))
 
 
 FORMATS = (
