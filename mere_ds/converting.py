@@ -34,6 +34,7 @@ def convert_corpus(
     negative_labels: Sequence[str] = (),
     add: bool = False,
     overwrite: bool = False,
+    label_map: str | Path | None = None,
 ) -> dict:
     """Writes the folder `out` atomically and returns the report of `inspection.inspect_corpus`.
 
@@ -41,7 +42,9 @@ def convert_corpus(
     stay, and those of this source come beside them. Raises UserError for bad input, an `out` that exists (or, with
     `add`, has one of the new files already), MachineError while another process writes it, OSError that names it.
     """
-    corpus = open_corpus(source, languages, triples=triples, negative_labels=negative_labels, options=options)
+    corpus = open_corpus(
+        source, languages, triples=triples, negative_labels=negative_labels, options=options, label_map=label_map
+    )
     if to not in WRITERS:
         raise UserError(f"--to={to}: must be one of {', '.join(WRITERS)}")
     out = Path(out)

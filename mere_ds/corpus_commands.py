@@ -19,6 +19,7 @@ def inspect(
     english: English = "auto",
     cut_marks: CutMarks = "repair",
     rejects: str | None = None,
+    label_map: str | None = None,
     **given: Any,
 ) -> None:
     """Report what a corpus contains: rows, repaired and rejected rows, labels, lengths and triples a sentence.
@@ -35,12 +36,13 @@ def inspect(
         english: Which English files to use if there are several: small, mid or full.
         cut_marks: What to do with a row whose entity is cut off at an abbreviation's dot: repair or reject it.
         rejects: File for the repaired and rejected rows, one JSON object per line.
+        label_map: JSON file with new names of labels, such as {"born": "birth-place", "unwanted": null}; null drops.
     """
     options = SourceOptions(**given)
     from mere_ds.corpus.folder import open_corpus
     from mere_ds.corpus.inspection import format_table, inspect_corpus
 
-    corpus = open_corpus(source, languages, english, cut_marks, options=options)
+    corpus = open_corpus(source, languages, english, cut_marks, options=options, label_map=label_map)
     print(format_table(inspect_corpus(corpus, rejects)))
 
 
@@ -65,6 +67,7 @@ def convert(
     ] = "jsonl",
     languages: str = "all",
     negative_label: tuple[str, ...] = (),
+    label_map: str | None = None,
     add: bool = False,
     overwrite: bool = False,
     **given: Any,
@@ -85,6 +88,7 @@ def convert(
         to: The format to write.
         languages: all, EURO, SVO, or a list such as de,fr,ko.
         negative_label: Labels that mean that there is no triple, such as no_relation,NA.
+        label_map: JSON file with new names of labels, such as {"born": "birth-place", "unwanted": null}; null drops.
         add: Keep what an earlier mere-ds convert wrote to OUT, and write new files beside it.
         overwrite: Replace OUT if it exists.
     """
@@ -101,6 +105,7 @@ def convert(
                 languages=languages,
                 to=to,
                 negative_labels=negative_label,
+                label_map=label_map,
                 add=add,
                 overwrite=overwrite,
             )
@@ -171,6 +176,7 @@ def shard(
     dev_share: float | None = None,
     triples: Literal["auto", "one", "many"] = "auto",
     negative_label: tuple[str, ...] = (),
+    label_map: str | None = None,
     overwrite: bool = False,
     **given: Any,
 ) -> None:
@@ -198,6 +204,7 @@ def shard(
         dev_share: Share of each language's training sentences to use as dev, up to 0.5 (None: as many as in test).
         triples: Triples a sentence: one, or many (any number); auto: one for SMiLER's files, many for all others.
         negative_label: With many triples: labels that mean that there is no triple, such as no_relation,NA.
+        label_map: JSON file with new names of labels, such as {"born": "birth-place", "unwanted": null}; null drops.
         overwrite: Replace OUT if it exists.
     """
     options = SourceOptions(**given)
@@ -220,6 +227,7 @@ def shard(
                 dev_share=dev_share,
                 triples=triples,
                 negative_labels=negative_label,
+                label_map=label_map,
                 options=options,
                 overwrite=overwrite,
             )

@@ -10,6 +10,7 @@ from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.registry import open_source
 from mere_ds.corpus.formats.sentences import FormatFile, Source, read_source
 from mere_ds.corpus.jsonl import JsonLinesFile, json_lines_paths, read_json_lines
+from mere_ds.corpus.labels import LabelMap
 from mere_ds.corpus.languages import parse_languages, sort_languages
 from mere_ds.corpus.reading import CUT_MARKS, read_file, split_files, tsv_paths
 from mere_ds.corpus.rows import SPLITS, CorpusFile, Reject, Tally, check_folder, check_regular
@@ -32,6 +33,7 @@ class Corpus:
     cut_marks: str
     source: Source | None = None
     """How `FormatFile`s are read."""
+    label_map: LabelMap | None = None
 
     @property
     def bytes(self) -> int:
@@ -45,18 +47,23 @@ class Corpus:
     def read(
         self, file: CorpusFile, on_reject: Callable[[Reject], None] = lambda _: None, tally: Tally | None = None
     ) -> Iterator[Example]:
-        """Streams the sentences of one of the files, without triples of negative labels; `tally` is kept up to date.
+        """Streams the sentences of one of the files, with the labels that `label_map` gives them and without triples of
+        negative labels; `tally` is kept up to date.
 
         `on_reject` gets every row that is not kept as it stands. Raises UserError for an unreadable file.
         """
         tally = tally or Tally(file)
+        has_one = self.triples == "one"
+        as_given = has_one and not self.label_map  # which may leave one of several triples
         if isinstance(file, JsonLinesFile):
-            examples = read_json_lines(file, self.triples == "one", self.languages, on_reject, tally)
+            examples = read_json_lines(file, as_given, self.languages, on_reject, tally)
         elif isinstance(file, FormatFile):
             assert self.source
-            examples = read_source(self.source, file, self.triples == "one", self.languages, on_reject, tally)
+            examples = read_source(self.source, file, as_given, self.languages, on_reject, tally)
         else:
             examples = read_file(file.path, self.cut_marks, on_reject, tally.of(file.language))
+        if self.label_map:
+            examples = self.label_map.relabel(examples, has_one, tally, on_reject)
         return (self._without_negative(example) for example in examples) if self.negative_labels else examples
 
     def _without_negative(self, example: Example) -> Example:
@@ -72,16 +79,29 @@ def open_corpus(
     triples: str = "auto",
     negative_labels: Sequence[str] = (),
     options: SourceOptions = SourceOptions(),  # noqa: B008 (frozen)
+    label_map: str | Path | None = None,
 ) -> Corpus:
     """The files of SMiLER's format or of JSON lines in a folder, in the languages' order, train before dev and test; of
     another format, what `options` say of it.
 
     `languages` and `english` as in `mere_ds.corpus.reading.split_files`, `cut_marks` as in its `read_file`. `triples`
-    is one of `TRIPLES`: "auto" means one for SMiLER's format, many for all others. `negative_labels` say that there is
-    no triple, where many are asked for. Raises UserError for a source that is of no format or of several, and for a
-    choice that it does not have.
+    is one of `TRIPLES`: "auto" means one for SMiLER's format, many for all others. `label_map` is a file as for
+    `LabelMap.load`; `negative_labels`, as it names them, say that there is no triple, where many are asked for. Raises
+    UserError for a source that is of no format or of several, and for a choice that it does not have.
     """
-    folder = Path(folder)
+    corpus = _opened(Path(folder), languages, english, cut_marks, triples, negative_labels, options)
+    return replace(corpus, label_map=LabelMap.load(label_map) if label_map else None)
+
+
+def _opened(
+    folder: Path,
+    languages: str | Sequence[str],
+    english: str,
+    cut_marks: str,
+    triples: str,
+    negative_labels: Sequence[str],
+    options: SourceOptions,
+) -> Corpus:
     if cut_marks not in CUT_MARKS:
         raise UserError(f"--cut_marks={cut_marks}: must be one of {', '.join(CUT_MARKS)}")
     if triples not in TRIPLES:

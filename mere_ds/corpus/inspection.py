@@ -15,6 +15,7 @@ from mere_ds.corpus.example import Example
 from mere_ds.corpus.folder import Corpus
 from mere_ds.corpus.formats import sentences
 from mere_ds.corpus.formats.registry import FORMATS
+from mere_ds.corpus.labels import LOSSES, absent_labels
 from mere_ds.corpus.languages import sort_languages
 from mere_ds.corpus.repeats import ReadRows, describe_repeats
 from mere_ds.corpus.rows import CorpusFile, FileCounts, RejectsFile, Tally
@@ -25,7 +26,7 @@ MOST_FILES = 30
 MOST_SHOWN = 5
 """Sentences with so many triples or more are counted together in the table."""
 
-_REJECTIONS = rows.REJECTIONS | reading.REJECTIONS | jsonl.REJECTIONS | reading.REPAIRS | sentences.LOSSES
+_REJECTIONS = rows.REJECTIONS | reading.REJECTIONS | jsonl.REJECTIONS | reading.REPAIRS | sentences.LOSSES | LOSSES
 
 
 @dataclass(slots=True)
@@ -68,9 +69,10 @@ def inspect_corpus(
 
     Keys: `files` and `total`, each with the fields of `FileCounts`, `characters` and `words` (length percentiles of
     the text without marks; words are separated by white space) and `triples` (sentences by their number of triples);
-    a file of several languages comes once for each. `format`, "" for SMiLER's files and our JSON lines. `repeats` as in
-    `ReadRows.repeats`; `incomplete`, the languages with only one of train and test. `rejects` is where repaired and
-    rejected rows are written, `what` the name of the progress bar. Raises UserError for unusable input.
+    a file of several languages comes once for each. `format`, "" for SMiLER's files and our JSON lines; `label_map` as
+    in `LabelMap.as_dict`; `repeats` as in `ReadRows.repeats`; `incomplete`, the languages with only one of train and
+    test. `rejects` is where repaired and rejected rows are written, `what` the name of the progress bar. Raises
+    UserError for unusable input.
     """
     total, sizes = FileCounts("total", "all", "all"), _Sizes()
     read_rows = ReadRows(corpus.languages)
@@ -88,6 +90,8 @@ def inspect_corpus(
         "source": str(corpus.folder),
         "format": corpus.source.format.name if corpus.source else "",
         "cut_marks": corpus.cut_marks,
+        "label_map": corpus.label_map.as_dict() if corpus.label_map else {},
+        "negative_labels": list(corpus.negative_labels),
         "files": report,
         "total": total.as_dict() | sizes.as_dict(),
         "repeats": read_rows.repeats(),
@@ -145,6 +149,7 @@ def format_table(report: dict) -> str:
         lines.append([_name(counts), *(f"{number:,}" for number in numbers), *lengths])
     sections = [align([header, *lines]), _triples(report), _reasons(report)]
     sections.append("\n".join(describe_repeats(report["repeats"])))
+    sections += absent_labels(report["label_map"], report["negative_labels"], report["files"])
     if report["incomplete"]:
         sections.append(f"languages without a train or test file: {', '.join(report['incomplete'])}")
     return "\n\n".join(section for section in sections if section)

@@ -54,7 +54,7 @@ class Reject:
     raw: str
 
 
-_IF_ANY = ("left_out", "mended")
+_IF_ANY = ("left_out", "mended", "relabelled")
 
 
 @dataclass(slots=True)
@@ -78,9 +78,11 @@ class FileCounts:
     notes: Counter = field(default_factory=Counter)
     """Kept rows by the reasons of `mere_ds.corpus.reading.NOTES`."""
     left_out: Counter = field(default_factory=Counter)
-    """With many triples only: triples that were not kept, by reason."""
+    """Triples that were not kept, by reason; with one triple a sentence a reader may count the row as rejected alone."""
     mended: Counter = field(default_factory=Counter)
     """Triples that were repaired, by the name of the repair."""
+    relabelled: Counter = field(default_factory=Counter)
+    """Triples that --label_map renames or drops, by the label of the corpus."""
 
     @classmethod
     def of(cls, file: CorpusFile) -> "FileCounts":

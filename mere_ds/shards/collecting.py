@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from mere_ds.corpus.example import Example
 from mere_ds.corpus.folder import Corpus
+from mere_ds.corpus.labels import LOSSES
 from mere_ds.corpus.reading import TsvFile
 from mere_ds.corpus.repeats import ReadRows
 from mere_ds.corpus.rows import SPLITS, FileCounts, Reject, Tally
@@ -26,7 +27,8 @@ from mere_ds.shards.packing import Sentences
 
 _BATCH = 2048  # sentences per tokeniser call
 _BATCH_CHARACTERS = 1 << 22  # the same for sentences of 2,048 characters and more
-_NO_SENTENCES = ("empty_text", "empty_row")  # rejected rows that are not sentences and so don't count as misses in test
+# rejected rows of test that are not misses: they are no sentences, or the user doesn't want them
+_NO_SENTENCES = ("empty_text", "empty_row", *LOSSES)
 
 
 @dataclass

@@ -65,6 +65,7 @@ def _rules(plain: dict[str, Any]) -> Iterator[tuple[bool, str]]:
     distinct = len({*negative, *labels}) == len(negative) + len(labels)
     yield distinct, "negative_labels must be given once and must not be among the labels"
     yield triples == "many" or not negative, "negative_labels are for many triples"
+    yield _is_label_map(plain.get("label_map", {})), "label_map must have a sha256 and labels"
     yield from _rules_of_encoder(encoder, plain)
     for name in SPLITS:
         yield from _rules_of_split(name, splits[name], languages, labels, triples == "one")
@@ -80,6 +81,12 @@ def _rules(plain: dict[str, Any]) -> Iterator[tuple[bool, str]]:
         counted = [file["repaired"], file["rejected"], file.get("left_out", {})]
         known = file["language"] in (*languages, "") and all(map(_counts, counted))
         yield known and _is_count(file["rows"], file["kept"]), "files must count the rows of each file"
+
+
+def _is_label_map(value: dict) -> bool:
+    labels = value.get("labels", {})
+    texts = all(type(text) is str for pair in labels.items() for text in pair)
+    return not value or (set(value) == {"sha256", "labels"} and _is_text(value["sha256"], _SHA256) and texts)
 
 
 def _rules_of_files(files: list[dict]) -> Iterator[tuple[bool, str]]:

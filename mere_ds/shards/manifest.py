@@ -25,6 +25,7 @@ MANIFEST, INDEX, ENCODER, REJECTS = "manifest.json", "index.npz", "encoder", "re
 _PERCENTILES = (50, 90, 99)
 _SHOWN = 8
 """Maximum number of languages or labels listed in a message."""
+_IF_ANY = ("label_map",)
 _NOT_STORED = ("source", "sha256", "stored_languages")
 
 
@@ -97,6 +98,8 @@ class Manifest:
     """"one": each sentence has exactly one triple; "many": each has any number."""
     negative_labels: list[str] = field(default_factory=list)
     """Labels of the corpus that mean "no triple", with many triples only; they are not in `labels`."""
+    label_map: dict = field(default_factory=dict)
+    """{"sha256", "labels": {label of the corpus: label here, "" where it is dropped}}, if the corpus was read so."""
     source: ShardSource = field(compare=False, kw_only=True)
     """Not stored."""
     sha256: str = field(default="", compare=False)
@@ -111,7 +114,7 @@ class Manifest:
     def save(self, folder: Path) -> None:
         """Writes `manifest.json`: equal manifests give equal bytes."""
         plain = {**asdict(self), "encoder": self.encoder.as_dict()}
-        for name in _NOT_STORED:
+        for name in (*_NOT_STORED, *(name for name in _IF_ANY if not plain[name])):
             del plain[name]
         for split in plain["splits"].values() if self.triples == "one" else []:
             del split["by_triples"]

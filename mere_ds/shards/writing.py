@@ -11,6 +11,7 @@ from mere_ds.columns import align
 from mere_ds.corpus.folder import Corpus, open_corpus
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.graphemes import compose
+from mere_ds.corpus.labels import absent_labels
 from mere_ds.corpus.repeats import ReadRows, describe_repeats
 from mere_ds.corpus.rows import RejectsFile
 from mere_ds.encoders.sources import TinySize, build_encoder, load_tokenizer, most_bytes
@@ -50,12 +51,13 @@ def shard_corpus(
     tiny: TinySize = TinySize(),  # noqa: B008 (frozen)
     sentences_per_shard: int = 8192,
     sentences_per_member: int = 4096,
+    label_map: str | Path | None = None,
 ) -> Manifest:
     """Writes the shards folder `out` atomically and returns its manifest. Same input and seed give the same digests.
 
-    Files, `languages`, `english`, `cut_marks`, `triples`, `negative_labels`, `options` as in `folder.open_corpus`;
-    `encoder`, `prune_vocabulary` and `tiny` as in `mere_ds.encoders.sources.build_encoder`. `max_length` bounds a
-    sentence in tokens.
+    Files, `languages`, `english`, `cut_marks`, `triples`, `negative_labels`, `options`, `label_map` as in
+    `folder.open_corpus`; `encoder`, `prune_vocabulary` and `tiny` as in `mere_ds.encoders.sources.build_encoder`.
+    `max_length` bounds a sentence in tokens.
 
     Dev is the dev files; without any, it is drawn from the training files, see `splitting.draw_dev`; with
     `parallel_ids` rows with the same id (see `shared_id`) are translations and stay together. For entities that would
@@ -68,7 +70,7 @@ def shard_corpus(
         raise UserError(f"--seed={seed}: must be from 0 to {MOST_SEED}")
     if dev_share is not None and not 0 < dev_share <= MOST_DEV_SHARE:
         raise UserError(f"--dev_share={dev_share}: must be greater than 0 and at most {MOST_DEV_SHARE}")
-    corpus = open_corpus(source, languages, english, cut_marks, triples, negative_labels, options)
+    corpus = open_corpus(source, languages, english, cut_marks, triples, negative_labels, options, label_map)
     if not corpus.has("train"):
         raise UserError(f"{source}: contains no training file: add the *_corpora_train.tsv or *.train.jsonl files")
     if corpus.has("dev") and dev_share is not None:
@@ -124,6 +126,7 @@ def shard_corpus(
             dev_share=dev_share,
             triples=corpus.triples,
             negative_labels=list(corpus.negative_labels),
+            label_map=corpus.label_map.as_dict() if corpus.label_map else {},
             source=LocalSource(part),
         ).save(part)
     return Manifest.load(out)
@@ -279,9 +282,7 @@ def _remarks(manifest: Manifest) -> list[str]:
         unseen = ", ".join(f"{label} {count:,}" for label, count in manifest.unseen_labels.items())
         what = "triples" if manifest.triples == "many" else "sentences"
         lines.append(f"labels only in test ({what}): {unseen}")
-    there = {label for file in manifest.files for label in file["labels"]}
-    if absent := [label for label in manifest.negative_labels if label not in there]:
-        lines.append(f"warning: no row has the negative label {', '.join(absent)}")
+    lines += absent_labels(manifest.label_map, manifest.negative_labels, manifest.files)
     if manifest.repeats:
         lines += describe_repeats(manifest.repeats)
     train, dev = (manifest.splits[name].by_language for name in ("train", "dev"))
