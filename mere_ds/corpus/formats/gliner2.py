@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from mere_ds.corpus.formats import locating
-from mere_ds.corpus.formats.json_rows import Row, are_strings, json_rows, shown
+from mere_ds.corpus.formats.json_rows import Row, is_strings, json_files, json_rows, shown, unreadable
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
-from mere_ds.corpus.formats.stated import Format, Link, Lost, Stated, Unreadable, files_below
+from mere_ds.corpus.formats.stated import Format, Link, Lost, Stated, Unreadable
 
 _KEYS = (("input", "output"), ("text", "schema"))
 
@@ -34,7 +34,7 @@ def _stated(row: Row, path: Path, options: SourceOptions) -> Stated | Unreadable
         case str(text), dict(output) if "relations" not in output:  # it has entities or other tasks alone
             relations = []
         case _:
-            return Unreadable(row.place, "wrong_keys", row.raw, row.size)
+            return unreadable(row, "wrong_keys", None)
     links = tuple(link for relation in relations for link in _links(relation, text, options))
     return Stated(row.place, f"{path.stem}-{row.place}", text, links, row.size, row.raw)
 
@@ -70,14 +70,14 @@ def _between(text: str, name: str, roles: dict[str, Any], raw: str, options: Sou
 def _strings(value: Any) -> list[str]:
     """A role's string or strings; none if it has another type."""
     strings = value if isinstance(value, list) else [value]
-    return strings if are_strings(strings) else []
+    return strings if is_strings(strings) else []
 
 
 FORMATS = (
     Format(
         name="gliner2",
         about="GLiNER2's training files, JSON lines with relations between strings",
-        parts=files_below((".json", ".jsonl")),
+        parts=json_files,
         recognise=_recognise,
         read=_read,
         losses={

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mere_ds.corpus.example import Span
-from mere_ds.corpus.formats.json_rows import Row, are_strings, how_many, is_int, json_rows, shown
+from mere_ds.corpus.formats.json_rows import Row, is_int, is_strings, json_files, json_rows, shown, unreadable
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.sentences import agreement
-from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable, files_below
+from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
 from mere_ds.corpus.formats.units import join_tokens, span_of_tokens
 
 
@@ -35,8 +35,8 @@ def _read(path: Path, options: SourceOptions) -> Iterator[Stated | Unreadable]:
 
 def _stated(row: Row, path: Path, options: SourceOptions) -> Stated | Unreadable:
     tokens, relations = row.value.get("tokenized_text"), row.value.get("relations")
-    if not (are_strings(tokens) and isinstance(relations, list)):
-        return Unreadable(row.place, "wrong_keys", row.raw, row.size, relations=how_many(relations))
+    if not (is_strings(tokens) and isinstance(relations, list)):
+        return unreadable(row, "wrong_keys", relations)
     text, spans = join_tokens(tokens)
     names = _names(row.value.get("ner"))
     links = tuple(_link(relation, text, spans, names, options.end) for relation in relations)
@@ -75,7 +75,7 @@ def _argument(relation: Any, side: str, names: dict[Span, str]) -> _Argument | N
         case {"head_pos": [_, _], "tail_pos": [_, _]}:
             start, end = relation[f"{side}_pos"]
             words = relation.get(f"{side}_text")
-            said = " ".join(words) if are_strings(words) else None
+            said = " ".join(words) if is_strings(words) else None
         case {"head": {"position": [_, _]}, "tail": {"position": [_, _]}}:
             given = relation[side]
             start, end = given["position"]
@@ -109,7 +109,7 @@ FORMATS = (
     Format(
         name="glirel",
         about="GLiREL's training files and predictions, JSON lines of tokens",
-        parts=files_below((".json", ".jsonl")),
+        parts=json_files,
         recognise=_recognise,
         read=_read,
         repairs={"exclusive_end": "a head's or tail's end was read as exclusive, because only so it reads as stated"},

@@ -67,16 +67,6 @@ def is_int(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def are_strings(value: Any) -> TypeGuard[list[str]]:
-    """Whether it is a list of strings."""
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def how_many(relations: Any) -> int:
-    """The length of a list; 0 for anything else."""
-    return len(relations) if isinstance(relations, list) else 0
-
-
 def _lines(path: Path) -> Iterator[Row | Unreadable]:
     with open_file(path) as stream:
         for line, (row, length, complete) in enumerate(rows_of(stream), start=1):

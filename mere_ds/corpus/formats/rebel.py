@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from mere_ds.corpus.example import Span
-from mere_ds.corpus.formats.json_rows import Row, how_many, is_int, json_rows, shown
+from mere_ds.corpus.formats.json_rows import Row, is_int, json_files, json_rows, shown, unreadable
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.sentences import agreement
-from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable, files_below
+from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
 from mere_ds.corpus.rows import Rejected
 
 _FURTHEST = 6  # characters that a surface may stand further left
@@ -40,7 +40,7 @@ def _stated(row: Row) -> Stated | Unreadable:
         entities = _records(value.get("entities"))
         links = [_link(relation, text, entities) for relation in _records(relations)]
     except Rejected as rejected:
-        return Unreadable(row.place, str(rejected), row.raw, row.size, relations=how_many(relations))
+        return unreadable(row, str(rejected), relations)
     own_id = value.get("docid")
     shown_id = str(own_id) if isinstance(own_id, str | int) else str(row.place)
     return Stated(row.place, shown_id, text, tuple(links), row.size, row.raw, language)
@@ -145,7 +145,7 @@ FORMATS = (
     Format(
         name="rebel",
         about="REBEL, SREDFM and REDFM, JSON lines of documents",
-        parts=files_below((".json", ".jsonl")),
+        parts=json_files,
         recognise=_recognise,
         read=_read,
         losses={"without_place": "a head or tail has no place in the text"},

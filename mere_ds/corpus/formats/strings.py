@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import regex
 
 from mere_ds.corpus.formats import locating
-from mere_ds.corpus.formats.json_rows import Row, are_strings, how_many, is_int, json_rows, shown
+from mere_ds.corpus.formats.json_rows import Row, is_int, is_strings, json_files, json_rows, shown, unreadable
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
-from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable, files_below
+from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
 from mere_ds.corpus.formats.units import join_tokens, span_of_tokens
 from mere_ds.corpus.rows import Rejected
 
@@ -117,7 +117,7 @@ def _stated(row: Row, path: Path, options: SourceOptions) -> Stated | Unreadable
         else:
             links = [link for item in items for link in _links(item, text, options)]
     except Rejected as rejected:
-        return Unreadable(row.place, str(rejected), row.raw, row.size, relations=how_many(items))
+        return unreadable(row, str(rejected), items)
     return Stated(row.place, f"{path.stem}-{row.place}", text, tuple(links), row.size, row.raw)
 
 
@@ -128,7 +128,7 @@ def _items(value: dict[str, Any]) -> Any:
 def _tokens(value: dict[str, Any]) -> list[str]:
     """The text's tokens, joined by blanks."""
     tokens = value["text"].split(" ") if isinstance(value.get("text"), str) else value.get("tokens")
-    if not are_strings(tokens):
+    if not is_strings(tokens):
         raise Rejected("wrong_keys")
     return tokens
 
@@ -181,7 +181,7 @@ def _said(item: Any) -> Iterator[_Said]:
         }:
             yield _Said(head, relation, tail, raw)
         case {"subject": str(head), "predicate": str(relation), "object": {"@value": _, **_further} as object} if (
-            are_strings([*object.values()])
+            is_strings([*object.values()])
         ):
             for key, tail in object.items():
                 further = key != "@value"
@@ -202,7 +202,7 @@ FORMATS = (
     Format(
         name="duie",
         about="DuIE, CMeIE and alike, JSON with spo_list or triples: strings without places",
-        parts=files_below((".json", ".jsonl")),
+        parts=json_files,
         recognise=_recognise_spo,
         read=_read_spo,
         losses=_LOSSES,
@@ -214,7 +214,7 @@ FORMATS = (
     Format(
         name="nyt",
         about="NYT and WebNLG, JSON with triple_list: strings without places; JointER's with spo_details too",
-        parts=files_below((".json", ".jsonl")),
+        parts=json_files,
         recognise=_recognise_triples,
         read=_read_triples,
         losses=_LOSSES,

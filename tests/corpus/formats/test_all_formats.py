@@ -20,7 +20,7 @@ from mere_ds.corpus.formats.registry import FORMATS, recognised
 from mere_ds.corpus.formats.stated import Stated
 from mere_ds.corpus.rows import CorpusFile, Reject, Tally
 from mere_ds.errors import UserError
-from tests.corpus.formats.damaging import Files, damaged
+from tests.corpus.formats.damage import Files, damaged_files, lines
 from tests.corpus.formats.reading import check
 
 DAMAGED_FILES = int(os.environ.get("MERE_DS_DAMAGED_FILES", "0"))
@@ -32,10 +32,6 @@ class Made(NamedTuple):
     files: Files
     options: dict[str, Any] = {}  # noqa: RUF012 (never changed)
     """Of `SourceOptions`, where the format needs any."""
-
-
-def lines(*rows: Any) -> bytes:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
 def crossre() -> Made:
@@ -176,7 +172,7 @@ def test_a_damaged_file_gives_counted_rows_or_an_error_for_the_user(tmp_path, na
         max_examples=DAMAGED_FILES // len(SAMPLES) or min(40, settings.default.max_examples),
         suppress_health_check=list(HealthCheck),
     )
-    @given(st.deferred(lambda: damaged(made.files)))
+    @given(st.deferred(lambda: damaged_files(made.files)))
     def holds(files: Files) -> None:
         folder = written(tmp_path / "c", files)
         recognised(folder)
