@@ -170,8 +170,9 @@ def test_offsets_that_the_surface_proves_to_be_of_another_unit_or_shifted_are_re
         ("Ada in Oslo", ["T1\tX 0 3", "T2\tX 7 11\t"]),
         ("Ada in Oslo", ["T1\tX 0 3\tAda\tmore", "T2\tX 7 11\tOslo"]),
         ("Ada in  Oslo", ["T1\tX 0 3\tAda", "T2\tX 4 12\tin Oslo"]),
+        (f"Ada in{' ' * 200}Oslo", ["T1\tX 0 3\tAda", "T2\tX 4 210\tin Oslo"]),
     ],
-    ids=["code-points", "mark-counted", "no-surface", "more-columns", "other-blanks"],
+    ids=["code-points", "mark-counted", "no-surface", "more-columns", "other-blanks", "many-blanks"],
 )
 def test_offsets_count_the_characters_of_the_file_as_it_is_stored(tmp_path, text, records):
     write(tmp_path, *records, "R1\tIN Arg1:T1 Arg2:T2", text=text)
