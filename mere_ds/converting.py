@@ -83,6 +83,8 @@ def _append(new: Path, rejects: Path) -> None:
 
 def _record(corpus: Corpus, options: SourceOptions, to: str, report: dict) -> dict:
     paths = [path for file in corpus.files for path in _contents(file.path)]
+    if corpus.source:
+        paths += [table for file in corpus.files for table in corpus.source.format.tables(file.path)]
     return {
         "options": asdict(options) | {"negative_label": corpus.negative_labels, "triples": corpus.triples, "to": to},
         "versions": versions(),

@@ -6,15 +6,15 @@ arguments, so documents are kept whole unless --cut=sentence is passed, which ne
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate, product
+from itertools import accumulate, islice, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mere_ds.corpus.example import Span
 from mere_ds.corpus.formats.json_rows import (
     Row,
+    are_strings,
     is_int,
-    is_strings,
     json_files,
     json_rows,
     shown,
@@ -27,8 +27,6 @@ from mere_ds.corpus.formats.sentences import agreement
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
 from mere_ds.corpus.formats.units import join_tokens
 from mere_ds.errors import UserError
-
-_NAMES = "rel_info.json"
 
 Names = Mapping[str, str]
 """Names of relations by their ids."""
@@ -71,14 +69,18 @@ def _names(path: Path) -> Names:
 
     A name that several relations have is left out, so that they stay several.
     """
-    for table in (path.parent / _NAMES, path.parent / "meta" / _NAMES):
-        if table.is_file():
-            names = whole_json(table)
-            if not (type(names) is dict and is_strings(list(names.values()))):
-                raise UserError(f'{table}: must be one JSON object such as {{"P17": "country"}}: correct or remove it')
-            count = Counter(names.values())
-            return {id: name for id, name in names.items() if name.strip() and count[name] == 1}
+    for table in _tables(path):
+        names = whole_json(table)
+        if not (type(names) is dict and are_strings(list(names.values()))):
+            raise UserError(f'{table}: must be one JSON object such as {{"P17": "country"}}: correct or remove it')
+        count = Counter(names.values())
+        return {id: name for id, name in names.items() if name.strip() and count[name] == 1}
     return {}
+
+
+def _tables(path: Path) -> Iterator[Path]:
+    found = (folder / "rel_info.json" for folder in (path.parent, path.parent / "meta"))
+    yield from islice((table for table in found if table.is_file()), 1)
 
 
 def _blank(path: Path) -> str:
@@ -95,7 +97,7 @@ def _blank(path: Path) -> str:
 def _document(value: dict[str, Any]) -> _Document | None:
     """None for another shape."""
     sentences, entities = value.get("sents"), value.get("vertexSet")
-    if not (type(sentences) is list and all(is_strings(tokens) for tokens in sentences) and type(entities) is list):
+    if not (type(sentences) is list and all(are_strings(tokens) for tokens in sentences) and type(entities) is list):
         return None
     if not all(type(entity) is list and all(_is_mention(mention) for mention in entity) for entity in entities):
         return None
@@ -201,6 +203,7 @@ FORMATS = (
         parts=json_files,
         recognise=_recognise,
         read=_read,
+        tables=_tables,
         losses={"no_labels": "the document has no labels: those of a test set are not published"},
         repairs={
             "short_end": "the head or tail ended one token short of its name; the token was added",

@@ -1,6 +1,7 @@
 """The beginning of a file, from which its format is recognised."""
 
 import json
+from codecs import getincrementaldecoder
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -19,27 +20,32 @@ class Sample:
         self.path = path
 
     @cached_property
-    def head(self) -> bytes:
-        """The first 256 KiB, without a byte order mark."""
+    def _content(self) -> bytes:
         if self.path.is_dir():
             return b""
         with open_file(self.path) as stream:
-            return stream.read(_BYTES).removeprefix(BOM)
+            return stream.read(_BYTES)
+
+    @property
+    def head(self) -> bytes:
+        """The first 256 KiB, without a byte order mark."""
+        return self._content.removeprefix(BOM)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether `head` is the whole file."""
+        return len(self._content) < _BYTES
 
     @cached_property
     def text(self) -> str:
         """`head` as UTF-8, without a cut last letter; invalid bytes become U+FFFD."""
-        return (
-            self.head[: -4 or None].decode("utf-8", "replace")
-            if len(self.head) == _BYTES
-            else self.head.decode("utf-8", "replace")
-        )
+        return getincrementaldecoder("utf-8")("replace").decode(self.head, final=self.is_whole)
 
     @cached_property
     def lines(self) -> list[str]:
         """The whole lines of `text`, and the last one of a short file."""
         lines = self.text.split("\n")
-        return lines[:-1] if len(self.head) == _BYTES and len(lines) > 1 else lines
+        return lines if self.is_whole or len(lines) == 1 else lines[:-1]
 
     @cached_property
     def _json(self) -> tuple[Literal["lines", "array", "object"] | None, Any]:
@@ -54,7 +60,9 @@ class Sample:
             value, rest = _first_value(line)
             if isinstance(value, dict) and not rest.strip():
                 return "lines", value
-        return ("object" if text.startswith("{") else None), None
+        if text.startswith("{"):
+            return ("object" if "\n" in text else "lines"), None  # objects that take many lines begin with a short one
+        return None, None
 
     @property
     def json(self) -> Literal["lines", "array", "object"] | None:
@@ -69,7 +77,7 @@ class Sample:
     @property
     def is_one_value(self) -> bool:
         """Whether the whole file is one JSON value, and a short one."""
-        return len(self.head) < _BYTES and not _first_value(self.text.lstrip())[1].strip()
+        return self.is_whole and not _first_value(self.text.lstrip())[1].strip()
 
     def has(self, *keys: str) -> bool:
         """Whether the first object has all these keys."""

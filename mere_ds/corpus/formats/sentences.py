@@ -16,7 +16,7 @@ from mere_ds.corpus.sentences import Split, with_sentencex
 from mere_ds.errors import UserError
 
 MOST_CHARACTERS = 1 << 17
-"""Of a sentence, so that its row of JSON lines is shorter than `rows.MOST_ROW_BYTES`."""
+"""Of a sentence with its id and labels, so that its row of JSON lines is shorter than `rows.MOST_ROW_BYTES`."""
 
 LOSSES = {
     "invalid_json": "the row is not a JSON object",
@@ -25,7 +25,8 @@ LOSSES = {
     "wrong_language": "the record's language is not the one of the file or of --lang",
     "invalid_text": "a text has half of a surrogate pair, which is not a character",
     "too_many_triples": f"the sentence has more than {MOST_TRIPLES:,} triples",
-    "too_long_text": f"the sentence has more than {MOST_CHARACTERS:,} characters; --cut=sentence may help",
+    "too_long_text": f"the sentence has more than {MOST_CHARACTERS:,} characters, its id and labels included; "
+    "--cut=sentence may help",
     "not_one_triple": "the sentence has no triple or several, and --triples=one asks for one",
     "span_out_of_text": "a head or tail is not inside of the text",
     "empty_span": "a head or tail has no character, or blanks alone",
@@ -129,14 +130,14 @@ class _Reading:
         pieces = list(pieces_of(stated.text, triples, self._bounds(stated, language))) if is_cut else whole
         for number, ((start, end), its) in enumerate(pieces, start=1):
             counts.rows += 1
-            if reason := self._unfit(end - start, its):
+            own_id = stated.id if len(pieces) == 1 else f"{stated.id}.{number}"
+            if reason := self._unfit(len(own_id) + end - start, its):
                 counts.rejected[reason] += 1
                 counts.left_out[reason] += len(its)
                 self._tell(stated, reason, False, stated.text[start:end])
                 continue
             counts.kept += 1
             counts.labels.update(relation for _, relation, _ in its)
-            own_id = stated.id if len(pieces) == 1 else f"{stated.id}.{number}"
             yield Example(own_id, language, stated.text[start:end], tuple(its), self._name(stated), stated.place)
 
     def _bounds(self, stated: Stated, language: str) -> Sequence[int]:
@@ -147,7 +148,8 @@ class _Reading:
         return with_sentencex()
 
     def _unfit(self, characters: int, triples: Sequence[Triple]) -> str:
-        if characters > MOST_CHARACTERS:
+        """Why a sentence can't be kept; `characters` are those of its id and text."""
+        if characters + sum(len(relation) for _, relation, _ in triples) > MOST_CHARACTERS:
             return "too_long_text"
         if self._one_triple and len(triples) != 1:
             return "not_one_triple"

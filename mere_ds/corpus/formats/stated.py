@@ -115,6 +115,8 @@ class Format:
     """How a relation may be repaired; meanings by name."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """What is noteworthy of kept relations and texts; meanings by name."""
+    tables: Callable[[Path], Iterator[Path]] = lambda part: iter(())
+    """Files that are read with a part, such as names of its labels."""
     documents: bool = False
     """Whether its texts are documents of several sentences."""
     one_relation: bool = False

@@ -1,0 +1,99 @@
+"""Which format a source is of, and what its files are for."""
+
+import json
+
+import pytest
+
+from mere_ds.corpus.folder import open_corpus
+from mere_ds.corpus.formats.options import SourceOptions
+from mere_ds.corpus.formats.registry import FORMATS, open_source, recognised
+from mere_ds.errors import UserError
+
+CROSSRE = {"doc_key": "d", "sentence": ["A", "B"], "ner": [], "relations": [[0, 0, 1, 1, "x"]]}
+DOCRED = {"title": "t", "sents": [["A"]], "vertexSet": [], "labels": []}
+
+
+def written(path, *rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def splits(source, **options):
+    options = SourceOptions(format="crossre", lang="de", **options)
+    return [(file.path.name, file.split) for file in open_source(source, options)[1]]
+
+
+def test_each_format_says_what_it_is_and_what_its_reasons_mean():
+    for name, format in FORMATS.items():
+        assert format.name == name and format.about and "\n" not in format.about
+        assert all(meaning for own in (format.losses, format.repairs, format.notes) for meaning in own.values())
+
+
+def test_a_source_of_two_formats_is_an_error_that_lists_them_with_reasons(tmp_path):
+    path = written(tmp_path / "train.json", CROSSRE | DOCRED)
+    assert list(recognised(path)) == ["crossre", "docred"]
+    with pytest.raises(UserError) as error:
+        open_corpus(path, options=SourceOptions(lang="de"))
+    assert str(error.value) == (
+        f"{path}: may be of several formats: pass --format=crossre (doc_key and sentence); "
+        "--format=docred (vertexSet and sents)"
+    )
+    for name in ("crossre", "docred"):
+        corpus = open_corpus(path, options=SourceOptions(lang="de", format=name))
+        assert corpus.source and corpus.source.format.name == name
+
+
+def test_a_folder_is_of_a_format_only_if_all_of_its_files_are(tmp_path):
+    written(tmp_path / "train.json", CROSSRE)
+    assert list(recognised(tmp_path)) == ["crossre"]
+    written(tmp_path / "test.json", DOCRED)
+    assert not recognised(tmp_path)
+    with pytest.raises(
+        UserError, match="is of no other format that is recognised; if it is of one of these, pass it as"
+    ):
+        open_corpus(tmp_path, options=SourceOptions(lang="de"))
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("train.json", "train"),
+        ("de-TRAIN_2.json", "train"),
+        ("x.validation.json", "dev"),
+        ("ai-dev.jsonl", "dev"),
+        ("develop/a.json", "dev"),
+        ("testing/more/a.json", "test"),
+        ("train/eval.json", "test"),
+        ("train/a.json", "train"),
+    ],
+)
+def test_the_nearest_name_that_says_so_tells_what_a_file_is_for(tmp_path, name, split):
+    path = written(tmp_path / "corpus" / name, CROSSRE)
+    assert splits(tmp_path / "corpus") == [(path.name, split)]
+    assert splits(tmp_path / "corpus", split="test") == [(path.name, "test")]
+
+
+def test_files_are_read_in_the_order_of_train_dev_and_test(tmp_path):
+    for name in ("b-test", "a-dev", "c-train", "a-train"):
+        written(tmp_path / f"{name}.json", CROSSRE)
+    names = [name for name, _ in splits(tmp_path)]
+    assert names == ["a-train.json", "c-train.json", "a-dev.json", "b-test.json"]
+
+
+@pytest.mark.parametrize("name", ["train_dev.json", "a.json", "latest.json", "trainer.json", "train/dev_test.json"])
+def test_a_name_that_says_nothing_or_two_things_is_refused(tmp_path, name):
+    written(tmp_path / "corpus" / name, CROSSRE)
+    with pytest.raises(UserError, match="its name doesn't say whether it is for train, dev or test: pass --split"):
+        splits(tmp_path / "corpus")
+
+
+def test_a_source_that_is_not_there_or_has_nothing_of_its_format_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no such folder or file"):
+        splits(tmp_path / "nowhere")
+    written(tmp_path / "a" / "train.txt")
+    written(tmp_path / "a" / ".train.json", CROSSRE)
+    with pytest.raises(UserError, match="contains nothing of --format=crossre"):
+        splits(tmp_path / "a")
+    with pytest.raises(UserError, match="--format=other: must be one of"):
+        open_source(tmp_path, SourceOptions(format="other"))
