@@ -167,7 +167,7 @@ def test_source_and_output_are_kept_apart_and_unknown_formats_refused(tmp_path, 
     for out in (source, source / "out", tmp_path):
         with pytest.raises(UserError, match=r"OUT .* and SOURCE .* choose another folder for OUT"):
             convert_corpus(source, out, OPTIONS)
-    with pytest.raises(UserError, match="--to=xml: must be one of jsonl"):
+    with pytest.raises(UserError, match=r"--to=xml: must be one of .*\bjsonl\b"):
         convert_corpus(source, tmp_path / "out", OPTIONS, to="xml")
 
 
