@@ -78,7 +78,7 @@ class FileCounts:
     notes: Counter = field(default_factory=Counter)
     """Kept rows by the reasons of `mere_ds.corpus.reading.NOTES`."""
     left_out: Counter = field(default_factory=Counter)
-    """Triples that were not kept, by reason; with one triple a sentence a reader may count the row as rejected alone."""
+    """Triples that were not kept, by reason; with one triple a sentence a reader may count rejected rows alone."""
     mended: Counter = field(default_factory=Counter)
     """Triples that were repaired, by the name of the repair."""
     relabelled: Counter = field(default_factory=Counter)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mere_ds.corpus.example import Span
-from mere_ds.corpus.formats.json_rows import Row, are_strings, is_int, json_files, json_rows, shown, unreadable
+from mere_ds.corpus.formats.json_rows import Row, is_int, is_strings, json_files, json_rows, shown, unreadable
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
@@ -29,11 +29,11 @@ Entities = Mapping[int, Sequence[Span | str]]
 
 def _recognise(sample: Sample) -> str | None:
     value = sample.first
-    if not (are_strings(value.get("tokens")) and isinstance(value.get("relations"), list)):
+    if not (is_strings(value.get("tokens")) and isinstance(value.get("relations"), list)):
         return None
     if isinstance(value.get("entities"), list):
         return "tokens, entities and relations"
-    return "tokens, BILOU tags and relations" if are_strings(value.get("tags")) else None
+    return "tokens, BILOU tags and relations" if is_strings(value.get("tags")) else None
 
 
 @dataclass
@@ -104,7 +104,7 @@ def _has_entities(path: Path) -> bool:
 
 def _stated(row: Row, last: int) -> Stated | Unreadable:
     tokens, relations = row.value.get("tokens"), row.value.get("relations")
-    if not (are_strings(tokens) and type(relations) is list):
+    if not (is_strings(tokens) and type(relations) is list):
         return unreadable(row, "wrong_keys", relations)
     text, spans = join_tokens(tokens)
     ordinals, starts, reason = _entities(row.value, spans, last)
@@ -129,7 +129,7 @@ def _entities(value: dict[str, Any], spans: Sequence[Span], last: int) -> tuple[
     else:
         decoded = spans_of_tags(value.get("tags"), len(spans))
         if decoded is None:
-            return {}, {}, "invalid_tags" if are_strings(value.get("tags")) else "wrong_keys"
+            return {}, {}, "invalid_tags" if is_strings(value.get("tags")) else "wrong_keys"
         ends, last = list(decoded), 0
     for number, (start, end) in enumerate(ends):
         span: Span | str = "wrong_keys"
@@ -148,7 +148,7 @@ def spans_of_tags(tags: object, tokens: int) -> list[Span] | None:
 
     One wrong tag changes the numbers of all later spans, so that there's no reading the rest.
     """
-    if not are_strings(tags) or len(tags) != tokens:
+    if not is_strings(tags) or len(tags) != tokens:
         return None
     found: list[Span] = []
     begun, kind = -1, ""

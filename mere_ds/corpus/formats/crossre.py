@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mere_ds.corpus.example import Span
-from mere_ds.corpus.formats.json_rows import Row, are_strings, is_int, json_files, json_rows, shown, unreadable
+from mere_ds.corpus.formats.json_rows import Row, is_int, is_strings, json_files, json_rows, shown, unreadable
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
@@ -44,7 +44,7 @@ def _stated(row: Row) -> Stated | Unreadable:
 
 def _sentence(value: dict[str, Any]) -> _Sentence | None:
     tokens, text, places = (value.get(name) for name in ("sentence", "sentence-detokenized", "token2charspan"))
-    if not are_strings(tokens):
+    if not is_strings(tokens):
         return None
     if text is None and places is None:
         text, spans = join_tokens(tokens)

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from mere_ds.corpus.example import Span
 from mere_ds.corpus.formats.json_rows import (
     Row,
-    are_strings,
     is_int,
+    is_strings,
     json_files,
     json_rows,
     shown,
@@ -71,7 +71,7 @@ def _names(path: Path) -> Names:
     """
     for table in _tables(path):
         names = whole_json(table)
-        if not (type(names) is dict and are_strings(list(names.values()))):
+        if not (type(names) is dict and is_strings(list(names.values()))):
             raise UserError(f'{table}: must be one JSON object such as {{"P17": "country"}}: correct or remove it')
         count = Counter(names.values())
         return {id: name for id, name in names.items() if name.strip() and count[name] == 1}
@@ -97,7 +97,7 @@ def _blank(path: Path) -> str:
 def _document(value: dict[str, Any]) -> _Document | None:
     """None for another shape."""
     sentences, entities = value.get("sents"), value.get("vertexSet")
-    if not (type(sentences) is list and all(are_strings(tokens) for tokens in sentences) and type(entities) is list):
+    if not (type(sentences) is list and all(is_strings(tokens) for tokens in sentences) and type(entities) is list):
         return None
     if not all(type(entity) is list and all(_is_mention(mention) for mention in entity) for entity in entities):
         return None

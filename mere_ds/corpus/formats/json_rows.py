@@ -107,7 +107,7 @@ def _no_constant(name: str) -> None:
 
 def unreadable(row: Row, reason: str, relations: object) -> Unreadable:
     """A row that is lost with the list of its relations, if it is one."""
-    return Unreadable(row.place, reason, row.raw, row.size, relations=how_many(relations))
+    return Unreadable(row.place, reason, row.raw, row.size, relations=len(relations) if type(relations) is list else 0)
 
 
 def json_files(source: Path) -> Iterator[Path]:
@@ -123,3 +123,8 @@ def json_files(source: Path) -> Iterator[Path]:
 def _is_table(sample: Sample) -> bool:
     is_one_object = sample.json != "array" and sample.is_one_value and bool(sample.first)
     return is_one_object and not any(isinstance(value, list) for value in sample.first.values())
+
+
+def is_strings(value: object) -> TypeGuard[list[str]]:
+    """Whether a value of JSON is a list of strings, such as the tokens of a sentence."""
+    return type(value) is list and all(type(item) is str for item in value)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from mere_ds.corpus.example import Span
-from mere_ds.corpus.formats.json_rows import Row, are_strings, is_int, json_files, json_rows, shown, unreadable
+from mere_ds.corpus.formats.json_rows import Row, is_int, is_strings, json_files, json_rows, shown, unreadable
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
@@ -30,7 +30,7 @@ def _read(path: Path, options: SourceOptions) -> Iterator[Stated | Unreadable]:
 def _stated(row: Row) -> Stated | Unreadable:
     key, sentences, listed = (row.value.get(name) for name in ("doc_key", "sentences", "relations"))
     relations = [relation for its in listed for relation in its] if _is_nested(listed) else []
-    if not (type(key) is str and _is_nested(sentences) and all(are_strings(tokens) for tokens in sentences)):
+    if not (type(key) is str and _is_nested(sentences) and all(is_strings(tokens) for tokens in sentences)):
         return unreadable(row, "wrong_keys", relations)
     if not (_is_nested(listed) and len(listed) == len(sentences)):
         return unreadable(row, "wrong_keys", relations)
