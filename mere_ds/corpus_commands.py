@@ -64,6 +64,7 @@ def convert(
         "brat",
         "jsonl",
         "label-studio",
+        "spacy",
     ] = "jsonl",
     languages: str = "all",
     negative_label: tuple[str, ...] = (),
