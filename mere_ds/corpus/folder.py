@@ -7,7 +7,8 @@ from typing import Literal
 
 from mere_ds.corpus.example import Example
 from mere_ds.corpus.formats.options import SourceOptions
-from mere_ds.corpus.formats.registry import open_source
+from mere_ds.corpus.formats.registry import open_source, recognised
+from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.sentences import FormatFile, Source, read_source
 from mere_ds.corpus.jsonl import JsonLinesFile, json_lines_paths, read_json_lines
 from mere_ds.corpus.labels import LabelMap
@@ -110,7 +111,7 @@ def _opened(
     if options.format in ("smiler", "jsonl"):
         check_folder(folder)
         lines, tables = (lines, []) if options.format == "jsonl" else ([], tables)
-    elif options.format != "auto" or not (lines or tables):
+    elif options.format != "auto" or not (lines or tables) or (not tables and _is_of_other_format(folder, lines)):
         return _of_source(folder, languages, english, triples, negative_labels, options)
     if lines and tables:
         names = ", ".join(sorted(path.name for path in [*lines, *tables]))
@@ -128,6 +129,30 @@ def _opened(
         files = split_files(folder, languages, english)
         there = list(dict.fromkeys(file.language for file in files))
     return Corpus(folder, files, there, "many" if many else "one", negative, cut_marks)
+
+
+def _is_of_other_format(folder: Path, lines: Sequence[Path]) -> bool:
+    """Whether files that are named like our JSON lines are of another format, whose files are often named alike.
+
+    Raises UserError if they may be of both.
+    """
+    ours = {_begins_as_ours(path) for path in lines}
+    if ours == {True} or not (found := recognised(folder)):
+        return False
+    if True in ours or False not in ours:
+        answers = "; ".join(f"--format={name} ({reason})" for name, reason in found.items())
+        raise UserError(f"{folder}: may be of several formats: pass --format=jsonl (names of files); {answers}")
+    return True
+
+
+def _begins_as_ours(path: Path) -> bool | None:
+    """Whether a file's first row has triples as our JSON lines have them; None if it has none, as in many formats."""
+    first = Sample(path).first
+    triples = first.get("triples") if first else []
+    if not isinstance(triples, list):
+        return False
+    keys = {"head", "relation", "tail"}
+    return all(isinstance(triple, dict) and keys <= triple.keys() for triple in triples) if triples else None
 
 
 def _of_source(

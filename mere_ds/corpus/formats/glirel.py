@@ -29,6 +29,7 @@ def _recognise(sample: Sample) -> str | None:
 
 
 def _read(path: Path, options: SourceOptions) -> Iterator[Stated | Unreadable]:
+    options.unit("token")
     for row in json_rows(path):
         yield row if isinstance(row, Unreadable) else _stated(row, path, options)
 

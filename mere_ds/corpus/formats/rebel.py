@@ -14,6 +14,7 @@ from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.sentences import agreement
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
+from mere_ds.corpus.formats.values import string
 from mere_ds.corpus.rows import Rejected
 
 _FURTHEST = 6  # characters that a surface may stand further left
@@ -28,28 +29,24 @@ def _recognise(sample: Sample) -> str | None:
 
 
 def _read(path: Path, options: SourceOptions) -> Iterator[Stated | Unreadable]:
+    options.unit("char")
+    past_end = options.past_end("exclusive")
     for row in json_rows(path):
-        yield row if isinstance(row, Unreadable) else _stated(row)
+        yield row if isinstance(row, Unreadable) else _stated(row, past_end)
 
 
-def _stated(row: Row) -> Stated | Unreadable:
+def _stated(row: Row, past_end: int) -> Stated | Unreadable:
     value = row.value
     relations = value.get("triples", value.get("relations"))
     try:
-        text, language = _str(value.get("text")), _str(value.get("lan") or "")
+        text, language = string(value.get("text")), string(value.get("lan") or "")
         entities = _records(value.get("entities"))
-        links = [_link(relation, text, entities) for relation in _records(relations)]
+        links = [_link(relation, text, entities, past_end) for relation in _records(relations)]
     except Rejected as rejected:
         return unreadable(row, str(rejected), relations)
     own_id = value.get("docid")
     shown_id = str(own_id) if isinstance(own_id, str | int) else str(row.place)
     return Stated(row.place, shown_id, text, tuple(links), row.size, row.raw, language)
-
-
-def _str(value: Any) -> str:
-    if not isinstance(value, str):
-        raise Rejected("wrong_keys")
-    return value
 
 
 def _records(value: Any) -> list[Any]:
@@ -64,13 +61,15 @@ def _records(value: Any) -> list[Any]:
     return [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]
 
 
-def _link(relation: Any, text: str, entities: list[Any]) -> Link | Lost:
+def _link(relation: Any, text: str, entities: list[Any], past_end: int) -> Link | Lost:
     raw = shown(relation)
     try:
         if not isinstance(relation, dict):
             raise Rejected("wrong_keys")
         head, tail = (_entity(relation.get(key), entities) for key in ("subject", "object"))
-        (head_mention, head_moved), (tail_mention, tail_moved) = (_mention(entity, text) for entity in (head, tail))
+        (head_mention, head_moved), (tail_mention, tail_moved) = (
+            _mention(entity, text, past_end) for entity in (head, tail)
+        )
         label, numbered = _label(relation.get("predicate"))
     except Rejected as rejected:
         return Lost(str(rejected), raw)
@@ -93,7 +92,7 @@ def _entity(given: Any, entities: list[Any]) -> dict[str, Any]:
     return given
 
 
-def _mention(entity: dict[str, Any], text: str) -> tuple[Mention, bool]:
+def _mention(entity: dict[str, Any], text: str, past_end: int) -> tuple[Mention, bool]:
     """The entity in the text, and whether it had to be looked for to the left of its place."""
     bounds = entity.get("boundaries")
     if bounds is None and "start" in entity:
@@ -102,10 +101,11 @@ def _mention(entity: dict[str, Any], text: str) -> tuple[Mention, bool]:
         case None, _:
             raise Rejected("without_place")
         case [start, end], None if is_int(start) and is_int(end):
-            return Mention(((start, end),)), False
+            return Mention(((start, end + past_end),)), False
         case [start, end], str() | int() | float() as surface if is_int(start) and is_int(end):
-            span = _shifted((start, end), text, str(surface))
-            return Mention((span,), str(surface)), span != (start, end)
+            stated = start, end + past_end
+            span = _shifted(stated, text, str(surface))
+            return Mention((span,), str(surface)), span != stated
     raise Rejected("wrong_keys")
 
 

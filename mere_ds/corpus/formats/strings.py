@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import regex
 
+from mere_ds.corpus.example import Span
 from mere_ds.corpus.formats import locating
 from mere_ds.corpus.formats.json_rows import Row, is_int, is_strings, json_files, json_rows, shown, unreadable
 from mere_ds.corpus.formats.options import SourceOptions
@@ -113,7 +114,7 @@ def _stated(row: Row, path: Path, options: SourceOptions) -> Stated | Unreadable
         text, spans = join_tokens(tokens)
         details = row.value.get("spo_details")
         if details is not None:
-            links = _placed(details, items, spans)
+            links = _placed(details, items, spans, options.past_end("exclusive"))
         else:
             links = [link for item in items for link in _links(item, text, options)]
     except Rejected as rejected:
@@ -133,14 +134,14 @@ def _tokens(value: dict[str, Any]) -> list[str]:
     return tokens
 
 
-def _placed(details: Any, items: list[Any], spans: list[tuple[int, int]]) -> list[Link | Lost]:
+def _placed(details: Any, items: list[Any], spans: list[Span], past_end: int) -> list[Link | Lost]:
     """The relations at the places of their tokens, whose surfaces are the strings."""
     if not isinstance(details, list) or len(details) != len(items):
         raise Rejected("details_differ")
-    return [_at_tokens(detail, item, spans) for detail, item in zip(details, items, strict=True)]
+    return [_at_tokens(detail, item, spans, past_end) for detail, item in zip(details, items, strict=True)]
 
 
-def _at_tokens(detail: Any, item: Any, spans: list[tuple[int, int]]) -> Link | Lost:
+def _at_tokens(detail: Any, item: Any, spans: list[Span], past_end: int) -> Link | Lost:
     raw = shown([detail, item])
     match detail, item:
         case [a, b, _, str(label), c, d, _], [str(subject), str(relation), str(object)] if all(
@@ -148,7 +149,7 @@ def _at_tokens(detail: Any, item: Any, spans: list[tuple[int, int]]) -> Link | L
         ):
             if label != relation:
                 return Lost("details_differ", raw)
-            head, tail = span_of_tokens(spans, a, b), span_of_tokens(spans, c, d)
+            head, tail = span_of_tokens(spans, a, b + past_end), span_of_tokens(spans, c, d + past_end)
             if not head or not tail:
                 return Lost("span_out_of_text", raw)
             return Link(Mention((head,), subject), relation, Mention((tail,), object), raw)

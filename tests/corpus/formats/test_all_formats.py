@@ -155,6 +155,25 @@ def test_a_formats_files_are_recognised_as_of_it_alone(tmp_path, name):
     assert list(recognised(written(tmp_path / "c", SAMPLES[name]().files))) == [name]
 
 
+def test_files_that_are_named_like_our_json_lines_are_told_from_them_by_their_first_row(tmp_path):
+    options = SourceOptions(lang="de")
+    triple = {"head": [0, 3], "relation": "left", "tail": [4, 5]}
+    ours = [{"id": "1", "text": "Ida x", "triples": triples} for triples in ([triple], [])]
+    rebels = [{"docid": "1", "text": "Ida", "entities": [], "triples": triples} for triples in ([{}], [])]
+    kinds = {"ours": ours[0], "without": ours[1], "rebel": rebels[0], "either": rebels[1]}
+    opened = {}
+    for kind, row in kinds.items():
+        folder = written(tmp_path / kind, {"train.jsonl": lines(row)})
+        try:
+            corpus = open_corpus(folder, options=options)
+            opened[kind] = corpus.source and corpus.source.format.name
+        except UserError as error:
+            opened[kind] = str(error)
+    several = opened.pop("either")
+    assert opened == {"ours": None, "without": None, "rebel": "rebel"}
+    assert "--format=jsonl" in several and "--format=rebel" in several
+
+
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_whole_file_is_kept(tmp_path, name):
     made = SAMPLES[name]()
