@@ -178,6 +178,7 @@ def shard(
     triples: Literal["auto", "one", "many"] = "auto",
     negative_label: tuple[str, ...] = (),
     label_map: str | None = None,
+    drop_leaks: bool = False,
     overwrite: bool = False,
     **given: Any,
 ) -> None:
@@ -206,6 +207,7 @@ def shard(
         triples: Triples a sentence: one, or many (any number); auto: one for SMiLER's files, many for all others.
         negative_label: With many triples: labels that mean that there is no triple, such as no_relation,NA.
         label_map: JSON file with new names of labels, such as {"born": "birth-place", "unwanted": null}; null drops.
+        drop_leaks: Take sentences whose text is in test out of training and dev.
         overwrite: Replace OUT if it exists.
     """
     options = SourceOptions(**given)
@@ -229,6 +231,7 @@ def shard(
                 triples=triples,
                 negative_labels=negative_label,
                 label_map=label_map,
+                drop_leaks=drop_leaks,
                 options=options,
                 overwrite=overwrite,
             )

@@ -55,6 +55,11 @@ class ReadRows:
         """bool [n]; whether a row is from a file of this split."""
         return np.array(self._splits, np.int8) == SPLITS.index(split)
 
+    def leaks(self) -> np.ndarray:
+        """bool [n]; the rows of train and dev files whose text is in a test file too, in any language."""
+        is_test, texts = self.is_of("test"), self.texts
+        return ~is_test & np.isin(texts, texts[is_test])
+
     def repeats(self) -> dict:
         """`{"train", "test": {"texts_with_several_triples", "rows_with_them", "exact_duplicates"}, "train_and_test":
         {"texts", "test_rows"}}`; exact duplicates are rows with the same text and triples as an earlier row."""

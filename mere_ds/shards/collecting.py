@@ -63,6 +63,13 @@ class Collected:
                 missed[file.language] += sum(n for reason, n in file.rejected.items() if reason not in _NO_SENTENCES)
         return {language: n for language, n in missed.items() if n}
 
+    def forget_other_labels(self, rows: np.ndarray) -> None:
+        """Leaves out the labels that no sentence of `rows` has, and renumbers the others."""
+        s = self.sentences
+        has = np.bincount(s.labels[s.triples_of(rows)], minlength=len(self.labels)) > 0
+        self.labels = [label for label, there in zip(self.labels, has, strict=True) if there]
+        self.sentences = replace(s, labels=np.cumsum(has)[s.labels] - 1)
+
     def record(self, row: int) -> bytes:
         """`{"id", "text", "lang", "triples": [{"head", "relation", "tail"}]}` of a sentence as JSON in UTF-8."""
         start = self._text_ends[row - 1] if row else 0

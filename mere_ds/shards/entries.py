@@ -66,6 +66,9 @@ def _rules(plain: dict[str, Any]) -> Iterator[tuple[bool, str]]:
     yield distinct, "negative_labels must be given once and must not be among the labels"
     yield triples == "many" or not negative, "negative_labels are for many triples"
     yield _is_label_map(plain.get("label_map", {})), "label_map must have a sha256 and labels"
+    leaks = plain.get("dropped_leaks")
+    known = leaks is None or (set(leaks) <= set(SPLITS) and all(_counts(row, languages) for row in leaks.values()))
+    yield known, "dropped_leaks must count sentences by split and language"
     yield from _rules_of_encoder(encoder, plain)
     for name in SPLITS:
         yield from _rules_of_split(name, splits[name], languages, labels, triples == "one")

@@ -25,7 +25,7 @@ MANIFEST, INDEX, ENCODER, REJECTS = "manifest.json", "index.npz", "encoder", "re
 _PERCENTILES = (50, 90, 99)
 _SHOWN = 8
 """Maximum number of languages or labels listed in a message."""
-_IF_ANY = ("label_map",)
+_IF_ANY = ("label_map", "dropped_leaks")
 _NOT_STORED = ("source", "sha256", "stored_languages")
 
 
@@ -100,6 +100,9 @@ class Manifest:
     """Labels of the corpus that mean "no triple", with many triples only; they are not in `labels`."""
     label_map: dict = field(default_factory=dict)
     """{"sha256", "labels": {label of the corpus: label here, "" where it is dropped}}, if the corpus was read so."""
+    dropped_leaks: dict[str, dict[str, int]] | None = None
+    """Sentences of the "train" and "dev" files by language that are in no split because test has their text; None if
+    they were not looked for."""
     source: ShardSource = field(compare=False, kw_only=True)
     """Not stored."""
     sha256: str = field(default="", compare=False)

@@ -13,8 +13,10 @@ _NO_DEV_RATIO = 0.02  # dev's share in a language without a test file
 _MOST_DEV = 0.2  # of a language's training sentences
 
 
-def draw_dev(rows: ReadRows, seed: int, dev_share: float | None = None) -> np.ndarray:
-    """bool [n]: the training rows that become dev, drawn language by language.
+def draw_dev(
+    rows: ReadRows, seed: int, dev_share: float | None = None, without: np.ndarray | None = None
+) -> np.ndarray:
+    """bool [n]: the training rows that become dev, drawn language by language; those `without` (bool [n]) don't count.
 
     A language's dev is as large as its test split, but at most a fifth of its training rows; 2 % of them if it has no
     test rows; a share of `dev_share` if given; and at least one row if there are two. Training rows with equal text,
@@ -22,7 +24,8 @@ def draw_dev(rows: ReadRows, seed: int, dev_share: float | None = None) -> np.nd
     doesn't fit stays in training, so dev may be smaller. Which rows of a language are drawn depends only on the seed
     and that language's rows.
     """
-    train = np.flatnonzero(rows.is_of("train"))
+    is_train = rows.is_of("train") if without is None else rows.is_of("train") & ~without
+    train = np.flatnonzero(is_train)
     languages = rows.language_ids[train]
     keys = [np.unique(rows.texts[train], return_inverse=True)[1]]
     if rows.ids is not None:
@@ -34,7 +37,7 @@ def draw_dev(rows: ReadRows, seed: int, dev_share: float | None = None) -> np.nd
     piece = _joined(keys, len(train))
     by_piece = np.argsort(piece, kind="stable")
     starts = piece[by_piece]
-    room, seen = np.array(_dev_sizes(rows, dev_share)), np.zeros(len(train), bool)
+    room, seen = np.array(_dev_sizes(rows, is_train, dev_share)), np.zeros(len(train), bool)
     dev = np.zeros(len(rows), bool)
     for row in candidates:
         if not room[languages[row]] or seen[piece[row]]:
@@ -78,11 +81,12 @@ def _joined(keys: list[np.ndarray], rows: int) -> np.ndarray:
             return piece
 
 
-def _dev_sizes(rows: ReadRows, dev_share: float | None) -> list[int]:
+def _dev_sizes(rows: ReadRows, is_train: np.ndarray, dev_share: float | None) -> list[int]:
     """Target number of dev sentences per language."""
     languages = rows.language_ids
     train, test = (
-        np.bincount(languages[rows.is_of(split)], minlength=len(rows.languages)).tolist() for split in ("train", "test")
+        np.bincount(languages[rows_of], minlength=len(rows.languages)).tolist()
+        for rows_of in (is_train, rows.is_of("test"))
     )
     return [_dev_size(*sizes, dev_share) for sizes in zip(train, test, strict=True)]
 

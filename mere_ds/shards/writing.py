@@ -52,6 +52,7 @@ def shard_corpus(
     sentences_per_shard: int = 8192,
     sentences_per_member: int = 4096,
     label_map: str | Path | None = None,
+    drop_leaks: bool = False,
 ) -> Manifest:
     """Writes the shards folder `out` atomically and returns its manifest. Same input and seed give the same digests.
 
@@ -60,7 +61,8 @@ def shard_corpus(
     `max_length` bounds a sentence in tokens.
 
     Dev is the dev files; without any, it is drawn from the training files, see `splitting.draw_dev`; with
-    `parallel_ids` rows with the same id (see `shared_id`) are translations and stay together. For entities that would
+    `parallel_ids` rows with the same id (see `shared_id`) are translations and stay together. `drop_leaks` takes
+    sentences out of training and dev whose text (see `repeats.fold`) is in test. For entities that would
     be cut off, see `collecting.collect`. Raises UserError for bad input, an `out` that exists or is inside the corpus,
     or too little disk space; MachineError while another process writes `out`; OSError that names `out`.
     """
@@ -86,7 +88,7 @@ def shard_corpus(
         def texts() -> Iterable[str]:
             """For `tiny`, which learns its word pieces from them, training without dev; for pruning, all texts."""
             if encoder == "tiny":
-                return _training_texts(corpus, seed, dev_share, rows)
+                return _training_texts(corpus, seed, dev_share, rows, drop_leaks)
             return (compose(example.text)[0] for file in corpus.files for example in corpus.read(file))
 
         info = build_encoder(encoder, part / ENCODER, texts, codes, seed, prune_vocabulary, tiny)
@@ -98,12 +100,16 @@ def shard_corpus(
             collected = collect(corpus, sentence_encoder, rejects.write, work, rows)
         if len(rows) != len(collected.is_kept):
             raise UserError(f"{source}: its files changed while they were read: run the same command again")
-        chosen = _split(collected, _dev(corpus, rows, seed, dev_share)[collected.is_kept], seed)
+        kept, leaks = collected.is_kept, _leaks(rows, drop_leaks)
+        dev = _dev(corpus, rows, seed, dev_share, leaks)
+        chosen = _split(collected, dev[kept], leaks[kept], seed)
+        if drop_leaks:
+            collected.forget_other_labels(np.concatenate(list(chosen.values())))
         shards = {
             name: _write_split(part, name, collected, chosen[name], sentences_per_shard, sentences_per_member)
             for name in SPLITS
         }
-        label_mask, unseen_labels = _labels_shown(collected, codes)
+        label_mask, unseen_labels = _labels_shown(collected, codes, chosen)
         index = save_index(part, collected.sentences, chosen)
         Manifest(
             languages=codes,
@@ -127,13 +133,14 @@ def shard_corpus(
             triples=corpus.triples,
             negative_labels=list(corpus.negative_labels),
             label_map=corpus.label_map.as_dict() if corpus.label_map else {},
+            dropped_leaks=_by_split(corpus, rows, leaks & kept) if drop_leaks else None,
             source=LocalSource(part),
         ).save(part)
     return Manifest.load(out)
 
 
-def _training_texts(corpus: Corpus, seed: int, dev_share: float | None, rows: ReadRows) -> list[str]:
-    """The training texts without dev, or a sample of them; all rows of the files are added to `rows`."""
+def _training_texts(corpus: Corpus, seed: int, dev_share: float | None, rows: ReadRows, drop_leaks: bool) -> list[str]:
+    """The training texts without dev and leaks, or a sample of them; all rows of the files are added to `rows`."""
 
     def numbered() -> Iterator[tuple[int, str]]:
         for file in corpus.files:
@@ -143,18 +150,38 @@ def _training_texts(corpus: Corpus, seed: int, dev_share: float | None, rows: Re
                     yield len(rows) - 1, compose(example.text)[0]
 
     drawn = sample(numbered(), SENTENCES, seed)
-    dev = _dev(corpus, rows, seed, dev_share)
-    return [text for row, text in drawn if not dev[row]]
+    leaks = _leaks(rows, drop_leaks)
+    left_out = leaks | _dev(corpus, rows, seed, dev_share, leaks)
+    return [text for row, text in drawn if not left_out[row]]
 
 
-def _dev(corpus: Corpus, rows: ReadRows, seed: int, dev_share: float | None) -> np.ndarray:
+def _leaks(rows: ReadRows, drop_leaks: bool) -> np.ndarray:
+    """bool [n]: the rows to leave out because test has their text."""
+    if not drop_leaks:
+        return np.zeros(len(rows), bool)
+    leaks, is_train = rows.leaks(), rows.is_of("train")
+    if is_train.any() and leaks[is_train].all():
+        raise UserError("--drop_leaks leaves no training sentence: omit it, or use other test files")
+    return leaks
+
+
+def _by_split(corpus: Corpus, rows: ReadRows, which: np.ndarray) -> dict[str, dict[str, int]]:
+    """How many of the rows are of which files and languages."""
+    counted = {}
+    for split in ("train", "dev"):
+        totals = np.bincount(rows.language_ids[which & rows.is_of(split)], minlength=len(rows.languages)).tolist()
+        counted[split] = {language: n for language, n in zip(rows.languages, totals, strict=True) if n}
+    return {split: counts for split, counts in counted.items() if corpus.has(split)}
+
+
+def _dev(corpus: Corpus, rows: ReadRows, seed: int, dev_share: float | None, leaks: np.ndarray) -> np.ndarray:
     """bool [n]: the rows that are dev."""
-    return rows.is_of("dev") if corpus.has("dev") else draw_dev(rows, seed, dev_share)
+    return rows.is_of("dev") & ~leaks if corpus.has("dev") else draw_dev(rows, seed, dev_share, leaks)
 
 
-def _split(collected: Collected, dev: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+def _split(collected: Collected, dev: np.ndarray, leaks: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """Rows of each split in shard order: training shuffled, dev and test in file order."""
-    train = np.flatnonzero(collected.is_of("train") & ~dev)
+    train = np.flatnonzero(collected.is_of("train") & ~dev & ~leaks)
     if not len(train):
         raise UserError("the training files contain no usable sentence: run mere-ds inspect to see why")
     return {
@@ -176,11 +203,13 @@ def _write_split(
     return shards
 
 
-def _labels_shown(collected: Collected, languages: list[str]) -> tuple[list[list[int]], dict[str, int]]:
-    """The label mask [languages][labels] from all files but test, and the number of test triples for labels that these
+def _labels_shown(
+    collected: Collected, languages: list[str], chosen: dict[str, np.ndarray]
+) -> tuple[list[list[int]], dict[str, int]]:
+    """The label mask [languages][labels] from training and dev, and the number of test triples for labels that these
     lack."""
-    is_test = collected.is_of("test")
-    others, test = (_count_labels(collected, languages, np.flatnonzero(which)) for which in (~is_test, is_test))
+    shown_rows = np.concatenate([chosen["train"], chosen["dev"]])
+    others, test = (_count_labels(collected, languages, rows) for rows in (shown_rows, chosen["test"]))
     shown = others > 0
     if not shown.any():
         raise UserError("no sentence of the training files has a triple: run mere-ds inspect to see what they contain")
@@ -285,6 +314,9 @@ def _remarks(manifest: Manifest) -> list[str]:
     lines += absent_labels(manifest.label_map, manifest.negative_labels, manifest.files)
     if manifest.repeats:
         lines += describe_repeats(manifest.repeats)
+    for name, leaks in (manifest.dropped_leaks or {}).items():
+        shown = ", ".join(f"{n:,} of {language}" for language, n in leaks.items()) or "none"
+        lines.append(f"sentences of {name} files taken out because test has their text: {shown}")
     train, dev = (manifest.splits[name].by_language for name in ("train", "dev"))
     few = [f"{dev.get(language, 0):,} of {language}" for language in train if dev.get(language, 0) < FEW_DEV]
     more = "a larger --dev_share, such as 0.1, moves more training sentences to dev"
