@@ -67,15 +67,25 @@ class Material:
     manifest: Manifest
     sizes: Sizes
     seed: int
+    grown: tuple[int, int] | None = None
+    """Numbers of languages and labels of the model, where they are not those of the shards."""
 
     def model(self, stage: int = 1) -> MereModel:
         """A fresh model, fp32, at the start of stage 1 or 2: always of the same weights."""
         m, sizes = self.manifest, self.sizes
+        languages, labels, mask, ids = m.languages, m.labels, m.label_mask, m.encoder.language_token_ids
+        language_token_ids = [ids[language] for language in languages]
+        if self.grown:
+            languages = [*languages, *(f"language{i}" for i in range(self.grown[0] - len(languages)))]
+            labels = [*labels, *(f"relation{i}" for i in range(self.grown[1] - len(labels)))]
+            mask = [[1] * len(labels) for _ in languages]
+            language_token_ids = (language_token_ids * len(languages))[: len(languages)]
         config = MereConfig(
-            languages=m.languages,
-            labels=m.labels,
-            label_mask=m.label_mask,
-            language_token_ids=[m.encoder.language_token_ids[x] for x in m.languages],
+            languages=languages,
+            labels=labels,
+            label_mask=mask,
+            language_token_ids=language_token_ids,
+            triples=m.triples,
             max_length=m.max_length,
             submodule_layers=list(sizes.submodule_layers),
             bottleneck=sizes.bottleneck,
