@@ -152,6 +152,8 @@ def _regions(result: Sequence[dict[str, Any]]) -> dict[str, _Region | None]:
         first = regions.setdefault(own_id, region)
         if first and (first.to_name, first.mention.pieces) != (region.to_name, region.mention.pieces):
             regions[own_id] = None
+        elif first and first.mention.surface is None:  # of a comment on the region, say
+            regions[own_id] = region
     return regions
 
 

@@ -97,6 +97,13 @@ def test_a_region_that_two_tags_list_under_one_id_is_one_entity(tmp_path):
     assert read_items(tmp_path, again, HEADS).triples == [[(MIRA, "heads", LAB)]]
 
 
+def test_a_comment_on_a_region_does_not_hide_its_surface(tmp_path):
+    comment, wrong = region("m", MIRA, tag="textarea"), region("m", MIRA)
+    comment["value"]["text"], wrong["value"]["text"] = ["a remark"], BERGEN
+    result = read(tmp_path, task({"result": [comment, wrong, *REGIONS[1:], HEADS]}))
+    assert result.counts.left_out == {"surface_differs": 1}
+
+
 def test_an_id_with_two_places_is_no_entity(tmp_path):
     result = read_items(tmp_path, region("m", BERGEN), HEADS, relation("f", "b", "in"))
     assert result.triples == [[(LAB, "in", BERGEN)]] and result.counts.left_out == {"two_places": 1}

@@ -14,6 +14,7 @@ from mere_ds.corpus.example import Example, Triple
 from mere_ds.corpus.folder import open_corpus
 from mere_ds.corpus.formats.label_studio_writer import LabelStudio, as_task
 from mere_ds.corpus.formats.options import SourceOptions
+from mere_ds.corpus.formats.registry import recognised
 from mere_ds.corpus.graphemes import BLANK, trim
 from mere_ds.errors import UserError
 from mere_ds.files import json_line
@@ -141,7 +142,12 @@ for number, task in enumerate(tasks, start=1):
     for annotation in task["annotations"]:
         annotation |= {"id": number, "completed_by": 1}
 (folder / "tasks.json").write_text(json.dumps(tasks), encoding="utf-8")
-Converter(config, None, download_resources=False).convert(str(folder / "tasks.json"), sys.argv[2], "JSON", is_dir=False)
+for kind in ("JSON", "JSON_MIN"):
+    (folder / kind).mkdir()
+    converter = Converter(config, None, download_resources=False)
+    converter.convert(str(folder / "tasks.json"), folder / kind, kind, is_dir=False)
+    [written] = (folder / kind).iterdir()
+    written.rename(folder / kind / "train.json")
 """
 
 
@@ -149,8 +155,8 @@ Converter(config, None, download_resources=False).convert(str(folder / "tasks.js
 def test_the_sdk_takes_our_tasks_and_we_read_its_export(tmp_path):
     """The SDK needs an older NumPy than the one of constraints.txt, so an environment of its own."""
     write(tmp_path, MANY, NONE)
-    exported = tmp_path / "exported"
-    subprocess.run([os.environ["MERE_DS_LABEL_STUDIO"], "-c", SDK, str(tmp_path), str(exported)], check=True)
-    [file] = exported.iterdir()
-    file.rename(exported / "train.json")
-    assert sorted(map(key, read(exported))) == sorted(map(key, [MANY, NONE]))
+    subprocess.run([os.environ["MERE_DS_LABEL_STUDIO"], "-c", SDK, str(tmp_path)], check=True)
+    assert sorted(map(key, read(tmp_path / "JSON"))) == sorted(map(key, [MANY, NONE]))
+    assert set(recognised(tmp_path / "JSON_MIN")) == {"label-studio"}
+    with pytest.raises(UserError, match="JSON_MIN, which leaves out all relations"):
+        read(tmp_path / "JSON_MIN")
