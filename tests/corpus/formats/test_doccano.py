@@ -151,12 +151,12 @@ WHOLE = [record(HEADS, relation(7, 6, "of")), {"id": 3, "text": PLAIN, "label": 
 @given(st.data())
 def test_damaged_values_reject_a_record_or_a_relation(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("damaged") / "train.jsonl"
-    values = data.draw(damaged(WHOLE)) or [None]
+    values = [WHOLE[0], *data.draw(damaged(WHOLE))]
     path.write_bytes(lines(*values))
     try:
         assert of_format("doccano", path).counts.rows == len(values)
     except UserError as error:
-        assert any(words in str(error) for words in ("--offsets", "must be JSON lines", "is not valid JSON"))
+        assert "--offsets" in str(error)
 
 
 @given(damaged_bytes(lines(*WHOLE)))
