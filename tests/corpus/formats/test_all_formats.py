@@ -3,12 +3,9 @@
 `MERE_DS_DAMAGED_FILES=100000 pytest tests/corpus/formats/test_all_formats.py --hypothesis-seed=1` tries so many files.
 """
 
-import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,98 +19,9 @@ from mere_ds.corpus.rows import CorpusFile, Reject, Tally
 from mere_ds.errors import UserError
 from tests.corpus.formats.damage import Files, damaged_files, lines
 from tests.corpus.formats.reading import check
+from tests.corpus.formats.whole import SAMPLES, Made
 
 DAMAGED_FILES = int(os.environ.get("MERE_DS_DAMAGED_FILES", "0"))
-
-
-class Made(NamedTuple):
-    """A small valid corpus of a format, with two or more texts and relations."""
-
-    files: Files
-    options: dict[str, Any] = {}  # noqa: RUF012 (never changed)
-    """Of `SourceOptions`, where the format needs any."""
-
-
-def crossre() -> Made:
-    row = {
-        "doc_key": "a-1",
-        "sentence": ["Ida", "left", "North", "Sea", "."],
-        "ner": [[0, 0, "person"], [2, 3, "place"]],
-    }
-    relation = [0, 0, 2, 3, "part-of", "", False, False]
-    chars = {
-        "token2charspan": [[0, 3], [4, 8], [9, 14], [15, 18], [18, 19]],
-        "sentence-detokenized": "Ida left North Sea.",
-    }
-    return Made(
-        {"train.json": lines(row | {"relations": [relation]}, row | chars | {"relations": [relation, relation]})}
-    )
-
-
-def duie() -> Made:
-    several = {"subject": "李华", "predicate": "饰演", "object": {"@value": "王明", "inWork": "长夜"}}
-    plain = {"subject": "长夜", "predicate": "导演", "object": "周可", "subject_type": "影视", "object_type": "人物"}
-    rows = [{"text": "李华在《长夜》里饰演王明", "spo_list": [several]}, {"text": "周可的长夜", "spo_list": [plain]}]
-    return Made({"train.json": lines(*rows)})
-
-
-def gliner2() -> Made:
-    relations = [{"sold": {"head": "Ida", "tail": ["tea", "Rum"]}}, {"sale": {"who": "Ida", "what": "tea", "to": "Bo"}}]
-    rows = [{"input": "Ida sold Bo tea and rum", "output": {"relations": relations, "entities": {"p": ["Ida"]}}}]
-    return Made({"train.jsonl": lines(*rows, {"text": "Bo left", "schema": {"relations": []}})})
-
-
-def glirel() -> Made:
-    head, tail = {"mention": "Ida", "position": [0, 0], "type": "x"}, {"mention": "North Sea", "position": [2, 3]}
-    said = {
-        "head_pos": [0, 1],
-        "tail_pos": [2, 4],
-        "head_text": ["Ida"],
-        "tail_text": ["North", "Sea"],
-        "label": "left",
-    }
-    row = {"ner": [[0, 0, "x", "Ida"]], "tokenized_text": ["Ida", "left", "North", "Sea"]}
-    rows = [row | {"relations": [{"head": head, "tail": tail, "relation_text": "left"}]}, row | {"relations": [said]}]
-    return Made({"train.jsonl": lines(*rows)})
-
-
-def nyt() -> Made:
-    row = {"text": "Ida left the North Sea", "triple_list": [["Ida", "left", "North Sea"], ["Ida", "saw", "Ida"]]}
-    placed = {"tokens": ["Bo", "saw", "Ida"], "spo_list": [["Bo", "saw", "Ida"]]}
-    details = placed | {"spo_details": [[0, 1, "", "saw", 2, 3, ""]]}
-    return Made({"train.json": json.dumps([row, details]).encode(), "more/train.json": lines(row)})
-
-
-def prodigy() -> Made:
-    tokens = [{"text": "Ida", "start": 0, "end": 3, "id": 0}, {"text": "left", "start": 4, "end": 8, "id": 1}]
-    span = {"start": 0, "end": 3, "token_start": 0, "token_end": 0, "label": "PER"}
-    row = {"text": "Ida left", "tokens": tokens, "spans": [span], "answer": "accept"}
-    relation = {"head": 0, "child": 1, "head_span": span, "label": "did"}
-    return Made({"train.jsonl": lines(row | {"relations": [relation]}, row | {"relations": [relation]})})
-
-
-def rebel() -> Made:
-    ida, sea = (
-        {"uri": "Q1", "boundaries": place, "surfaceform": name}
-        for place, name in (([0, 3], "Ida"), ([15, 24], "North Sea"))
-    )
-    name = {"uri": "P1", "boundaries": None, "surfaceform": "left"}
-    first = {"subject": ida, "predicate": name, "object": sea, "confidence": 0.9}
-    row = {"docid": "1", "text": "Ida left the North Sea. Bo came.", "entities": [ida, sea]}
-    second = {"subject": 0, "predicate": "left", "object": 1}
-    return Made({"train.jsonl": lines(row | {"triples": [first]}, row | {"lan": "de", "relations": [second]})})
-
-
-SAMPLES: dict[str, Callable[[], Made]] = {
-    "crossre": crossre,
-    "duie": duie,
-    "gliner2": gliner2,
-    "glirel": glirel,
-    "nyt": nyt,
-    "prodigy": prodigy,
-    "rebel": rebel,
-}
-"""Builders by the name of the format; each new format adds its own."""
 
 
 def written(folder: Path, files: Files) -> Path:
@@ -188,7 +96,7 @@ def test_a_damaged_file_gives_counted_rows_or_an_error_for_the_user(tmp_path, na
 
     @settings(
         settings.default,
-        max_examples=DAMAGED_FILES // len(SAMPLES) or min(40, settings.default.max_examples),
+        max_examples=DAMAGED_FILES // len(SAMPLES) or min(15, settings.default.max_examples),
         suppress_health_check=list(HealthCheck),
     )
     @given(st.deferred(lambda: damaged_files(made.files)))
