@@ -17,7 +17,7 @@ from mere_ds.corpus.formats.csv_rows import csv_rows, csv_sample
 from mere_ds.corpus.formats.json_rows import Row, json_rows
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
-from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable, files_below
+from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
 from mere_ds.corpus.formats.units import ToCodePoint, to_code_points
 from mere_ds.corpus.formats.values import fields, integer, string
 from mere_ds.corpus.rows import Rejected
@@ -101,7 +101,7 @@ FORMATS = (
     Format(
         name="klue",
         about="KLUE-RE and corpora of its shape: JSON or CSV of sentences with subject, object and inclusive ends",
-        parts=files_below((".json", ".jsonl", ".csv")),
+        parts=pairs.data_files(".json", ".jsonl", ".csv"),
         recognise=_recognise,
         read=_read,
         losses=_LOSSES,

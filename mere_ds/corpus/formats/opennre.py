@@ -9,7 +9,7 @@ from mere_ds.corpus.formats import pairs
 from mere_ds.corpus.formats.json_rows import Row, json_rows
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
-from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable, files_below
+from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
 from mere_ds.corpus.formats.units import join_tokens, span_of_tokens, to_code_points
 from mere_ds.corpus.formats.values import fields, integer, items, string, strings
 from mere_ds.corpus.rows import Rejected
@@ -71,7 +71,7 @@ FORMATS = (
     Format(
         name="opennre",
         about="OpenNRE: JSON lines of text or tokens, with h and t and exclusive ends",
-        parts=files_below((".txt", ".json", ".jsonl")),
+        parts=pairs.data_files(".txt", ".json", ".jsonl"),
         recognise=_recognise,
         read=_read,
         notes=pairs.NOTES,

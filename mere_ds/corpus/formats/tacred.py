@@ -8,7 +8,7 @@ from mere_ds.corpus.formats import pairs
 from mere_ds.corpus.formats.json_rows import Row, json_rows
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
-from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable, files_below
+from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
 from mere_ds.corpus.formats.units import join_tokens, span_of_tokens
 from mere_ds.corpus.formats.values import integer, strings
 
@@ -42,7 +42,7 @@ FORMATS = (
     Format(
         name="tacred",
         about="TACRED and corpora of its shape: JSON of tokens with inclusive ends",
-        parts=files_below((".json", ".jsonl")),
+        parts=pairs.data_files(".json", ".jsonl"),
         recognise=_recognise,
         read=_read,
         notes=pairs.NOTES,
