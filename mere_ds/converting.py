@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mere_ds.corpus.folder import Corpus, open_corpus
 from mere_ds.corpus.formats.options import SourceOptions
+from mere_ds.corpus.formats.stated import REPORTS
 from mere_ds.corpus.formats.writers import WRITERS
 from mere_ds.corpus.inspection import inspect_corpus
 from mere_ds.errors import UserError
@@ -18,8 +19,7 @@ from mere_ds.files import check_apart, digest_file, read_json, write_json
 from mere_ds.target import making
 from mere_ds.versions import commit, versions
 
-RECORD = "conversion.json"
-REJECTS = "rejects.jsonl"
+RECORD, REJECTS = REPORTS
 
 _DISK_FACTOR = 2  # what is written, in sizes of the source
 

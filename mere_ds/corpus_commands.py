@@ -64,6 +64,7 @@ def convert(
         "brat",
         "jsonl",
         "label-studio",
+        "parquet",
         "spacy",
     ] = "jsonl",
     languages: str = "all",

@@ -60,7 +60,7 @@ MAY_IMPORT = {
 ONLY_IN = {
     **{"deepspeed": {"ranks", "training"}, "webdataset": {"shards"}, "fire": {"flags"}, "py7zr": {"corpus"}},
     **{"matplotlib": {"evaluation"}, "regex": {"corpus"}, "sentencex": {"corpus"}},
-    **{"cassis": {"corpus"}, "spacy": {"corpus"}},
+    **{"cassis": {"corpus"}, "pyarrow": {"corpus"}, "spacy": {"corpus"}},
 }
 
 

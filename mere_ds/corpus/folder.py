@@ -111,7 +111,12 @@ def _opened(
     if options.format in ("smiler", "jsonl"):
         check_folder(folder)
         lines, tables = (lines, []) if options.format == "jsonl" else ([], tables)
-    elif options.format != "auto" or not (lines or tables) or (not tables and _is_of_other_format(folder, lines)):
+    elif (
+        options.format != "auto"
+        or options.map
+        or not (lines or tables)
+        or (not tables and _is_of_other_format(folder, lines))
+    ):
         return _of_source(folder, languages, english, triples, negative_labels, options)
     if lines and tables:
         names = ", ".join(sorted(path.name for path in [*lines, *tables]))
@@ -137,7 +142,7 @@ def _is_of_other_format(folder: Path, lines: Sequence[Path]) -> bool:
     Raises UserError if they may be of both.
     """
     ours = {_begins_as_ours(path) for path in lines}
-    if ours == {True} or not (found := recognised(folder)):
+    if ours == {True} or not (found := recognised(folder, general=False)):
         return False
     if True in ours or False not in ours:
         answers = "; ".join(f"--format={name} ({reason})" for name, reason in found.items())

@@ -23,18 +23,18 @@ _ROWS = 20  # in which a whole one is looked for
 _MOST_RAW = 1 << 12  # characters of a row that are kept for the report
 
 
-def csv_sample(sample: Sample) -> dict[str, str]:
+def csv_sample(sample: Sample, delimiter: str = ",") -> dict[str, str]:
     """The columns of a file with the values of its first whole row; {} if it isn't CSV with a header."""
-    header, *rows = islice(_rows(f"{line}\n" for line in sample.lines), _ROWS)
+    header, *rows = islice(_rows((f"{line}\n" for line in sample.lines), delimiter), _ROWS)
     if sample.json or header is None or not len(header) == len(set(header)) > 1:
         return {}
     whole = next((row for row in rows if row and len(row) == len(header)), None)
     return dict(zip(header, whole, strict=True)) if whole else {}
 
 
-def _rows(lines: Iterable[str]) -> Iterator[list[str] | None]:
+def _rows(lines: Iterable[str], delimiter: str) -> Iterator[list[str] | None]:
     """The rows of lines; None for one that is not CSV."""
-    reader = csv.reader(lines)
+    reader = csv.reader(lines, delimiter=delimiter)
     while True:
         try:
             yield next(reader)
@@ -44,14 +44,25 @@ def _rows(lines: Iterable[str]) -> Iterator[list[str] | None]:
             yield None
 
 
-def csv_rows(path: Path) -> Iterator[Row | Unreadable]:
+def csv_header(path: Path, delimiter: str = ",") -> list[str]:
+    """The names of a file's columns. Raises UserError."""
+    with open_file(path) as stream:
+        return _header(path, _rows(_Lines(stream), delimiter))
+
+
+def _header(path: Path, rows: Iterator[list[str] | None]) -> list[str]:
+    header = next(rows, None)
+    if not header or len(set(header)) < len(header):
+        raise UserError(f"{path}: must be CSV with a header that names each column once")
+    return header
+
+
+def csv_rows(path: Path, delimiter: str = ",") -> Iterator[Row | Unreadable]:
     """The rows of a file by the names of its columns; a quoted value may have lines. Raises UserError."""
     with open_file(path) as stream:
         lines = _Lines(stream)
-        rows = _rows(lines)
-        header = next(rows, None)
-        if not header or len(set(header)) < len(header):
-            raise UserError(f"{path}: must be CSV with a header that names each column once")
+        rows = _rows(lines, delimiter)
+        header = _header(path, rows)
         for cells in rows:
             place, raw, size, fault = lines.taken()
             if fault or cells is None:

@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
 from mere_ds.corpus.formats.samples import Sample
-from mere_ds.corpus.formats.stated import Unreadable, files_below
+from mere_ds.corpus.formats.stated import Shown, Unreadable, files_below
 from mere_ds.corpus.rows import MOST_ROW_BYTES, open_file, raw_of, rows_of
 from mere_ds.errors import UserError
 from mere_ds.files import distinct_keys
 from mere_ds.streams import BOM
-
-_MOST_RAW = 1 << 12  # characters of an object that are kept for the report
 
 
 class Row(NamedTuple):
@@ -54,12 +52,8 @@ def whole_json(path: Path, distinct: bool = False) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A value as JSON for the report of rejected rows, shortened; half of a surrogate pair as its escape."""
-    try:
-        text = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
-    except RecursionError:
-        return "nested too deep to be shown"
-    return text if len(text) <= _MOST_RAW else f"{text[:_MOST_RAW]} ..."
+    """A value as JSON for the report of rejected rows, see `Shown`."""
+    return str(Shown(value))
 
 
 def is_int(value: Any) -> TypeGuard[int]:

@@ -5,7 +5,7 @@ from itertools import islice, product
 
 from mere_ds.corpus.example import Span
 from mere_ds.corpus.formats.options import SourceOptions
-from mere_ds.corpus.formats.stated import Link, Lost, Mention
+from mere_ds.corpus.formats.stated import Link, Lost, Mention, Raw
 from mere_ds.corpus.formats.units import occurrences, plain_occurrences
 from mere_ds.corpus.jsonl import MOST_TRIPLES
 
@@ -22,7 +22,7 @@ NOTES = {
 
 
 def located(
-    text: str, head: str, relation: str, tail: str, raw: str, options: SourceOptions, any_case: bool = False
+    text: str, head: str, relation: str, tail: str, raw: Raw, options: SourceOptions, any_case: bool = False
 ) -> Iterator[Link | Lost]:
     """The relation at its places in the text, or why it has none; with `--ambiguous=all`, a link a combination.
 

@@ -1,6 +1,5 @@
 """Every format, and which of them a source is of."""
 
-import re
 from pathlib import Path
 
 from mere_ds.corpus.formats import (
@@ -21,6 +20,7 @@ from mere_ds.corpus.formats import (
     scierc,
     spacy_docbin,
     strings,
+    tables,
     tacred,
     webanno_tsv,
     xmi,
@@ -28,6 +28,7 @@ from mere_ds.corpus.formats import (
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.sentences import FormatFile, Source
+from mere_ds.corpus.formats.splits import splits_in
 from mere_ds.corpus.formats.stated import Format
 from mere_ds.corpus.rows import SPLITS
 from mere_ds.errors import UserError
@@ -52,6 +53,7 @@ FORMATS: dict[str, Format] = {
         *scierc.FORMATS,
         *spacy_docbin.FORMATS,
         *strings.FORMATS,
+        *tables.FORMATS,
         *tacred.FORMATS,
         *webanno_tsv.FORMATS,
         *xmi.FORMATS,
@@ -59,35 +61,34 @@ FORMATS: dict[str, Format] = {
 }
 """By the name for --format."""
 
-_SPLIT_WORDS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("dev", "develop", "development", "val", "valid", "validation"), "dev"),
-    **dict.fromkeys(("test", "testing", "eval"), "test"),
-}
-_WORD = re.compile(r"[a-z]+")
-
 
 def open_source(path: Path, options: SourceOptions) -> tuple[Source, list[FormatFile]]:
     """The source's format and what is to be read of it, in order. Raises UserError if it is of none, or of several."""
-    format = _chosen(path, options.format)
+    format = _chosen(path, options)
     parts = list(format.parts(path))
     if not parts:
         raise UserError(f"{path}: contains nothing of --format={format.name} ({format.about})")
-    files = [FormatFile(part, _split(path, part, options.split), options.lang or "") for part in parts]
+    files = [
+        FormatFile(part, split, options.lang or "")
+        for part in parts
+        for split in format.splits(part, options) or (_split(path, part, options.split),)
+    ]
     return Source(format, options), sorted(files, key=lambda file: SPLITS.index(file.split))
 
 
-def recognised(path: Path) -> dict[str, str]:
-    """The formats that a source may be of, each with the reason: those that all of its parts fit."""
-    found = {}
+def recognised(path: Path, general: bool = True) -> dict[str, str]:
+    """The formats that a source may be of, each with the reason: those that all of its parts fit; `general` ones
+    (see `Format`) only where no other fits, if at all."""
+    found: dict[bool, dict[str, str]] = {False: {}, True: {}}
     for format in FORMATS.values():
         reasons = [format.recognise(Sample(part)) for part in format.parts(path)]
         if reasons and all(reasons):
-            found[format.name] = str(reasons[0])
-    return found
+            found[format.general][format.name] = str(reasons[0])
+    return found[False] or (found[True] if general else {})
 
 
-def _chosen(path: Path, name: str) -> Format:
+def _chosen(path: Path, options: SourceOptions) -> Format:
+    name = options.format
     if not path.exists():
         raise UserError(f"{path}: no such folder or file; pass the folder that holds the corpus files")
     if name != "auto":
@@ -95,6 +96,8 @@ def _chosen(path: Path, name: str) -> Format:
             raise UserError(f"--format={name}: must be one of auto, {', '.join(sorted(FORMATS))}")
         return FORMATS[name]
     found = recognised(path)
+    if not found and options.map:
+        found = {name: "--map" for name, format in FORMATS.items() if format.general and list(format.parts(path))}
     if len(found) == 1:
         return FORMATS[next(iter(found))]
     if not found:
@@ -112,7 +115,7 @@ def _split(source: Path, part: Path, given: str) -> str:
     if given != "auto":
         return given
     for name in reversed([source.name, *part.relative_to(source).parts]):
-        words = {_SPLIT_WORDS[word] for word in _WORD.findall(name.lower()) if word in _SPLIT_WORDS}
+        words = splits_in(name)
         if len(words) == 1:
             return words.pop()
         if words:

@@ -1,13 +1,14 @@
 """What a format's reader states -> Example: every relation is checked against its text, and every one is counted."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mere_ds.corpus.example import Example, Span, Triple
 from mere_ds.corpus.formats.cutting import bounds_of, pieces_of
 from mere_ds.corpus.formats.options import SourceOptions
-from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
+from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Raw, Stated, Unreadable
 from mere_ds.corpus.graphemes import BLANK, surely_whole, trim, whole_graphemes
 from mere_ds.corpus.jsonl import MOST_TRIPLES
 from mere_ds.corpus.languages import language_code
@@ -75,6 +76,12 @@ def read_source(
     return _Reading(source, file, one_triple, languages, on_reject, tally).examples()
 
 
+def options_for(options: SourceOptions, file: FormatFile) -> SourceOptions:
+    """How to read one part of a source: what the user says of splits holds for all of its texts."""
+    split: Any = file.split if options.split == "auto" else "auto"
+    return replace(options, split=split)
+
+
 class _Reading:
     def __init__(
         self,
@@ -92,7 +99,7 @@ class _Reading:
         self._is_cut = is_cut
 
     def examples(self) -> Iterator[Example]:
-        for stated in self._format.read(self._file.path, self._options):
+        for stated in self._format.read(self._file.path, options_for(self._options, self._file)):
             if isinstance(stated, Unreadable):
                 self._reject(self._tally.of(self._file.language), stated, stated.reason, stated.raw)
                 continue
@@ -118,7 +125,7 @@ class _Reading:
 
     def _of(self, stated: Stated, language: str) -> Iterator[Example]:
         counts = self._tally.of(language)
-        links = stated.links if self._format.one_relation else ()
+        links = stated.links if self._format.one_relation or stated.one_relation else ()
         if reason := _fault(stated.text, stated.id) or _fault_of_links(links, stated.text):
             self._reject(counts, stated, reason, stated.raw)
             return
@@ -175,7 +182,7 @@ class _Reading:
                 self._tell(stated, repair, True, link.raw)
         return list(kept)
 
-    def _reject(self, counts: FileCounts, stated: Stated | Unreadable, reason: str, raw: str) -> None:
+    def _reject(self, counts: FileCounts, stated: Stated | Unreadable, reason: str, raw: Raw) -> None:
         counts.rows += 1
         counts.bytes += stated.size
         counts.rejected[reason] += 1
@@ -183,8 +190,8 @@ class _Reading:
         if lost := len(stated.links) if isinstance(stated, Stated) else stated.relations:
             counts.left_out[reason] += lost
 
-    def _tell(self, stated: Stated | Unreadable, reason: str, kept: bool, raw: str) -> None:
-        self._on_reject(Reject(self._name(stated), stated.place, reason, kept, raw))
+    def _tell(self, stated: Stated | Unreadable, reason: str, kept: bool, raw: Raw) -> None:
+        self._on_reject(Reject(self._name(stated), stated.place, reason, kept, str(raw)))
 
     def _name(self, stated: Stated | Unreadable) -> str:
         return stated.file or self._file.path.name
@@ -197,12 +204,15 @@ def _fault(text: str, own_id: str) -> str:
 
 
 def _fault_of_links(links: Sequence[Link | Lost], text: str) -> str:
-    try:
-        for link in links:
+    """Why none of the relations can be kept; "" if one can, or there is none."""
+    reason = ""
+    for link in links:
+        try:
             _checked(link, text)
-    except Rejected as rejected:
-        return str(rejected)
-    return ""
+            return ""
+        except Rejected as rejected:
+            reason = reason or str(rejected)
+    return reason
 
 
 def _has_half_pair(text: str) -> bool:

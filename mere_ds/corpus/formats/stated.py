@@ -1,13 +1,40 @@
 """What the file of a format states about its texts, before anything is checked: a reader's whole output."""
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mere_ds.corpus.example import Span
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
+
+_MOST_RAW = 1 << 12  # characters of a value that are kept for the report
+
+
+class Shown:
+    """A value as JSON for the report of rejected rows, shortened; half of a surrogate pair as its escape.
+
+    `str` makes it, so that it costs nothing for rows that are kept.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Any):
+        self._value = value
+
+    def __str__(self) -> str:
+        try:
+            text = json.dumps(self._value, ensure_ascii=False, default=str)
+        except RecursionError:
+            return "nested too deep to be shown"
+        text = text.encode("utf-8", "backslashreplace").decode()
+        return text if len(text) <= _MOST_RAW else f"{text[:_MOST_RAW]} ..."
+
+
+Raw = str | Shown
+"""How a file has something, for the report of what was rejected."""
 
 
 class Mention(NamedTuple):
@@ -27,8 +54,7 @@ class Link(NamedTuple):
     head: Mention
     relation: str
     tail: Mention
-    raw: str
-    """How the file has it, for the report of what was rejected."""
+    raw: Raw
     repairs: tuple[str, ...] = ()
     """Keys of the format's `repairs`."""
     notes: tuple[str, ...] = ()
@@ -40,7 +66,7 @@ class Lost(NamedTuple):
 
     reason: str
     """A key of the format's `losses`."""
-    raw: str
+    raw: Raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +80,8 @@ class Stated:
     links: tuple[Link | Lost, ...]
     size: int
     """Bytes of the file that were read for it."""
-    raw: str
-    """How the file has it, for the report of what was rejected; of a long one, the beginning."""
+    raw: Raw
+    """Of a long one, the beginning."""
     language: str = ""
     """"" where the file doesn't state it."""
     file: str = ""
@@ -64,6 +90,8 @@ class Stated:
     """Where the file says that the text may be cut; None: where its sentences and lines end; (): nowhere."""
     notes: tuple[str, ...] = ()
     """Keys of the format's `notes` that hold for the text."""
+    one_relation: bool = False
+    """Whether each relation is a record of its own, so that the text is rejected if none can be kept."""
 
 
 class Unreadable(NamedTuple):
@@ -72,14 +100,15 @@ class Unreadable(NamedTuple):
     place: int
     reason: str
     """A key of the format's `losses` or of `mere_ds.corpus.formats.sentences.LOSSES`."""
-    raw: str
+    raw: Raw
     size: int
     file: str = ""
     relations: int = 0
     """How many relations are lost with it, where the reader can tell."""
 
 
-_REPORTS = ("conversion.json", "rejects.jsonl")  # which mere-ds convert writes beside a corpus
+REPORTS = ("conversion.json", "rejects.jsonl")
+"""What mere-ds convert writes beside a corpus."""
 
 
 def files_below(suffixes: tuple[str, ...]) -> Callable[[Path], Iterator[Path]]:
@@ -89,7 +118,7 @@ def files_below(suffixes: tuple[str, ...]) -> Callable[[Path], Iterator[Path]]:
         found = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
         for path in found:
             hidden = any(part.startswith(".") for part in path.relative_to(source).parts)
-            if path.name.lower().endswith(suffixes) and not hidden and path.name not in _REPORTS:
+            if path.name.lower().endswith(suffixes) and not hidden and path.name not in REPORTS:
                 yield path
 
     return parts
@@ -120,4 +149,9 @@ class Format:
     documents: bool = False
     """Whether its texts are documents of several sentences."""
     one_relation: bool = False
-    """Whether each record is a text with one relation, so that without it the record is rejected."""
+    """Whether `Stated.one_relation` holds for all."""
+    general: bool = False
+    """Whether nearly any file fits, so that it is recognised only where no other format is."""
+    splits: Callable[[Path, SourceOptions], Collection[str]] = lambda part, options: ()
+    """The splits that the texts of a part state themselves, none if they don't. `read` gets one of them as
+    `options.split` and yields its texts alone; all where that is auto."""

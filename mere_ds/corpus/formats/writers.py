@@ -6,6 +6,7 @@ from pathlib import Path
 from mere_ds.corpus.example import Example
 from mere_ds.corpus.formats.brat_writer import Brat
 from mere_ds.corpus.formats.label_studio_writer import LabelStudio
+from mere_ds.corpus.formats.parquet_writer import ParquetWriter
 from mere_ds.corpus.formats.spacy_writer import SpacyFiles
 from mere_ds.corpus.formats.writing import FilesWriter, Writer
 from mere_ds.files import json_line
@@ -28,6 +29,7 @@ WRITERS: dict[str, Callable[[Path, Path], Writer]] = {
     "brat": Brat,
     "jsonl": JsonLines,
     "label-studio": LabelStudio,
+    "parquet": ParquetWriter,
     "spacy": SpacyFiles,
 }
 """By the name for --to: takes the folder to write to, and its name in messages."""

@@ -7,7 +7,7 @@ from mere_ds.corpus.example import Example
 from mere_ds.corpus.folder import open_corpus
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.registry import FORMATS
-from mere_ds.corpus.formats.sentences import LOSSES, NOTES, FormatFile, Source, read_source
+from mere_ds.corpus.formats.sentences import LOSSES, NOTES, FormatFile, Source, options_for, read_source
 from mere_ds.corpus.formats.stated import Format, Stated
 from mere_ds.corpus.rows import REJECTIONS, FileCounts, Reject, Tally
 
@@ -48,7 +48,7 @@ def read_all(source: Source, file: FormatFile) -> Result:
     examples = list(read_source(source, file, False, None, rejects.append, tally))
     [counts] = tally.counts
     check(counts, examples, rejects, source.format)
-    items = source.format.read(file.path, source.options)
+    items = source.format.read(file.path, options_for(source.options, file))
     relations = sum(len(item.links) if isinstance(item, Stated) else item.relations for item in items)
     assert sum(counts.labels.values()) + sum(counts.left_out.values()) == relations
     assert counts.bytes == (file.path.stat().st_size if counts.rows else 0)

@@ -1,0 +1,113 @@
+"""What a file's offsets count and whether its ends are exclusive: found out from surfaces that the file states as well.
+
+Every choice that explains fewer surfaces than another one is dropped, some hundreds of rows at a time. Where there are
+no surfaces, code points, UTF-16 code units and graphemes stay possible; they are told apart only when it matters.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import product
+from typing import NamedTuple
+
+from mere_ds.corpus.example import Span
+from mere_ds.corpus.formats.sentences import agreement
+from mere_ds.corpus.formats.stated import Mention
+from mere_ds.corpus.formats.units import span_of_tokens, to_code_points, units_differ
+from mere_ds.errors import UserError
+
+_WITHOUT_SURFACES = ("char", "utf16", "grapheme")
+_BY_SURFACES = (*_WITHOUT_SURFACES, "byte")
+_FITS = {"equal": 2, "blanks": 1, "differs": 0}  # a span that is one blank too long is not as good
+
+
+class Place(NamedTuple):
+    """Of a mention, as a file states it."""
+
+    start: int
+    end: int
+    surface: str | None
+
+
+class Passage(NamedTuple):
+    """A text, the spans of its tokens, and the places of its mentions."""
+
+    text: str
+    tokens: Sequence[Span]
+    places: Sequence[Place]
+
+
+class Conventions:
+    """Of one file; `offsets` and `end` may be "auto"."""
+
+    def __init__(self, name: str, offsets: str, end: str, has_surfaces: bool):
+        """`name` is the file's, for messages. Raises UserError if `end` can't be found out."""
+        self._name = name
+        units = (_BY_SURFACES if has_surfaces else _WITHOUT_SURFACES) if offsets == "auto" else (offsets,)
+        ends = ("exclusive", "inclusive") if end == "auto" else (end,)
+        self._left = list(product(units, ends))
+        if not has_surfaces and end == "auto":
+            self._ask_end()
+
+    def learn(self, passages: Iterable[Passage]) -> None:
+        """Takes note of the next passages, before `span` is asked for theirs. Raises UserError if they leave a choice
+        that changes a span."""
+        if len(self._left) == 1:
+            return
+        right = Counter(dict.fromkeys(self._left, 0))
+        open_spans = False
+        for passage in passages:
+            for place in self._telling(passage):
+                mentions = {choice: self._mention(choice, passage, place) for choice in self._left}
+                open_spans = open_spans or place.surface is None and len(set(mentions.values())) > 1
+                if place.surface is not None:
+                    right.update({choice: _fit(passage, found) for choice, found in mentions.items()})
+        most = max(right.values())
+        self._left = [choice for choice in self._left if right[choice] == most]
+        if open_spans and len({end for _, end in self._left}) > 1:
+            self._ask_end()
+        if open_spans and len(self._left) > 1:
+            raise UserError(
+                f"{self._name}: its texts have characters that count differently as code points, UTF-16 code units or "
+                "graphemes: pass --offsets=char (Python), utf16 (JavaScript, Java) or grapheme"
+            )
+
+    def span(self, passage: Passage, place: Place) -> Span | None:
+        """In code points of the text, exclusive; None where there is no such place."""
+        return _span(self._left[0], passage, place)
+
+    def _telling(self, passage: Passage) -> Sequence[Place]:
+        """The places at which the choices that are left may differ."""
+        if len({end for _, end in self._left}) > 1:
+            return passage.places
+        if passage.text.isascii() and "\r\n" not in passage.text:
+            return ()
+        return passage.places if self._left[-1][0] == "byte" or units_differ(passage.text) else ()
+
+    @staticmethod
+    def _mention(choice: tuple[str, str], passage: Passage, place: Place) -> Mention | None:
+        span = _span(choice, passage, place)
+        fits = span is not None and 0 <= span[0] < span[1] <= len(passage.text)
+        return Mention((span,), place.surface) if fits and span else None
+
+    def _ask_end(self) -> None:
+        raise UserError(
+            f"{self._name}: nothing in it says whether the end of a span is its last place or the one after it: "
+            "pass --end=inclusive or --end=exclusive"
+        )
+
+
+def _fit(passage: Passage, mention: Mention | None) -> int:
+    """How well a mention agrees with its surface."""
+    return _FITS[agreement(passage.text, mention)] if mention else 0
+
+
+def _span(choice: tuple[str, str], passage: Passage, place: Place) -> Span | None:
+    unit, ends = choice
+    start, end = place.start, place.end + (ends == "inclusive")
+    if unit == "char":
+        return start, end
+    if unit == "token":
+        return span_of_tokens(passage.tokens, start, end)
+    at = to_code_points(passage.text, unit)
+    first, last = at(start), at(end)
+    return None if first is None or last is None else (first, last)
