@@ -90,6 +90,8 @@ class _Lines:
         row = row.removeprefix(BOM) if line == 1 else row
         text = row.decode("utf-8", "replace")
         fault = "too_long_line" if length > MOST_ROW_BYTES else "" if text.encode() == row else "invalid_utf8"
+        if length > MOST_ROW_BYTES:
+            text = text.replace('"', "")  # a quote that is closed in the part that was cut off would take in other rows
         self._size += length
         if line > 1:  # the header's size is of the first row, but not its content
             self._place = self._place or line

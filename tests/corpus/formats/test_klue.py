@@ -122,7 +122,7 @@ def test_damaged_rows_of_csv_are_counted_and_those_after_them_are_kept(tmp_path)
         "wrong_columns": b"1,2\n",
         "invalid_utf8": GOOD.replace("서".encode(), b"\xff"),
         "invalid_csv": b"1,a\rb,,,,\n",
-        "too_long_line": b"1,2," + b"x,y" * (1 << 19) + b"\n",
+        "too_long_line": b"1,222," + b'"x",' * (1 << 19) + b"\n",
     }
     path = tmp_path / "dev.csv"
     path.write_bytes(as_csv(HEADER) + GOOD + b"".join(row + GOOD for row in bad.values()))

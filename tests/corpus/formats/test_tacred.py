@@ -44,9 +44,21 @@ def test_a_label_that_ends_in_a_direction_says_which_is_the_head(tmp_path):
     assert result.counts.notes == {"reversed": 1}
 
 
-def test_exclusive_ends_are_read_if_the_command_says_so(tmp_path):
+def test_exclusive_ends_of_hugging_face_s_loader_are_told_by_entities_that_end_with_the_sentence(tmp_path):
+    rows = [row(subj_end=2, obj_end=6), row(token=TOKENS[:6], subj_end=2, obj_end=6)]
+    assert convert(write(tmp_path, rows)).triples == [[("Anna Berg", "per:employee_of", "Northlight")]] * 2
+
+
+def test_ends_are_asked_for_where_no_entity_tells_them(tmp_path):
     path = write(tmp_path, [row(subj_end=2, obj_end=6)])
+    with pytest.raises(UserError, match="pass --end=inclusive or --end=exclusive"):
+        convert(path)
     assert convert(path, end="exclusive").triples == [[("Anna Berg", "per:employee_of", "Northlight")]]
+    assert convert(path, end="inclusive").triples == [[("Anna Berg ,", "per:employee_of", "Northlight .")]]
+
+
+def test_offsets_of_other_units_are_refused(tmp_path):
+    path = write(tmp_path, [row()])
     with pytest.raises(UserError, match="--offsets=char: here offsets are of token: omit it"):
         convert(path, offsets="char")
 
