@@ -15,6 +15,9 @@ CHECKOUT = Path(__file__).parents[1]
 OF_THE_BUILD = ("mere_ds", "ds_configs", "slurm", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 WITH_GPU_WHEELS = {"triton"}
 """Comes with torch where there is a GPU; without it the heads run on torch alone."""
+EXTRAS = ("test", "offline", "documents", "formats")
+DISTRIBUTIONS = {"cassis": "dkpro_cassis"}
+"""By the name that is imported, where it is another one."""
 
 
 @pytest.fixture(scope="module")
@@ -62,26 +65,26 @@ def imported(*folders: str) -> set[str]:
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 found.add(node.module.partition(".")[0])
-    return found - ours - set(sys.stdlib_module_names)
+    return {DISTRIBUTIONS.get(name, name) for name in found - ours - set(sys.stdlib_module_names)}
 
 
 def test_what_the_package_imports_is_declared_and_the_reverse(metadata):
-    assert imported("mere_ds") - WITH_GPU_WHEELS == declared(metadata) | declared(metadata, "documents")
+    optional = declared(metadata, "documents") | declared(metadata, "formats")
+    assert imported("mere_ds") - WITH_GPU_WHEELS == declared(metadata) | optional
 
 
 def test_what_tests_and_benchmarks_import_is_declared(metadata):
-    extras = ("test", "offline", "documents")
-    known = declared(metadata).union(*(declared(metadata, extra) for extra in extras))
+    known = declared(metadata).union(*(declared(metadata, extra) for extra in EXTRAS))
     rivals = {"gliner"}  # which has an environment of its own, for it needs other versions of our libraries
-    assert imported("tests", "benchmarks", "examples") - known - rivals == set()
+    of_others = {"srsly"}  # spaCy's own, which it installs
+    assert imported("tests", "benchmarks", "examples") - known - rivals - of_others == set()
 
 
 def test_what_is_declared_has_a_tested_version(metadata):
     lines = (CHECKOUT / "constraints.txt").read_text().splitlines()
     pinned = {plain(line.partition("==")[0]) for line in lines if not line.startswith("#")}
     left_open = {"triton"}  # the file says why
-    extras = ("test", "offline", "documents")
-    assert declared(metadata).union(*(declared(metadata, extra) for extra in extras)) - pinned == left_open
+    assert declared(metadata).union(*(declared(metadata, extra) for extra in EXTRAS)) - pinned == left_open
 
 
 @pytest.mark.parametrize("folder", ["ds_configs", "slurm"])
