@@ -107,7 +107,8 @@ def unreadable(row: Row, reason: str, relations: object) -> Unreadable:
 def json_files(source: Path) -> Iterator[Path]:
     """For `Format.parts`: the source itself, or the JSON files of a folder but those that only name labels.
 
-    Published corpora have such tables beside their data: one object without any list, such as {"P17": "country"}.
+    Published corpora have such tables beside their data: one object without any list, such as {"P17": "country"}, or an
+    array of objects that number labels.
     """
     for path in files_below((".json", ".jsonl"))(source):
         if path == source or not _is_table(Sample(path)):
@@ -115,8 +116,11 @@ def json_files(source: Path) -> Iterator[Path]:
 
 
 def _is_table(sample: Sample) -> bool:
-    is_one_object = sample.json != "array" and sample.is_one_value and bool(sample.first)
-    return is_one_object and not any(isinstance(value, list) for value in sample.first.values())
+    if not (sample.is_one_value and sample.first):
+        return False
+    if sample.json == "array":  # of NYT and WebNLG: names by number, then numbers by name
+        return all(key.isdecimal() for key in sample.first) or all(is_int(value) for value in sample.first.values())
+    return not any(isinstance(value, list) for value in sample.first.values())
 
 
 def is_strings(value: object) -> TypeGuard[list[str]]:

@@ -213,3 +213,9 @@ def test_triples_as_objects_are_read_too(tmp_path):
 def test_a_record_without_text_or_triples_is_rejected(tmp_path, change):
     result = read(tmp_path, nyt(["Ida Moe", "in", "Moeby"]), nyt(["Ida Moe", "in", "Moeby"]) | change)
     assert result.reasons == [(2, "wrong_keys")]
+
+
+def test_a_table_that_numbers_labels_beside_the_data_is_no_data(tmp_path):
+    (tmp_path / "rel2id.json").write_text(json.dumps([{"0": "in", "1": "of"}, {"in": 0, "of": 1}], indent=4))
+    (tmp_path / "train.json").write_text(json.dumps([nyt(["Ida Moe", "in", "Moeby"])]))
+    assert convert(tmp_path).triples == [[("Ida Moe", "in", "Moeby")]]
