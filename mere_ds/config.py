@@ -95,6 +95,14 @@ class TrainConfig:
         on_resume="content",
         also="pretrained",
     )
+    start: str | None = knob(
+        "Run or checkpoint whose trained model stage one starts from, as far as tokens, labels and parts fit (None: "
+        "only the encoder is pretrained).",
+        None,
+        stage=1,
+        on_resume="content",
+        also="init_from from_run start_from start_run warm_start finetune_from",
+    )
 
     batch_size: int = knob(
         "Sentences per rank and micro-step (paper: 16).",
@@ -294,11 +302,15 @@ class TrainConfig:
             raise UserError(f"--top_k={self.top_k}: there are only {len(self.submodule_layers)} sub-modules")
         if self.stage_one_run and self.stage != "2":
             raise UserError(f"--stage_one_run is only for stage two, not --stage={self.stage}: pass --stage=2")
+        if self.start and self.stage == "2":
+            raise UserError("--start is only for stage one, not --stage=2: pass --stage_one_run, or --stage=1 or all")
+        if self.start and self.encoder_weights:
+            raise UserError("--start takes the encoder's weights from a run: remove --encoder_weights, or --start")
         if self.stage == "2" and self.system not in TWO_STAGES:
             raise UserError(f"{self.system} has no Language-specific Switcher, so no stage two: pass --stage=1")
         if self.characters and self.system == "HERBERTa":
             raise UserError("HERBERTa has no character heads: remove --characters, or choose another --system")
-        if self.system == "MTMB" and self.encoder_weights is None:
+        if self.system == "MTMB" and self.encoder_weights is None and self.start is None:
             object.__setattr__(self, "encoder_weights", PUBLISHED_MTMB)
 
     def tunes_switcher(self, stage: int) -> bool:

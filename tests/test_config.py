@@ -40,6 +40,8 @@ def test_defaults_are_those_of_section_4_2():
         ({"stage": "2", "system": "mBERT"}, "mBERT has no Language-specific Switcher"),
         ({"stage": "1", "stage_one_run": "other"}, "only for stage two, not --stage=1"),
         ({"stage_one_run": "other"}, "only for stage two, not --stage=all"),
+        ({"stage": "2", "start": "other"}, "--start is only for stage one, not --stage=2"),
+        ({"start": "other", "encoder_weights": "mine"}, "remove --encoder_weights, or --start"),
     ],
 )
 def test_impossible_knobs_are_refused(knobs, says):
@@ -51,6 +53,7 @@ def test_mtmb_alone_starts_from_published_weights_and_may_start_from_others():
     told = {system: TrainConfig(**NEEDED, system=system).encoder_weights for system in PRESETS}
     assert {system for system, weights in told.items() if weights} == {"MTMB"} and told["MTMB"] == "akoksal/MTMB"
     assert TrainConfig(**NEEDED, system="MTMB", encoder_weights="mine").encoder_weights == "mine"
+    assert TrainConfig(**NEEDED, system="MTMB", start="run").encoder_weights is None
 
 
 def test_both_of_herberta_s_stages_follow_the_knobs_of_stage_one():

@@ -8,7 +8,7 @@ from mere_ds.errors import UserError
 from mere_ds.knobs import deepspeed_keys, defaults_of
 
 DATA, STAGE_ONE = "data (sha256 of manifest.json)", "stage one's model (sha256)"
-WEIGHTS = "--encoder_weights (sha256)"
+WEIGHTS, START = "--encoder_weights (sha256)", "--start (sha256)"
 
 CLIPPING = "gradient_clipping"
 DEFAULT_CLIPPING = 1.0
@@ -32,12 +32,18 @@ def is_plain(ds: dict) -> bool:
 
 
 def ingredients(
-    config: TrainConfig, ds: dict, stage: int, data: str, stage_one: str | None, weights: str | None = None
+    config: TrainConfig,
+    ds: dict,
+    stage: int,
+    data: str,
+    stage_one: str | None,
+    weights: str | None = None,
+    start: str | None = None,
 ) -> dict:
     """Everything that determines a stage's result, saved in its checkpoints as a flat JSON object.
 
-    `data` is the digest of the shards' manifest, `stage_one` of the model that stage two starts from, and `weights` of
-    the encoder's weights if they aren't the shards' own.
+    `data` is the digest of the shards' manifest, `stage_one` of the model that stage two starts from, `weights` of the
+    encoder's weights if they aren't the shards' own, and `start` of the trained model that stage one starts from.
     """
     optimizer = ds["optimizer"]
     knobs = deepspeed_keys(config)
@@ -48,6 +54,7 @@ def ingredients(
         DATA: data,
         STAGE_ONE: stage_one,
         WEIGHTS: weights,
+        START: start,
         "optimizer": optimizer["type"],
         **{f"optimizer's {name}": value for name, value in settings.items()},
         "precision": precision_of(ds),

@@ -1,6 +1,7 @@
 """`starts.jsonl`: what each start of a training was made by, one JSON object per line."""
 
 from pathlib import Path
+from typing import Any
 
 from mere_ds.files import json_line, write_whole
 from mere_ds.versions import made_by
@@ -8,8 +9,9 @@ from mere_ds.versions import made_by
 STARTS = "starts.jsonl"
 
 
-def record_start(folder: Path, ranks: int, **where: int) -> dict:
-    """Add a line to a training's folder and return it: `where` the training starts, and `versions.made_by`.
+def record_start(folder: Path, ranks: int, **where: Any) -> dict:
+    """Add a line to a training's folder and return it: `where` the training starts, in JSON types, and
+    `versions.made_by`.
 
     Raises OSError that names the file; what it held before stays.
     """

@@ -280,14 +280,15 @@ def length_percentiles(lengths: np.ndarray) -> dict[str, int]:
 def _difference(what: str, here: Sequence[str], there: Sequence[str], others_too: bool = False) -> str | None:
     lacking = [name for name in there if name not in here]
     besides = [name for name in here if name not in there and not others_too]
-    parts = [f"lacks the {what} {_shortened(lacking)}"] if lacking else []
-    parts += [f"has additional {what} {_shortened(besides)}"] if besides else []
+    parts = [f"lacks the {what} {shortened(lacking)}"] if lacking else []
+    parts += [f"has additional {what} {shortened(besides)}"] if besides else []
     if not parts and not others_too and list(here) != list(there):
         parts = [f"has the {what} in another order"]
     return " and ".join(parts) or None
 
 
-def _shortened(names: Sequence[str]) -> str:
+def shortened(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 

@@ -105,9 +105,10 @@ def _check_folders(config: TrainConfig) -> None:
     """Raises UserError if one of the folders would be written into another."""
     shards = None if is_address(config.shards) else config.shards
     weights = config.encoder_weights if config.encoder_weights and Path(config.encoder_weights).is_dir() else None
-    check_apart("--run", config.run, **{"--shards": shards, "--encoder_weights": weights})
+    read = {"--shards": shards, "--encoder_weights": weights, "--start": config.start}
+    check_apart("--run", config.run, **read)
     if config.feature_cache:
-        check_apart("--feature_cache", config.feature_cache, **{"--shards": shards, "--encoder_weights": weights})
+        check_apart("--feature_cache", config.feature_cache, **read)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from mere_ds.model.triple import TripleModel
 from mere_ds.runs.checkpoint import Checkpoints, state_of
 from mere_ds.runs.resume import CLIPPING, DATA, STAGE_ONE, check_same, ingredients, other_shards, unrecorded_clipping
 from mere_ds.runs.starts import record_start
+from mere_ds.runs.trained import TrainedModel
 from mere_ds.shards.features import FeatureStore
 from mere_ds.shards.manifest import Manifest
 from mere_ds.training.engine import Trainee
@@ -24,6 +25,7 @@ from mere_ds.training.loop import Progress
 from mere_ds.training.observers import Observer
 from mere_ds.training.session import Session
 from mere_ds.training.stage_trainer import StageTrainer
+from mere_ds.training.starting import described
 
 log = logging.getLogger("mere_ds")
 
@@ -36,12 +38,14 @@ def train_stage(
     rate: float,
     stage_one: str | None = None,
     observers: Iterable[Observer] = (),
+    start: TrainedModel | None = None,
 ) -> dict:
     """Train a stage from its newest checkpoint, or a `fresh` model if there is none; returns its best dev scores.
 
-    `rate` is the peak learning rate, `stage_one` the digest of the model that stage two starts from.
+    `rate` is the peak learning rate, `stage_one` the digest of the model that stage two starts from, `start` the model
+    of another run that a fresh stage one takes over.
     """
-    now = _ingredients(session, stage, manifest, stage_one)
+    now = _ingredients(session, stage, manifest, stage_one, start)
     checkpoint = session.from_rank_0(_resume_point(session, stage) if session.is_main else None)
     state = _checked_state(session, stage, checkpoint, now) if checkpoint else {}
     progress = Progress(**{f.name: state[f.name] for f in fields(Progress)}) if state else Progress()
@@ -49,16 +53,17 @@ def train_stage(
         log.info("stage %d of %s is finished (--overwrite trains it again)", stage, session.config.run)
         return progress.best_dev
     torch.manual_seed(session.config.seed + stage)  # the initialisation of new parts must not depend on what ran before
-    model = _resumed(stage, checkpoint) if checkpoint else _started_fresh(session, stage, fresh)
+    model = _resumed(stage, checkpoint) if checkpoint else _started_fresh(session, stage, fresh, start)
     model.to(session.device)
     _log_sizes(session, stage, model, manifest)
     with _features(session, stage, model, manifest, now) as features:
         trainee = Trainee(model, rate, session)
-        settings = session.folder.started(stage) or _settings_of(session) if session.is_main else {}
-        start = {}  # rank 0 writes the checkpoints
+        settings = session.folder.started(stage) or _settings_of(session, start) if session.is_main else {}
+        recorded = {}  # rank 0 writes the checkpoints
         if session.is_main:
-            start = record_start(session.folder.root, session.ranks, stage=stage, step=progress.step)
-        facts = {"ingredients": now, "cached_features": bool(features), "told": settings, "start": start}
+            where = {"stage": stage, "step": progress.step} | _started_from(start)
+            recorded = record_start(session.folder.root, session.ranks, **where)
+        facts = {"ingredients": now, "cached_features": bool(features), "told": settings, "start": recorded}
         if checkpoint:
             trainee.restore(checkpoint, state["counters"])
             if state["cached_features"] != facts["cached_features"]:
@@ -72,10 +77,13 @@ def train_stage(
     return best
 
 
-def _ingredients(session: Session, stage: int, manifest: Manifest, stage_one: str | None) -> dict:
+def _ingredients(
+    session: Session, stage: int, manifest: Manifest, stage_one: str | None, start: TrainedModel | None
+) -> dict:
     """Everything that determines the result; rank 0 computes the digest of --encoder_weights."""
     weights = session.from_rank_0(_weights_digest(session.config, stage) if session.is_main else None)
-    return ingredients(session.config, session.deepspeed_config, stage, manifest.sha256, stage_one, weights)
+    settings = session.config, session.deepspeed_config
+    return ingredients(*settings, stage, manifest.sha256, stage_one, weights, start.sha256 if start else None)
 
 
 def _weights_digest(config: TrainConfig, stage: int) -> str | None:
@@ -119,20 +127,27 @@ def _resumed(stage: int, checkpoint: Path) -> TripleModel:
     return load_model(checkpoint)
 
 
-def _started_fresh(session: Session, stage: int, fresh: Callable[[], TripleModel]) -> TripleModel:
+def _started_fresh(
+    session: Session, stage: int, fresh: Callable[[], TripleModel], start: TrainedModel | None
+) -> TripleModel:
     """A fresh model. Only once it exists are the files of an earlier training removed."""
     model = fresh()
     if session.is_main:
-        session.folder.start_stage(stage, _settings_of(session))
+        session.folder.start_stage(stage, _settings_of(session, start))
     session.wait_for_all()
     return model
 
 
-def _settings_of(session: Session) -> dict:
-    """The settings of a stage that starts now: all knobs, global batch, number of ranks and gradient clipping."""
+def _settings_of(session: Session, start: TrainedModel | None) -> dict:
+    """The settings of a stage that starts now: all knobs, global batch, number of ranks, gradient clipping, and the
+    model that it starts from, if any."""
     ds = session.deepspeed_config
     settings = {"ranks": session.ranks, "global_batch": ds["train_batch_size"], CLIPPING: ds[CLIPPING]}
-    return session.config.as_dict() | settings
+    return session.config.as_dict() | settings | _started_from(start)
+
+
+def _started_from(start: TrainedModel | None) -> dict:
+    return {"started_from": described(start)} if start else {}
 
 
 def _log_sizes(session: Session, stage: int, model: TripleModel, manifest: Manifest) -> None:

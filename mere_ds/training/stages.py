@@ -26,11 +26,13 @@ from mere_ds.model.mere import MereModel
 from mere_ds.model.triple import TripleModel
 from mere_ds.runs.checkpoint import state_of
 from mere_ds.runs.run_folder import RunFolder
+from mere_ds.runs.trained import TrainedModel
 from mere_ds.shards.manifest import Manifest
 from mere_ds.sums import OPTIMIZER, STATE, damage, recorded_digest
 from mere_ds.training.observers import Observer
 from mere_ds.training.session import Session
 from mere_ds.training.stage_run import train_stage
+from mere_ds.training.starting import find_start, start_from
 
 log = logging.getLogger("mere_ds")
 
@@ -82,14 +84,22 @@ def _of_languages(manifest: Manifest, config: TrainConfig) -> Manifest:
 
 def train_stage_one(session: Session, manifest: Manifest, observers: Iterable[Observer] = ()) -> dict:
     """Section 3.2: encoder, LA, relation classifier and entity heads on randomly concatenated sentences (eq. 10)."""
+    start = session.from_rank_0(find_start(session.config.start) if session.is_main else None)
 
     def fresh() -> TripleModel:
         _warn_if_rate_is_low(session, manifest)
-        described = model_config(session.config, manifest)
-        model = HerbertaModel if session.config.system == "HERBERTa" else MereModel
-        return model.from_encoder(starting_encoder(session.config, manifest), described)
+        return model_of_stage_one(session.config, manifest, start)
 
-    return train_stage(session, 1, fresh, manifest, session.config.learning_rate, observers=observers)
+    return train_stage(session, 1, fresh, manifest, session.config.learning_rate, observers=observers, start=start)
+
+
+def model_of_stage_one(config: TrainConfig, manifest: Manifest, start: TrainedModel | None) -> TripleModel:
+    """The model before its first update: new parts from torch's seed, and what fits of `start`, if given."""
+    kind = HerbertaModel if config.system == "HERBERTa" else MereModel
+    model = kind.from_encoder(starting_encoder(config, manifest), model_config(config, manifest))
+    if start:
+        start_from(start, model, manifest)
+    return model
 
 
 def train_stage_two(session: Session, manifest: Manifest, observers: Iterable[Observer] = ()) -> dict:
@@ -141,7 +151,7 @@ def _best_of_stage_one(run: RunFolder) -> Path:
 
 def _warn_if_rate_is_low(session: Session, manifest: Manifest) -> None:
     c = session.config
-    random = manifest.encoder.kind == "tiny" and c.encoder_weights is None
+    random = manifest.encoder.kind == "tiny" and c.encoder_weights is None and c.start is None
     if session.is_main and random and c.learning_rate <= TrainConfig.learning_rate:
         log.warning(
             "the encoder's weights are random, but --learning_rate=%g suits pretrained ones and is too low here: "

@@ -37,7 +37,12 @@ OF_BOTH = {
     **{"--pairing": 16, "--negative_relations": 3},
     **{"--overlapping_spans": True, "--seed": 5, "--best_by": "pooled", "--compile": True, "--window": 8},
     **{"global batch": 24, "data (sha256 of manifest.json)": "data", "stage one's model (sha256)": "one"},
-    **{"--encoder_weights (sha256)": "weights", "optimizer": "Adam", "optimizer's betas": [0.8, 0.9]},
+    **{
+        "--encoder_weights (sha256)": "weights",
+        "--start (sha256)": "start",
+        "optimizer": "Adam",
+        "optimizer's betas": [0.8, 0.9],
+    },
     **{"precision": "bf16", "gradient_clipping": 2.0},
 }
 OF_STAGE_ONE = {"--concatenate": 4, "--epochs": 7}
@@ -68,7 +73,7 @@ MODELS = {
 }
 
 FLAGS = (
-    "shards run deepspeed_config stage system languages stage_one_run encoder triples encoder_weights batch_size "
+    "shards run deepspeed_config stage system languages stage_one_run encoder triples encoder_weights start batch_size "
     "accumulation concatenate concatenate_stage_two epochs epochs_stage_two patience max_steps learning_rate "
     "learning_rate_stage_two new_parts_rate weight_decay schedule warmup word_dropout alpha beta submodule_layers "
     "bottleneck top_k renormalise_top_k pooler la_residual pairing negative_relations characters ordered_spans "
@@ -92,7 +97,7 @@ PRETRAIN = {
 @pytest.mark.parametrize("system", PRESETS)
 def test_ingredients_have_the_names_and_values_of_runs_on_disk(system, stage):
     ds, config = merge(DEEPSPEED, TrainConfig(**GIVEN, system=system), frozenset(GIVEN), ranks=2)
-    made = json.loads(json.dumps(ingredients(config, ds, stage, "data", "one", "weights")))
+    made = json.loads(json.dumps(ingredients(config, ds, stage, "data", "one", "weights", "start")))
     of_stage = OF_STAGE_TWO if stage == 2 and system != "HERBERTa" else OF_STAGE_ONE
     assert made == {"--system": system} | OF_BOTH | of_stage
 
