@@ -27,7 +27,8 @@ def train(**given: Any) -> None:
     Every rank runs this. DeepSpeed's JSON sets precision and ZeRO stage; a flag that repeats one of its keys must
     agree. Stage one starts from what fits of the trained model of --start, if given; stage two from the best stage one
     of the same --run, or of --stage_one_run. Running the same command again resumes an interrupted training, on any
-    number of ranks. On USR1, TERM or Ctrl-C all ranks save and exit with code 85; a second Ctrl-C ends them immediately.
+    number of ranks. On USR1, TERM or Ctrl-C all ranks save and exit with code 85; a second Ctrl-C ends them
+    immediately.
 
     Examples:
         deepspeed mere_ds/train.py --stage=all --shards=shards --run=runs/a

@@ -45,6 +45,7 @@ TARGETS: tuple[tuple[Use, tuple[str, ...]], ...] = (
     (uses.PRETRAIN_ON, _in("halfway_mtmb/checkpoints/latest", _OF_TRAINING)),
     (uses.PRETRAIN_AGAIN, _in("mtmb", ("pretraining.json", *_ENCODER))),
     (uses.TRAIN_MTMB, _in("mtmb", _ENCODER)),
+    (uses.START, ("run/config.json", *_in("run/checkpoints/stage1/best", _CHECKPOINT))),
 )
 """Which command reads which files; a pattern stands for the one file that it matches."""
 
@@ -56,6 +57,7 @@ LINKS: tuple[tuple[Use, str], ...] = (
     (uses.EXTRACT, "run/checkpoints/stage2/best"),
     (uses.TUNE, "run/checkpoints/stage1/best"),
     (uses.TUNE, "run/checkpoints/stage1/latest"),
+    (uses.START, "run/checkpoints/stage1/best"),
     (uses.GO_ON_ONE, "halfway_one/checkpoints/stage1/latest"),
     (uses.GO_ON_ONE, "halfway_one/checkpoints/stage1/best"),
     (uses.GO_ON_TWO, "halfway_two/checkpoints/stage2/latest"),

@@ -75,6 +75,13 @@ PRETRAIN_ON = Use(
 PRETRAIN_AGAIN = Use(
     "pretrain again", (*PRETRAIN, "--out=mtmb"), ("corpus", "shards", "mtmb"), ("mtmb/model.safetensors",), ("mtmb/*",)
 )
+START = Use(
+    "start from a run",
+    (*ONE_STAGE, "--start=run"),
+    (*_DATA, "run"),
+    ("new/checkpoints/stage1/best/model.safetensors",),
+    ("new", "new/*"),
+)
 TRAIN_MTMB = Use(
     "train from mtmb",
     (*ONE_STAGE, "--encoder_weights=mtmb"),

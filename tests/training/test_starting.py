@@ -1,4 +1,4 @@
-"""`--start`: a training of other labels, languages, tokens or triples goes on from a trained run and says what it uses."""
+"""`--start`: a training of other labels, languages, tokens or triples begins with what fits of a trained run."""
 
 import json
 import shutil
