@@ -7,6 +7,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -81,9 +82,8 @@ def parse_json(content: bytes, name: str, advice: str, distinct: bool = False) -
     That includes NaN and infinity, text that is not UTF-8, nesting too deep for Python and, with `distinct`, an object
     with a repeated key (Python would use the last value).
     """
-    pairs = distinct_keys if distinct else None
     try:
-        found: Any = json.loads(content.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=pairs)
+        found: Any = decoder(distinct).decode(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | _NoJson) else "too deep"
         raise UserError(f"{name}: invalid JSON ({reason}): {advice}") from None
@@ -162,6 +162,13 @@ def sync(path: Path) -> None:
 
 class _NoJson(ValueError):
     pass
+
+
+@cache
+def decoder(distinct: bool) -> json.JSONDecoder:
+    """Raises ValueError for NaN and infinity and, with `distinct`, for a repeated key; json.loads would make one for
+    every text."""
+    return json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=distinct_keys if distinct else None)
 
 
 def _no_constant(name: str) -> None:

@@ -82,6 +82,7 @@ def read_json_lines(
     `one_triple` rejects rows without one triple; rows in other languages than `languages` are passed over, unless
     these are None. `on_reject` gets every row that is not kept as it stands. Raises UserError for an unreadable file.
     """
+    name = file.path.name
     with open_file(file.path) as stream:
         for line, (row, length, complete) in enumerate(rows_of(stream), start=1):
             bare = row.removeprefix(BOM) if line == 1 else row
@@ -89,7 +90,7 @@ def read_json_lines(
             try:
                 parsed = _parsed(bare, length, complete)
                 language = _language(parsed, file)
-                example, reason = _example(parsed, file, language, line, one_triple)
+                example, reason = _example(parsed, name, language, line, one_triple)
             except Rejected as rejected:
                 reason = str(rejected)
             if language and languages is not None and language not in languages:
@@ -100,10 +101,11 @@ def read_json_lines(
             counts.bytes += length
             if reason:
                 (counts.repaired if example else counts.rejected)[reason] += 1
-                on_reject(Reject(file.path.name, line, reason, example is not None, raw_of(bare, length)))
+                on_reject(Reject(name, line, reason, example is not None, raw_of(bare, length)))
             if example:
                 counts.kept += 1
-                counts.labels.update(relation for _, relation, _ in example.triples)
+                for _, relation, _ in example.triples:
+                    counts.labels[relation] += 1
                 yield example
 
 
@@ -114,12 +116,18 @@ def _parsed(row: bytes, length: int, complete: bool) -> dict:
     if not row.strip():
         raise Rejected("empty_row")
     try:
-        row.decode("utf-8")
         return parse_json(row, "", "", distinct=True)
-    except UnicodeDecodeError:
-        raise Rejected("invalid_utf8" if complete else "cut_row") from None
     except UserError:
-        raise Rejected("invalid_json" if complete else "cut_row") from None
+        raise Rejected(_fault(row) if complete else "cut_row") from None
+
+
+def _fault(row: bytes) -> str:
+    """Why a row is not JSON."""
+    try:
+        row.decode("utf-8")
+    except UnicodeDecodeError:
+        return "invalid_utf8"
+    return "invalid_json"
 
 
 def _language(row: dict, file: CorpusFile) -> str:
@@ -134,9 +142,9 @@ def _language(row: dict, file: CorpusFile) -> str:
     return code
 
 
-def _example(row: dict, file: CorpusFile, language: str, line: int, one_triple: bool) -> tuple[Example, str]:
+def _example(row: dict, file: str, language: str, line: int, one_triple: bool) -> tuple[Example, str]:
     """The sentence, and why it is not quite what the row has; "" where it is."""
-    own_id, text, given = (row.get(name) for name in ("id", "text", "triples"))
+    own_id, text, given = row.get("id"), row.get("text"), row.get("triples")
     if type(own_id) is not str or type(text) is not str or type(given) is not list:
         raise Rejected("wrong_keys")
     if not text.strip(BLANK):
@@ -150,7 +158,7 @@ def _example(row: dict, file: CorpusFile, language: str, line: int, one_triple: 
         "".join([own_id, text, *(relation for _, relation, _ in triples)]).encode()
     except UnicodeEncodeError:
         raise Rejected("invalid_text") from None
-    example = Example(own_id, language, text, triples, file.path.name, line)
+    example = Example(own_id, language, text, triples, file, line)
     return example, "double_triple" if len(triples) < len(given) else ""
 
 
@@ -165,9 +173,11 @@ def _triple(given: object, text: str) -> Triple:
 
 def _span(given: object, text: str) -> Span:
     """A span without the blanks at its ends."""
-    if type(given) is not list or len(given) != 2 or any(type(end) is not int for end in given):
+    if type(given) is not list or len(given) != 2:
         raise Rejected("wrong_keys")
     start, end = given
+    if type(start) is not int or type(end) is not int:
+        raise Rejected("wrong_keys")
     if not 0 <= start <= end <= len(text):
         raise Rejected("span_out_of_text")
     start, end = trim(text, (start, end))

@@ -1,6 +1,5 @@
 """Files of JSON lines or of one JSON array -> their objects, in bounded memory for JSON lines."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
@@ -9,7 +8,7 @@ from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import Shown, Unreadable, files_below
 from mere_ds.corpus.rows import MOST_ROW_BYTES, open_file, raw_of, rows_of
 from mere_ds.errors import UserError
-from mere_ds.files import distinct_keys
+from mere_ds.files import decoder
 from mere_ds.streams import BOM
 
 
@@ -42,11 +41,7 @@ def whole_json(path: Path, distinct: bool = False) -> Any:
     with open_file(path) as stream:
         content = stream.read()
     try:
-        return json.loads(
-            content.removeprefix(BOM),
-            parse_constant=_no_constant,
-            object_pairs_hook=distinct_keys if distinct else None,
-        )
+        return decoder(distinct).decode(content.removeprefix(BOM).decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is not valid JSON ({error}): export it again") from None
 
@@ -75,7 +70,7 @@ def _lines(path: Path) -> Iterator[Row | Unreadable]:
 def _parsed(row: bytes, complete: bool) -> tuple[Any, str]:
     """A line's object, and why it is none."""
     try:
-        value = json.loads(row.decode("utf-8"), parse_constant=_no_constant)
+        value = decoder(False).decode(row.decode("utf-8"))
     except UnicodeDecodeError:
         return None, "invalid_utf8" if complete else "cut_row"
     except (ValueError, RecursionError):
@@ -93,10 +88,6 @@ def _array(path: Path) -> Iterator[Row | Unreadable]:
             yield Row(place, value, shown(value), length)
         else:
             yield Unreadable(place, "invalid_json", shown(value), length)
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number of JSON")
 
 
 def unreadable(row: Row, reason: str, relations: object) -> Unreadable:

@@ -82,6 +82,13 @@ def options_for(options: SourceOptions, file: FormatFile) -> SourceOptions:
     return replace(options, split=split)
 
 
+class _Checked(NamedTuple):
+    """A relation that can be kept."""
+
+    triple: Triple
+    notes: Sequence[str]
+
+
 class _Reading:
     def __init__(
         self,
@@ -125,13 +132,17 @@ class _Reading:
 
     def _of(self, stated: Stated, language: str) -> Iterator[Example]:
         counts = self._tally.of(language)
-        links = stated.links if self._format.one_relation or stated.one_relation else ()
-        if reason := _fault(stated.text, stated.id) or _fault_of_links(links, stated.text):
+        if reason := _fault(stated.text, stated.id):
             self._reject(counts, stated, reason, stated.raw)
+            return
+        found = [_checked(link, stated.text) for link in stated.links]
+        reasons = [reason for reason in found if isinstance(reason, str)]
+        if reasons and len(reasons) == len(found) and (self._format.one_relation or stated.one_relation):
+            self._reject(counts, stated, reasons[0], stated.raw)
             return
         counts.bytes += stated.size
         counts.notes.update(stated.notes)
-        triples = self._triples(stated, counts)
+        triples = self._triples(stated, found, counts)
         whole = [((0, len(stated.text)), triples)]
         is_cut = self._is_cut and stated.bounds != ()
         pieces = list(pieces_of(stated.text, triples, self._bounds(stated, language))) if is_cut else whole
@@ -144,7 +155,8 @@ class _Reading:
                 self._tell(stated, reason, False, stated.text[start:end])
                 continue
             counts.kept += 1
-            counts.labels.update(relation for _, relation, _ in its)
+            for _, relation, _ in its:
+                counts.labels[relation] += 1
             yield Example(own_id, language, stated.text[start:end], tuple(its), self._name(stated), stated.place)
 
     def _bounds(self, stated: Stated, language: str) -> Sequence[int]:
@@ -162,22 +174,20 @@ class _Reading:
             return "not_one_triple"
         return "too_many_triples" if len(triples) > MOST_TRIPLES else ""
 
-    def _triples(self, stated: Stated, counts: FileCounts) -> list[Triple]:
-        """The relations that can be kept, each once."""
+    def _triples(self, stated: Stated, found: Sequence[_Checked | str], counts: FileCounts) -> list[Triple]:
+        """The relations that can be kept, each once; `found` is what was found out about each."""
         kept: dict[Triple, None] = {}
-        for link in stated.links:
-            try:
-                triple, notes = _checked(link, stated.text)
-                if triple in kept:
-                    raise Rejected("double_triple")
-            except Rejected as rejected:
-                counts.left_out[str(rejected)] += 1
-                self._tell(stated, str(rejected), True, link.raw)
+        for link, checked in zip(stated.links, found, strict=True):
+            lost = checked if isinstance(checked, str) else "double_triple" if checked.triple in kept else ""
+            if lost:
+                counts.left_out[lost] += 1
+                self._tell(stated, lost, True, link.raw)
                 continue
-            assert isinstance(link, Link)
-            kept[triple] = None
-            counts.notes.update(notes)
-            counts.mended.update(link.repairs)
+            assert isinstance(link, Link) and isinstance(checked, _Checked)
+            kept[checked.triple] = None
+            if checked.notes or link.repairs:
+                counts.notes.update(set(checked.notes))
+                counts.mended.update(link.repairs)
             for repair in link.repairs:
                 self._tell(stated, repair, True, link.raw)
         return list(kept)
@@ -200,54 +210,48 @@ class _Reading:
 def _fault(text: str, own_id: str) -> str:
     if not text.strip(BLANK):
         return "empty_text"
-    return "invalid_text" if _has_half_pair(text + own_id) else ""
-
-
-def _fault_of_links(links: Sequence[Link | Lost], text: str) -> str:
-    """Why none of the relations can be kept; "" if one can, or there is none."""
-    reason = ""
-    for link in links:
-        try:
-            _checked(link, text)
-            return ""
-        except Rejected as rejected:
-            reason = reason or str(rejected)
-    return reason
+    return "invalid_text" if _has_half_pair(text) or _has_half_pair(own_id) else ""
 
 
 def _has_half_pair(text: str) -> bool:
-    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+    if text.isascii():
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
-def _checked(link: Link | Lost, text: str) -> tuple[Triple, list[str]]:
-    """The triple and its notes; raises Rejected."""
+def _checked(link: Link | Lost, text: str) -> _Checked | str:
+    """The triple, or the reason why there is none."""
     if isinstance(link, Lost):
-        raise Rejected(link.reason)
+        return link.reason
     relation = link.relation.strip()
     if not relation:
-        raise Rejected("empty_label")
+        return "empty_label"
     if _has_half_pair(relation):
-        raise Rejected("invalid_text")
+        return "invalid_text"
     notes = list(link.notes)
-    head, tail = (_span(mention, text, notes) for mention in (link.head, link.tail))
+    try:
+        head, tail = _span(link.head, text, notes), _span(link.tail, text, notes)
+    except Rejected as rejected:
+        return str(rejected)
     if head == tail:
         notes.append("self_relation")
-    return Triple(head, relation, tail), list(dict.fromkeys(notes))
+    return _Checked(Triple(head, relation, tail), notes)
 
 
 def _span(mention: Mention, text: str, notes: list[str]) -> Span:
     """From the first to the last character of all pieces, without blanks at the ends; notes what is noteworthy."""
-    if not mention.pieces or any(not 0 <= start <= end <= len(text) for start, end in mention.pieces):
-        raise Rejected("span_out_of_text")
-    if any(start == end for start, end in mention.pieces):
-        raise Rejected("empty_span")
+    span = _hull(mention.pieces, len(text))
     if mention.surface is not None:
         match agreement(text, mention):
             case "differs":
                 raise Rejected("surface_differs")
             case "blanks":
                 notes.append("blanks_differ")
-    span = trim(text, (min(start for start, _ in mention.pieces), max(end for _, end in mention.pieces)))
+    span = trim(text, span)
     if text[span[0]] in BLANK:
         raise Rejected("empty_span")
     if len(mention.pieces) > 1:
@@ -255,6 +259,19 @@ def _span(mention: Mention, text: str, notes: list[str]) -> Span:
     if not surely_whole(text, span) and whole_graphemes(text, span) != span:
         notes.append("cut_letter")
     return span
+
+
+def _hull(pieces: Sequence[Span], length: int) -> Span:
+    """From the first to the last character of all pieces. Raises Rejected if one is empty or not in the text."""
+    if len(pieces) == 1:  # as nearly all have; the rest is the same for any number
+        [(start, end)] = pieces
+        if 0 <= start < end <= length:
+            return start, end
+    if not pieces or any(not 0 <= start <= end <= length for start, end in pieces):
+        raise Rejected("span_out_of_text")
+    if any(start == end for start, end in pieces):
+        raise Rejected("empty_span")
+    return min(start for start, _ in pieces), max(end for _, end in pieces)
 
 
 def agreement(text: str, mention: Mention) -> str:
