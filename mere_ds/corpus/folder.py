@@ -9,7 +9,7 @@ from mere_ds.corpus.example import Example
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.registry import open_source, recognised
 from mere_ds.corpus.formats.samples import Sample
-from mere_ds.corpus.formats.sentences import FormatFile, Source, read_source
+from mere_ds.corpus.formats.sentences import FormatFile, Source, languages_of, read_source
 from mere_ds.corpus.jsonl import JsonLinesFile, json_lines_paths, read_json_lines
 from mere_ds.corpus.labels import LabelMap
 from mere_ds.corpus.languages import parse_languages, sort_languages
@@ -227,12 +227,11 @@ def _chosen_languages(languages: str | Sequence[str], found: set[str], folder: P
 
 def _languages_in(file: CorpusFile, source: Source | None = None) -> set[str]:
     """The languages of a file's rows, rejected ones included."""
+    if isinstance(file, FormatFile):
+        assert source
+        return languages_of(source, file)
+    assert isinstance(file, JsonLinesFile)
     tally = Tally(file)
-    if isinstance(file, JsonLinesFile):
-        examples = read_json_lines(file, False, None, lambda _: None, tally)
-    else:
-        assert isinstance(file, FormatFile) and source
-        examples = read_source(source, file, False, None, lambda _: None, tally)
-    for _ in examples:
+    for _ in read_json_lines(file, False, None, lambda _: None, tally):
         pass
     return {counts.language for counts in tally.counts if counts.language}

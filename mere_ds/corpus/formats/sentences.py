@@ -76,6 +76,22 @@ def read_source(
     return _Reading(source, file, one_triple, languages, on_reject, tally).examples()
 
 
+def languages_of(source: Source, file: FormatFile) -> set[str]:
+    """The languages that a part of a source states. Raises UserError as `read_source` does."""
+    format, options = source.format, options_for(source.options, file)
+    if format.languages:
+        stated = format.languages(file.path, options)
+    else:
+        stated = {item.language for item in format.read(file.path, options) if isinstance(item, Stated)}
+    if "" in stated:
+        raise _no_language(file)
+    return {code for text in stated if (code := language_code(text.strip()))}
+
+
+def _no_language(file: FormatFile) -> UserError:
+    return UserError(f"{file.path}: does not state the language of its texts: pass --lang=de or the like")
+
+
 def options_for(options: SourceOptions, file: FormatFile) -> SourceOptions:
     """How to read one part of a source: what the user says of splits holds for all of its texts."""
     split: Any = file.split if options.split == "auto" else "auto"
@@ -128,7 +144,7 @@ class _Reading:
             return language_code(stated.language.strip())
         if self._file.language:
             return self._file.language
-        raise UserError(f"{self._file.path}: does not state the language of its texts: pass --lang=de or the like")
+        raise _no_language(self._file)
 
     def _of(self, stated: Stated, language: str) -> Iterator[Example]:
         counts = self._tally.of(language)

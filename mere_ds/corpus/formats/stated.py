@@ -152,6 +152,8 @@ class Format:
     """Whether `Stated.one_relation` holds for all."""
     general: bool = False
     """Whether nearly any file fits, so that it is recognised only where no other format is."""
+    languages: Callable[[Path, SourceOptions], Collection[str]] | None = None
+    """The languages that the texts of a part state, where these can be had for less than by `read`; "" for none."""
     splits: Callable[[Path, SourceOptions], Collection[str]] = lambda part, options: ()
     """The splits that the texts of a part state themselves, none if they don't. `read` gets one of them as
     `options.split` and yields its texts alone; all where that is auto."""

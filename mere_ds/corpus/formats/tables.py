@@ -82,6 +82,17 @@ def _split_of(row: dict[str, Any], get: Get) -> str | None:
     return words.pop() if len(words) == 1 else None
 
 
+def _languages(path: Path, options: SourceOptions) -> Collection[str]:
+    """What is no text or missing, which `_read` rejects, is left out."""
+    table = open_table(path)
+    fields = fields_of(table, options)
+    get = fields.row.get("lang")
+    if get is None:
+        return {""}
+    rows = (row for batch in table.batches(fields.columns) for row in batch if not isinstance(row, Unreadable))
+    return {language for row in rows if isinstance(language := get(row.value), str) and language}
+
+
 class _Relation(NamedTuple):
     head: Place
     relation: str
@@ -295,6 +306,7 @@ FORMATS = (
         losses=_LOSSES,
         notes=_NOTES,
         general=True,
+        languages=_languages,
         splits=_splits,
     ),
     Format(
@@ -306,6 +318,7 @@ FORMATS = (
         losses=_LOSSES,
         notes=_NOTES,
         general=True,
+        languages=_languages,
         splits=_splits,
     ),
 )
