@@ -302,8 +302,8 @@ class TrainConfig:
             raise UserError(f"--top_k={self.top_k}: there are only {len(self.submodule_layers)} sub-modules")
         if self.stage_one_run and self.stage != "2":
             raise UserError(f"--stage_one_run is only for stage two, not --stage={self.stage}: pass --stage=2")
-        if self.start and self.stage == "2":
-            raise UserError("--start is only for stage one, not --stage=2: pass --stage_one_run, or --stage=1 or all")
+        if self.start and self.stage_one_run:
+            raise UserError("--start is for stage one, and --stage_one_run has one that is trained: remove one of them")
         if self.start and self.encoder_weights:
             raise UserError("--start takes the encoder's weights from a run: remove --encoder_weights, or --start")
         if self.stage == "2" and self.system not in TWO_STAGES:

@@ -40,7 +40,7 @@ def test_defaults_are_those_of_section_4_2():
         ({"stage": "2", "system": "mBERT"}, "mBERT has no Language-specific Switcher"),
         ({"stage": "1", "stage_one_run": "other"}, "only for stage two, not --stage=1"),
         ({"stage_one_run": "other"}, "only for stage two, not --stage=all"),
-        ({"stage": "2", "start": "other"}, "--start is only for stage one, not --stage=2"),
+        ({"stage": "2", "start": "other", "stage_one_run": "run"}, "--start is for stage one, and --stage_one_run has"),
         ({"start": "other", "encoder_weights": "mine"}, "remove --encoder_weights, or --start"),
     ],
 )

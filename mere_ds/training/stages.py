@@ -112,6 +112,10 @@ def train_stage_two(session: Session, manifest: Manifest, observers: Iterable[Ob
         return {}
     one = RunFolder(session.config.stage_one_run or session.config.run)
     start = session.from_rank_0(_best_of_stage_one(one) if session.is_main else None)
+    if session.config.start and session.config.stage == "2":
+        log.info(
+            "--start=%s was for stage one, from which stage two starts: it has no effect now", session.config.start
+        )
     assert start is not None  # rank 0 has found it
 
     def fresh() -> TripleModel:

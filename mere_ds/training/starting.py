@@ -21,9 +21,9 @@ def find_start(place: str | None) -> TrainedModel | None:
     stage two if stage one is elsewhere. None for None. Raises UserError."""
     if place is None:
         return None
-    has_stage_one = (RunFolder(place).model(1, "best") / STATE).is_file()
+    is_checkpoint = (Path(place) / STATE).is_file()
     try:
-        return used_model(place, "stage1" if has_stage_one else "best")
+        return used_model(place, "best" if is_checkpoint or not RunFolder(place).has_begun(1) else "stage1")
     except UserError as error:
         raise UserError(f"--start: {error}") from None
 

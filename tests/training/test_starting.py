@@ -160,9 +160,10 @@ def test_a_run_begins_at_its_stage_one_and_a_checkpoint_at_itself(run, shards, c
 def test_a_stage_two_alone_serves_too(run, shards, tmp_path):
     alone = shutil.copytree(run, tmp_path / "alone", symlinks=True)
     shutil.rmtree(alone / "checkpoints/stage1")
+    with pytest.raises(UserError, match="stage1/best is missing"):
+        find_start(str(alone))  # its stage one is lost
     told = json.loads((alone / "config.json").read_text())
-    told["stage2"]["stage_one_run"] = str(run)
-    (alone / "config.json").write_text(json.dumps(told))
+    (alone / "config.json").write_text(json.dumps({"stage2": told["stage2"] | {"stage_one_run": str(run)}}))
     start = find_start(str(alone))
     assert start is not None and start.stage == 2
 
@@ -188,6 +189,16 @@ def test_it_is_recorded_in_config_and_starts(run, other_shards, short, tmp_path)
     assert said.count("started from ") == 1 and "labels: 1 taken over (born-in)" in said
     assert "weights are random" not in said
     assert "labels: 1 taken over" in (tmp_path / "new/log.txt").read_text()
+
+
+def test_a_job_script_may_pass_it_to_stage_two_as_well(run, other_shards, short, tmp_path):
+    both, one_by_one = tmp_path / "both", tmp_path / "one_by_one"
+    knobs = {"shards": other_shards, "start": run, "max_steps": 2}
+    short(1, run=both, stage="all", **knobs).ended(0)
+    short(1, run=one_by_one, stage="1", **knobs).ended(0)
+    said = short(1, run=one_by_one, stage="2", **knobs).ended(0).stderr[0]
+    assert f"--start={run} was for stage one, from which stage two starts" in said
+    assert_same_results(one_by_one, both)
 
 
 def test_killed_it_goes_on_to_the_same_bits_and_only_from_the_same_start(run, other_shards, short, tmp_path):

@@ -6,7 +6,7 @@ from typing import Any
 
 from mere_ds.config import TrainConfig
 from mere_ds.corpus.languages import GROUPS, parse_languages
-from mere_ds.runs.resume import DATA, STAGE_ONE, WEIGHTS
+from mere_ds.runs.resume import DATA, STAGE_ONE, START, WEIGHTS
 
 PAPERS_ORDER = (
     *("HERBERTa", "mBERT", "MTMB", "mERE14", "mERE", "mERE (EURO)", "mERE (SVO)"),
@@ -18,7 +18,7 @@ PAPERS_SETTING = {"concatenate": TrainConfig.concatenate, "submodule_layers": [*
 """The paper's values of the settings that Figure 6 and Table 3 vary: train.py's defaults."""
 
 _NAMED_ELSEWHERE = {"--seed", "--system", "--languages", "global batch", STAGE_ONE}
-_NAMES = {DATA: "shards", WEIGHTS: "encoder weights", "precision": "training precision"}
+_NAMES = {DATA: "shards", WEIGHTS: "encoder weights", START: "start", "precision": "training precision"}
 """How ingredients of a training that aren't knobs are called in a row's name."""
 
 
@@ -35,7 +35,7 @@ def row_name(system: str, languages: str | list[str]) -> str:
 
 def deciding_knobs(trained: dict[str, dict]) -> dict:
     """Everything that determined a run's model, except the seed and what `row_name` includes, from `{"stage1",
-    "stage2"}: ingredients`; those of stage two take precedence.
+    "stage2"}: ingredients`; those of stage two take precedence, except that it has no weights to start from.
 
     For a run that started from another run's stage one, stage one's knobs are unknown.
     """
@@ -44,7 +44,7 @@ def deciding_knobs(trained: dict[str, dict]) -> dict:
         found |= {
             _NAMES.get(name, name.removeprefix("--")): _short(value)
             for name, value in trained[stage].items()
-            if name not in _NAMED_ELSEWHERE
+            if name not in _NAMED_ELSEWHERE and not (name in (WEIGHTS, START) and value is None and stage == "stage2")
         }
     return found
 

@@ -3,7 +3,7 @@
 import pytest
 
 from mere_ds.evaluation.report.rows import PAPERS_ORDER, deciding_knobs, layers_label, order, row_name, variant, varied
-from mere_ds.runs.resume import STAGE_ONE, WEIGHTS
+from mere_ds.runs.resume import STAGE_ONE, START, WEIGHTS
 from tests.evaluation.made_up_runs import ingredients_of
 
 
@@ -49,6 +49,17 @@ def test_other_data_other_weights_and_another_precision_tell_rows_apart():
         ("precision", "ab", "training precision"),
     ):
         assert varied(deciding_knobs({"stage1": ingredients_of(1) | {name: value}}) for value in values) == [shown]
+
+
+@pytest.mark.parametrize(("name", "shown"), [(WEIGHTS, "encoder weights"), (START, "start")])
+def test_weights_that_stage_one_started_from_tell_runs_of_two_stages_apart(name, shown):
+    """Stage two starts from stage one, and records none."""
+    one, other = (
+        {stage: told | {name: digit * 64 if stage == "stage1" else None} for stage, told in both_stages().items()}
+        for digit in "89"
+    )
+    assert varied([deciding_knobs(one), deciding_knobs(other)]) == [shown]
+    assert variant(deciding_knobs(one), [shown]) == f"{shown} = 888888888888"
 
 
 def test_a_knob_that_a_run_does_not_know_varies_nothing():
