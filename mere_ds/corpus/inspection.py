@@ -17,6 +17,7 @@ from mere_ds.corpus.formats import sentences
 from mere_ds.corpus.formats.registry import FORMATS
 from mere_ds.corpus.labels import LOSSES, absent_labels
 from mere_ds.corpus.languages import sort_languages
+from mere_ds.corpus.overlaps import OVERLAPS, overlaps
 from mere_ds.corpus.repeats import ReadRows, describe_repeats
 from mere_ds.corpus.rows import CorpusFile, FileCounts, RejectsFile, Tally
 
@@ -25,6 +26,8 @@ MOST_FILES = 30
 """Of more files only the total is shown by reason."""
 MOST_SHOWN = 5
 """Sentences with so many triples or more are counted together in the table."""
+MOST_LABELS, MOST_LANGUAGES, MOST_LETTERS = 40, 15, 40
+"""Rows and columns of the table of labels by language, and letters of a label's name in it."""
 
 _REJECTIONS = rows.REJECTIONS | reading.REJECTIONS | jsonl.REJECTIONS | reading.REPAIRS | sentences.LOSSES | LOSSES
 
@@ -36,15 +39,26 @@ class _Sizes:
     characters: Counter = field(default_factory=Counter)
     words: Counter = field(default_factory=Counter)
     triples: Counter = field(default_factory=Counter)
+    overlaps: Counter = field(default_factory=Counter)
+    """Triples by kind of overlap; a triple may be of several."""
+
+    def take(self, example: Example) -> None:
+        self.characters[len(example.text)] += 1
+        self.words[len(example.text.split())] += 1
+        self.triples[len(example.triples)] += 1
+        for kinds in overlaps(example.triples):
+            self.overlaps.update(kinds)
 
     def add(self, other: "_Sizes") -> None:
         self.characters.update(other.characters)
         self.words.update(other.words)
         self.triples.update(other.triples)
+        self.overlaps.update(other.overlaps)
 
     def as_dict(self) -> dict:
         lengths = {"characters": percentiles(self.characters), "words": percentiles(self.words)}
-        return lengths | {"triples": {str(n): self.triples[n] for n in sorted(self.triples)}}
+        kinds = {kind: self.overlaps[kind] for kind in OVERLAPS if self.overlaps[kind]}
+        return lengths | {"triples": {str(n): self.triples[n] for n in sorted(self.triples)}, "overlaps": kinds}
 
 
 def percentiles(histogram: Counter) -> dict[str, int | None]:
@@ -68,8 +82,9 @@ def inspect_corpus(
     """Reads a corpus, calls `each` with every sentence and its split, and returns plain JSON for `format_table`.
 
     Keys: `files` and `total`, each with the fields of `FileCounts`, `characters` and `words` (length percentiles of
-    the text without marks; words are separated by white space) and `triples` (sentences by their number of triples);
-    a file of several languages comes once for each. `format`, "" for SMiLER's files and our JSON lines; `label_map` as
+    the text without marks; words are separated by white space), `triples` (sentences by their number of triples) and
+    `overlaps` (triples by kind of overlap, of which one may have several); a file of several languages comes once for
+    each. `format`, "" for SMiLER's files and our JSON lines; `label_map` as
     in `LabelMap.as_dict`; `repeats` as in `ReadRows.repeats`; `incomplete`, the languages with only one of train and
     test. `rejects` is where repaired and rejected rows are written, `what` the name of the progress bar. Raises
     UserError for unusable input.
@@ -117,10 +132,7 @@ def _measure(
     tally, sizes = Tally(file), defaultdict[str, _Sizes](_Sizes)
     shown = 0
     for example in corpus.read(file, sink.write if sink else lambda _: None, tally):
-        its = sizes[example.language]
-        its.characters[len(example.text)] += 1
-        its.words[len(example.text.split())] += 1
-        its.triples[len(example.triples)] += 1
+        sizes[example.language].take(example)
         read_rows.add(example, file.split)
         each(example, file.split)
         bar.update(tally.bytes - shown)
@@ -147,7 +159,8 @@ def format_table(report: dict) -> str:
         lengths = ["-" if counts[unit][key] is None else f"{counts[unit][key]:,}" for unit, key in measures]
         numbers = (counts["rows"], counts["kept"], *sums, len(counts["labels"]))
         lines.append([_name(counts), *(f"{number:,}" for number in numbers), *lengths])
-    sections = [align([header, *lines]), _triples(report), _reasons(report)]
+    sections = [align([header, *lines]), labels_by_language(report["files"]), _triples(report), _overlaps(report)]
+    sections.append(_reasons(report))
     sections.append("\n".join(describe_repeats(report["repeats"])))
     sections += absent_labels(report["label_map"], report["negative_labels"], report["files"])
     if report["incomplete"]:
@@ -173,6 +186,46 @@ def _triples(report: dict) -> str:
         all_triples = sum(n * sentences for n, sentences in found.items())
         lines.append([_name(counts), f"{all_triples:,}", *(f"{number:,}" for number in numbers)])
     return align([["file", "triples", *(f"sentences with {name}" for name, _ in groups)], *lines])
+
+
+def labels_by_language(files: Sequence[dict]) -> str:
+    """A table of triples by label and language, those with the most first; what there is no room for is summed up."""
+    of_label: dict[str, Counter] = {}
+    for counts in files:
+        for label, n in counts["labels"].items():
+            of_label.setdefault(label, Counter())[counts["language"]] += n
+    all_labels = sum(of_label.values(), Counter())
+    languages = [name for name, _ in all_labels.most_common(MOST_LANGUAGES)]
+    languages = [name for name in sort_languages(all_labels) if name in languages]
+    ordered = sorted(of_label, key=lambda label: (-of_label[label].total(), label))
+    lines = [(_shortened(label), of_label[label]) for label in ordered[:MOST_LABELS]]
+    if others := ordered[MOST_LABELS:]:
+        lines.append((f"{len(others):,} other labels", sum((of_label[label] for label in others), Counter())))
+    lines.append(("all", all_labels))
+    rest = [f"{len(all_labels) - len(languages)} others"] if len(all_labels) > len(languages) else []
+    cells = [["label", *(name or "no language" for name in languages), *rest, "all"]]
+    for name, row in lines:
+        shown = [row[language] for language in languages]
+        shown += [row.total() - sum(shown)] if rest else []
+        cells.append([name, *(f"{n:,}" if n else "-" for n in [*shown, row.total()])])
+    return align(cells) if of_label else ""
+
+
+def _shortened(label: str) -> str:
+    return label if len(label) <= MOST_LETTERS else f"{label[: MOST_LETTERS - 1]}…"
+
+
+def _overlaps(report: dict) -> str:
+    """A table of triples by language and kind of overlap, unless none overlaps."""
+    if report["total"]["overlaps"].keys() <= {"normal"}:
+        return ""
+    by_language: dict[str, Counter] = {}
+    for counts in report["files"]:
+        by_language.setdefault(counts["language"], Counter()).update(counts["overlaps"])
+    rows = [(name, by_language[name]) for name in sort_languages(by_language) if by_language[name]]
+    rows.append(("all", Counter(report["total"]["overlaps"])))
+    lines = [[name, *(f"{row[kind]:,}" for kind in OVERLAPS)] for name, row in rows]
+    return align([["triples by overlap", *OVERLAPS], *lines])
 
 
 def _reasons(report: dict) -> str:

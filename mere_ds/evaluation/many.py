@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mere_ds.corpus.overlaps import OVERLAPS, overlaps
 from mere_ds.evaluation.intervals import generator, interval, resampled
 from mere_ds.evaluation.metrics import (
     METRICS,
@@ -21,7 +22,7 @@ from mere_ds.evaluation.metrics import (
     recall,
     scores,
 )
-from mere_ds.evaluation.triple_sets import OVERLAPS, from_json, overlaps
+from mere_ds.evaluation.triple_sets import from_json
 
 MOST = 5
 """Gold triples of a sentence from which on sentences are told together."""
@@ -56,7 +57,7 @@ def scores_of_many(records: Iterable[dict]) -> dict:
     - `pooled_labels`: the same of all languages together, as a row of `numbers` has it;
     - `numbers`: a row of `metrics.precision_recall` with "sentences" and the "interval" of F1 for the sentences with
       0, 1, 2, 3, 4, 5+ gold triples (none for a number that doesn't come);
-    - `overlaps`: `{"normal": {"gold", "right", "recall", "interval"}}` for each of `triple_sets.OVERLAPS`: a gold
+    - `overlaps`: `{"normal": {"gold", "right", "recall", "interval"}}` for each of `corpus.overlaps.OVERLAPS`: a gold
       triple may be of several kinds;
     - `without_triples`: `{"sentences", "answered", "share", "interval"}`: the sentences without a gold triple, and how
       many of them got one, in percent.
@@ -89,7 +90,8 @@ def scores_of_many(records: Iterable[dict]) -> dict:
         for relation, counted_of_it in here.items():
             own.labels.setdefault(relation, Counter())[tuple(counted_of_it)] += 1
         sentence = from_json(record["text"], record["gold"])
-        of_kinds = [(kind, triple[:3] in found) for triple in sentence for kind in overlaps(sentence, triple)]
+        each = zip(sentence, overlaps(sentence), strict=True)
+        of_kinds = [(kind, triple[:3] in found) for triple, its in each for kind in its]
         for kind, total in Counter(kind for kind, _ in of_kinds).items():
             kinds[kind][of_kinds.count((kind, True)), total] += 1
     return {

@@ -72,24 +72,3 @@ def _tokens(part: str, triple: Named, of: Callable[[str, Hashable, Hashable], Ha
     if None in needed.get(part, (triple.head_tokens, triple.tail_tokens)):
         return None
     return of(triple.relation, triple.head_tokens, triple.tail_tokens)
-
-
-OVERLAPS = ("normal", "same pair", "same entity", "nested")
-
-
-def overlaps(triples: Sequence[Named], one: Named) -> set[str]:
-    """The kinds in which a triple overlaps with the others of its sentence; "normal" where in none.
-
-    "same pair": another one has both of its entities, in either order; "same entity": another one has just one of
-    them; "nested": one of its entities shares characters with an unequal entity of the sentence, its own other one
-    included.
-    """
-    own, kinds = {one.head, one.tail}, set()
-    for other in triples:
-        if other[:3] != one[:3]:
-            its = {other.head, other.tail}
-            kinds |= {"same pair"} if its == own else {"same entity"} if its & own else set()
-    entities = {entity for triple in triples for entity in (triple.head, triple.tail)}
-    if any(a != b and a[0] < b[1] and b[0] < a[1] for a in own for b in entities):
-        kinds.add("nested")
-    return kinds or {"normal"}

@@ -111,3 +111,7 @@ def test_inspect_shows_triples_a_sentence_where_not_each_has_one(tables, tmp_pat
     lines = [line.split() for line in format_table(report).splitlines()]
     assert ["de.train.jsonl", "17", "2", "0", "1", "1", "0", "2"] in lines
     assert ["total", "19", "2", "0", "2", "1", "0", "2"] in lines
+    assert report["total"]["overlaps"] == {"same pair": 19}
+    assert ["triples", "by", "overlap", "normal", "same", "pair", "same", "entity", "nested"] in lines
+    assert ["de", "0", "17", "0", "0"] in lines and ["all", "0", "19", "0", "0"] in lines
+    assert ["label", "fr", "de", "all"] in lines and ["r0", "-", "3", "3"] in lines and ["NA", "1", "1", "2"] in lines

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from collections import Counter
 
 import pytest
@@ -7,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mere_ds.corpus.folder import open_corpus
-from mere_ds.corpus.inspection import format_table, inspect_corpus, percentiles
+from mere_ds.corpus.inspection import (
+    MOST_LABELS,
+    MOST_LANGUAGES,
+    format_table,
+    inspect_corpus,
+    labels_by_language,
+    percentiles,
+)
 from tests.full_disk import files_of_at_most
 
 HEADER = "id\tentity_1\tentity_2\tlabel\ttext\tlang\n"
@@ -61,7 +69,7 @@ def test_rejects_are_written_only_on_request(corpus):
 
 
 def test_table(corpus):
-    files, reasons, repeats, incomplete = format_table(inspect_corpus(open_corpus(corpus))).split("\n\n")
+    files, labels, reasons, repeats, incomplete = format_table(inspect_corpus(open_corpus(corpus))).split("\n\n")
     assert repeats.splitlines()[0].startswith("train: 0 texts occur with different triples")
     header, train, *_, total = [line.split() for line in files.splitlines()]
     assert header[:6] == ["file", "rows", "kept", "repaired", "rejected", "labels"]
@@ -71,7 +79,42 @@ def test_table(corpus):
     lines = [line.split(maxsplit=4) for line in reasons.splitlines()[1:]]
     assert ["rejected", "empty_text", "de_corpora_train.tsv", "2"] in lines
     assert ["repaired", "cut_mark", "total", "1"] in [line[:4] for line in lines if len(line) == 5]
+    assert [line.split() for line in labels.splitlines()] == [
+        *(["label", "de", "all"], ["x", "2", "2"], ["y", "1", "1"], ["all", "3", "3"])
+    ]
     assert incomplete == "languages without a train or test file: xx"
+
+
+def files(counts: dict[str, dict[str, int]]) -> list[dict]:
+    """Labels by language as those of a report's files."""
+    return [{"language": language, "labels": labels} for language, labels in counts.items()]
+
+
+def test_labels_by_language_have_the_most_frequent_ones_first():
+    counts = {"uk": {"b": 3, "a": 1500}, "de": {"b": 4}, "": {}, "pt-BR": {"c": 4}}
+    assert [line.split() for line in labels_by_language(files(counts)).splitlines()] == [
+        ["label", "de", "uk", "pt-BR", "all"],
+        ["a", "-", "1,500", "-", "1,500"],
+        ["b", "4", "3", "-", "7"],
+        ["c", "-", "-", "4", "4"],
+        ["all", "4", "1,503", "4", "1,511"],
+    ]
+    assert labels_by_language(files({"de": {}})) == ""
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(1, 99)), max_size=200))
+def test_a_shortened_table_of_labels_still_sums_up(triples):
+    counts: dict[str, Counter] = {}
+    for language, label, n in triples:
+        counts.setdefault(f"x{chr(97 + language // 26)}{chr(97 + language % 26)}", Counter())[f"{label:x>50}"] += n
+    table = labels_by_language(files(counts))
+    rows = [re.split(r"\s{2,}", line) for line in table.splitlines()[1:]]
+    assert len(rows) <= MOST_LABELS + 2 and all(len(row) <= MOST_LANGUAGES + 3 for row in rows)
+    numbers = [[int(cell.replace(",", "").replace("-", "0")) for cell in row[1:]] for row in rows]
+    assert all(sum(row[:-1]) == row[-1] for row in numbers)
+    if numbers:
+        assert [sum(column) for column in zip(*numbers[:-1], strict=True)] == numbers[-1]
+        assert numbers[-1][-1] == sum(n for _, _, n in triples)
 
 
 def test_table_of_a_clean_corpus_has_no_reasons(corpus):

@@ -8,7 +8,6 @@ import pytest
 from mere_ds.evaluation.many import scores_of_many
 from mere_ds.evaluation.metrics import METRICS, counts_of
 from mere_ds.evaluation.table import format_scores
-from mere_ds.evaluation.triple_sets import Named, overlaps
 from tests.evaluation.records import many_record
 from tests.evaluation.second_scorer import place, random_sentence, second_counts
 
@@ -108,20 +107,6 @@ def test_breakdowns_by_hand():
     told = format_scores(result)
     assert "1 of 2 sentences without a triple got one (50.0 %)" in told
     assert "triple by tokens, pooled: precision 40.0, recall 40.0, F1 40.0" in told
-
-
-def test_kinds_of_overlap():
-    a, b, c, inside = (0, 5), (6, 9), (10, 12), (1, 3)
-    one = Named("wrote", a, b)
-    assert overlaps([one], one) == {"normal"}
-    assert overlaps([one, Named("made-of", c, (13, 14))], one) == {"normal"}
-    assert overlaps([one, Named("made-of", a, b)], one) == overlaps([one, Named("wrote", b, a)], one) == {"same pair"}
-    assert overlaps([one, Named("wrote", a, c)], one) == {"same entity"}
-    assert overlaps([one, Named("wrote", inside, c)], one) == {"nested"}
-    assert overlaps([Named("wrote", a, inside)], Named("wrote", a, inside)) == {"nested"}
-    assert overlaps([one, Named("x", a, b), Named("x", b, c), Named("x", c, inside)], one) == {
-        *("same pair", "same entity", "nested")
-    }
 
 
 def test_languages_without_a_gold_or_found_triple_score_nothing():

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+from mere_ds.corpus.overlaps import OVERLAPS
 from mere_ds.evaluation.calibration import calibration_error
 from mere_ds.evaluation.intervals import LEVEL, spread
 from mere_ds.evaluation.many import NUMBERS
@@ -19,7 +20,6 @@ from mere_ds.evaluation.report.tables import (
     main_rows,
     seeds_of,
 )
-from mere_ds.evaluation.triple_sets import OVERLAPS
 
 POOLED = "pooled"
 _BESIDE = f"Beside a score: with one seed its {LEVEL} % bootstrap interval over sentences, else ± over seeds."
