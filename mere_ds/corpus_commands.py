@@ -172,6 +172,7 @@ def shard(
     english: English = "auto",
     cut_marks: CutMarks = "repair",
     max_length: int = 256,
+    windows: bool = False,
     seed: int = 0,
     prune_vocabulary: bool = False,
     parallel_ids: bool = False,
@@ -200,6 +201,8 @@ def shard(
         english: Which English files to use if there are several: small, mid or full.
         cut_marks: What to do with a row whose entity is cut off at an abbreviation's dot: repair or reject it.
         max_length: Maximum number of tokens per sentence, including [CLS], the language symbol and [SEP].
+        windows: With many triples: a training sentence of more than max_length tokens becomes several that overlap by
+            half, and is not cut off.
         seed: Random seed for the dev split, the order of sentences and tiny's weights.
         prune_vocabulary: For e5-small: keep only the word pieces that the corpus uses.
         parallel_ids: Rows with the same id (apart from a leading language code: de-12, fr-12) are translations of each
@@ -233,6 +236,7 @@ def shard(
                 negative_labels=negative_label,
                 label_map=label_map,
                 drop_leaks=drop_leaks,
+                windows=windows,
                 options=options,
                 overwrite=overwrite,
             )

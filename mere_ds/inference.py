@@ -17,11 +17,10 @@ from mere_ds.model.loading import load_model
 from mere_ds.model.triple import TripleModel
 from mere_ds.runs.trained import check_k, check_limits
 from mere_ds.shards.encoding import Encoded, SentenceEncoder
+from mere_ds.shards.windows import CHARACTERS_A_TOKEN
 from mere_ds.streams import BOM, LINES_AT_ONCE, Line
 
 BATCH = 32
-CHARACTERS_A_TOKEN = 64
-"""Only max_length times this many characters of a text are tokenised; real words have fewer characters per token."""
 
 
 class _Found(NamedTuple):

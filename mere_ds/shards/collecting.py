@@ -23,7 +23,9 @@ from mere_ds.corpus.repeats import ReadRows
 from mere_ds.corpus.rows import SPLITS, FileCounts, Reject, Tally
 from mere_ds.errors import UserError
 from mere_ds.shards.encoding import EncodedExample, SentenceEncoder
+from mere_ds.shards.entries import WINDOWS
 from mere_ds.shards.packing import Sentences
+from mere_ds.shards.windows import training_windows
 
 _BATCH = 2048  # sentences per tokeniser call
 _BATCH_CHARACTERS = 1 << 22  # the same for sentences of 2,048 characters and more
@@ -45,8 +47,12 @@ class Collected:
     unaligned: np.ndarray
     """bool [n]; whether the tokens of one of the sentence's entities cover other characters than the entity's."""
     counts: list[FileCounts]
-    is_kept: np.ndarray
-    """bool [rows read]; whether a row was kept as a sentence."""
+    rows: np.ndarray
+    """int32 [n], ascending; the row that a sentence came from, counted from 0; windows of a sentence have the same."""
+    rows_read: int
+    windows: dict[str, Counter]
+    """By language: "sentences" that became several, how many "windows", and "repeated_triples", how many triples that
+    are in more than one window were added so."""
     _texts: np.ndarray
     _text_ends: np.ndarray
 
@@ -77,19 +83,26 @@ class Collected:
 
 
 def collect(
-    corpus: Corpus, encoder: SentenceEncoder, on_reject: Callable[[Reject], None], folder: Path, rows: ReadRows
+    corpus: Corpus,
+    encoder: SentenceEncoder,
+    on_reject: Callable[[Reject], None],
+    folder: Path,
+    rows: ReadRows,
+    divisible: np.ndarray | None = None,
 ) -> Collected:
     """Reads and tokenises the files; the flat files go to `folder`, which exists, the rows that are read into `rows`,
     unless these are there already.
 
     Where a span has no tokens, a sentence of a test or dev file is kept without that span. In a training file the
-    triple is left out where sentences have many, else the sentence is rejected. All are shown to `on_reject`. Raises
-    UserError if no sentence or no triple is left.
+    triple is left out where sentences have many, else the sentence is rejected. The `divisible` rows (bool [n]; none
+    by default), which are of training files with many triples, become several windows where they are too long, and
+    triples in none of these are left out. All are shown to `on_reject`. Raises UserError if no sentence or no triple
+    is left.
     """
     paths = folder / "tokens", folder / "texts"
     bar = tqdm(total=corpus.bytes, desc="tokenising", unit="B", unit_scale=True, disable=None)
     with bar, paths[0].open("wb") as tokens, paths[1].open("wb") as texts:
-        collector = _Collector(corpus, encoder, on_reject, tokens, texts)
+        collector = _Collector(corpus, encoder, on_reject, tokens, texts, divisible)
         remember = not len(rows)
         for file in corpus.files:
             tally, done = Tally(file), bar.n
@@ -126,27 +139,37 @@ class _Collector:
         on_reject: Callable[[Reject], None],
         tokens: BinaryIO,
         texts: BinaryIO,
+        divisible: np.ndarray | None,
     ):
         self.counts: list[FileCounts] = []
         self._encoder, self._on_reject, self._tokens, self._texts = encoder, on_reject, tokens, texts
         self._many = corpus.triples == "many"
         self._languages = {language: i for i, language in enumerate(corpus.languages)}
         self._labels: dict[str, int] = {}
-        self._is_kept = array("b")
+        self._divisible = np.zeros(0, bool) if divisible is None else divisible
+        self._rows_read = 0
+        self._windows: dict[str, Counter] = {name: Counter() for name in WINDOWS}
         self._columns: dict[str, array] = defaultdict(lambda: array("i"))
 
     def add(self, batch: list[Example], split: str, tally: Tally, row: Callable[[Example], str]) -> None:
         """Tokenises a batch of one file and appends what is kept of it; `row` makes the row of an example again."""
         kept: list[tuple[Example, EncodedExample]] = []
-        for pair in zip(batch, self._encoder.encode_examples(batch), strict=True):
+        rows: list[int] = []
+        for number, pair in enumerate(zip(batch, self._encoder.encode_examples(batch), strict=True), self._rows_read):
             example, encoded = pair
-            found = pair if encoded.is_whole else self._mended(example, encoded, split, tally.of(example.language), row)
-            self._is_kept.append(found is not None)
-            if found:
-                kept.append(found)
+            if encoded.truncated and self._divisible[number : number + 1].any():
+                found = self._divided(example, tally.of(example.language), row)
+            elif encoded.is_whole:
+                found = [pair]
+            else:
+                found = self._mended(example, encoded, split, tally.of(example.language), row)
+            kept += found
+            rows += [number] * len(found)
+        self._rows_read += len(batch)
         texts = [_record(example) for example, _ in kept]
         triples = [triple for _, encoded in kept for triple in encoded.triples]
         new: dict[str, Iterable[int]] = {
+            "rows": rows,
             "lengths": [len(encoded.ids) for _, encoded in kept],
             "languages": [self._languages[example.language] for example, _ in kept],
             "counts": [len(example.triples) for example, _ in kept],
@@ -174,30 +197,49 @@ class _Collector:
         split: str,
         counts: FileCounts,
         row: Callable[[Example], str],
-    ) -> tuple[Example, EncodedExample] | None:
+    ) -> list[tuple[Example, EncodedExample]]:
         """What is kept of a sentence with a span that has no tokens; what isn't is counted."""
-        problems = [triple.problem for triple in encoded.triples if triple.problem]
+        problems = {n: triple.problem for n, triple in enumerate(encoded.triples) if triple.problem}
         in_training = split == "train"
-        kept = self._many or not in_training
-        for problem in dict.fromkeys(problems):
-            self._on_reject(Reject(example.file, example.line, problem, kept, row(example)))
+        self._report(example, problems, self._many or not in_training, row)
         if not in_training:
-            return example, encoded
-        lost = [t.relation for t, its in zip(example.triples, encoded.triples, strict=True) if its.problem]
-        counts.labels.subtract(lost)
+            return [(example, encoded)]
         if not self._many:
+            counts.labels.subtract(relation for _, relation, _ in example.triples)
             counts.kept -= 1
-            counts.rejected.update(problems)
-            return None
-        counts.left_out.update(problems)
-        left = [pair for pair in zip(example.triples, encoded.triples, strict=True) if not pair[1].problem]
-        triples = tuple(triple for triple, _ in left)
-        return replace(example, triples=triples), encoded._replace(triples=[its for _, its in left])
+            counts.rejected.update(problems.values())
+            return []
+        _leave_out(example, problems, counts)
+        return [_without_problems(example, encoded)]
+
+    def _divided(
+        self, example: Example, counts: FileCounts, row: Callable[[Example], str]
+    ) -> list[tuple[Example, EncodedExample]]:
+        """The windows of a training sentence with many triples; triples that are in none of them are counted."""
+        windows = training_windows(self._encoder, example)
+        problems = dict.fromkeys(range(len(example.triples)), "between_windows")
+        sound: Counter[int] = Counter()  # by triple: in how many windows it has tokens
+        for window in windows:
+            for number, triple in zip(window.numbers, window.encoded.triples, strict=True):
+                if triple.problem:
+                    problems[number] = triple.problem
+                else:
+                    sound[number] += 1
+        problems = {number: problem for number, problem in problems.items() if not sound[number]}
+        self._report(example, problems, True, row)
+        _leave_out(example, problems, counts)
+        for name, n in zip(WINDOWS, (1, len(windows), sound.total() - len(sound)), strict=True):
+            self._windows[name][example.language] += n
+        return [_without_problems(window.example, window.encoded) for window in windows]
+
+    def _report(self, example: Example, problems: dict[int, str], kept: bool, row: Callable[[Example], str]) -> None:
+        for problem in dict.fromkeys(problems.values()):
+            self._on_reject(Reject(example.file, example.line, problem, kept, row(example)))
 
     def finish(self, tokens: Path, texts: Path) -> Collected:
         """What was added; the flat files are mapped, not read."""
         if not self._labels:
-            what = "triple" if any(self._is_kept) else "usable sentence"
+            what = "triple" if self._columns["rows"] else "usable sentence"
             raise UserError(f"the corpus contains no {what}: run mere-ds inspect to see why")
         if len(self._labels) > np.iinfo(np.int16).max:
             raise UserError(f"the corpus has {len(self._labels)} labels: check that these are labels and no texts")
@@ -217,11 +259,32 @@ class _Collector:
         truncated = columns["truncated"].astype(bool)
         inexact = (columns["exact"].reshape(-1, 2) == 0) & (sentences.positions[:, ::2] >= 0)
         unaligned = sentences.have(inexact.any(axis=1))
-        is_kept = np.array(self._is_kept, bool)
         flat = np.memmap(texts, np.uint8, "r")
         return Collected(
-            sentences, labels, columns["split"], truncated, unaligned, self.counts, is_kept, flat, text_ends
+            sentences,
+            labels,
+            columns["split"],
+            truncated,
+            unaligned,
+            self.counts,
+            columns["rows"],
+            self._rows_read,
+            self._windows,
+            flat,
+            text_ends,
         )
+
+
+def _leave_out(example: Example, problems: dict[int, str], counts: FileCounts) -> None:
+    """Counts triples as left out, given by number with the reason."""
+    counts.labels.subtract(example.triples[number].relation for number in problems)
+    counts.left_out.update(problems.values())
+
+
+def _without_problems(example: Example, encoded: EncodedExample) -> tuple[Example, EncodedExample]:
+    left = [pair for pair in zip(example.triples, encoded.triples, strict=True) if not pair[1].problem]
+    triples = tuple(triple for triple, _ in left)
+    return replace(example, triples=triples), encoded._replace(triples=[its for _, its in left])
 
 
 def _record(example: Example) -> bytes:

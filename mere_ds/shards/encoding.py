@@ -50,6 +50,15 @@ class Encoded:
         return trim(text, (kept[0][0], kept[-1][1])) if kept else shown
 
 
+class Words(NamedTuple):
+    """The tokens of a text of any length, without those that frame a sequence."""
+
+    alignment: Alignment
+    """Of the given text's characters to those of its composed form."""
+    encoding: Encoding
+    """Of the composed form."""
+
+
 class EncodedTriple(NamedTuple):
     """Head and tail of a triple in a sentence's tokens."""
 
@@ -105,41 +114,50 @@ class SentenceEncoder:
         unknown = sorted(set(languages) - set(self._symbols))
         if unknown:
             raise UserError(f"unknown language {', '.join(unknown)}: this model knows {', '.join(self._symbols)}")
-        encoded = []
-        for (alignment, words), language in zip(self._words(texts), languages, strict=True):
-            ids, truncated = self._frame(words, language)
-            offsets = [alignment.to_given(span) for span in words.offsets[: len(ids) - FRAME]]
-            encoded.append(Encoded(np.array(ids, dtype=np.int32), offsets, truncated))
-        return encoded
+        return [self.text(words, language) for words, language in zip(self.words(texts), languages, strict=True)]
 
     def encode_examples(self, examples: Sequence[Example]) -> list[EncodedExample]:
         """Sentences with their spans, for writing."""
-        words = self._words([example.text for example in examples])
-        return [self._encode(example, *its) for example, its in zip(examples, words, strict=True)]
+        words = self.words([example.text for example in examples])
+        return [self.example(example, its) for example, its in zip(examples, words, strict=True)]
 
-    def _words(self, texts: Sequence[str]) -> Iterator[tuple[Alignment, Encoding]]:
-        """The tokens of each text's composed form, with the alignment of its characters to the given text's."""
+    @property
+    def room(self) -> int:
+        """How many tokens of words a sequence takes."""
+        return self.max_length - FRAME
+
+    def words(self, texts: Sequence[str]) -> Iterator[Words]:
+        """All tokens of each text."""
         composed = [compose(text) for text in texts]
         encodings = self._backend.encode_batch([text for text, _ in composed], add_special_tokens=False)
-        return zip((alignment for _, alignment in composed), encodings, strict=True)
+        return (Words(its, encoding) for (_, its), encoding in zip(composed, encodings, strict=True))
 
-    def _frame(self, words: Encoding, language: str) -> tuple[list[int], bool]:
-        """The ids of the whole sequence, and whether words were cut off."""
-        ids = words.ids
-        room = self.max_length - FRAME
-        return [self._cls, self._symbols[language], *ids[:room], self._sep], len(ids) > room
+    def text(self, words: Words, language: str, kept: int | None = None) -> Encoded:
+        """A sentence of the first `kept` tokens (None: as many as there is room for) in a known language."""
+        ids = self._frame(words.encoding.ids, language, kept)
+        offsets = [words.alignment.to_given(span) for span in words.encoding.offsets[: len(ids) - FRAME]]
+        return Encoded(np.array(ids, dtype=np.int32), offsets, self._is_truncated(words, kept))
 
-    def _encode(self, example: Example, alignment: Alignment, words: Encoding) -> EncodedExample:
-        ids, truncated = self._frame(words, example.language)
+    def example(self, example: Example, words: Words, kept: int | None = None) -> EncodedExample:
+        """The same with the example's spans; its text is the one of the tokens, or of the first `kept` ones."""
+        ids = self._frame(words.encoding.ids, example.language, kept)
         text, room = example.text, len(ids) - FRAME
         triples, is_whole = [], True
         for head, _, tail in example.triples:
-            h_start, h_end, h_exact, h_front, h_back, problem = _in_tokens(text, head, alignment, words, room)
-            t_start, t_end, t_exact, t_front, t_back, another = _in_tokens(text, tail, alignment, words, room)
+            h_start, h_end, h_exact, h_front, h_back, problem = _in_tokens(text, head, *words, room)
+            t_start, t_end, t_exact, t_front, t_back, another = _in_tokens(text, tail, *words, room)
             positions, cuts = (h_start, h_end, t_start, t_end), (h_front, h_back, t_front, t_back)
             triples.append(EncodedTriple(positions, (h_exact, t_exact), cuts, problem or another))
             is_whole = is_whole and not (problem or another)
-        return EncodedExample(ids, triples, truncated, is_whole)
+        return EncodedExample(ids, triples, self._is_truncated(words, kept), is_whole)
+
+    def _frame(self, ids: list[int], language: str, kept: int | None) -> list[int]:
+        """The whole sequence of some tokens."""
+        return [self._cls, self._symbols[language], *ids[: self.room if kept is None else kept], self._sep]
+
+    def _is_truncated(self, words: Words, kept: int | None) -> bool:
+        """Whether tokens are cut off; those after the first `kept` ones aren't of the sentence."""
+        return kept is None and len(words.encoding) > self.room
 
 
 def _in_tokens(

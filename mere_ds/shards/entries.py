@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 SPLITS = ("train", "dev", "test")
+WINDOWS = ("sentences", "windows", "repeated_triples")
+"""What is counted of windows."""
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -69,6 +71,9 @@ def _rules(plain: dict[str, Any]) -> Iterator[tuple[bool, str]]:
     leaks = plain.get("dropped_leaks")
     known = leaks is None or (set(leaks) <= set(SPLITS) and all(_counts(row, languages) for row in leaks.values()))
     yield known, "dropped_leaks must count sentences by split and language"
+    windows = plain.get("windows")
+    known = windows is None or (set(windows) == set(WINDOWS) and all(_counts(n, languages) for n in windows.values()))
+    yield known and (windows is None or triples == "many"), "windows must be counts by language, with many triples"
     yield from _rules_of_encoder(encoder, plain)
     for name in SPLITS:
         yield from _rules_of_split(name, splits[name], languages, labels, triples == "one")

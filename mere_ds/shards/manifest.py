@@ -25,7 +25,7 @@ MANIFEST, INDEX, ENCODER, REJECTS = "manifest.json", "index.npz", "encoder", "re
 _PERCENTILES = (50, 90, 99)
 _SHOWN = 8
 """Maximum number of languages or labels listed in a message."""
-_IF_ANY = ("label_map", "dropped_leaks")
+_IF_ANY = ("label_map", "dropped_leaks", "windows")
 _NOT_STORED = ("source", "sha256", "stored_languages")
 
 
@@ -103,6 +103,9 @@ class Manifest:
     dropped_leaks: dict[str, dict[str, int]] | None = None
     """Sentences of the "train" and "dev" files by language that are in no split because test has their text; None if
     they were not looked for."""
+    windows: dict[str, dict[str, int]] | None = None
+    """Where training sentences were divided into windows, by language: how many "sentences" were, the number of
+    "windows", and the "repeated_triples" that are in more than one of them; None without --windows."""
     source: ShardSource = field(compare=False, kw_only=True)
     """Not stored."""
     sha256: str = field(default="", compare=False)
@@ -187,6 +190,7 @@ class Manifest:
             files=[file for file in self.files if file["language"] in (*languages, "")],
             missed_test=_of(languages, self.missed_test),
             unseen_labels=unseen_labels({name: split.counts for name, split in splits.items()}),
+            windows=self.windows and {name: _of(languages, counts) for name, counts in self.windows.items()},
         )
 
     def _only(self, name: str, languages: Sequence[str]) -> Split:

@@ -8,6 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mere_ds.columns import align
+from mere_ds.corpus.example import Example
 from mere_ds.corpus.folder import Corpus, open_corpus
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.graphemes import compose
@@ -20,6 +21,7 @@ from mere_ds.errors import UserError
 from mere_ds.files import check_apart
 from mere_ds.shards.collecting import Collected, collect
 from mere_ds.shards.encoding import SentenceEncoder
+from mere_ds.shards.entries import WINDOWS
 from mere_ds.shards.manifest import ENCODER, MANIFEST, REJECTS, SPLITS, Manifest, Split, length_percentiles, save_index
 from mere_ds.shards.packing import LocalSource, Shard, describe, write_shard
 from mere_ds.shards.splitting import FEW_DEV, draw_dev
@@ -53,12 +55,14 @@ def shard_corpus(
     sentences_per_member: int = 4096,
     label_map: str | Path | None = None,
     drop_leaks: bool = False,
+    windows: bool = False,
 ) -> Manifest:
     """Writes the shards folder `out` atomically and returns its manifest. Same input and seed give the same digests.
 
     Files, `languages`, `english`, `cut_marks`, `triples`, `negative_labels`, `options`, `label_map` as in
     `folder.open_corpus`; `encoder`, `prune_vocabulary` and `tiny` as in `mere_ds.encoders.sources.build_encoder`.
-    `max_length` bounds a sentence in tokens.
+    `max_length` bounds a sentence in tokens; with `windows` a longer one of training becomes several sentences, see
+    `mere_ds.shards.windows`, not one that is cut off. Sentences of dev and test are always cut off.
 
     Dev is the dev files; without any, it is drawn from the training files, see `splitting.draw_dev`; with
     `parallel_ids` rows with the same id (see `shared_id`) are translations and stay together. `drop_leaks` takes
@@ -77,6 +81,8 @@ def shard_corpus(
         raise UserError(f"{source}: contains no training file: add the *_corpora_train.tsv or *.train.jsonl files")
     if corpus.has("dev") and dev_share is not None:
         raise UserError(f"--dev_share={dev_share}: {source} contains dev files, so dev isn't drawn: omit it")
+    if windows and corpus.triples == "one":
+        raise UserError("--windows is for many triples a sentence: omit it, or pass --triples=many")
     out = Path(out)
     check_apart("OUT", out, **{"SOURCE": source, "--encoder": encoder if Path(encoder).is_dir() else None})
     needed = _DISK_FACTOR * corpus.bytes + most_bytes(encoder, tiny)
@@ -95,14 +101,14 @@ def shard_corpus(
         if max_length > info.max_length:
             raise UserError(f"--max_length={max_length}: must be at most {info.max_length}, the limit of {encoder}")
         tokenizer = load_tokenizer(part / ENCODER)
+        divisible = _divisible(corpus, seed, dev_share, rows, drop_leaks) if windows else None
         with RejectsFile(part / REJECTS) as rejects:
             sentence_encoder = SentenceEncoder(tokenizer, codes, max_length)
-            collected = collect(corpus, sentence_encoder, rejects.write, work, rows)
-        if len(rows) != len(collected.is_kept):
+            collected = collect(corpus, sentence_encoder, rejects.write, work, rows, divisible)
+        if len(rows) != collected.rows_read:
             raise UserError(f"{source}: its files changed while they were read: run the same command again")
-        kept, leaks = collected.is_kept, _leaks(rows, drop_leaks)
-        dev = _dev(corpus, rows, seed, dev_share, leaks)
-        chosen = _split(collected, dev[kept], leaks[kept], seed)
+        leaks, dev = _held_out(corpus, seed, dev_share, rows, drop_leaks)
+        chosen = _split(collected, dev[collected.rows], leaks[collected.rows], seed)
         if drop_leaks:
             collected.forget_other_labels(np.concatenate(list(chosen.values())))
         shards = {
@@ -133,7 +139,8 @@ def shard_corpus(
             triples=corpus.triples,
             negative_labels=list(corpus.negative_labels),
             label_map=corpus.label_map.as_dict() if corpus.label_map else {},
-            dropped_leaks=_by_split(corpus, rows, leaks & kept) if drop_leaks else None,
+            dropped_leaks=_by_split(corpus, collected, leaks) if drop_leaks else None,
+            windows=_by_language(collected, codes) if windows else None,
             source=LocalSource(part),
         ).save(part)
     return Manifest.load(out)
@@ -143,16 +150,40 @@ def _training_texts(corpus: Corpus, seed: int, dev_share: float | None, rows: Re
     """The training texts without dev and leaks, or a sample of them; all rows of the files are added to `rows`."""
 
     def numbered() -> Iterator[tuple[int, str]]:
-        for file in corpus.files:
-            for example in corpus.read(file):
-                rows.add(example, file.split)
-                if file.split == "train":
-                    yield len(rows) - 1, compose(example.text)[0]
+        for example, split in _read(corpus, rows):
+            if split == "train":
+                yield len(rows) - 1, compose(example.text)[0]
 
     drawn = sample(numbered(), SENTENCES, seed)
+    leaks, dev = _held_out(corpus, seed, dev_share, rows, drop_leaks)
+    return [text for row, text in drawn if not (leaks | dev)[row]]
+
+
+def _read(corpus: Corpus, rows: ReadRows) -> Iterator[tuple[Example, str]]:
+    """All examples with the splits of their files; they are added to `rows`."""
+    for file in corpus.files:
+        for example in corpus.read(file):
+            rows.add(example, file.split)
+            yield example, file.split
+
+
+def _divisible(corpus: Corpus, seed: int, dev_share: float | None, rows: ReadRows, drop_leaks: bool) -> np.ndarray:
+    """bool [n]: the rows that are training in the shards, which may be divided. What was drawn for dev isn't, so that
+    its scores are of whole sentences, as in test. Reads all rows, unless that was done."""
+    if not len(rows):
+        for _ in _read(corpus, rows):
+            pass
+    leaks, dev = _held_out(corpus, seed, dev_share, rows, drop_leaks)
+    return rows.is_of("train") & ~leaks & ~dev
+
+
+def _held_out(
+    corpus: Corpus, seed: int, dev_share: float | None, rows: ReadRows, drop_leaks: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """bool [n] each: the rows that are left out because test has their text, and those that are dev."""
     leaks = _leaks(rows, drop_leaks)
-    left_out = leaks | _dev(corpus, rows, seed, dev_share, leaks)
-    return [text for row, text in drawn if not left_out[row]]
+    dev = rows.is_of("dev") & ~leaks if corpus.has("dev") else draw_dev(rows, seed, dev_share, leaks)
+    return leaks, dev
 
 
 def _leaks(rows: ReadRows, drop_leaks: bool) -> np.ndarray:
@@ -165,18 +196,20 @@ def _leaks(rows: ReadRows, drop_leaks: bool) -> np.ndarray:
     return leaks
 
 
-def _by_split(corpus: Corpus, rows: ReadRows, which: np.ndarray) -> dict[str, dict[str, int]]:
-    """How many of the rows are of which files and languages."""
-    counted = {}
+def _by_language(collected: Collected, languages: list[str]) -> dict[str, dict[str, int]]:
+    return {
+        name: {code: counts[code] for code in languages if counts[code]} for name, counts in collected.windows.items()
+    }
+
+
+def _by_split(corpus: Corpus, collected: Collected, rows: np.ndarray) -> dict[str, dict[str, int]]:
+    """How many of the sentences that come from `rows` (bool [rows read]) are of which files and languages."""
+    counted, chosen = {}, rows[collected.rows]
     for split in ("train", "dev"):
-        totals = np.bincount(rows.language_ids[which & rows.is_of(split)], minlength=len(rows.languages)).tolist()
-        counted[split] = {language: n for language, n in zip(rows.languages, totals, strict=True) if n}
+        languages = collected.sentences.languages[chosen & collected.is_of(split)]
+        totals = np.bincount(languages, minlength=len(corpus.languages)).tolist()
+        counted[split] = {language: n for language, n in zip(corpus.languages, totals, strict=True) if n}
     return {split: counts for split, counts in counted.items() if corpus.has(split)}
-
-
-def _dev(corpus: Corpus, rows: ReadRows, seed: int, dev_share: float | None, leaks: np.ndarray) -> np.ndarray:
-    """bool [n]: the rows that are dev."""
-    return rows.is_of("dev") & ~leaks if corpus.has("dev") else draw_dev(rows, seed, dev_share, leaks)
 
 
 def _split(collected: Collected, dev: np.ndarray, leaks: np.ndarray, seed: int) -> dict[str, np.ndarray]:
@@ -304,6 +337,16 @@ def _triples_of(name: str, split: Split) -> str:
     return f"{name}: {total:,} triples; {found[0]:,} sentences without any; triples per sentence: {percentiles}"
 
 
+def _windows_of(manifest: Manifest) -> str:
+    counts = manifest.windows or {}
+    sentences, windows, repeated = (sum(counts[name].values()) for name in WINDOWS)
+    between = sum(file.get("left_out", {}).get("between_windows", 0) for file in manifest.files)
+    return (
+        f"windows: {sentences:,} training sentences of more than {manifest.max_length} tokens became {windows:,}; "
+        f"{repeated:,} triples were added because they are in several windows, {between:,} are in none"
+    )
+
+
 def _remarks(manifest: Manifest) -> list[str]:
     """Notes on labels, repeated texts and dev."""
     lines = []
@@ -314,6 +357,8 @@ def _remarks(manifest: Manifest) -> list[str]:
     lines += absent_labels(manifest.label_map, manifest.negative_labels, manifest.files)
     if manifest.repeats:
         lines += describe_repeats(manifest.repeats)
+    if manifest.windows is not None:
+        lines.append(_windows_of(manifest))
     for name, leaks in (manifest.dropped_leaks or {}).items():
         shown = ", ".join(f"{n:,} of {language}" for language, n in leaks.items()) or "none"
         lines.append(f"sentences of {name} files taken out because test has their text: {shown}")

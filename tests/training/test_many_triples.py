@@ -20,6 +20,7 @@ from mere_ds.files import read_json
 from mere_ds.inference import Extractor
 from mere_ds.model.calibration import CALIBRATION
 from mere_ds.runs.checkpoint import checkpoints_in
+from mere_ds.shards.manifest import Manifest
 from mere_ds.sums import damage
 
 pytestmark = pytest.mark.slow
@@ -124,6 +125,35 @@ def test_it_is_evaluated_at_the_threshold_and_extracts_any_number(run):
         assert scores == sorted(scores, reverse=True) and len(scores) <= own + 1
         assert all(score >= kept["min_score"] for score in scores)
     assert all(len(a["triples"]) <= 1 for a in Extractor.load(best, max_triples=1).extract(texts, "de"))
+
+
+def test_windows_of_long_sentences_are_trained_and_a_long_sentence_is_read_in_them(train, tmp_path):
+    corpus, draw = tmp_path / "corpus", random.Random(1)
+    corpus.mkdir()
+    for split, sentences in (("train", 60), ("test", 10)):
+        with (corpus / f"de.{split}.jsonl").open("w", encoding="utf-8") as file:
+            for number in range(sentences):
+                text, triples = "", []
+                for part in (row(n, draw) for n in range(9)):
+                    for triple in part["triples"]:
+                        moved = {side: [n + len(text) for n in triple[side]] for side in ("head", "tail")}
+                        triples.append(triple | moved)
+                    text += part["text"].removesuffix(".")
+                file.write(json.dumps({"id": str(number), "lang": "de", "text": text, "triples": triples}) + "\n")
+    told = mere_ds("shard", corpus, tmp_path / "shards", "--encoder=tiny", "--max_length=24", "--windows")
+    succeeded(told)
+    manifest = Manifest.load(tmp_path / "shards")
+    sentences, windows, _ = (counts["de"] for counts in manifest.windows.values())
+    assert f"windows: {sentences} training sentences of more than 24 tokens became {windows};" in told.stdout
+    assert manifest.splits["train"].sentences == windows > 2 * sentences
+    knobs = OWN | {"epochs": 2}
+    train(1, run=tmp_path / "run", shards=tmp_path / "shards", **knobs).ended(0)
+    losses = [record["loss"] for record in metrics(tmp_path / "run") if record["kind"] == "train"]
+    assert len(losses) >= 3 * (windows // knobs["batch_size"]) and losses[-1] < losses[0] / 2
+    extractor = Extractor.load(checkpoint(tmp_path / "run", 2, "best"), min_score=0.0)
+    text = json.loads((corpus / "de.test.jsonl").read_text(encoding="utf-8").splitlines()[0])["text"]
+    triples = list(documents.extract_document(extractor, text, "de", lambda language, text: [len(text)]))
+    assert max(triple["head"]["start"] for triple in triples) > len(text) // 2, "also behind the first window"
 
 
 def test_a_document_is_read_sentence_by_sentence(run, tmp_path, monkeypatch, capsys):
