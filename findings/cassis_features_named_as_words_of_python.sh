@@ -2,7 +2,7 @@
 # dkpro-cassis: a type with a feature named `from`, `in` or `class` can be loaded, but no annotation of it.
 #
 # Expected: these are names that UIMA allows, as it does for `self` and `type`, for which the library has other names.
-# Seen: a SyntaxError of generated Python code, since names of features are put into source as they are.
+# Seen: SyntaxError when an annotation is made; these words are reserved in Python too, but have no other name.
 # Needs python3 with venv and pip; makes a temporary folder and removes it. Fails if what was seen changes.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -123,7 +123,7 @@ def _types_in(path: Path, *_: int) -> "TypeSystem":
 
 
 def _check_names(path: Path, types: "TypeSystem") -> None:
-    """Raises UserError. The library makes Python source of features' names, so that they mustn't be any code."""
+    """Raises UserError. The library makes attributes of features' names, so they must be names that Python allows."""
     for its in types.get_types():
         for feature in its.all_features:
             if not _IDENTIFIER.fullmatch(feature.name) or keyword.iskeyword(feature.name):
