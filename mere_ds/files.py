@@ -5,7 +5,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -83,7 +83,7 @@ def parse_json(content: bytes, name: str, advice: str, distinct: bool = False) -
     with a repeated key (Python would use the last value).
     """
     try:
-        found: Any = decoder(distinct).decode(content.decode("utf-8"))
+        found: Any = decoder(distinct_keys if distinct else None).decode(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | _NoJson) else "too deep"
         raise UserError(f"{name}: invalid JSON ({reason}): {advice}") from None
@@ -165,10 +165,10 @@ class _NoJson(ValueError):
 
 
 @cache
-def decoder(distinct: bool) -> json.JSONDecoder:
-    """Raises ValueError for NaN and infinity and, with `distinct`, for a repeated key; json.loads would make one for
-    every text."""
-    return json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=distinct_keys if distinct else None)
+def decoder(make_object: Callable[[list[tuple[str, Any]]], Any] | None = None) -> json.JSONDecoder:
+    """Raises ValueError for NaN and infinity, and what `make_object` raises; json.loads would make one for every
+    text."""
+    return json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=make_object)
 
 
 def _no_constant(name: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from mere_ds.corpus.formats.json_rows import Row, json_rows, shown
+from mere_ds.corpus.formats.json_rows import Row, json_rows, shown, unreadable
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable, files_below
@@ -58,12 +58,12 @@ def _stated(row: Row, unit: str, path: Path) -> Stated | Unreadable:
     if type(text) is str and entities is None and relations is None and type(row.value.get("label")) is list:
         return Unreadable(row.place, "no_relations", row.raw, row.size)
     if type(text) is not str or not _are_entities(entities) or type(relations) is not list:
-        return Unreadable(row.place, "wrong_keys", row.raw, row.size)
+        return unreadable(row, "wrong_keys", relations)
     if unit == "auto" and entities and units_differ(text):
         raise UserError(_question(path, row.place))
     places = _places(text, entities, "char" if unit == "auto" else unit)
     if places is None:
-        return Unreadable(row.place, "entity_out_of_text", row.raw, row.size, relations=len(relations))
+        return unreadable(row, "entity_out_of_text", relations)
     links = tuple(_link(relation, places) for relation in relations)
     notes = () if type(own_id) is int else ("replaced_id",)
     its_id = str(row.place if own_id is None else own_id)

@@ -66,7 +66,7 @@ def _rows(relations: dict[str, Any], size: int) -> Iterator[tuple[Row | Unreadab
             if isinstance(value, dict):
                 yield Row(place, value, shown({label: [value]}), length), label
             else:
-                yield Unreadable(place, "wrong_keys", shown({label: [value]}), length), label
+                yield Unreadable(place, "wrong_keys", shown({label: [value]}), length, relations=1), label
 
 
 def _of(row: Row | Unreadable, label: str) -> Stated | Unreadable:

@@ -8,8 +8,18 @@ from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import Shown, Unreadable, files_below
 from mere_ds.corpus.rows import MOST_ROW_BYTES, open_file, raw_of, rows_of
 from mere_ds.errors import UserError
-from mere_ds.files import decoder
+from mere_ds.files import decoder, distinct_keys
 from mere_ds.streams import BOM
+
+
+class Doubled:
+    """In place of an object that has a key twice, of which Python would drop the first value without a word."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]):
+        self._pairs = pairs
+
+    def __str__(self) -> str:
+        return f"an object with a key twice: {self._pairs}"
 
 
 class Row(NamedTuple):
@@ -25,7 +35,8 @@ class Row(NamedTuple):
 def json_rows(path: Path) -> Iterator[Row | Unreadable]:
     """The objects of JSON lines, one line in memory at a time, or of one array, which is read whole.
 
-    What is no object is `Unreadable`. Raises UserError for a file that is neither.
+    What is no object is `Unreadable`; inside, an object with a key twice is `Doubled`. Raises UserError for a file
+    that is neither.
     """
     layout = Sample(path).json
     if layout == "lines":
@@ -37,11 +48,12 @@ def json_rows(path: Path) -> Iterator[Row | Unreadable]:
 
 
 def whole_json(path: Path, distinct: bool = False) -> Any:
-    """The one value of a JSON file. Raises UserError; with `distinct`, for an object with a repeated key too."""
+    """The one value of a JSON file. Raises UserError; with `distinct`, for an object with a repeated key too, in whose
+    place there is else a `Doubled`."""
     with open_file(path) as stream:
         content = stream.read()
     try:
-        return decoder(distinct).decode(content.removeprefix(BOM).decode("utf-8"))
+        return decoder(distinct_keys if distinct else _object).decode(content.removeprefix(BOM).decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is not valid JSON ({error}): export it again") from None
 
@@ -70,7 +82,7 @@ def _lines(path: Path) -> Iterator[Row | Unreadable]:
 def _parsed(row: bytes, complete: bool) -> tuple[Any, str]:
     """A line's object, and why it is none."""
     try:
-        value = decoder(False).decode(row.decode("utf-8"))
+        value = decoder(_object).decode(row.decode("utf-8"))
     except UnicodeDecodeError:
         return None, "invalid_utf8" if complete else "cut_row"
     except (ValueError, RecursionError):
@@ -88,6 +100,11 @@ def _array(path: Path) -> Iterator[Row | Unreadable]:
             yield Row(place, value, shown(value), length)
         else:
             yield Unreadable(place, "invalid_json", shown(value), length)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | Doubled:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else Doubled(pairs)
 
 
 def unreadable(row: Row, reason: str, relations: object) -> Unreadable:

@@ -13,7 +13,7 @@ from typing import Any
 
 from mere_ds.corpus.formats import pairs
 from mere_ds.corpus.formats.csv_rows import LOSSES as CSV_LOSSES
-from mere_ds.corpus.formats.csv_rows import csv_rows, csv_sample
+from mere_ds.corpus.formats.csv_rows import csv_header, csv_rows, csv_sample
 from mere_ds.corpus.formats.json_rows import Row, json_rows
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
@@ -21,6 +21,7 @@ from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, U
 from mere_ds.corpus.formats.units import ToCodePoint, to_code_points
 from mere_ds.corpus.formats.values import fields, integer, string
 from mere_ds.corpus.rows import Rejected
+from mere_ds.errors import UserError
 
 _ENTITIES = (("subject_entity", "subject"), ("object_entity", "object"))
 _LOSSES = {
@@ -45,9 +46,19 @@ def _recognise(sample: Sample) -> str | None:
 
 
 def _read(path: Path, options: SourceOptions) -> Iterator[Stated | Unreadable]:
-    rows = json_rows if Sample(path).json else csv_rows
+    rows = json_rows if Sample(path).json else _csv_rows
     for row in rows(path):
         yield row if isinstance(row, Unreadable) else pairs.stated_or_not(row, _stated, options)
+
+
+def _csv_rows(path: Path) -> Iterator[Row | Unreadable]:
+    """Raises UserError for other columns."""
+    columns = csv_header(path)
+    if missing := [name for name in ("sentence", "label") if name not in columns]:
+        raise UserError(
+            f"{path}: must be JSON, or CSV with the columns of KLUE-RE: it has no {' and no '.join(missing)}"
+        )
+    yield from csv_rows(path)
 
 
 def _stated(row: Row, options: SourceOptions) -> Stated:

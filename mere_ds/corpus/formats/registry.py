@@ -81,10 +81,19 @@ def recognised(path: Path, general: bool = True) -> dict[str, str]:
     (see `Format`) only where no other fits, if at all."""
     found: dict[bool, dict[str, str]] = {False: {}, True: {}}
     for format in FORMATS.values():
-        reasons = [format.recognise(Sample(part)) for part in format.parts(path)]
-        if reasons and all(reasons):
-            found[format.general][format.name] = str(reasons[0])
+        if reason := _reason(format, path):
+            found[format.general][format.name] = reason
     return found[False] or (found[True] if general else {})
+
+
+def _reason(format: Format, path: Path) -> str | None:
+    """Why the first part of a source is of a format; None unless all are."""
+    first = None
+    for part in format.parts(path):
+        if not (reason := format.recognise(Sample(part))):
+            return None
+        first = first or reason
+    return first
 
 
 def _chosen(path: Path, options: SourceOptions) -> Format:

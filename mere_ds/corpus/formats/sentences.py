@@ -20,7 +20,7 @@ MOST_CHARACTERS = 1 << 17
 """Of a sentence with its id and labels, so that its row of JSON lines is shorter than `rows.MOST_ROW_BYTES`."""
 
 LOSSES = {
-    "invalid_json": "the row is not a JSON object",
+    "invalid_json": "the row is not a JSON object, or has a key twice",
     "wrong_keys": "a field is missing or has another type than the format says",
     "unknown_language": "what the record gives as its language is not a language code",
     "wrong_language": "the record's language is not the one of the file or of --lang",

@@ -235,4 +235,5 @@ def _meant(name: str, names: list[str] | tuple[str, ...]) -> str:
 
 def _listed(names: list[str]) -> str:
     more = len(names) - _MOST_LISTED
-    return f"the columns {', '.join(names[:_MOST_LISTED])}{f' and {more} more' if more > 0 else ''}"
+    shown = (name if name.isprintable() else repr(name) for name in names[:_MOST_LISTED])
+    return f"the columns {', '.join(shown)}{f' and {more} more' if more > 0 else ''}"

@@ -1,14 +1,16 @@
 """Reads a file of a format as `mere-ds convert` does, and holds that everything in it is counted."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mere_ds.corpus.example import Example
 from mere_ds.corpus.folder import open_corpus
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.registry import FORMATS
-from mere_ds.corpus.formats.sentences import LOSSES, NOTES, FormatFile, Source, options_for, read_source
-from mere_ds.corpus.formats.stated import Format, Stated
+from mere_ds.corpus.formats.sentences import LOSSES, NOTES, FormatFile, Source, read_source
+from mere_ds.corpus.formats.stated import Format, Stated, Unreadable
 from mere_ds.corpus.rows import REJECTIONS, FileCounts, Reject, Tally
 
 
@@ -45,13 +47,21 @@ def read_all(source: Source, file: FormatFile) -> Result:
     """What `read_source` yields and counts."""
     rejects: list[Reject] = []
     tally = Tally(file)
-    examples = list(read_source(source, file, False, None, rejects.append, tally))
+    relations = 0
+
+    def read(*arguments: Any) -> Iterator[Stated | Unreadable]:
+        nonlocal relations
+        for item in source.format.read(*arguments):
+            relations += len(item.links) if isinstance(item, Stated) else item.relations
+            yield item
+
+    noted = Source(replace(source.format, read=read), source.options)
+    examples = list(read_source(noted, file, False, None, rejects.append, tally))
     [counts] = tally.counts
     check(counts, examples, rejects, source.format)
-    items = source.format.read(file.path, options_for(source.options, file))
-    relations = sum(len(item.links) if isinstance(item, Stated) else item.relations for item in items)
     assert sum(counts.labels.values()) + sum(counts.left_out.values()) == relations
-    assert counts.bytes == (file.path.stat().st_size if counts.rows else 0)
+    if file.path.is_file():
+        assert counts.bytes == (file.path.stat().st_size if counts.rows else 0)
     return Result(examples, rejects, counts)
 
 

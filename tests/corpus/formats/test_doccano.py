@@ -92,6 +92,9 @@ def test_a_record_whose_entities_do_not_fit_its_text_is_rejected(tmp_path):
     result = read(tmp_path, record(HEADS), replaced)
     assert result.triples == [[(MIRA, "heads", LAB)]]
     assert result.counts.rejected == {"entity_out_of_text": 1} == result.counts.left_out
+    wrong = record(HEADS, id=4)
+    wrong["entities"][0]["start_offset"] = None
+    assert read(tmp_path, record(HEADS), wrong).counts.left_out == {"wrong_keys": 1}
     inside_of_a_letter["entities"][0]["start_offset"] = 1
     assert read(tmp_path, inside_of_a_letter, offsets="utf16").counts.rejected == {"entity_out_of_text": 1}
 

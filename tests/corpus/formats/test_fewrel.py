@@ -89,6 +89,7 @@ def test_a_bad_row_is_rejected_and_those_around_it_are_kept(tmp_path, reason):
 def test_what_is_no_list_under_a_relation_is_one_rejected_row(tmp_path):
     result = convert(write(tmp_path, {"P19": [row()], "P20": 7, "P21": None, " ": [row()]}))
     assert result.reasons == [(2, "wrong_keys"), (3, "wrong_keys"), (4, "empty_label")] and result.counts.kept == 1
+    assert result.counts.left_out == {"wrong_keys": 2, "empty_label": 1}
 
 
 @settings(max_examples=100)

@@ -46,6 +46,18 @@ def test_each_line_is_an_object_or_rejected_with_its_reason(tmp_path):
     assert sum(row.size for row in rows) == (tmp_path / "a.jsonl").stat().st_size
 
 
+def test_an_object_with_a_key_twice_is_none(tmp_path):
+    """Python would take the last value: relations that the first one has would be lost without a word."""
+    rows = ['{"a": [1], "a": []}', '{"a": [{"b": 1, "b": 2}]}', '{"a": 3}']
+    (tmp_path / "a.jsonl").write_text("\n".join(rows) + "\n")
+    (tmp_path / "a.json").write_text(f"[{', '.join(rows)}]")
+    for name in ("a.jsonl", "a.json"):
+        first, inner, last = json_rows(tmp_path / name)
+        assert first.reason == "invalid_json" and "[1]" in first.raw
+        assert not isinstance(inner.value["a"][0], dict) and "twice" in str(inner.value["a"][0])
+        assert last.value == {"a": 3}
+
+
 def test_a_line_that_is_too_long_is_rejected_in_bounded_memory(tmp_path):
     with (tmp_path / "a.jsonl").open("wb") as file:
         file.write(b'{"a": 1}\n{"a": "')

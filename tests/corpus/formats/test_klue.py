@@ -145,6 +145,12 @@ def test_tables_whose_entities_are_plain_texts_are_not_taken_for_it(tmp_path):
         convert(path)
 
 
+def test_csv_of_other_columns_is_refused(tmp_path):
+    path = write_csv(tmp_path, [(7, TEXT, HEAD, TAIL, "x")], ("id", "text", "subject", "object", "label"))
+    with pytest.raises(UserError, match=r"CSV with the columns of KLUE-RE: it has no sentence$"):
+        of_format("klue", path)
+
+
 @settings(max_examples=100)
 @given(st.data())
 def test_whatever_the_file_holds_every_row_is_counted(tmp_path_factory, data):

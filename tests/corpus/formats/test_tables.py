@@ -266,6 +266,8 @@ def test_what_is_not_found_is_asked_for_in_one_line_with_the_columns(tmp_path):
         convert(path, "table")
     with pytest.raises(UserError, match=r"which columns hold tail_end\? .*--map=tail_end=COLUMN"):
         convert(path, map=MAP[:-1])
+    with pytest.raises(UserError, match=r"It has the columns text, 'a\\nb'"):
+        convert(table(tmp_path, ("x", "y"), columns=("text", "a\nb")))
 
 
 def test_a_map_is_read_for_files_that_are_named_as_ours_too(tmp_path):

@@ -1,9 +1,13 @@
 """A small whole corpus of each format, for what must hold of all of them."""
 
 import json
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from mere_ds.corpus.folder import Corpus, open_corpus
+from mere_ds.corpus.formats.options import SourceOptions
 from tests.corpus.formats.damage import Files, lines
 
 
@@ -13,6 +17,21 @@ class Made(NamedTuple):
     files: Files
     options: dict[str, Any] = {}  # noqa: RUF012 (never changed)
     """Of `SourceOptions`, where the format needs any."""
+
+
+def written(folder: Path, files: Files) -> Path:
+    """The folder with these files alone."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+def opened(folder: Path, name: str, **options: Any) -> Corpus:
+    """German training texts of a format; `options` are those of its sample, and others."""
+    return open_corpus(folder, options=SourceOptions(**{"format": name, "split": "train", "lang": "de", **options}))
 
 
 def brat() -> Made:
@@ -168,6 +187,19 @@ def scierc() -> Made:
     return Made({"train.json": lines(row | {"ner": ner, "relations": relations})})
 
 
+def saved_dataset() -> Made:
+    """What `datasets` saves, which is Arrow's stream format with a list of files."""
+    import pyarrow.ipc
+
+    rows = pyarrow.Table.from_pylist([_TABLE_ROW, _TABLE_ROW | {"id": "2"}])
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_stream(sink, rows.schema) as stream:
+        stream.write_table(rows)
+    state = json.dumps({"_data_files": [{"filename": "data.arrow"}], "_split": "train"}).encode()
+    files = {"train/state.json": state, "train/data.arrow": sink.getvalue().to_pybytes()}
+    return Made(files | {"dataset_dict.json": b'{"splits": ["train"]}'}, {"end": "exclusive"})
+
+
 def spacy() -> Made:
     """Relations in both of the ways that are read, written by spaCy."""
     from spacy.tokens import Doc, DocBin, Span
@@ -179,6 +211,20 @@ def spacy() -> Made:
     docs[1].ents = [Span(docs[1], 0, 1, "x"), Span(docs[1], 2, 3, "x")]
     docs[1].user_data["._.", "rel", None, None] = {(0, 2): {"left": 1.0, "saw": 0.9}}
     return Made({"train.spacy": DocBin(store_user_data=True, docs=docs).to_bytes()})
+
+
+_TABLE_LINK = {"head_start": 0, "head_end": 3, "relation": "left", "tail_start": 9, "tail_end": 13}
+_TABLE_ROW = {"id": "1", "text": "Ida left Oslo", "triples": [_TABLE_LINK, _TABLE_LINK | {"relation": "saw"}]}
+
+
+def table() -> Made:
+    import pyarrow.parquet
+
+    sink = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([_TABLE_ROW] * 2), sink)
+    columns = 'id;text;head;tail;label\n1;"Ida left\nOslo";Ida;Oslo;left\n2;Bo saw Ida;Bo;Ida;saw\n'.replace(";", ",")
+    files = {"a.train.parquet": sink.getvalue().to_pybytes(), "b.train.csv": columns.encode()}
+    return Made(files | {"c.train.json": lines(_TABLE_ROW, _TABLE_ROW)}, {"end": "exclusive"})
 
 
 def tacred() -> Made:
@@ -218,6 +264,7 @@ SAMPLES: dict[str, Callable[[], Made]] = {
     "brat": brat,
     "conll04": conll04,
     "crossre": crossre,
+    "datasets": saved_dataset,
     "doccano": doccano,
     "docred": docred,
     "duie": duie,
@@ -233,6 +280,7 @@ SAMPLES: dict[str, Callable[[], Made]] = {
     "rebel": rebel,
     "scierc": scierc,
     "spacy": spacy,
+    "table": table,
     "tacred": tacred,
     "webanno-tsv": webanno_tsv,
     "xmi": xmi,
