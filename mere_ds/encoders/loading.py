@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from mere_ds.encoders import hub
+from mere_ds.encoders.families import auto_class
 from mere_ds.encoders.tokens import TOKENIZER_FILES, first_line, load_tokenizer
 from mere_ds.encoders.weights import new_rows, own_memory, word_embeddings
 from mere_ds.errors import UserError, from_memory_error
@@ -128,15 +129,6 @@ def weights_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def usable_positions(model: PreTrainedModel) -> int:
-    """The longest sequence that an encoder accepts, in tokens; RoBERTa-like ones don't use their first positions."""
-    most = model.config.max_position_embeddings
-    for name, module in model.named_modules():
-        if name.split(".")[-1] == "position_embeddings" and getattr(module, "padding_idx", None) is not None:
-            return most - module.padding_idx - 1
-    return most
-
-
 def _own_weights(folder: Path, info: EncoderInfo) -> Path:
     """The folder of the weights that belong to the encoder in `folder`."""
     if info.weights_in_folder:
@@ -158,7 +150,8 @@ def _own_weights(folder: Path, info: EncoderInfo) -> Path:
 def _load(path: Path, dtype: torch.dtype) -> PreTrainedModel:
     """The model in a folder; UserError if it can't be loaded or anything but a pooler is missing."""
     try:
-        model, report = AutoModel.from_pretrained(
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        model, report = auto_class(config).from_pretrained(
             path, dtype=dtype, trust_remote_code=False, local_files_only=True, output_loading_info=True
         )
     except Exception as error:  # of many types: a damaged file, other shapes, an unknown architecture

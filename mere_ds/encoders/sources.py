@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 
 from mere_ds.encoders import e5, hub
 from mere_ds.encoders import tiny as tiny_bert
+from mere_ds.encoders.families import auto_class, check_family, usable_positions
 from mere_ds.encoders.loading import (
     EncoderInfo,
     check_undamaged,
@@ -20,19 +21,17 @@ from mere_ds.encoders.loading import (
     load_encoder,
     locate_weights,
     quiet,
-    usable_positions,
     weights_digest,
 )
 from mere_ds.encoders.tiny import TinySize
 from mere_ds.encoders.tokens import (
     add_languages,
+    adopt,
     fingerprint,
     first_line,
     language_symbol,
     load_tokenizer,
-    roles_of,
     save_tokenizer,
-    wrap,
 )
 from mere_ds.errors import UserError
 
@@ -92,8 +91,8 @@ def build_encoder(
         kind, source, revision, folder = _locate(source)
         if out.resolve() == folder.resolve():
             raise UserError(f"the encoder {folder} can't be written to its own folder: choose another output folder")
-        tokenizer, config, positions = _read(folder, source)
-        new_ids = add_languages(tokenizer, languages)
+        tokenizer, added, config, positions = _read(folder, source)
+        new_ids = sorted({*added, *add_languages(tokenizer, languages)})
         config.vocab_size = max(config.vocab_size, 1 + max(tokenizer.get_vocab().values()))
         config.save_pretrained(out)
     save_tokenizer(tokenizer, out)
@@ -135,37 +134,31 @@ def _locate(source: str) -> tuple[str, str, str | None, Path]:
     return "hub", source, folder.name, folder
 
 
-def _read(folder: Path, source: str) -> tuple[PreTrainedTokenizerFast, PretrainedConfig, int]:
-    """Tokenizer, configuration and usable positions of a folder that this package didn't write.
+def _read(folder: Path, source: str) -> tuple[PreTrainedTokenizerFast, list[int], PretrainedConfig, int]:
+    """Tokenizer, ids of tokens added to it, configuration and usable positions of a folder that others wrote.
 
-    UserError if it is not a BERT-like encoder, or if the widths of its word embeddings and its output differ.
+    UserError if it is not one of the architectures that can be the encoder, or has no fast tokenizer.
     """
     if not hub.has_any(folder, hub.VOCABULARIES):  # transformers would make an empty tokenizer
         raise UserError(f"encoder {source!r} has no tokenizer ({', '.join(hub.VOCABULARIES)}): {hub.CHOICES}")
     with quiet():
         try:
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            check_family(config, source)
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        except UserError:
+            raise
         except Exception as error:  # tokenizers and transformers raise many types for unusable files
             raise UserError(f"encoder {source!r} can't be read ({first_line(error)}): {hub.CHOICES}") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise UserError(f"encoder {source!r} has no fast tokenizer and so no character offsets: {hub.CHOICES}")
-    needed = ("hidden_size", "vocab_size", "max_position_embeddings")
-    if config.is_encoder_decoder or not all(isinstance(getattr(config, name, None), int) for name in needed):
-        raise UserError(f"{source!r} is a {config.model_type} model, not a BERT-like encoder: {hub.CHOICES}")
     if max(tokenizer.get_vocab().values()) >= config.vocab_size:
         raise UserError(
             f"encoder {source!r} has fewer embeddings than tokens, so its files don't belong together: {hub.CHOICES}"
         )
     with quiet(), torch.device("meta"):  # all shapes, no memory
         try:
-            model = AutoModel.from_config(config, trust_remote_code=False)
-            width, positions = model.get_input_embeddings().embedding_dim, usable_positions(model)
+            positions = usable_positions(auto_class(config).from_config(config, trust_remote_code=False))
         except Exception as error:  # as above
             raise UserError(f"encoder {source!r} can't be created ({first_line(error)}): {hub.CHOICES}") from error
-    if width != config.hidden_size:
-        raise UserError(
-            f"encoder {source!r} has word embeddings of width {width} and an output of width {config.hidden_size}, "
-            f"like ALBERT and RemBERT, but the two must be equal: {hub.CHOICES}"
-        )
-    return wrap(tokenizer.backend_tokenizer, roles_of(tokenizer), tokenizer.model_max_length), config, positions
+    return *adopt(tokenizer), config, positions

@@ -12,6 +12,9 @@ from mere_ds.errors import UserError
 from mere_ds.files import digest_of, read_json
 
 NEEDED_ROLES = ("cls_token", "sep_token", "pad_token")
+STAND_INS = {"cls_token": "bos_token", "sep_token": "eos_token"}
+"""What takes the place of a token that a tokenizer lacks."""
+NEW_CLS = "[CLS]"
 ROLES = (*NEEDED_ROLES, "unk_token", "mask_token", "bos_token", "eos_token")
 
 _TOKENIZER_ADVICE = "copy the folder again, or create it again with mere-ds shard"
@@ -41,6 +44,35 @@ def wrap(backend: Tokenizer, roles: dict[str, str], max_length: int) -> PreTrain
 def roles_of(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
     """The tokenizer's special tokens by role, without missing ones."""
     return {role: str(token) for role in ROLES if (token := getattr(tokenizer, role, None))}
+
+
+def adopt(tokenizer: PreTrainedTokenizerFast) -> tuple[PreTrainedTokenizerFast, list[int]]:
+    """A foreign tokenizer wrapped, with tokens for a sentence's start and end, and the ids of those that it lacked.
+
+    Without a cls_token or sep_token the bos_token or eos_token is used; without any for the start (T5) a new token.
+    """
+    roles = roles_of(tokenizer)
+    for role, other in STAND_INS.items():
+        if other in roles:
+            roles.setdefault(role, roles[other])
+    if "sep_token" in roles:
+        roles.setdefault("cls_token", NEW_CLS)
+    backend = _with_own_unknown(tokenizer.backend_tokenizer, roles.get("unk_token"))
+    known = set(backend.get_vocab(with_added_tokens=True).values())
+    wrapped = wrap(backend, roles, tokenizer.model_max_length)  # adds the tokens of its roles
+    return wrapped, sorted(set(wrapped.get_vocab().values()) - known)
+
+
+def _with_own_unknown(backend: Tokenizer, unknown: str | None) -> Tokenizer:
+    """The tokenizer with `unknown` for what its vocabulary lacks; RemBERT's of transformers names another token."""
+    number = None if unknown is None else backend.token_to_id(unknown)
+    if number is None or not isinstance(backend.model, models.Unigram):
+        return backend
+    state = json.loads(backend.to_str())
+    if state["model"]["unk_id"] == number:
+        return backend
+    state["model"]["unk_id"] = number
+    return Tokenizer.from_str(json.dumps(state))
 
 
 def add_languages(tokenizer: PreTrainedTokenizerFast, languages: list[str]) -> list[int]:

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AutoModel, PreTrainedModel
 from transformers import initialization as init
 
-from mere_ds.errors import UserError
+from mere_ds.encoders.families import widening
 from mere_ds.model.aggregator import Aggregator
 from mere_ds.model.configuration import MereConfig
 from mere_ds.model.entity_heads import CutHeads, EntityHeads, StateHeads
@@ -147,8 +147,8 @@ class MereModel(TripleModel):
 
     @torch.no_grad()
     def begin_stage_two(self, **choices: Any) -> None:
-        """Add a new switcher, with its language table set to the encoder's embeddings of the language symbols; freeze
-        the rest.
+        """Add a new switcher, with its language table set to the encoder's embeddings of the language symbols, widened
+        by its own map if they are narrower than its output; freeze the rest.
 
         `choices` replace the config's values for the switcher (such as `submodule_layers` and `routing`), so that one
         stage one can serve several switchers; with `use_ls`, so can mERE-LS. Call it before DeepSpeed partitions the
@@ -161,7 +161,8 @@ class MereModel(TripleModel):
         self._begin_as_identity()
         if isinstance(self.switcher, Switcher):
             symbols_N = torch.tensor(self.config.language_token_ids, device=self.device)
-            self.switcher.languages.weight.copy_(self.get_input_embeddings().weight[symbols_N])
+            rows = self.get_input_embeddings().weight[symbols_N]
+            self.switcher.languages.weight.copy_(widening(self.encoder.model)(rows))
 
     def _begin_as_identity(self) -> None:
         """Initialise LN of eq. 7 from LA's, so that LS starts with the inputs that stage one's entity heads expect."""
@@ -185,13 +186,9 @@ class MereModel(TripleModel):
         return EntityHeads(U, D) if relation else StateHeads(D)
 
     def _check_width(self) -> None:
-        """Raises UserError early if the language symbols' embeddings are too wide or narrow for the router's table."""
-        width, D = self.get_input_embeddings().embedding_dim, self.encoder.hidden_size
-        if self.config.use_ls and self.config.routing == "learned" and width != D:
-            raise UserError(
-                f"the encoder's word embeddings have size {width} but its output has size {D}, and the switcher needs "
-                "them equal: choose another encoder or --system=mERE-LS"
-            )
+        """Raises UserError early if the language symbols' embeddings can't be made as wide as the router's table."""
+        if self.config.use_ls and self.config.routing == "learned":
+            widening(self.encoder.model)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

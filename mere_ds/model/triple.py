@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from transformers import AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 from transformers.utils import logging as transformers_logging
 
+from mere_ds.encoders.families import auto_class
 from mere_ds.encoders.weights import own_memory, word_embeddings
 from mere_ds.errors import MachineError, UserError, from_memory_error
 from mere_ds.model.configuration import TripleConfig
@@ -220,11 +221,13 @@ class TripleModel(PreTrainedModel):
         return word_embeddings(self.encoder.model)
 
     def _new_encoder(self) -> PreTrainedModel:
-        return AutoModel.from_config(self.config.make_encoder_config())
+        config = self.config.make_encoder_config()
+        return auto_class(config).from_config(config)
 
     def _complete(self) -> None:
         """Initialise the new parts, once all are created."""
         self.post_init()
+        self._note_ties()
         self._mark_trainable()
 
     def _enter_stage_two(self, choices: dict) -> None:
@@ -236,8 +239,13 @@ class TripleModel(PreTrainedModel):
         """Initialise stage two's new parts and freeze what it doesn't train."""
         for module in (module for part in parts for module in part.to(self.device, self.dtype).modules()):
             self._init_weights(module)
+        self._note_ties()
         self._mark_trainable()
         self.train(self.training)
+
+    def _note_ties(self) -> None:
+        """Tell transformers which weights of the encoder are one (T5's embeddings): it only asks direct children."""
+        self.all_tied_weights_keys = self.get_expanded_tied_weights_keys(all_submodels=True)
 
     def _mark_trainable(self) -> None:
         trained = set(self.trainable_names(self.config.stage))

@@ -13,7 +13,8 @@ Different from the papers:
 - Entities are the same if their names are, since such a corpus doesn't link entities to a knowledge base. Pairs are
   ordered: (a, b) and (b, a) are different.
 
-Shape suffixes: B sentences, M tokens (padded), N masked tokens, D hidden size, R = 2D, V ids of words.
+Shape suffixes: B sentences, M tokens (padded), N masked tokens, D hidden size, d width of the word embeddings, R = 2D,
+V ids of words.
 """
 
 import math
@@ -35,9 +36,9 @@ class Blanks(nn.Module):
 
     def __init__(self, encoder: PreTrainedModel, vocabulary: int) -> None:
         super().__init__()
-        D = encoder.config.hidden_size
+        D, d = encoder.config.hidden_size, word_embeddings(encoder).embedding_dim
         self.encoder, self.vocabulary = encoder, vocabulary
-        self.transform = nn.Sequential(nn.Linear(D, D), nn.GELU(), nn.LayerNorm(D, eps=1e-12))
+        self.transform = nn.Sequential(nn.Linear(D, d), nn.GELU(), nn.LayerNorm(d, eps=1e-12))
         self.bias_V = nn.Parameter(torch.zeros(vocabulary))
         self.log_scale = nn.Parameter(torch.tensor(math.log(SCALE)))
         self.offset = nn.Parameter(torch.tensor(OFFSET))
@@ -48,8 +49,8 @@ class Blanks(nn.Module):
         encoded = self.encoder(input_ids=batch.token_ids_BM, attention_mask=batch.mask_BM.long())
         h_BMD = encoded.last_hidden_state
         h_ND = h_BMD.flatten(0, 1)[batch.masked_N]
-        words_VD = word_embeddings(self.encoder).weight[: self.vocabulary]
-        logits_NV = F.linear(self.transform(h_ND), words_VD, self.bias_V)
+        words_Vd = word_embeddings(self.encoder).weight[: self.vocabulary]
+        logits_NV = F.linear(self.transform(h_ND), words_Vd, self.bias_V)
         values = {"masked_words": masked_word_loss(logits_NV, batch.targets_N)}
         if batch.starts_B2 is not None and batch.groups_B is not None:
             marks_B2D = h_BMD.gather(1, batch.starts_B2[:, :, None].expand(-1, -1, h_BMD.shape[2]))

@@ -85,7 +85,8 @@ def _parameters(manifest: Manifest) -> int:
     config = AutoConfig.from_pretrained(manifest.encoder_folder, local_files_only=True)
     width = config.hidden_size
     layer = 4 * width + 2 * getattr(config, "intermediate_size", 4 * width)
-    return width * (config.vocab_size + config.max_position_embeddings + config.num_hidden_layers * layer + width)
+    positions = getattr(config, "max_position_embeddings", 0)
+    return width * (config.vocab_size + positions + config.num_hidden_layers * layer + width)
 
 
 def costs(jobs: Iterable[Job], place: Workspace, ranks: int | None) -> dict[str, list[StageCost]]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AlbertConfig, AlbertModel, AutoModel
+from transformers import AutoModel, MobileBertConfig, MobileBertModel
 
 from mere_ds.errors import UserError
 from mere_ds.model.loading import load_model
@@ -117,16 +117,16 @@ def test_stage_two_needs_a_switcher_and_comes_once():
         model.begin_stage_two()
 
 
-def albert():
-    sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 16}
-    torch.manual_seed(0)
-    return AlbertModel(AlbertConfig(vocab_size=VOCABULARY, embedding_size=4, **sizes))
+def mobilebert():
+    """Its word embeddings are narrower than its output, and it has no linear map between them."""
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    return MobileBertModel(MobileBertConfig(vocab_size=VOCABULARY, embedding_size=4, intra_bottleneck_size=4, **sizes))
 
 
 def test_the_table_needs_embeddings_as_wide_as_the_encoder():
     with pytest.raises(UserError, match="have size 4"):
-        MereModel.from_encoder(albert(), tiny_config())  # told before stage one is trained, not after
-    without = MereModel.from_encoder(albert(), tiny_config(use_ls=False))
+        MereModel.from_encoder(mobilebert(), tiny_config())  # told before stage one is trained, not after
+    without = MereModel.from_encoder(mobilebert(), tiny_config(use_ls=False))
     assert without.switcher is None
     with pytest.raises(UserError, match="have size 4"):
         without.begin_stage_two(use_ls=True)
@@ -142,7 +142,7 @@ def test_stage_one_of_a_model_without_switcher_is_as_good_a_start(choices):
 
 
 def test_routing_by_language_needs_no_table():
-    model = MereModel.from_encoder(albert(), tiny_config(routing="language"))
+    model = MereModel.from_encoder(mobilebert(), tiny_config(routing="language"))
     model.begin_stage_two()
     assert {name.split(".")[1] for name, _ in model.named_parameters() if name.startswith("switcher.")} == {"layers"}
 
