@@ -230,6 +230,13 @@ class TrainConfig:
 
     seed: int = knob("Seed of weights, batches and dropout.", 0, least=0, most=2**63 - 3, also="random_seed")
     best_by: Literal["average", "pooled"] = knob("Dev triple F1 that selects the best epoch.", "average", also="metric")
+    language_temperature: float = knob(
+        "T: an epoch draws training sentences by share^(1/T) of their languages; 1 takes each once, more evens out.",
+        1.0,
+        above=0,
+        most=MOST,
+        also="temperature sampling_temperature upsampling",
+    )
     fused: Literal["auto", "triton", "torch"] = knob(
         "Implementation of LS and entity heads; auto: Triton on GPUs.", "auto", on_resume="free"
     )

@@ -1,6 +1,7 @@
 """The batch plan: a pure function from sentence lengths, languages, seed and epoch to an epoch's global batches.
 
-An epoch is a stream of sentences: the shards in random order, with the sentences of each shuffled. The stream is split
+An epoch is a stream of sentences: the shards in random order, with the sentences of each shuffled. With a language
+temperature a sentence may come several times or not at all in the stream, always with its shard. The stream is split
 into windows of whole global batches. In a window, sentences of similar length form a batch, and the batches are
 shuffled. So any step needs only the shards of its own window and no state from earlier steps. The plan doesn't depend
 on the number of ranks: ranks take slices of the same global batches.
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mere_ds.errors import UserError
+from mere_ds.shards.drawing import draws_of, times_of
 
 FILLER = -1
 """Row number of a filler, which fills up the epoch's last global batch."""
@@ -55,8 +57,9 @@ class EpochPlan:
     counts the sentences of a step over all ranks and accumulation steps. `concatenate` is s of eq. 4: every s
     consecutive sentences of a batch are partners, of different languages wherever the batch allows it. `window` is
     how many sentences are shuffled together (at least a global batch). `widths` are the padded widths that a
-    micro-batch may have, 32 that fit the lengths. Without `shuffle` (evaluation) batches are in shard order, but still
-    sorted by length inside a window.
+    micro-batch may have, 32 that fit the lengths. At `temperature` 1 each sentence comes exactly once; another one
+    draws as many sentences, each as often as `drawing.times_of` says. Without `shuffle` (evaluation) batches are in
+    shard order, but still sorted by length inside a window.
 
     A split without sentences gives a plan of 0 steps. Raises UserError if `concatenate` does not divide `global_batch`.
     """
@@ -73,6 +76,7 @@ class EpochPlan:
         epoch: int = 0,
         window: int = 65536,
         shuffle: bool = True,
+        temperature: float = 1.0,
     ):
         if global_batch < 1 or concatenate < 1 or global_batch % concatenate:
             raise UserError(f"concatenate={concatenate}: must divide the global batch of {global_batch} sentences")
@@ -86,9 +90,12 @@ class EpochPlan:
         self._shard_starts = np.concatenate([[0], np.cumsum(shard_sizes, dtype=np.int64)])
         order = np.arange(len(shard_sizes))
         self._shard_order = self._random(_SHARD_ORDER).permutation(order) if shuffle else order
-        self._stream_starts = np.concatenate(
-            [[0], np.cumsum(np.asarray(shard_sizes, dtype=np.int64)[self._shard_order])]
-        )
+        self._times = None if temperature == 1 else times_of(languages, draws_of(languages, temperature), seed, epoch)
+        drawn = np.asarray(shard_sizes, dtype=np.int64)
+        if self._times is not None:
+            drawn = np.diff(np.concatenate([[0], np.cumsum(self._times)])[self._shard_starts])
+            self._shard_order = self._shard_order[drawn[self._shard_order] > 0]
+        self._stream_starts = np.concatenate([[0], np.cumsum(drawn[self._shard_order])])
         self.windows = -(-self.steps // max(1, window // global_batch))
         self._first_steps = np.arange(self.windows + 1) * self.steps // max(1, self.windows)
 
@@ -150,7 +157,9 @@ class EpochPlan:
             int(self.widths_of(self.batches_of(window).reshape(-1, micro)).sum()) * micro
             for window in range(self.windows)
         )
-        return 1 - int(self.lengths.sum(dtype=np.int64)) / cells if cells else 0.0
+        lengths = self.lengths.astype(np.int64)
+        tokens = lengths.sum() if self._times is None else lengths @ self._times
+        return 1 - int(tokens) / cells if cells else 0.0
 
     def _random(self, purpose: int, index: int = 0) -> np.random.Generator:
         return np.random.default_rng([*self._seed, purpose, index])
@@ -166,6 +175,7 @@ class EpochPlan:
         parts = []
         for shard in self._shard_order[places]:
             rows = np.arange(self._shard_starts[shard], self._shard_starts[shard + 1], dtype=np.int64)
+            rows = rows if self._times is None else np.repeat(rows, self._times[rows])
             parts.append(self._random(_IN_SHARD, int(shard)).permutation(rows) if self._shuffle else rows)
         skip = self._stream_starts[places.start]
         return np.concatenate(parts)[first - skip : end - skip]

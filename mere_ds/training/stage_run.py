@@ -17,6 +17,7 @@ from mere_ds.runs.checkpoint import Checkpoints, state_of
 from mere_ds.runs.resume import CLIPPING, DATA, STAGE_ONE, check_same, ingredients, other_shards, unrecorded_clipping
 from mere_ds.runs.starts import record_start
 from mere_ds.runs.trained import TrainedModel
+from mere_ds.shards.drawing import described as described_draws
 from mere_ds.shards.features import FeatureStore
 from mere_ds.shards.manifest import Manifest
 from mere_ds.training.engine import Trainee
@@ -163,6 +164,10 @@ def _log_sizes(session: Session, stage: int, model: TripleModel, manifest: Manif
         session.ranks,
         session.config.accumulation,
     )
+    temperature = session.config.language_temperature
+    if temperature != 1:
+        drawn = described_draws(manifest.languages, manifest.language_ids("train"), temperature)
+        log.info("stage %d: each epoch at --language_temperature=%g: %s", stage, temperature, "; ".join(drawn))
 
 
 def _features(

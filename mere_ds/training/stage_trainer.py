@@ -137,6 +137,7 @@ class StageTrainer(Loop[Batch]):
             seed=c.seed,
             epoch=epoch,
             window=c.window,
+            temperature=c.language_temperature,
         )
 
     def _update(self, micro_batches: list[Batch]) -> list[torch.Tensor]:
