@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -26,8 +27,8 @@ class Corpus:
 
     folder: Path
     files: Sequence[CorpusFile]
-    languages: list[str]
-    """In the order of `sort_languages`."""
+    chosen: list[str] | None
+    """The languages to read, in the order of `sort_languages`; None for all that there are."""
     triples: Literal["one", "many"]
     """Of each sentence."""
     negative_labels: tuple[str, ...]
@@ -35,6 +36,11 @@ class Corpus:
     source: Source | None = None
     """How `FormatFile`s are read."""
     label_map: LabelMap | None = None
+
+    @cached_property
+    def languages(self) -> list[str]:
+        """In the order of `sort_languages`. Where rows have their own and all are read, this goes through all rows."""
+        return sort_languages(_languages(self.files, self.source)) if self.chosen is None else self.chosen
 
     @property
     def bytes(self) -> int:
@@ -57,10 +63,10 @@ class Corpus:
         has_one = self.triples == "one"
         as_given = has_one and not self.label_map  # which may leave one of several triples
         if isinstance(file, JsonLinesFile):
-            examples = read_json_lines(file, as_given, self.languages, on_reject, tally)
+            examples = read_json_lines(file, as_given, self.chosen, on_reject, tally)
         elif isinstance(file, FormatFile):
             assert self.source
-            examples = read_source(self.source, file, as_given, self.languages, on_reject, tally)
+            examples = read_source(self.source, file, as_given, self.chosen, on_reject, tally)
         else:
             examples = read_file(file.path, self.cut_marks, on_reject, tally.of(file.language))
         if self.label_map:
@@ -124,16 +130,17 @@ def _opened(
     many = triples == "many" or (triples == "auto" and bool(lines))
     negative = _negative_labels(negative_labels, many)
     files: Sequence[CorpusFile]
+    chosen: list[str] | None
     if lines:
         if english != "auto":
             raise UserError(
                 f"--english={english}: {folder} contains JSON lines, which have no sizes of English: omit it"
             )
-        files, there = _json_lines(lines, languages, folder)
+        files, chosen = _json_lines(lines, languages, folder)
     else:
         files = split_files(folder, languages, english)
-        there = list(dict.fromkeys(file.language for file in files))
-    return Corpus(folder, files, there, "many" if many else "one", negative, cut_marks)
+        chosen = list(dict.fromkeys(file.language for file in files))
+    return Corpus(folder, files, chosen, "many" if many else "one", negative, cut_marks)
 
 
 def _is_of_other_format(folder: Path, lines: Sequence[Path]) -> bool:
@@ -171,10 +178,9 @@ def _of_source(
     if english != "auto":
         raise UserError(f"--english={english}: {path} has no sizes of English: omit it")
     source, files = open_source(path, options)
-    found = {options.lang} if options.lang else {code for file in files for code in _languages_in(file, source)}
     many = triples != "one"
     negative = _negative_labels(negative_labels, many)
-    chosen = _chosen_languages(languages, found, path)
+    chosen = _chosen_languages(languages, files, path, source)
     return Corpus(path, files, chosen, "many" if many else "one", negative, "repair", source)
 
 
@@ -203,29 +209,35 @@ def _negative_labels(labels: Sequence[str], many: bool) -> tuple[str, ...]:
 
 def _json_lines(
     paths: list[Path], languages: str | Sequence[str], folder: Path
-) -> tuple[list[JsonLinesFile], list[str]]:
-    """The chosen files, those of no language last, and their languages."""
+) -> tuple[list[JsonLinesFile], list[str] | None]:
+    """The chosen files, those of no language last, and the chosen languages."""
     check_regular(paths)
     files = [JsonLinesFile.of(path) for path in paths]
-    found = {file.language for file in files if file.language}
-    for file in files:
-        found |= set() if file.language else _languages_in(file)
-    wanted = _chosen_languages(languages, found, folder)
-    order = [*wanted, ""]
-    chosen = [file for file in files if file.language in order]
-    return sorted(chosen, key=lambda file: (order.index(file.language), SPLITS.index(file.split))), wanted
+    chosen = _chosen_languages(languages, files, folder)
+    named = sort_languages({file.language for file in files} - {""})
+    order = [*(named if chosen is None else chosen), ""]
+    wanted = [file for file in files if file.language in order]
+    return sorted(wanted, key=lambda file: (order.index(file.language), SPLITS.index(file.split))), chosen
 
 
-def _chosen_languages(languages: str | Sequence[str], found: set[str], folder: Path) -> list[str]:
+def _chosen_languages(
+    languages: str | Sequence[str], files: Sequence[CorpusFile], folder: Path, source: Source | None = None
+) -> list[str] | None:
+    """See `Corpus.chosen`. Raises UserError for a language that no row has."""
     wanted = parse_languages(languages)
     if wanted == "all":
-        return sort_languages(found)
+        return None
+    found = _languages(files, source)
     if absent := [language for language in wanted if language not in found]:
         raise UserError(f"{folder}: contains no row for {', '.join(absent)}; remove them from --languages")
     return wanted
 
 
-def _languages_in(file: CorpusFile, source: Source | None = None) -> set[str]:
+def _languages(files: Sequence[CorpusFile], source: Source | None) -> set[str]:
+    return {code for file in files for code in ([file.language] if file.language else _languages_in(file, source))}
+
+
+def _languages_in(file: CorpusFile, source: Source | None) -> set[str]:
     """The languages of a file's rows, rejected ones included."""
     if isinstance(file, FormatFile):
         assert source

@@ -29,6 +29,7 @@ MOST_SHOWN = 5
 MOST_LABELS, MOST_LANGUAGES, MOST_LETTERS = 40, 15, 40
 """Rows and columns of the table of labels by language, and letters of a label's name in it."""
 
+_ROWS_A_STEP = 1000  # of the progress bar
 _REJECTIONS = rows.REJECTIONS | reading.REJECTIONS | jsonl.REJECTIONS | reading.REPAIRS | sentences.LOSSES | LOSSES
 
 
@@ -90,7 +91,7 @@ def inspect_corpus(
     UserError for unusable input.
     """
     total, sizes = FileCounts("total", "all", "all"), _Sizes()
-    read_rows = ReadRows(corpus.languages)
+    read_rows = ReadRows()
     report = []
     with (
         RejectsFile(rejects) if rejects else nullcontext() as sink,
@@ -131,12 +132,13 @@ def _measure(
 ) -> Iterator[tuple[FileCounts, _Sizes]]:
     tally, sizes = Tally(file), defaultdict[str, _Sizes](_Sizes)
     shown = 0
-    for example in corpus.read(file, sink.write if sink else lambda _: None, tally):
+    for number, example in enumerate(corpus.read(file, sink.write if sink else lambda _: None, tally)):
         sizes[example.language].take(example)
         read_rows.add(example, file.split)
         each(example, file.split)
-        bar.update(tally.bytes - shown)
-        shown = tally.bytes
+        if number % _ROWS_A_STEP == 0:
+            bar.update(tally.bytes - shown)
+            shown = tally.bytes
     bar.update(tally.bytes - shown)
     return ((counts, sizes[counts.language]) for counts in tally.counts)
 

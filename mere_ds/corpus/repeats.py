@@ -18,8 +18,8 @@ from mere_ds.corpus.rows import SPLITS
 class ReadRows:
     """What is kept of every row that was read, in reading order; `keep_ids` adds the rows' shared ids."""
 
-    def __init__(self, languages: Sequence[str], keep_ids: bool = False):
-        self.languages = list(languages)
+    def __init__(self, languages: Sequence[str] = (), keep_ids: bool = False):
+        """Languages of rows that are not among `languages` follow these."""
         self._numbers = {language: i for i, language in enumerate(languages)}
         self._texts, self._triples, self._of, self._splits = array("q"), array("q"), array("h"), array("b")
         self.ids: list[str] | None = [] if keep_ids else None
@@ -33,10 +33,14 @@ class ReadRows:
             text, triples = fold(text), [(relation, fold(head), fold(tail)) for relation, head, tail in triples]
         self._texts.append(hash(text))
         self._triples.append(hash(triples[0] if len(triples) == 1 else frozenset(triples)))
-        self._of.append(self._numbers[example.language])
+        self._of.append(self._numbers.setdefault(example.language, len(self._numbers)))
         self._splits.append(SPLITS.index(split))
         if self.ids is not None:
             self.ids.append(shared_id(example.id, example.language))
+
+    @property
+    def languages(self) -> list[str]:
+        return list(self._numbers)
 
     def __len__(self) -> int:
         return len(self._texts)

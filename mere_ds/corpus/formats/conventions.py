@@ -48,11 +48,14 @@ class Conventions:
         if not has_surfaces and end == "auto":
             self._ask_end()
 
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing more to `learn`."""
+        return len(self._left) == 1
+
     def learn(self, passages: Iterable[Passage]) -> None:
         """Takes note of the next passages, before `span` is asked for theirs. Raises UserError if they leave a choice
         that changes a span."""
-        if len(self._left) == 1:
-            return
         right = Counter(dict.fromkeys(self._left, 0))
         open_spans = False
         for passage in passages:
@@ -71,9 +74,9 @@ class Conventions:
                 "graphemes: pass --offsets=char (Python), utf16 (JavaScript, Java) or grapheme"
             )
 
-    def span(self, passage: Passage, place: Place) -> Span | None:
+    def span(self, text: str, tokens: Sequence[Span], place: Place) -> Span | None:
         """In code points of the text, exclusive; None where there is no such place."""
-        return _span(self._left[0], passage, place)
+        return _span(self._left[0], text, tokens, place)
 
     def _telling(self, passage: Passage) -> Sequence[Place]:
         """The places at which the choices that are left may differ."""
@@ -85,7 +88,7 @@ class Conventions:
 
     @staticmethod
     def _mention(choice: tuple[str, str], passage: Passage, place: Place) -> Mention | None:
-        span = _span(choice, passage, place)
+        span = _span(choice, passage.text, passage.tokens, place)
         fits = span is not None and 0 <= span[0] < span[1] <= len(passage.text)
         return Mention((span,), place.surface) if fits and span else None
 
@@ -101,13 +104,15 @@ def _fit(passage: Passage, mention: Mention | None) -> int:
     return _FITS[agreement(passage.text, mention)] if mention else 0
 
 
-def _span(choice: tuple[str, str], passage: Passage, place: Place) -> Span | None:
+def _span(choice: tuple[str, str], text: str, tokens: Sequence[Span], place: Place) -> Span | None:
     unit, ends = choice
-    start, end = place.start, place.end + (ends == "inclusive")
+    start, end, _ = place
+    if ends == "inclusive":
+        end += 1
     if unit == "char":
         return start, end
     if unit == "token":
-        return span_of_tokens(passage.tokens, start, end)
-    at = to_code_points(passage.text, unit)
+        return span_of_tokens(tokens, start, end)
+    at = to_code_points(text, unit)
     first, last = at(start), at(end)
     return None if first is None or last is None else (first, last)

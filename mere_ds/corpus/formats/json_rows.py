@@ -69,25 +69,19 @@ def is_int(value: Any) -> TypeGuard[int]:
 
 
 def _lines(path: Path) -> Iterator[Row | Unreadable]:
+    parse = decoder(_object).decode
     with open_file(path) as stream:
         for line, (row, length, complete) in enumerate(rows_of(stream), start=1):
-            raw = raw_of(row, length)
             reason = "too_long_line" if length > MOST_ROW_BYTES else "" if row.strip() else "empty_row"
-            value: Any = None
-            if not reason:
-                value, reason = _parsed(row.removeprefix(BOM) if line == 1 else row, complete)
-            yield Unreadable(line, reason, raw, length) if reason else Row(line, value, raw, length)
-
-
-def _parsed(row: bytes, complete: bool) -> tuple[Any, str]:
-    """A line's object, and why it is none."""
-    try:
-        value = decoder(_object).decode(row.decode("utf-8"))
-    except UnicodeDecodeError:
-        return None, "invalid_utf8" if complete else "cut_row"
-    except (ValueError, RecursionError):
-        return None, "invalid_json" if complete else "cut_row"
-    return (value, "") if isinstance(value, dict) else (None, "invalid_json")
+            try:
+                text = (row.removeprefix(BOM) if line == 1 else row).decode("utf-8")
+                value: Any = None if reason else parse(text)
+                reason = reason or ("" if type(value) is dict else "invalid_json")
+            except UnicodeDecodeError:
+                reason = reason or ("invalid_utf8" if complete else "cut_row")
+            except (ValueError, RecursionError):
+                reason = "invalid_json" if complete else "cut_row"
+            yield Unreadable(line, reason, raw_of(row, length), length) if reason else Row(line, value, text, length)
 
 
 def _array(path: Path) -> Iterator[Row | Unreadable]:

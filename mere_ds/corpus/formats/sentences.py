@@ -98,13 +98,6 @@ def options_for(options: SourceOptions, file: FormatFile) -> SourceOptions:
     return replace(options, split=split)
 
 
-class _Checked(NamedTuple):
-    """A relation that can be kept."""
-
-    triple: Triple
-    notes: Sequence[str]
-
-
 class _Reading:
     def __init__(
         self,
@@ -118,6 +111,7 @@ class _Reading:
         self._format, self._options = source
         self._file, self._one_triple, self._languages = file, one_triple, languages
         self._on_reject, self._tally = on_reject, tally
+        self._part = file.path.name
         is_cut = self._options.cut == "sentence" or (self._options.cut == "auto" and self._format.documents)
         self._is_cut = is_cut
 
@@ -129,14 +123,15 @@ class _Reading:
             language = self._language(stated)
             if not language:
                 self._reject(self._tally.of(self._file.language), stated, "unknown_language", stated.raw)
-                continue
-            if self._file.language not in ("", language):
+            elif self._file.language not in ("", language):
                 self._reject(self._tally.of(self._file.language), stated, "wrong_language", stated.raw)
-                continue
-            if self._languages is not None and language not in self._languages:
+            elif self._languages is not None and language not in self._languages:
                 self._tally.skipped_bytes += stated.size
-                continue
-            yield from self._of(stated, language)
+            elif (triples := self._triples(stated, counts := self._tally.of(language))) is not None:
+                if self._is_cut and stated.bounds != ():
+                    yield from self._pieces(stated, language, triples, counts)
+                elif example := self._example(stated, language, stated.id, stated.text, triples, counts):
+                    yield example
 
     def _language(self, stated: Stated) -> str | None:
         """None if the record states another thing than a language."""
@@ -146,34 +141,69 @@ class _Reading:
             return self._file.language
         raise _no_language(self._file)
 
-    def _of(self, stated: Stated, language: str) -> Iterator[Example]:
-        counts = self._tally.of(language)
-        if reason := _fault(stated.text, stated.id):
+    def _triples(self, stated: Stated, counts: FileCounts) -> list[Triple] | None:
+        """The relations that can be kept, each once; None if the text is rejected."""
+        text = stated.text
+        if reason := _fault(text, stated.id):
             self._reject(counts, stated, reason, stated.raw)
-            return
-        found = [_checked(link, stated.text) for link in stated.links]
-        reasons = [reason for reason in found if isinstance(reason, str)]
-        if reasons and len(reasons) == len(found) and (self._format.one_relation or stated.one_relation):
-            self._reject(counts, stated, reasons[0], stated.raw)
-            return
+            return None
+        kept: dict[Triple, None] = {}
+        lost: list[tuple[str, Raw]] = []
+        notes = list(stated.notes)
+        repaired: list[Link] = []
+        for link in stated.links:
+            its_notes: list[str] = []
+            triple = _checked(link, text, its_notes)
+            if isinstance(triple, str):
+                lost.append((triple, link.raw))
+            elif triple in kept:
+                lost.append(("double_triple", link.raw))
+            else:
+                kept[triple] = None
+                notes += dict.fromkeys(its_notes)
+                if isinstance(link, Link) and link.repairs:
+                    repaired.append(link)
+        if lost and not kept and (self._format.one_relation or stated.one_relation):
+            self._reject(counts, stated, lost[0][0], stated.raw)
+            return None
         counts.bytes += stated.size
-        counts.notes.update(stated.notes)
-        triples = self._triples(stated, found, counts)
-        whole = [((0, len(stated.text)), triples)]
-        is_cut = self._is_cut and stated.bounds != ()
-        pieces = list(pieces_of(stated.text, triples, self._bounds(stated, language))) if is_cut else whole
+        if notes or lost or repaired:
+            self._count(stated, counts, notes, lost, repaired)
+        return list(kept)
+
+    def _count(
+        self, stated: Stated, counts: FileCounts, notes: list[str], lost: list[tuple[str, Raw]], repaired: list[Link]
+    ) -> None:
+        counts.notes.update(notes)
+        for reason, raw in lost:
+            counts.left_out[reason] += 1
+            self._tell(stated, reason, True, raw)
+        for link in repaired:
+            counts.mended.update(link.repairs)
+            for repair in link.repairs:
+                self._tell(stated, repair, True, link.raw)
+
+    def _pieces(self, stated: Stated, language: str, triples: list[Triple], counts: FileCounts) -> Iterator[Example]:
+        pieces = list(pieces_of(stated.text, triples, self._bounds(stated, language)))
         for number, ((start, end), its) in enumerate(pieces, start=1):
-            counts.rows += 1
             own_id = stated.id if len(pieces) == 1 else f"{stated.id}.{number}"
-            if reason := self._unfit(len(own_id) + end - start, its):
-                counts.rejected[reason] += 1
-                counts.left_out[reason] += len(its)
-                self._tell(stated, reason, False, stated.text[start:end])
-                continue
-            counts.kept += 1
-            for _, relation, _ in its:
-                counts.labels[relation] += 1
-            yield Example(own_id, language, stated.text[start:end], tuple(its), self._name(stated), stated.place)
+            if example := self._example(stated, language, own_id, stated.text[start:end], its, counts):
+                yield example
+
+    def _example(
+        self, stated: Stated, language: str, own_id: str, text: str, triples: list[Triple], counts: FileCounts
+    ) -> Example | None:
+        """A sentence of the text; None if it is rejected."""
+        counts.rows += 1
+        if reason := self._unfit(len(own_id) + len(text), triples):
+            counts.rejected[reason] += 1
+            counts.left_out[reason] += len(triples)
+            self._tell(stated, reason, False, text)
+            return None
+        counts.kept += 1
+        for _, relation, _ in triples:
+            counts.labels[relation] += 1
+        return Example(own_id, language, text, tuple(triples), self._name(stated), stated.place)
 
     def _bounds(self, stated: Stated, language: str) -> Sequence[int]:
         return stated.bounds if stated.bounds is not None else bounds_of(stated.text, language, self._split)
@@ -190,24 +220,6 @@ class _Reading:
             return "not_one_triple"
         return "too_many_triples" if len(triples) > MOST_TRIPLES else ""
 
-    def _triples(self, stated: Stated, found: Sequence[_Checked | str], counts: FileCounts) -> list[Triple]:
-        """The relations that can be kept, each once; `found` is what was found out about each."""
-        kept: dict[Triple, None] = {}
-        for link, checked in zip(stated.links, found, strict=True):
-            lost = checked if isinstance(checked, str) else "double_triple" if checked.triple in kept else ""
-            if lost:
-                counts.left_out[lost] += 1
-                self._tell(stated, lost, True, link.raw)
-                continue
-            assert isinstance(link, Link) and isinstance(checked, _Checked)
-            kept[checked.triple] = None
-            if checked.notes or link.repairs:
-                counts.notes.update(set(checked.notes))
-                counts.mended.update(link.repairs)
-            for repair in link.repairs:
-                self._tell(stated, repair, True, link.raw)
-        return list(kept)
-
     def _reject(self, counts: FileCounts, stated: Stated | Unreadable, reason: str, raw: Raw) -> None:
         counts.rows += 1
         counts.bytes += stated.size
@@ -220,7 +232,7 @@ class _Reading:
         self._on_reject(Reject(self._name(stated), stated.place, reason, kept, str(raw)))
 
     def _name(self, stated: Stated | Unreadable) -> str:
-        return stated.file or self._file.path.name
+        return stated.file or self._part
 
 
 def _fault(text: str, own_id: str) -> str:
@@ -239,8 +251,8 @@ def _has_half_pair(text: str) -> bool:
     return False
 
 
-def _checked(link: Link | Lost, text: str) -> _Checked | str:
-    """The triple, or the reason why there is none."""
+def _checked(link: Link | Lost, text: str, notes: list[str]) -> Triple | str:
+    """The triple, or the reason why there is none; adds what is noteworthy of it."""
     if isinstance(link, Lost):
         return link.reason
     relation = link.relation.strip()
@@ -248,14 +260,14 @@ def _checked(link: Link | Lost, text: str) -> _Checked | str:
         return "empty_label"
     if _has_half_pair(relation):
         return "invalid_text"
-    notes = list(link.notes)
+    notes += link.notes
     try:
         head, tail = _span(link.head, text, notes), _span(link.tail, text, notes)
     except Rejected as rejected:
         return str(rejected)
     if head == tail:
         notes.append("self_relation")
-    return _Checked(Triple(head, relation, tail), notes)
+    return Triple(head, relation, tail)
 
 
 def _span(mention: Mention, text: str, notes: list[str]) -> Span:

@@ -69,8 +69,7 @@ class Lost(NamedTuple):
     raw: Raw
 
 
-@dataclass(frozen=True, slots=True)
-class Stated:
+class Stated(NamedTuple):
     """A text and its relations."""
 
     place: int

@@ -5,10 +5,10 @@ id and text are one sentence.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mere_ds.corpus.example import Span
 from mere_ds.corpus.formats import csv_rows, locating
@@ -20,7 +20,7 @@ from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.splits import splits_in
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Raw, Shown, Stated, Unreadable, files_below
 from mere_ds.corpus.formats.table_fields import OBVIOUS, OFFSETS, TEXTS, Get, fields_of
-from mere_ds.corpus.formats.table_files import CSV, DICT, JSON, PARQUET, STATE, AnyRow, delimiter_of, open_table
+from mere_ds.corpus.formats.table_files import CSV, DICT, JSON, PARQUET, STATE, AnyRow, Batch, delimiter_of, open_table
 from mere_ds.corpus.formats.units import join_tokens
 from mere_ds.corpus.jsonl import MOST_TRIPLES
 from mere_ds.corpus.rows import SPLITS, Rejected
@@ -93,29 +93,6 @@ def _languages(path: Path, options: SourceOptions) -> Collection[str]:
     return {language for row in rows if isinstance(language := get(row.value), str) and language}
 
 
-class _Relation(NamedTuple):
-    head: Place
-    relation: str
-    tail: Place
-    raw: Raw
-
-
-@dataclass(slots=True)
-class _Sentence:
-    """A row."""
-
-    row: AnyRow
-    id: str | None
-    language: str
-    passage: Passage
-    relations: list[_Relation | Lost]
-
-    @property
-    def key(self) -> tuple[str | None, str, str]:
-        """What rows of one sentence have in common."""
-        return self.id, self.language, self.passage.text
-
-
 class _Reading:
     """Rows of one file -> sentences; `options.split` is the split that rows must state, auto for any."""
 
@@ -124,58 +101,79 @@ class _Reading:
         self._table = open_table(path)
         fields = fields_of(self._table, options)
         self._columns, self._row = fields.columns, fields.row
+        self._get_id, self._get_language, self._get_triples = (self._row.get(key) for key in ("id", "lang", "triples"))
+        self._get_split = self._row.get("split") if options.split != "auto" else None
         self._get_label = fields.relation["relation"]
-        self._get_texts = [fields.relation.get(name) for name in TEXTS]
+        self._get_head, self._get_tail = (fields.relation.get(name) for name in TEXTS)
         self._get_offsets = [fields.relation[name] for name in OFFSETS if name in fields.relation]
         stated = {"offsets": "token" if "tokens" in fields.row else "auto", "end": "auto"} | self._table.conventions
         self._offsets = stated["offsets"] if options.offsets == "auto" else options.offsets
         end = stated["end"] if options.end == "auto" else options.end
         self._conventions: Conventions | None = None
         if self._get_offsets:
-            self._conventions = Conventions(str(path), self._offsets, end, any(self._get_texts))
+            self._conventions = Conventions(str(path), self._offsets, end, bool(self._get_head or self._get_tail))
 
     def stated(self) -> Iterator[Stated | Unreadable]:
         """In the order of the rows, but what is unreadable may come before the sentence that its neighbours form."""
-        held: list[_Sentence] = []
+        held: list[Stated] = []
         for batch in self._table.batches(self._columns):
-            found = [sentence for row in batch if (sentence := self._sentence(row))]
-            if self._conventions:
-                self._conventions.learn(sentence.passage for sentence in found if isinstance(sentence, _Sentence))
-            for sentence in found:
-                if isinstance(sentence, Unreadable):
-                    yield sentence
+            if self._conventions and not self._conventions.settled:
+                self._conventions.learn(self._passages(batch))
+            for row in batch:
+                stated = self._stated(row) if self._is_wanted(row) else None
+                if not isinstance(stated, Stated) or not stated.one_relation:
+                    if stated:
+                        yield stated
                     continue
-                alone = "triples" in self._row or len(held) == MOST_TRIPLES
-                if held and (alone or sentence.key != held[0].key):
-                    yield self._stated(held)
+                if held and not (len(held) < MOST_TRIPLES and self._are_one(held[0], stated)):
+                    yield _joined(held)
                     held = []
-                held.append(sentence)
+                held.append(stated)
         if held:
-            yield self._stated(held)
+            yield _joined(held)
 
-    def _sentence(self, row: AnyRow | Unreadable) -> _Sentence | Unreadable | None:
-        """None for a row of another split."""
-        split, get = self._options.split, self._row.get("split")
-        if split != "auto" and get:
-            its = None if isinstance(row, Unreadable) else _split_of(row.value, get)
-            if (its or "train") != split:
-                return None
-            if its is None and not isinstance(row, Unreadable):
-                return Unreadable(row.place, "unknown_split", row.raw, row.size)
+    def _is_wanted(self, row: AnyRow | Unreadable) -> bool:
+        """Whether a row is of the split; those that don't say are read with the training split."""
+        if not self._get_split:
+            return True
+        its = None if isinstance(row, Unreadable) else _split_of(row.value, self._get_split)
+        return (its or "train") == self._options.split
+
+    def _are_one(self, one: Stated, other: Stated) -> bool:
+        """Whether two rows state relations of the same sentence."""
+        same_id = one.id == other.id or not self._get_id
+        return one.text == other.text and same_id and one.language == other.language
+
+    def _stated(self, row: AnyRow | Unreadable) -> Stated | Unreadable:
         if isinstance(row, Unreadable):
             return row
+        value, get = row.value, self._get_triples
         try:
-            text, tokens = self._text(row.value)
-            own_id = _text_of(self._row["id"](row.value)) if "id" in self._row else None
-            language = _given(_text_of(self._row["lang"](row.value))) if "lang" in self._row else ""
-            relations = self._relations(row)
-            places = [place for link in relations if isinstance(link, _Relation) for place in (link.head, link.tail)]
-            return _Sentence(row, own_id, language, Passage(text, tokens, places), relations)
+            if self._get_split and not _split_of(value, self._get_split):
+                raise Rejected("unknown_split")
+            text, tokens = self._text(value)
+            own_id = _text_of(self._get_id(value)) if self._get_id else f"{self._path.stem}-{row.place}"
+            language = _given(_text_of(self._get_language(value))) if self._get_language else ""
+            if get:
+                links = [link for item in _items(get(value)) for link in self._links_or_lost(item, text, tokens)]
+            else:
+                links = self._links(value, row.raw, text, tokens)
+            return Stated(row.place, own_id, text, tuple(links), row.size, row.raw, language, one_relation=not get)
         except Rejected as rejected:
-            get = self._row.get("triples")
-            triples = get(row.value) if get else [None]
-            lost = len(triples) if isinstance(triples, list) else 0
-            return Unreadable(row.place, str(rejected), row.raw, row.size, relations=lost)
+            lost = get(value) if get else [None]
+            relations = len(lost) if isinstance(lost, list) else 0
+            return Unreadable(row.place, str(rejected), row.raw, row.size, relations=relations)
+
+    def _passages(self, batch: Batch) -> Iterator[Passage]:
+        """What the rows show of conventions; rows that can't be read show nothing."""
+        for row in batch:
+            if isinstance(row, Unreadable):
+                continue
+            with suppress(Rejected):
+                text, tokens = self._text(row.value)
+                for item in _items(self._get_triples(row.value)) if self._get_triples else [row.value]:
+                    with suppress(Rejected):
+                        yield Passage(text, tokens, self._places(item))
 
     def _text(self, row: dict[str, Any]) -> tuple[str, list[Span]]:
         if get := self._row.get("tokens"):
@@ -186,62 +184,43 @@ class _Reading:
         text = _text_of(self._row["text"](row))
         return text, [token.span() for token in _TOKEN.finditer(text)] if self._offsets == "token" else []
 
-    def _relations(self, row: AnyRow) -> list[_Relation | Lost]:
-        get = self._row.get("triples")
-        if not get:
-            return [self._relation(row.value, row.raw)]
-        found: list[_Relation | Lost] = []
-        for item in _items(get(row.value)):
-            raw = Shown(item)
-            try:
-                found.append(self._relation(item, raw))
-            except Rejected as rejected:
-                found.append(Lost(str(rejected), raw))
-        return found
+    def _links_or_lost(self, item: Any, text: str, tokens: Sequence[Span]) -> list[Link | Lost]:
+        raw = Shown(item)
+        try:
+            return self._links(item, raw, text, tokens)
+        except Rejected as rejected:
+            return [Lost(str(rejected), raw)]
 
-    def _relation(self, item: Any, raw: Raw) -> _Relation:
+    def _links(self, item: Any, raw: Raw, text: str, tokens: Sequence[Span]) -> list[Link | Lost]:
+        """The relation of a row, or of an item of its list. Raises Rejected."""
         label = _given(_text_of(self._get_label(item)))
-        a, b, c, d = [_whole(get(item)) for get in self._get_offsets] or (0, 0, 0, 0)
-        head, tail = [self._surface(get, item) for get in self._get_texts]
-        return _Relation(Place(a, b, head), label, Place(c, d, tail), raw)
-
-    def _surface(self, get: Get | None, item: Any) -> str | None:
-        """None, which doesn't matter where there are offsets, if the row hasn't got it."""
-        value = get(item) if get else None
-        if self._conventions and value in (None, ""):
-            return None
-        return _given(_text_of(value))
-
-    def _stated(self, rows: list[_Sentence]) -> Stated:
-        """One sentence; of several rows if each has one relation of it."""
-        first, passage = rows[0], rows[0].passage
-        links: list[Link | Lost] = []
-        for relation in (relation for sentence in rows for relation in sentence.relations):
-            if isinstance(relation, Lost):
-                links.append(relation)
-            else:
-                links += self._links(passage, relation)
-        place, raw = first.row.place, first.row.raw
-        return Stated(
-            place,
-            f"{self._path.stem}-{place}" if first.id is None else first.id,
-            passage.text,
-            tuple(links),
-            sum(sentence.row.size for sentence in rows),
-            raw,
-            first.language,
-            notes=("joined_rows",) if len(rows) > 1 else (),
-            one_relation="triples" not in self._row,
-        )
-
-    def _links(self, passage: Passage, relation: _Relation) -> Iterable[Link | Lost]:
-        head, label, tail, raw = relation
         if not self._conventions:
-            return locating.located(passage.text, head.surface or "", label, tail.surface or "", raw, self._options)
-        a, b = self._conventions.span(passage, head), self._conventions.span(passage, tail)
+            head, tail = (_given(_text_of(get(item))) for get in (self._get_head, self._get_tail) if get)
+            return list(locating.located(text, head, label, tail, raw, self._options))
+        its_head, its_tail = self._places(item)
+        a, b = self._conventions.span(text, tokens, its_head), self._conventions.span(text, tokens, its_tail)
         if a is None or b is None:
             return [Lost("span_out_of_text", raw)]
-        return [Link(Mention((a,), head.surface), label, Mention((b,), tail.surface), raw)]
+        return [Link(Mention((a,), its_head.surface), label, Mention((b,), its_tail.surface), raw)]
+
+    def _places(self, item: Any) -> tuple[Place, Place]:
+        """Raises Rejected."""
+        a, b, c, d = [_whole(get(item)) for get in self._get_offsets]
+        return Place(a, b, _surface(self._get_head, item)), Place(c, d, _surface(self._get_tail, item))
+
+
+def _joined(rows: list[Stated]) -> Stated:
+    """One sentence of rows that have a relation of it each."""
+    if len(rows) == 1:
+        return rows[0]
+    links = tuple(link for row in rows for link in row.links)
+    return rows[0]._replace(links=links, size=sum(row.size for row in rows), notes=("joined_rows",))
+
+
+def _surface(get: Get | None, item: Any) -> str | None:
+    """None where a row or relation has none, which doesn't matter beside offsets."""
+    value = get(item) if get else None
+    return None if value is None or value == "" else _text_of(value)
 
 
 def _items(triples: Any) -> list[Any]:
