@@ -1,9 +1,9 @@
 """Measure reading, converting and sharding of corpora by format: `python benchmarks/formats.py [--sentences=1100000]`.
 
-Writes a synthetic corpus in SMiLER's format, and the same sentences as our JSON lines, as a table of other column names in
-JSON lines, and as Parquet. Each step runs in a process of its own, so that peak memory is the step's alone, and each on
-TSV right before the others, so that a ratio is of one run. Prints a table in Markdown; speeds are of CPU time, for the
-tokeniser on one thread.
+Writes a synthetic corpus in SMiLER's format, and the same sentences as our JSON lines, as a table of other column names
+in JSON lines, and as Parquet. Each step runs in a process of its own, so that peak memory is the step's alone, on all
+corpora one after the other, so that a ratio is of one run. Prints a table in Markdown; speeds are of CPU time, with one
+thread.
 """
 
 import gc
@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import fire
 
@@ -24,6 +25,7 @@ from mere_ds.corpus.formats.options import SourceOptions
 FIELDS = ("id=uid", "lang=tongue", "text=sentence", "relation=kind")
 ENDS = ("head_start=subj.start", "head_end=subj.end", "tail_start=obj.start", "tail_end=obj.end")
 OPTIONS = {"table": SourceOptions(map=FIELDS + ENDS, end="exclusive", offsets="char")}
+Step = Callable[[Path, Path, SourceOptions], Any]
 CORPORA = ("tsv", "json", "table", "parquet")
 
 
@@ -50,37 +52,42 @@ def other(row: dict) -> dict:
     return names | {"subj": head, "obj": tail}
 
 
-def read(source: Path, out: Path, options: SourceOptions) -> None:
+def read() -> Step:
     from mere_ds.corpus.folder import open_corpus
 
-    corpus = open_corpus(source, options=options)
-    for file in corpus.files:
-        for _ in corpus.read(file):
-            pass
+    def all_sentences(source: Path, out: Path, options: SourceOptions) -> None:
+        corpus = open_corpus(source, options=options)
+        for file in corpus.files:
+            for _ in corpus.read(file):
+                pass
+
+    return all_sentences
 
 
-def convert(source: Path, out: Path, options: SourceOptions) -> None:
+def convert() -> Step:
     from mere_ds.converting import convert_corpus
 
-    convert_corpus(source, out, options)
+    return convert_corpus
 
 
-def shard(source: Path, out: Path, options: SourceOptions) -> None:
+def shard() -> Step:
     from mere_ds.shards.writing import shard_corpus
 
-    shard_corpus(source, out, encoder="tiny", options=options)
+    return lambda source, out, options: shard_corpus(source, out, encoder="tiny", options=options)
 
 
-STEPS: dict[str, Callable[[Path, Path, SourceOptions], None]] = {"read": read, "convert": convert, "shard": shard}
+STEPS = {"read": read, "convert": convert, "shard": shard}
+"""What each imports is loaded before the time is taken."""
 
 
 def one(step: str, name: str, folder: str) -> None:
     """Run one step on one corpus here and print its figures as JSON (what `main` starts for each)."""
+    step_of = STEPS[step]()
     gc.set_threshold(10_000)  # as the program does
     gc.freeze()
     started = time.process_time()
     with tempfile.TemporaryDirectory(dir=folder) as out:
-        STEPS[step](Path(folder) / name, Path(out) / "out", OPTIONS.get(name, SourceOptions()))
+        step_of(Path(folder) / name, Path(out) / "out", OPTIONS.get(name, SourceOptions()))
     seconds = time.process_time() - started
     print(json.dumps({"seconds": seconds, "MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 
@@ -90,15 +97,14 @@ def main(sentences: int = 1_100_000, folder: str | None = None) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     with tempfile.TemporaryDirectory(dir=folder) as work:
         prepare(Path(work), sentences)
-        print(
-            f"{sentences:,} sentences\n\n| step | corpus | sentences a second | of TSV's | peak MiB |\n|---|---|---|---|---|"
-        )
+        print(f"{sentences:,} sentences\n\n| step | corpus | sentences a second | of TSV's | peak MiB |")
+        print("|---|---|---|---|---|")
         for step in STEPS:
             base = 0.0
             for name in CORPORA:
                 output = subprocess.run(
                     [sys.executable, Path(__file__), "one", step, name, work],
-                    check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+                    check=True, capture_output=True, text=True, env=environment,
                 ).stdout  # fmt: skip
                 figures = json.loads(output.splitlines()[-1])
                 speed = sentences / figures["seconds"]
