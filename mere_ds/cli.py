@@ -24,16 +24,18 @@ def pretrain_mtmb(tsv_dir: str, **given: Any) -> None:
     """Pretrain an encoder further with Matching the Multilingual Blanks, for --system=MTMB without access to the hub.
 
     Two objectives on the corpus' training files: masked words, and similar relation representations for two sentences
-    with the same pair of entities (in two languages if possible), in which most entities are blanked out. OUT is an
+    with the same pair of entities (in two languages if possible), in which most entities are blanked out. A sentence
+    with several triples takes part once with each, one without triples for masked words only. OUT is an
     encoder folder for `mere-ds shard --encoder` and train.py's `--encoder_weights`; to train on existing shards, start
     from their encoder. Running the same command again resumes from the last checkpoint; a finished OUT is not changed.
 
     Examples:
         mere-ds pretrain-mtmb smiler/ --out=mtmb
         mere-ds pretrain-mtmb smiler/ --out=mtmb --encoder=e5-small --languages=EURO --steps=20000
+        mere-ds pretrain-mtmb annotations/ --out=mtmb --format=brat --lang=es
         tensorboard --logdir=mtmb/tensorboard
     """
-    settings = PretrainSettings(tsv_dir, **given)
+    settings = PretrainSettings(tsv_dir=tsv_dir, **given)
     from mere_ds.pretraining.run import pretrain
 
     print(json.dumps(pretrain(settings), indent=2, allow_nan=False))

@@ -182,7 +182,7 @@ def _wrong(value: Any, kind: Any, bounds: Mapping[str, float]) -> str | None:
         return None if value in get_args(kind) else f"must be one of {', '.join(get_args(kind))}"
     if get_origin(kind) is tuple:
         if not isinstance(value, tuple):
-            return "must be a tuple of numbers"
+            return f"must be a tuple of {'texts' if get_args(kind)[0] is str else 'numbers'}"
         return next(filter(None, (_wrong(number, get_args(kind)[0], bounds) for number in value)), None)
     words, accepted = _ACCEPTED[kind]
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):

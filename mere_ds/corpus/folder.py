@@ -191,11 +191,6 @@ def _size(path: Path) -> int:
     )
 
 
-def is_json_lines(folder: str | Path) -> bool:
-    """Whether a folder has corpus files of JSON lines."""
-    return bool(json_lines_paths(Path(folder)))
-
-
 def _negative_labels(labels: Sequence[str], many: bool) -> tuple[str, ...]:
     if labels and not many:
         raise UserError(

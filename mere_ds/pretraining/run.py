@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from mere_ds.corpus.folder import Corpus
 from mere_ds.corpus.graphemes import compose
-from mere_ds.corpus.reading import TsvFile, read_file
 from mere_ds.encoders.sources import EncoderInfo, build_encoder, load_encoder, load_tokenizer
 from mere_ds.encoders.weights import new_rows, word_embeddings
 from mere_ds.errors import UserError
@@ -24,7 +24,7 @@ from mere_ds.pretraining.learner import BlanksLearner
 from mere_ds.pretraining.objectives import Blanks
 from mere_ds.pretraining.pairing import Pairing
 from mere_ds.pretraining.settings import PretrainSettings
-from mere_ds.pretraining.statements import FRAME, Statements, read_statements, train_files
+from mere_ds.pretraining.statements import FRAME, Statements, read_statements, train_corpus
 from mere_ds.pretraining.trainer import BlanksTrainer
 from mere_ds.pretraining.word_head import read_word_head
 from mere_ds.ranks.stop import StopSignals
@@ -41,12 +41,12 @@ def pretrain(settings: PretrainSettings, observers: Iterable[Observer] = ()) -> 
     called in the main thread: after USR1, TERM or Ctrl-C it saves and exits with code 85 (SystemExit). Raises
     UserError for bad input or a loss that isn't finite, and MachineError.
     """
-    files = train_files(settings.tsv_dir, settings.languages, settings.english)
+    corpus = train_corpus(settings.tsv_dir, settings.languages, settings.english, settings.cut_marks, settings)
     encoder = settings.encoder if Path(settings.encoder).is_dir() else None
     check_apart("--out", settings.out, **{"TSV_DIR": settings.tsv_dir, "--encoder": encoder})
     folder = PretrainFolder(settings.out)
     with folder.taken() as lease:
-        _pretrain(settings, files, folder, lease, observers)
+        _pretrain(settings, corpus, folder, lease, observers)
     result = folder.result
     assert result is not None  # it is finished
     return {"out": str(folder.root), **result}
@@ -54,13 +54,13 @@ def pretrain(settings: PretrainSettings, observers: Iterable[Observer] = ()) -> 
 
 def _pretrain(
     settings: PretrainSettings,
-    files: list[TsvFile],
+    corpus: Corpus,
     folder: PretrainFolder,
     lease: WriterLease,
     observers: Iterable[Observer],
 ) -> None:
-    encoder, tokenizer, info = _start_encoder(settings, files)
-    statements = read_statements(files, tokenizer, settings.max_length, settings.cut_marks, settings.parallel_ids)
+    encoder, tokenizer, info = _start_encoder(settings, corpus)
+    statements = read_statements(corpus, tokenizer, settings.max_length, settings.parallel_ids)
     pairing = Pairing(statements)
     head = read_word_head(info)
     print(pairing.summary())
@@ -85,12 +85,12 @@ def _pretrain(
 
 
 def _start_encoder(
-    settings: PretrainSettings, files: list
+    settings: PretrainSettings, corpus: Corpus
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, EncoderInfo]:
     """The encoder with an extra embedding row for each of `MARKS`, its tokenizer without them, and its description."""
 
     def texts() -> Iterable[str]:
-        return (compose(example.text)[0] for file in files for example in read_file(file.path, settings.cut_marks))
+        return (compose(example.text)[0] for file in corpus.files for example in corpus.read(file))
 
     torch.manual_seed(settings.seed)
     with tempfile.TemporaryDirectory() as temporary:

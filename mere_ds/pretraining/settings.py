@@ -3,15 +3,18 @@
 from dataclasses import dataclass
 
 from mere_ds.config import MOST, CutMarks, English
+from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.errors import UserError
-from mere_ds.knobs import check_knobs, knob
+from mere_ds.knobs import knob
 
 
 @dataclass(frozen=True)
-class PretrainSettings:
-    """The settings of `mere-ds pretrain-mtmb`; raises UserError for values that are out of bounds."""
-
-    tsv_dir: str = knob("Folder with {lang}_corpora_train.tsv.", on_resume="content")
+class _Pretraining:
+    tsv_dir: str = knob(
+        "Folder with {lang}_corpora_train.tsv or {lang}.train.jsonl, or a corpus in a format that convert reads.",
+        on_resume="content",
+        also="source corpus",
+    )
     out: str = knob(
         "Folder for the encoder, tensorboard/ and, while it trains, a checkpoint.",
         on_resume="free",
@@ -22,7 +25,7 @@ class PretrainSettings:
         "bert-base-multilingual-cased",
         also="model",
     )
-    languages: str = knob("all, EURO, SVO, or a list such as de,fr,ko.", "all", also="lang")
+    languages: str = knob("all, EURO, SVO, or a list such as de,fr,ko.", "all")
     english: English = knob("Which English files, where there are several: small, mid or full.", "auto")
     cut_marks: CutMarks = knob(
         "What to do with an entity cut at an abbreviation's dot: repair or reject the row.", "repair"
@@ -50,7 +53,13 @@ class PretrainSettings:
     )
     overwrite: bool = knob("Replace what an earlier pretraining left in OUT.", False, on_resume="free", also="force")
 
+
+@dataclass(frozen=True)
+class PretrainSettings(SourceOptions, _Pretraining):
+    """The settings of `mere-ds pretrain-mtmb`, those of its source last; raises UserError for values that are out of
+    bounds."""
+
     def __post_init__(self) -> None:
-        check_knobs(self)
+        super().__post_init__()
         if self.batch_size % 2:
             raise UserError(f"--batch_size={self.batch_size}: must be even, since sentences are read in pairs")

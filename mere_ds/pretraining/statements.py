@@ -1,13 +1,14 @@
-"""Marked sentences of a corpus -> relation statements: word pieces, the two entities' positions and identities.
+"""Sentences of a corpus -> relation statements: word pieces, the two entities' positions and identities.
 
-A relation statement (Baldini Soares et al., ACL 2019) is a sentence with two marked entities.
+A relation statement (Baldini Soares et al., ACL 2019) is a sentence with two marked entities: one for each of its
+triples. A sentence without triples is one without marks.
 """
 
 import unicodedata
 from array import array
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -15,12 +16,12 @@ import numpy as np
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
-from mere_ds.corpus.example import Example, Span
-from mere_ds.corpus.folder import is_json_lines
+from mere_ds.corpus.example import Example, Span, Triple
+from mere_ds.corpus.folder import Corpus, open_corpus
+from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.graphemes import compose
 from mere_ds.corpus.languages import shared_id
-from mere_ds.corpus.reading import TsvFile, read_file, split_files
-from mere_ds.corpus.rows import FileCounts
+from mere_ds.corpus.rows import Tally
 from mere_ds.errors import UserError
 
 FRAME = 6
@@ -28,19 +29,20 @@ FRAME = 6
 
 NOTES = {
     "rejected": "rows that the reader rejected; mere-ds inspect shows why",
+    "left_out": "triples that the reader left out; mere-ds inspect shows why",
     "repeated": "rows skipped as duplicates: the same sentence with the same marks came before",
     "shortened": "sentences truncated to --max_length",
-    "unmarked": "sentences used for masked words only: an entity lies beyond --max_length, has no word piece, or "
-    "shares one with the other entity",
+    "unmarked": "sentences used for masked words only: there is no triple, or an entity lies beyond --max_length, has "
+    "no word piece, or shares one with the other entity",
 }
-"""What happened to rows that are not used unchanged."""
+"""What happened to rows that are not used unchanged; a sentence counts once for each of its triples."""
 
 _BATCH = 2048  # sentences tokenised at a time
 
 
 @dataclass(frozen=True)
 class Statements:
-    """All n sentences of a corpus' training files."""
+    """All n statements of a corpus' training files."""
 
     pieces: np.ndarray
     """int32 [sum of lengths]; token ids of all words, one sentence after the other."""
@@ -71,36 +73,44 @@ class Statements:
         return self.pieces[self.ends[row] : self.ends[row + 1]].tolist()
 
 
-def train_files(tsv_dir: str | Path, languages: str | Sequence[str], english: str) -> list[TsvFile]:
-    """The corpus' training files only: test sentences must stay unseen. Raises UserError if there are none."""
-    if is_json_lines(tsv_dir):
-        raise UserError(f"{tsv_dir}: contains JSON lines, but pretraining reads *_corpora_train.tsv files: pass those")
-    files = [file for file in split_files(tsv_dir, languages, english) if file.split == "train"]
+def train_corpus(
+    source: str | Path,
+    languages: str | Sequence[str] = "all",
+    english: str = "auto",
+    cut_marks: str = "repair",
+    options: SourceOptions = SourceOptions(),  # noqa: B008 (frozen)
+) -> Corpus:
+    """The corpus with its training files alone: dev and test sentences must stay unseen. The arguments are those of
+    `open_corpus`. Raises UserError if there are none."""
+    corpus = open_corpus(source, languages, english, cut_marks, options=options)
+    files = [file for file in corpus.files if file.split == "train"]
     if not files:
-        raise UserError(f"{tsv_dir}: contains no training files (*_corpora_train.tsv); test files are not used")
-    return files
+        raise UserError(f"{source}: contains no training files, such as *_corpora_train.tsv; test files are not used")
+    there = {file.language for file in files}  # "" where rows say it
+    chosen = corpus.chosen and [code for code in corpus.chosen if there & {code, ""}]
+    return replace(corpus, files=files, chosen=chosen)
 
 
 def read_statements(
-    files: list[TsvFile], tokenizer: PreTrainedTokenizerFast, max_length: int, cut_marks: str, parallel_ids: bool
+    corpus: Corpus, tokenizer: PreTrainedTokenizerFast, max_length: int, parallel_ids: bool
 ) -> Statements:
-    """Read and tokenise the files.
+    """Read and tokenise the corpus' files.
 
     `max_length` limits a sentence's tokens, including special tokens and marks. With `parallel_ids`, rows with the same
     id (ignoring a language code in front, as in `de-12`) are translations of one sentence: they have the same entity
-    pair, whatever the entities are called in each language.
+    pair, whatever the entities are called in each language. Where sentences have any number of triples, translations
+    share the pair of a relation that each of them has once.
     """
-    codes = list(dict.fromkeys(file.language for file in files))
-    reader = _Reader(codes, tokenizer, max_length - FRAME, parallel_ids)
-    total = sum(file.path.stat().st_size for file in files)
-    with tqdm(total=total, desc="reading", unit="B", unit_scale=True, disable=None) as bar:
-        for file in files:
-            counts, done = FileCounts.of(file), bar.n
-            examples = read_file(file.path, cut_marks, counts=counts)
+    reader = _Reader(corpus, tokenizer, max_length - FRAME, parallel_ids)
+    with tqdm(total=corpus.bytes, desc="reading", unit="B", unit_scale=True, disable=None) as bar:
+        for file in corpus.files:
+            tally, done = Tally(file), bar.n
+            examples = corpus.read(file, tally=tally)
             while batch := list(islice(examples, _BATCH)):
                 reader.add(batch)
-                bar.update(done + counts.bytes - bar.n)
-            reader.notes["rejected"] += sum(counts.rejected.values())
+                bar.update(done + tally.bytes - bar.n)
+            reader.notes["rejected"] += sum(counts.rejected.total() for counts in tally.counts)
+            reader.notes["left_out"] += sum(counts.left_out.total() for counts in tally.counts)
     return reader.finish()
 
 
@@ -126,14 +136,10 @@ def merge_groups(first: Sequence[int], second: Sequence[int]) -> np.ndarray:
 
 
 class _Reader:
-    def __init__(self, codes: list[str], tokenizer: PreTrainedTokenizerFast, room: int, parallel_ids: bool):
+    def __init__(self, corpus: Corpus, tokenizer: PreTrainedTokenizerFast, room: int, parallel_ids: bool):
         self.notes: Counter = Counter({reason: 0 for reason in NOTES})
-        self._codes, self._backend, self._room, self._parallel_ids = (
-            codes,
-            tokenizer.backend_tokenizer,
-            room,
-            parallel_ids,
-        )
+        self._codes, self._has_one = corpus.languages, corpus.triples == "one"
+        self._backend, self._room, self._parallel_ids = tokenizer.backend_tokenizer, room, parallel_ids
         self._seen: set[int] = set()
         self._numbers: dict[object, int] = {}  # of entities, pairs and ids
         self._pieces, self._lengths, self._spans = array("i"), array("q", [0]), array("i")
@@ -141,35 +147,55 @@ class _Reader:
         self._pairs, self._ids = array("q"), array("q")
 
     def add(self, batch: list[Example]) -> None:
-        new = [example for example in batch if self._is_new(example)]
-        texts = [compose(example.text) for example in new]
+        new = [(example, marked) for example in batch if (marked := self._new_of(example))]
+        texts = [compose(example.text) for example, _ in new]
         encodings = self._backend.encode_batch([text for text, _ in texts], add_special_tokens=False)
-        for example, (_, alignment), encoding in zip(new, texts, encodings, strict=True):
-            ids = encoding.ids[: self._room]
-            [(head, _, tail)] = example.triples
-            spans = _spans(encoding.offsets, *map(alignment.to_composed, (head, tail)))
-            if spans and max(spans) > self._room:
+        for (example, marked), (_, alignment), encoding in zip(new, texts, encodings, strict=True):
+            for triple in marked:
                 spans = None
-            self.notes["shortened"] += len(encoding.ids) > self._room
-            self.notes["unmarked"] += spans is None
-            self._pieces.extend(ids)
-            self._lengths.append(len(ids))
-            self._spans.extend(spans or (-1,) * 4)
-            self._languages.append(self._codes.index(example.language))
-            names = [entity_key(example.text[slice(*span)]) for span in (head, tail)]
-            entities = [self._number(name) for name in names]
-            self._entities.extend(entities)
-            self._pairs.append(self._number(tuple(entities)))
-            self._ids.append(self._number(("id", shared_id(example.id, example.language))))
+                if triple:
+                    spans = _spans(encoding.offsets, *map(alignment.to_composed, (triple.head, triple.tail)))
+                self._add(example, triple, encoding.ids, spans)
 
-    def _is_new(self, example: Example) -> bool:
-        """Whether this sentence with these marks is new: a pair of duplicates would teach nothing."""
-        [(head, _, tail)] = example.triples
-        key = hash((example.language, example.text, head, tail))
-        self.notes["repeated"] += key in self._seen
-        is_new = key not in self._seen
-        self._seen.add(key)
-        return is_new
+    def _add(self, example: Example, triple: Triple | None, ids: list[int], spans: Sequence[int] | None) -> None:
+        """A statement; without a triple, one that is for masked words alone."""
+        if spans and max(spans) > self._room:
+            spans = None
+        self.notes["shortened"] += len(ids) > self._room
+        self.notes["unmarked"] += spans is None
+        self._pieces.extend(ids[: self._room])
+        self._lengths.append(len(ids[: self._room]))
+        self._spans.extend(spans or (-1,) * 4)
+        self._languages.append(self._codes.index(example.language))
+        names = (
+            [entity_key(example.text[slice(*span)]) for span in (triple.head, triple.tail)] if triple else [None] * 2
+        )
+        entities = [self._number(name) for name in names]
+        self._entities.extend(entities)
+        self._pairs.append(self._number(tuple(entities)))
+        self._ids.append(self._number(self._shared(example, triple)))
+
+    def _shared(self, example: Example, triple: Triple | None) -> object:
+        """What the statement has in common with its translations."""
+        own = shared_id(example.id, example.language)
+        if self._has_one:
+            return "id", own
+        relation = triple.relation if triple else ""
+        is_alone = sum(other.relation == relation for other in example.triples) == 1
+        return ("id", own, relation) if is_alone else ("row", len(self._ids))
+
+    def _new_of(self, example: Example) -> list[Triple | None]:
+        """Its triples whose entities are not marked in the same sentence before: a pair of duplicates would teach
+        nothing. None stands for the sentence where it has none."""
+        found: list[Triple | None] = []
+        for triple in example.triples or [None]:
+            marks = (triple.head, triple.tail) if triple else (None, None)
+            key = hash((example.language, example.text, *marks))
+            self.notes["repeated"] += key in self._seen
+            if key not in self._seen:
+                found.append(triple)
+            self._seen.add(key)
+        return found
 
     def _number(self, key: object) -> int:
         return self._numbers.setdefault(key, len(self._numbers))

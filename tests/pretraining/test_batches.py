@@ -1,5 +1,7 @@
 """Marks, blanks and masks: where they stand, and how many there are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from mere_ds.encoders.sources import load_tokenizer
 from mere_ds.errors import UserError
 from mere_ds.pretraining.batches import MARKS, Collator
 from mere_ds.pretraining.pairing import BatchRows, Pairing
-from mere_ds.pretraining.statements import FRAME, entity_key, read_statements, train_files
+from mere_ds.pretraining.statements import FRAME, entity_key, read_statements, train_corpus
 
 MAX_LENGTH = 60
 
@@ -20,7 +22,7 @@ def tokenizer(wee):
 
 @pytest.fixture(scope="module")
 def said(retold, tokenizer):
-    return read_statements(train_files(retold, "all", "auto"), tokenizer, MAX_LENGTH, "repair", False)
+    return read_statements(train_corpus(retold), tokenizer, MAX_LENGTH, False)
 
 
 def collator(said, tokenizer, blank=0.7, mask=0.15, seed=0):
@@ -48,8 +50,8 @@ def test_what_is_not_taken_as_it_stands_is_counted(said, retold, tokenizer):
     assert said.notes["unmarked"] == (~said.marked).sum() > 0
     assert said.notes["shortened"] > 0
     assert max(np.diff(said.ends)) == MAX_LENGTH - FRAME
-    files = train_files(retold, "de", "auto")
-    twice = read_statements([*files, *files], tokenizer, MAX_LENGTH, "repair", False)
+    corpus = train_corpus(retold, "de")
+    twice = read_statements(replace(corpus, files=[*corpus.files] * 2), tokenizer, MAX_LENGTH, False)
     assert twice.notes["repeated"] == len(twice)
 
 

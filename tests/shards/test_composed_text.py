@@ -16,7 +16,7 @@ from mere_ds.encoders.sources import TinySize, load_encoder, load_tokenizer
 from mere_ds.inference import Extractor
 from mere_ds.model.configuration import MereConfig
 from mere_ds.model.mere import MereModel
-from mere_ds.pretraining.statements import read_statements
+from mere_ds.pretraining.statements import read_statements, train_corpus
 from mere_ds.shards.encoding import SentenceEncoder
 from mere_ds.shards.manifest import Manifest
 from tests.shards.test_encoding import TOKENIZERS
@@ -122,10 +122,7 @@ def test_gold_spans_of_decomposed_text_find_their_tokens(manifests, corpora):
 def test_pretraining_reads_the_same_pieces_in_every_form(corpora, manifests):
     tokenizer = load_tokenizer(manifests["NFC"].encoder_folder)
     one, other = (
-        read_statements(
-            [f for f in split_files(corpora[form], "ko,fr") if f.split == "train"], tokenizer, 64, "repair", False
-        )
-        for form in ("NFC", "NFD")
+        read_statements(train_corpus(corpora[form], "ko,fr"), tokenizer, 64, False) for form in ("NFC", "NFD")
     )
     assert (one.pieces == other.pieces).all() and (one.spans == other.spans).all()
 

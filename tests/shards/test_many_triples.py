@@ -9,7 +9,6 @@ import pytest
 from mere_ds.config import TrainConfig
 from mere_ds.encoders.sources import load_tokenizer
 from mere_ds.errors import UserError
-from mere_ds.pretraining.statements import train_files
 from mere_ds.shards.encoding import SentenceEncoder
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.packing import read_shard
@@ -262,12 +261,10 @@ def test_training_takes_them_and_checks_what_it_is_told(many, tmp_path):
         open_shards(TrainConfig(**knobs, triples="one"))
 
 
-def test_what_takes_one_triple_says_so(lines, many, tmp_path):
+def test_what_takes_one_triple_says_so(many, tmp_path):
     config = TrainConfig(shards=str(many.source.folder), run=str(tmp_path / "run"), system="HERBERTa")
     with pytest.raises(UserError, match="HERBERTa finds one triple a sentence"):
         model_config(config, many)
-    with pytest.raises(UserError, match="contains JSON lines, but pretraining reads"):
-        train_files(lines, "all", "auto")
 
 
 def test_a_language_without_triples_may_have_every_label(tmp_path):

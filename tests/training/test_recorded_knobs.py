@@ -83,7 +83,8 @@ FLAGS = (
 )
 PRETRAIN_FLAGS = (
     "tsv_dir out encoder languages english cut_marks parallel_ids epochs steps batch_size learning_rate warmup "
-    "weight_decay max_length blank mask seed save_steps log_every overwrite"
+    "weight_decay max_length blank mask seed save_steps log_every overwrite "
+    "format lang split map offsets end ambiguous cut"
 )
 
 PRETRAIN = {

@@ -1,44 +1,48 @@
 """What a source doesn't say about itself, as knobs of every command that reads one."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from mere_ds.corpus.languages import language_code
 from mere_ds.errors import UserError
 from mere_ds.knobs import check_knobs, knob
 
+_option = partial(knob, on_resume="content")  # what is read decides a result, not how it was named
+
 
 @dataclass(frozen=True)
 class SourceOptions:
     """How to read a source that is neither SMiLER's files nor our JSON lines. Raises UserError."""
 
-    format: str = knob(
+    format: str = _option(
         "The source's format; auto recognises it, mere-ds convert --help lists all.", "auto", also="type"
     )
-    lang: str | None = knob("Language of the texts, where the files state none.", None, also="language")
-    split: Literal["auto", "train", "dev", "test"] = knob(
+    lang: str | None = _option("Language of the texts, where the files state none.", None, also="language")
+    split: Literal["auto", "train", "dev", "test"] = _option(
         "What the texts are for; auto: what the names of files and folders say.", "auto"
     )
-    map: tuple[str, ...] = knob(
+    map: tuple[str, ...] = _option(
         "Tables: our fields and their columns, such as text=sentence,head_start=subj.start.", (), also="columns fields"
     )
-    offsets: Literal["auto", "char", "utf16", "grapheme", "byte", "token"] = knob(
+    offsets: Literal["auto", "char", "utf16", "grapheme", "byte", "token"] = _option(
         "What the files' offsets count; char: Unicode code points; auto: what the format says.", "auto", also="unit"
     )
-    end: Literal["auto", "exclusive", "inclusive"] = knob(
+    end: Literal["auto", "exclusive", "inclusive"] = _option(
         "Whether the end of a span is the first place after it, or its last; auto: what the format says.", "auto"
     )
-    ambiguous: Literal["reject", "first", "all"] = knob(
+    ambiguous: Literal["reject", "first", "all"] = _option(
         "An entity given as text alone that occurs several times: reject the relation, take the first, or all.",
         "reject",
     )
-    cut: Literal["auto", "sentence", "document"] = knob(
+    cut: Literal["auto", "sentence", "document"] = _option(
         "Documents: cut into sentences, but never through a relation, or kept whole; auto: what the format says.",
         "auto",
     )
 
     def __post_init__(self) -> None:
         check_knobs(self)
+        _ = self.columns  # raises before any work
         if self.lang is not None:
             code = language_code(self.lang)
             if not code:
