@@ -1,10 +1,16 @@
 """Every architecture that can be the encoder, at its smallest, from its folder to the triples."""
 
 import json
+import signal
+from functools import partial
 
 import pytest
 import torch
 import transformers
+from launching import deepspeed_config
+from meddling import no_encoder_in_stage_two, signal_before_update
+from outcomes import assert_same_results
+from ranks import run_ranks
 from transformers import AutoTokenizer
 
 from mere_ds.encoders.families import FAMILIES as ACCEPTED
@@ -12,6 +18,7 @@ from mere_ds.encoders.families import widening
 from mere_ds.encoders.sources import build_encoder, load_encoder, load_tokenizer
 from mere_ds.encoders.weights import word_embeddings
 from mere_ds.errors import UserError
+from mere_ds.inference import Extractor
 from mere_ds.model.configuration import HerbertaConfig, MereConfig
 from mere_ds.model.herberta import HerbertaModel
 from mere_ds.model.loading import load_model
@@ -19,6 +26,7 @@ from mere_ds.model.mere import MereModel
 from mere_ds.pretraining.batches import BlankBatch
 from mere_ds.pretraining.objectives import Blanks
 from tests.encoders.families import FAMILIES, OTHERS, TEXTS, make
+from tests.shards.toy_corpus import make_shards, write_corpus
 
 LANGUAGES = ["de", "en", "ko"]
 KINDS = sorted(FAMILIES | OTHERS)
@@ -222,3 +230,56 @@ def test_mtmb_predicts_words_with_narrow_embeddings_too(built, kind):
     values = model(BlankBatch(token_ids_BM=batch["token_ids_BM"], mask_BM=batch["mask_BM"], **of_words))
     values["masked_words"].backward()
     assert word_embeddings(model.encoder).weight.grad[7].abs().max() > 0
+
+
+@pytest.fixture(scope="module")
+def train(tmp_path_factory):
+    """train(kind, run, ...): both stages on one rank, over shards made once; any knob may be given again."""
+    root = tmp_path_factory.mktemp("families")
+    corpus = write_corpus(root / "corpus", {"de": (60, 6), "fr": (40, 4)})
+    knobs = {
+        "stage": "all", "epochs": 1, "epochs_stage_two": 2, "batch_size": 8, "learning_rate": 1e-3, "top_k": 1,
+        "bottleneck": 8, "submodule_layers": "1,2", "log_every": 1, "deepspeed_config": deepspeed_config(root, 1),
+    }  # fmt: skip
+
+    def train(kind: str, run, **other):
+        shards = root / kind
+        if not shards.exists():
+            make_shards(corpus, shards, encoder=str(make(kind, root / f"{kind}-encoder")), max_length=60)
+        return run_ranks(1, shards=shards, run=run, deadline=300, **{**knobs, **other})
+
+    return train
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", sorted(FAMILIES))
+def test_from_shards_to_triples_interrupted_or_not(train, tmp_path, kind):
+    """Both stages, with features in stage two, interrupted in each; then triples of a text."""
+    train(kind, tmp_path / "whole", meddle=no_encoder_in_stage_two).ended(0)
+    for stage, step in ((1, 4), (2, 9)):
+        train(kind, tmp_path / "parts", meddle=partial(signal_before_update, signal.SIGUSR1, stage, step, 0)).ended(85)
+    train(kind, tmp_path / "parts").ended(0)
+    assert_same_results(tmp_path / "parts", tmp_path / "whole")
+    extractor = Extractor.load(tmp_path / "whole/checkpoints/stage2/best")
+    [found] = extractor.extract(TEXTS[:1], "de")
+    [triple] = found["triples"]
+    assert triple["relation"] in extractor.model.config.labels
+    for entity in (triple["head"], triple["tail"]):
+        assert TEXTS[0][entity["start"] : entity["end"]] == entity["text"] != ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", sorted(FAMILIES))
+def test_compiled_layers_have_the_same_loss_and_gradients(built, kind):
+    """Training with --compile is in tests/training/test_compile.py; here each architecture's layers."""
+    batch, results = batch_of(built, kind), []
+    for compiled in (True, False):
+        model = model_of(built, kind).eval()
+        if compiled:
+            model.compile_encoder()
+        loss_B = model(**batch).loss_B
+        loss_B.sum().backward()
+        results.append({"loss": loss_B, **{name: weight.grad for name, weight in model.named_parameters()}})
+    torch._dynamo.reset()
+    for name, tensor in results[0].items():
+        torch.testing.assert_close(tensor, results[1][name], rtol=1e-3, atol=1e-5, msg=name)
