@@ -28,6 +28,9 @@ def overlaps(triples: Sequence[Linked]) -> list[set[str]]:
     them; "nested": one of its entities shares characters with an unequal entity of the sentence, its own other one
     included. Equal triples are one. Linear in the number of triples, but for sorting.
     """
+    if len(triples) < 2:  # most sentences of most corpora: much faster
+        pairs = [(triple.head, triple.tail) for triple in triples]
+        return [{"nested"} if a != b and a[0] < b[1] and b[0] < a[1] else {"normal"} for a, b in pairs]
     owned = {triple[:3]: frozenset((triple.head, triple.tail)) for triple in triples}
     with_pair = Counter(owned.values())
     with_entity = Counter(entity for own in owned.values() for entity in own)
