@@ -160,7 +160,8 @@ class _Reading:
                 lost.append(("double_triple", link.raw))
             else:
                 kept[triple] = None
-                notes += dict.fromkeys(its_notes)
+                if its_notes:
+                    notes += dict.fromkeys(its_notes)
                 if isinstance(link, Link) and link.repairs:
                     repaired.append(link)
         if lost and not kept and (self._format.one_relation or stated.one_relation):
@@ -214,7 +215,9 @@ class _Reading:
 
     def _unfit(self, characters: int, triples: Sequence[Triple]) -> str:
         """Why a sentence can't be kept; `characters` are those of its id and text."""
-        if characters + sum(len(relation) for _, relation, _ in triples) > MOST_CHARACTERS:
+        for _, relation, _ in triples:
+            characters += len(relation)
+        if characters > MOST_CHARACTERS:
             return "too_long_text"
         if self._one_triple and len(triples) != 1:
             return "not_one_triple"

@@ -120,7 +120,7 @@ class _Reading:
             if self._conventions and not self._conventions.settled:
                 self._conventions.learn(self._passages(batch))
             for row in batch:
-                stated = self._stated(row) if self._is_wanted(row) else None
+                stated = self._stated(row) if not self._get_split or self._is_wanted(row, self._get_split) else None
                 if not isinstance(stated, Stated) or not stated.one_relation:
                     if stated:
                         yield stated
@@ -132,11 +132,9 @@ class _Reading:
         if held:
             yield _joined(held)
 
-    def _is_wanted(self, row: AnyRow | Unreadable) -> bool:
+    def _is_wanted(self, row: AnyRow | Unreadable, get: Get) -> bool:
         """Whether a row is of the split; those that don't say are read with the training split."""
-        if not self._get_split:
-            return True
-        its = None if isinstance(row, Unreadable) else _split_of(row.value, self._get_split)
+        its = None if isinstance(row, Unreadable) else _split_of(row.value, get)
         return (its or "train") == self._options.split
 
     def _are_one(self, one: Stated, other: Stated) -> bool:
