@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 import transformers
-from launching import deepspeed_config
+from launching import deepspeed_config, records, weights
 from meddling import no_encoder_in_stage_two, signal_before_update
 from outcomes import assert_same_results
 from ranks import run_ranks
@@ -234,19 +234,20 @@ def test_mtmb_predicts_words_with_narrow_embeddings_too(built, kind):
 
 @pytest.fixture(scope="module")
 def train(tmp_path_factory):
-    """train(kind, run, ...): both stages on one rank, over shards made once; any knob may be given again."""
+    """train(kind, run, ranks=1, zero=1, ...): both stages, over shards made once; any knob may be given again."""
     root = tmp_path_factory.mktemp("families")
     corpus = write_corpus(root / "corpus", {"de": (60, 6), "fr": (40, 4)})
     knobs = {
         "stage": "all", "epochs": 1, "epochs_stage_two": 2, "batch_size": 8, "learning_rate": 1e-3, "top_k": 1,
-        "bottleneck": 8, "submodule_layers": "1,2", "log_every": 1, "deepspeed_config": deepspeed_config(root, 1),
+        "bottleneck": 8, "submodule_layers": "1,2", "log_every": 1,
     }  # fmt: skip
 
-    def train(kind: str, run, **other):
+    def train(kind: str, run, ranks=1, zero=1, **other):
         shards = root / kind
         if not shards.exists():
             make_shards(corpus, shards, encoder=str(make(kind, root / f"{kind}-encoder")), max_length=60)
-        return run_ranks(1, shards=shards, run=run, deadline=300, **{**knobs, **other})
+        engine = deepspeed_config(root, zero)
+        return run_ranks(ranks, shards=shards, run=run, deepspeed_config=engine, deadline=300, **{**knobs, **other})
 
     return train
 
@@ -266,6 +267,29 @@ def test_from_shards_to_triples_interrupted_or_not(train, tmp_path, kind):
     assert triple["relation"] in extractor.model.config.labels
     for entity in (triple["head"], triple["tail"]):
         assert TEXTS[0][entity["start"] : entity["end"]] == entity["text"] != ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["mt5", "albert"])
+def test_weights_that_are_used_twice_are_one_in_zero_3_too(train, tmp_path, kind):
+    """mT5's embeddings have two names, and ALBERT's layers are one."""
+    train(kind, tmp_path / "partitioned", ranks=2, zero=3, batch_size=4).ended(0)
+    train(kind, tmp_path / "whole", ranks=2, batch_size=4).ended(0)
+    for stage in (1, 2):
+        losses = [[r["loss"] for r in records(tmp_path / run, stage=stage)] for run in ("partitioned", "whole")]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+        saved = weights(tmp_path / "partitioned", stage)
+        assert len({tensor.data_ptr() for tensor in saved.values()}) == len(saved)
+        assert not any(name.endswith("embed_tokens.weight") for name in saved)
+        assert saved.keys() == weights(tmp_path / "whole", stage).keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["mt5", "albert"])
+def test_a_second_encoder_is_trained_and_loaded(train, tmp_path, kind):
+    train(kind, tmp_path / "run", system="HERBERTa").ended(0)
+    [found] = Extractor.load(tmp_path / "run/checkpoints/stage2/best").extract(TEXTS[:1], "de")
+    assert found["triples"]
 
 
 @pytest.mark.slow
