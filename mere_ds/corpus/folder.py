@@ -8,7 +8,7 @@ from typing import Literal
 
 from mere_ds.corpus.example import Example
 from mere_ds.corpus.formats.options import SourceOptions
-from mere_ds.corpus.formats.registry import open_source, recognised
+from mere_ds.corpus.formats.registry import check_whole, open_source, recognised
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.sentences import FormatFile, Source, languages_of, read_source
 from mere_ds.corpus.jsonl import JsonLinesFile, json_lines_paths, read_json_lines
@@ -114,6 +114,7 @@ def _opened(
     if triples not in TRIPLES:
         raise UserError(f"--triples={triples}: must be one of {', '.join(TRIPLES)}")
     lines, tables = json_lines_paths(folder), tsv_paths(folder)
+    check_regular(lines)
     if options.format in ("smiler", "jsonl"):
         check_folder(folder)
         lines, tables = (lines, []) if options.format == "jsonl" else ([], tables)
@@ -149,7 +150,11 @@ def _is_of_other_format(folder: Path, lines: Sequence[Path]) -> bool:
     Raises UserError if they may be of both.
     """
     ours = {_begins_as_ours(path) for path in lines}
-    if ours == {True} or not (found := recognised(folder, general=False)):
+    if ours == {True}:
+        return False
+    if not (found := recognised(folder, general=False)):
+        if ours == {False}:
+            check_whole(folder)
         return False
     if True in ours or False not in ours:
         answers = "; ".join(f"--format={name} ({reason})" for name, reason in found.items())
@@ -206,7 +211,6 @@ def _json_lines(
     paths: list[Path], languages: str | Sequence[str], folder: Path
 ) -> tuple[list[JsonLinesFile], list[str] | None]:
     """The chosen files, those of no language last, and the chosen languages."""
-    check_regular(paths)
     files = [JsonLinesFile.of(path) for path in paths]
     chosen = _chosen_languages(languages, files, folder)
     named = sort_languages({file.language for file in files} - {""})

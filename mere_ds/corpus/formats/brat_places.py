@@ -50,9 +50,12 @@ class Places:
         """`stored` is the file's text with its byte order mark, which is no part of `text` unless it is to be kept;
         `unit` as in `SourceOptions.offsets`: auto tries several."""
         self._stored, self._entities = stored, entities
-        self._units = [("", to_code_points(stored, "char" if unit == "auto" else unit))]
+        self._stated = to_code_points(stored, "char" if unit == "auto" else unit)
+        self._units = [("", self._stated)]
         if unit == "auto":
             self._units += _other_units(stored)
+        if len(self._units) > 1:  # a short surface may stand where two of them say: what most others say comes first
+            self._units.sort(key=lambda named: -sum(self._stands_in(entity, named[1]) for entity in entities))
         self.text = stored if keep_mark else stored.removeprefix(_MARK)
 
     def of(self, entity: Entity) -> Placed:
@@ -80,7 +83,7 @@ class Places:
 
     def _pieces(self, entity: Entity, convert: ToCodePoint | None = None) -> tuple[Span, ...]:
         """In code points of the stored text; none if one of them is of no place in it."""
-        convert = convert or self._units[0][1]
+        convert = convert or self._stated
         ends = [(convert(start), convert(end)) for start, end in entity.pieces]
         found = tuple((start, end) for start, end in ends if start is not None and end is not None)
         return found if len(found) == len(ends) else ()
@@ -88,9 +91,12 @@ class Places:
     def _proven(self, entity: Entity) -> tuple[str, tuple[Span, ...]] | None:
         """The first unit in which the surface stands where the offsets say."""
         for name, convert in self._units:
-            if self._stands(pieces := self._pieces(entity, convert), entity.surface or ""):
-                return name, pieces
+            if self._stands_in(entity, convert):
+                return name, self._pieces(entity, convert)
         return None
+
+    def _stands_in(self, entity: Entity, convert: ToCodePoint) -> bool:
+        return entity.surface is not None and self._stands(self._pieces(entity, convert), entity.surface)
 
     def _stands(self, pieces: tuple[Span, ...], surface: str) -> bool:
         """Whether the text reads so; after a tab a line may hold more than the surface, as brat's own may."""

@@ -48,6 +48,8 @@ def _kind(line: str) -> Literal["text", "label", "comment", "blank"]:
     """What a line is; "label" for all that is nothing else."""
     if not line.strip():
         return "blank"
+    if _MARKS[0] in line:
+        return "text"
     if line.startswith("Comment"):
         return "comment"
     own_id, _, text = line.partition("\t")

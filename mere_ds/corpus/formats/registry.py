@@ -1,5 +1,6 @@
 """Every format, and which of them a source is of."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from mere_ds.corpus.formats import (
@@ -32,6 +33,8 @@ from mere_ds.corpus.formats.splits import splits_in
 from mere_ds.corpus.formats.stated import Format
 from mere_ds.corpus.rows import SPLITS
 from mere_ds.errors import UserError
+
+_MOST_LISTED = 5  # files
 
 FORMATS: dict[str, Format] = {
     format.name: format
@@ -86,14 +89,32 @@ def recognised(path: Path, general: bool = True) -> dict[str, str]:
     return found[False] or (found[True] if general else {})
 
 
+def check_whole(path: Path) -> None:
+    """Raises UserError for a source some of whose files are of a format that the others are not of."""
+    answers: dict[bool, list[str]] = {False: [], True: []}
+    for format in FORMATS.values():
+        reasons = {sample.path: format.recognise(sample) for sample in _samples(format, path)}
+        others = [str(part.relative_to(path)) for part, reason in reasons.items() if not reason]
+        if 0 < len(others) < len(reasons):
+            answers[format.general].append(f"--format={format.name} fits all but {', '.join(others[:_MOST_LISTED])}")
+    if found := answers[False] or answers[True]:
+        raise UserError(f"{path}: has files of several formats, or of none: move others away ({'; '.join(found)})")
+
+
 def _reason(format: Format, path: Path) -> str | None:
     """Why the first part of a source is of a format; None unless all are."""
     first = None
-    for part in format.parts(path):
-        if not (reason := format.recognise(Sample(part))):
+    for sample in _samples(format, path):
+        if not (reason := format.recognise(sample)):
             return None
         first = first or reason
     return first
+
+
+def _samples(format: Format, path: Path) -> Iterator[Sample]:
+    """Of a format's parts that say something: an empty file may be of any format."""
+    samples = (Sample(part) for part in format.parts(path))
+    return (sample for sample in samples if sample.head or sample.path.is_dir())
 
 
 def _chosen(path: Path, options: SourceOptions) -> Format:
@@ -110,6 +131,7 @@ def _chosen(path: Path, options: SourceOptions) -> Format:
     if len(found) == 1:
         return FORMATS[next(iter(found))]
     if not found:
+        check_whole(path)
         inner = sorted({str(file.parent) for file in path.glob("*/*_corpora_*.tsv")})
         hint = f"; did you mean {', '.join(inner)}?" if inner else ""
         raise UserError(

@@ -173,6 +173,8 @@ def _arrow_folder(path: Path) -> Table:
     listed = state.get("_data_files")
     names = [file.get("filename") for file in listed if isinstance(file, dict)] if isinstance(listed, list) else []
     files = [path / name for name in names if isinstance(name, str) and Path(name).name == name]
+    if absent := next((file for file in files if not file.is_file()), None):
+        raise UserError(f"{absent}: there is no such file, but {STATE} names it: save the dataset again")
     if not files or state.get("_indices_data_files") or state.get("_indices_files"):
         raise UserError(f"{path / STATE}: names no data files, or a choice of rows: load it and save it again")
 

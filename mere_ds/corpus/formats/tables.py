@@ -48,7 +48,7 @@ def _files(source: Path) -> Iterator[Path]:
 def _folders(source: Path) -> Iterator[Path]:
     """The folders that `datasets` saved a split to."""
     if source.is_dir():
-        yield from sorted(path.parent for path in source.rglob(STATE))
+        yield from sorted(path.parent for path in source.rglob(STATE) if path.is_file())
 
 
 def _recognise_folder(sample: Sample) -> str | None:

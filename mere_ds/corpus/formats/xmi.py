@@ -126,9 +126,10 @@ def _check_names(path: Path, types: "TypeSystem") -> None:
     """Raises UserError. The library makes attributes of features' names, so they must be names that Python allows."""
     for its in types.get_types():
         for feature in its.all_features:
-            if not _IDENTIFIER.fullmatch(feature.name) or keyword.iskeyword(feature.name):
+            name = feature.name or ""  # the library takes a feature without one
+            if not _IDENTIFIER.fullmatch(name) or keyword.iskeyword(name):
                 raise UserError(
-                    f"{path}: {its.name} has a feature {feature.name[:40]!r}, which dkpro-cassis can't read: rename it"
+                    f"{path}: {its.name} has a feature {name[:40]!r}, which dkpro-cassis can't read: rename it"
                 )
 
 

@@ -1,5 +1,8 @@
 """What holds for every format: it has a sample, whose files are recognised as of it alone and kept whole."""
 
+import os
+from contextlib import suppress
+
 import pytest
 
 from mere_ds.corpus.folder import open_corpus
@@ -7,6 +10,7 @@ from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.registry import FORMATS, recognised
 from mere_ds.errors import UserError
 from tests.corpus.formats.damage import lines
+from tests.corpus.formats.patience import patience
 from tests.corpus.formats.reading import read_all
 from tests.corpus.formats.whole import SAMPLES, opened, written
 
@@ -37,6 +41,24 @@ def test_files_that_are_named_like_our_json_lines_are_told_from_them_by_their_fi
     several = opened.pop("either")
     assert opened == {"ours": None, "without": None, "rebel": "rebel"}
     assert "--format=jsonl" in several and "--format=rebel" in several
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_pipes_are_not_opened_for_nothing_may_ever_come(tmp_path, name):
+    made = SAMPLES[name]()
+    with patience():
+        for path in made.files:
+            folder = written(tmp_path / "c", made.files)
+            (folder / path).unlink()
+            os.mkfifo(folder / path)
+            os.mkfifo(folder / "more.ann")
+            for given in ("auto", name):
+                with suppress(UserError):
+                    corpus = opened(folder, given, **made.options)
+                    for file in corpus.files:
+                        list(corpus.read(file))
+        with pytest.raises(UserError):
+            opened(folder / path, name, **made.options)
 
 
 @pytest.mark.parametrize("name", SAMPLES)

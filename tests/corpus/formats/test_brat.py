@@ -162,6 +162,13 @@ def test_offsets_that_the_surface_proves_to_be_of_another_unit_or_shifted_are_re
     assert counts.mended == {repair: 1}
 
 
+def test_a_surface_that_stands_where_two_units_say_is_read_in_that_of_the_others(tmp_path):
+    records = ["T1\tX 7 9\tha", "T2\tX 13 17\tOslo", "T3\tX 18 24\tBergen", "R1\tIN Arg1:T1 Arg2:T2"]
+    write(tmp_path, *records, text="🜚🜚🜚 ha ha Oslo Bergen")
+    [example], counts = read_all(tmp_path)
+    assert [head for head, _, _ in example.triples] == [(4, 6)] and counts.mended == {"utf16_offsets": 1}
+
+
 @pytest.mark.parametrize(
     ("text", "records"),
     [

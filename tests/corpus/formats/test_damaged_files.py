@@ -4,9 +4,6 @@
 """
 
 import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -19,6 +16,7 @@ from mere_ds.corpus.formats.samples import Sample
 from mere_ds.errors import UserError
 from tests.corpus.formats.broken import broken
 from tests.corpus.formats.damage import Files
+from tests.corpus.formats.patience import patience
 from tests.corpus.formats.reading import read_all
 from tests.corpus.formats.stating import stated_in
 from tests.corpus.formats.whole import SAMPLES, Made, opened, written
@@ -27,8 +25,6 @@ ALL = os.environ.get("MERE_DS_HOSTILE") == "all"
 FILES = 100_000
 """Of all formats together."""
 FILES_A_SEED = 10
-PATIENCE = 120
-"""Seconds after which reading counts as hanging; it takes milliseconds."""
 
 _SEEDS = FILES // FILES_A_SEED // len(SAMPLES) + 1
 HOW_MANY = settings(
@@ -41,20 +37,6 @@ HOW_MANY = settings(
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # a smaller seed is no smaller file
     suppress_health_check=list(HealthCheck),
 )
-
-
-@contextmanager
-def patience() -> Iterator[None]:
-    def hangs(*_: object) -> None:
-        raise AssertionError("hangs")
-
-    before = signal.signal(signal.SIGALRM, hangs)
-    signal.alarm(PATIENCE)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def hold(folder: Path, name: str, made: Made) -> None:

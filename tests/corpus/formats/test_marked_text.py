@@ -117,6 +117,15 @@ def test_lines_that_are_of_no_record_and_texts_without_a_label_are_counted(tmp_p
     ]
 
 
+def test_a_line_with_marks_is_a_text_whatever_its_beginning(tmp_path):
+    """So that no text is lost as a comment of the one before it, or becomes its label."""
+    good = '1\t"<e1>Rain</e1> on <e2>Monday</e2>"\nOther\n'
+    for begin in ("Comment: \t", "Comment: ", "1 ", ""):
+        result = convert(write(tmp_path, f"{good}{begin}<e1>a</e1> <e2>b</e2>\n{good}{good}"))
+        assert len(result.examples) == 3 and [place for place, _ in result.reasons] == [3]
+        assert sum(result.counts.left_out.values()) == 1
+
+
 def test_a_label_of_nothing_but_a_direction_is_empty(tmp_path):
     result = convert(write(tmp_path, '1\t"<e1>Rain</e1> on <e2>Monday</e2>"\n(e2,e1)\n'))
     assert result.reasons == [(1, "empty_label")]

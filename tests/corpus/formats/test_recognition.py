@@ -93,5 +93,5 @@ def test_a_file_of_labels_beside_the_data_is_not_read(tmp_path, content, labels)
 def test_a_damaged_file_beside_the_data_is_not_passed_over(tmp_path):
     (tmp_path / "any.json").write_text(json.dumps([KLUE]))
     (tmp_path / "other.json").write_text(json.dumps([KLUE])[:-9])
-    with pytest.raises(UserError, match="is of no other format"):
+    with pytest.raises(UserError, match="--format=klue fits all but other.json"):
         convert(tmp_path)

@@ -49,10 +49,37 @@ def test_a_folder_is_of_a_format_only_if_all_of_its_files_are(tmp_path):
     assert list(recognised(tmp_path)) == ["crossre"]
     written(tmp_path / "test.json", DOCRED)
     assert not recognised(tmp_path)
-    with pytest.raises(
-        UserError, match="is of no other format that is recognised; if it is of one of these, pass it as"
-    ):
+    with pytest.raises(UserError) as error:
         open_corpus(tmp_path, options=SourceOptions(lang="de"))
+    assert str(error.value) == (
+        f"{tmp_path}: has files of several formats, or of none: move others away (--format=crossre fits all but "
+        "test.json; --format=docred fits all but train.json)"
+    )
+
+
+def test_a_file_that_only_lies_beside_the_data_is_named(tmp_path):
+    lines = '1\t"<e1>Rain</e1> on <e2>Monday</e2>"\nOther\n\n'
+    (tmp_path / "train.txt").write_text(lines)
+    (tmp_path / "README.txt").write_text("About it.\n")
+    with pytest.raises(UserError, match=r"move others away \(--format=marked-text fits all but README.txt\)"):
+        open_corpus(tmp_path, options=SourceOptions(lang="de"))
+
+
+def test_files_named_like_our_json_lines_are_not_taken_for_these_because_of_a_file_beside_them(tmp_path):
+    written(tmp_path / "de.train.jsonl", CROSSRE)
+    written(tmp_path / "infos.json", {"splits": [{"name": "train"}]})
+    with pytest.raises(UserError, match=r"--format=crossre fits all but infos.json"):
+        open_corpus(tmp_path, options=SourceOptions(lang="de"))
+
+
+def test_an_empty_file_says_nothing_of_the_format_and_is_named_when_it_is_read(tmp_path):
+    written(tmp_path / "train.json", CROSSRE)
+    empty = written(tmp_path / "a_test.json")
+    assert list(recognised(tmp_path)) == ["crossre"]
+    corpus = open_corpus(tmp_path, options=SourceOptions(lang="de"))
+    with pytest.raises(UserError, match=f"{empty}: must be JSON lines"):
+        for file in corpus.files:
+            list(corpus.read(file))
 
 
 @pytest.mark.parametrize(

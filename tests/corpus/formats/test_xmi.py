@@ -219,6 +219,8 @@ def test_a_damaged_document_is_rejected_and_no_document_type_is_read(tmp_path, c
         ("</types>", "", "is no type system .the file is not well-formed XML"),
         ("uima.cas.String", "uima.cas.Strange", "is no type system .KeyError"),
         ("<name>value", "<name>x=print(1)", "which dkpro-cassis can't read: rename it"),
+        ("<name>value", "<nome>value", "is no type system|which dkpro-cassis can't read: rename it"),
+        ("<name>value</name>", "<name/>", "which dkpro-cassis can't read: rename it"),
         ("<name>value", "<name>class", "which dkpro-cassis can't read: rename it"),
     ],
 )
