@@ -243,13 +243,13 @@ def _reasons(report: dict) -> str:
 
 
 def _meanings(format: str) -> Mapping[str, Mapping[str, str]]:
-    """By the name of a counter of `FileCounts`: what its reasons mean; rows, but triples in left_out and mended."""
+    """By the name of a counter of `FileCounts`: what its reasons mean."""
     own = FORMATS.get(format)
     losses = _REJECTIONS | dict(own.losses if own else {})
     return {
         "repaired": reading.REPAIRS | jsonl.REPAIRS,
         "rejected": losses,
         "left_out": losses,
-        "mended": own.repairs if own else {},
+        "repaired_triples": own.repairs if own else {},
         "notes": reading.NOTES | sentences.NOTES | dict(own.notes if own else {}),
     }

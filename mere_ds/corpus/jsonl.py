@@ -33,12 +33,12 @@ REPAIRS = {"double_triple": "the row has a triple twice; it was kept once"}
 """Why a row was repaired."""
 
 REJECTIONS = {
-    "invalid_json": "the row is not one JSON object with each key once, or it is nested too deep",
+    "invalid_json": "the row is not one JSON object with each key once, or is nested too deep",
     "invalid_text": "a text has half of a surrogate pair, which is not a character",
-    "wrong_keys": "id, text, triples or a key of a triple is missing or not of its type",
-    "unknown_language": "the row's lang is missing or is not a language code",
-    "too_many_triples": f"the row has more than {MOST_TRIPLES:,} triples",
-    "not_one_triple": "the row has no triple or several, and --triples=one asks for one",
+    "wrong_keys": "a field is missing or has another type than the format says",
+    "unknown_language": "the row's language is missing or is not a language code",
+    "too_many_triples": f"the sentence has more than {MOST_TRIPLES:,} triples",
+    "not_one_triple": "the sentence has no triple or several, and --triples=one asks for one",
     "span_out_of_text": "a head or tail is not inside of the text",
     "empty_span": "a head or tail has no character, or blanks alone",
 }

@@ -29,7 +29,7 @@ REJECTIONS = {
     "invalid_utf8": "the row is not valid UTF-8",
     "empty_text": "the text is empty, so there is no sentence",
     "empty_label": "the label is empty",
-    "wrong_language": "the row's lang is not the language in the file's name",
+    "wrong_language": "the row's language is not the one in the file's name or of --lang",
 }
 """Why a row of either format was rejected."""
 
@@ -54,7 +54,7 @@ class Reject:
     raw: str
 
 
-_IF_ANY = ("left_out", "mended", "relabelled")
+_IF_ANY = ("left_out", "repaired_triples", "relabelled")
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ class FileCounts:
     """Kept rows by the reasons of `mere_ds.corpus.reading.NOTES`."""
     left_out: Counter = field(default_factory=Counter)
     """Triples that were not kept, by reason; with one triple a sentence a reader may count rejected rows alone."""
-    mended: Counter = field(default_factory=Counter)
+    repaired_triples: Counter = field(default_factory=Counter)
     """Triples that were repaired, by the name of the repair."""
     relabelled: Counter = field(default_factory=Counter)
     """Triples that --label_map renames or drops, by the label of the corpus."""

@@ -16,7 +16,7 @@ from mere_ds.corpus.formats.brat_places import NOTES as PLACE_NOTES
 from mere_ds.corpus.formats.brat_places import REPAIRS, Entity, Placed, Places
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
-from mere_ds.corpus.formats.stated import Format, Link, Lost, Stated, Unreadable
+from mere_ds.corpus.formats.stated import MOST_RAW, Format, Link, Lost, Stated, Unreadable
 from mere_ds.corpus.rows import open_file
 from mere_ds.errors import UserError
 from mere_ds.files import read_json
@@ -28,15 +28,14 @@ LABELS = "labels.json"
 
 _MOST_BYTES = 1 << 24  # of a file, as it is read whole
 _MOST_MEMBERS = 256  # of a `*` line: each two of them are a relation
-_MOST_RAW = 1 << 12
 
 _RECORD = re.compile(r"(?:[A-Za-z]+|#[A-Za-z]*)[0-9]+\t|\*\t")
 _ENTITY = re.compile(r"T[0-9]+\t\S+ ([0-9]{1,9} [0-9]{1,9}(?:;[0-9]{1,9} [0-9]{1,9})*)[ \r]*(?:\t|$)")
 _NUMBERED = re.compile(r"(.*?)([0-9]{1,9})")
 
 _LOSSES = {
-    "no_text": "there is no .txt beside the .ann",
-    "no_annotations": "there is no .ann beside the .txt",
+    "no_txt_file": "there is no .txt beside the .ann",
+    "no_ann_file": "there is no .ann beside the .txt",
     "no_records": "the .ann has no line of brat's format",
     "too_large_file": f"the .txt or .ann has more than {_MOST_BYTES >> 20} MiB",
     "wrong_arguments": "a relation has not two arguments such as Arg1:T1, or a * line names fewer than two entities",
@@ -108,11 +107,11 @@ def _document(folder: Path, name: str, unit: str) -> Iterator[Stated | Unreadabl
     rows = folder / f"{name}{SENTENCES}"
     document = _Document(stored, unit, records, keep_mark=rows.is_file())
     if reason:
-        yield Unreadable(1, reason, _raw(stored[:_MOST_RAW] or name), size, file, len(document.links))
+        yield Unreadable(1, reason, _raw(stored[:MOST_RAW] or name), size, file, len(document.links))
         return
     notes = [*document.notes, *["stray_lines"] * stray, *([] if records or stray else ["empty_annotations"])]
     whole = Stated(
-        1, name, document.text, tuple(document.links), size, document.text[:_MOST_RAW], file=file, notes=tuple(notes)
+        1, name, document.text, tuple(document.links), size, document.text[:MOST_RAW], file=file, notes=tuple(notes)
     )
     yield from _sentences(whole, rows) if rows.is_file() else [whole]
 
@@ -128,9 +127,9 @@ def _content(path: Path) -> bytes | None:
 def _stored(text: bytes | None, annotations: bytes | None, has_records: bool) -> tuple[str, str]:
     """The text with its byte order mark, and why the document can't be read."""
     if annotations is None:
-        return "", "no_annotations"
+        return "", "no_ann_file"
     if text is None:
-        return "", "no_text"
+        return "", "no_txt_file"
     if max(len(text), len(annotations)) > _MOST_BYTES:
         return "", "too_large_file"
     try:
@@ -204,7 +203,7 @@ class _Document:
         self._entities[own_id] = entity if self._entities.get(own_id, entity) == entity else None
 
     def _links_of(self, record: str) -> Iterator[Link | Lost]:
-        raw = _raw(record[:_MOST_RAW])
+        raw = _raw(record[:MOST_RAW])
         label, *stated = record.split("\t")[1].split() or [""]
         if record[0] == "*":
             yield from self._group(label, list(dict.fromkeys(stated)), raw)
@@ -279,7 +278,7 @@ def _sentences(whole: Stated, path: Path) -> Iterator[Stated]:
     for place, (row, its) in enumerate(zip(rows, links, strict=True), start=1):
         text = whole.text[row.start : row.end]
         size, notes = (whole.size, whole.notes) if place == 1 else (0, ())
-        yield Stated(place, row.id, text, tuple(its), size, text[:_MOST_RAW], row.language, whole.file, (), notes)
+        yield Stated(place, row.id, text, tuple(its), size, text[:MOST_RAW], row.language, whole.file, (), notes)
 
 
 class _Row(NamedTuple):

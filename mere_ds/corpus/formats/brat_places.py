@@ -6,12 +6,12 @@ from functools import cached_property
 from typing import NamedTuple
 
 from mere_ds.corpus.example import Span
+from mere_ds.corpus.formats import units
 from mere_ds.corpus.formats.sentences import agreement
 from mere_ds.corpus.formats.stated import Mention
 from mere_ds.corpus.formats.units import ToCodePoint, to_code_points
 
-REPAIRS = {
-    "utf16_offsets": "the surface stands where the offsets say if they count UTF-16 code units",
+REPAIRS = units.REPAIRS | {
     "line_ends_once": "the surface stands where the offsets say if they count CR LF as one character",
     "mark_not_counted": "the surface stands where the offsets say if they don't count the file's byte order mark",
     "shifted": "the surface stands up to 8 characters away, as those of other entities of the document do",

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from mere_ds.corpus.example import Span
-from mere_ds.corpus.formats.json_rows import Row, is_int, is_strings, json_files, json_rows, shown, unreadable
+from mere_ds.corpus.formats.json_rows import Row, json_files, json_rows, shown, unreadable
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
 from mere_ds.corpus.formats.units import join_tokens, span_of_tokens
+from mere_ds.corpus.formats.values import is_int, is_strings
 from mere_ds.errors import UserError
 
 _TAG = re.compile(r"O|([BILU])-(.+)", re.DOTALL)
@@ -199,7 +200,6 @@ FORMATS = (
         read=_read,
         losses={
             "invalid_tags": "the tags are not valid BILOU, so that it's unknown which spans the relations mean",
-            "same_start": "several entities start with the token that the relation names",
         },
     ),
 )

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from mere_ds.corpus.example import Span
 from mere_ds.corpus.formats.sentences import agreement
 from mere_ds.corpus.formats.stated import Mention
-from mere_ds.corpus.formats.units import span_of_tokens, to_code_points, units_differ
+from mere_ds.corpus.formats.units import span_at, span_of_tokens, to_code_points, units_differ
 from mere_ds.errors import UserError
 
 _WITHOUT_SURFACES = ("char", "utf16", "grapheme")
@@ -113,6 +113,4 @@ def _span(choice: tuple[str, str], text: str, tokens: Sequence[Span], place: Pla
         return start, end
     if unit == "token":
         return span_of_tokens(tokens, start, end)
-    at = to_code_points(text, unit)
-    first, last = at(start), at(end)
-    return None if first is None or last is None else (first, last)
+    return span_at(to_code_points(text, unit), start, end)

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from mere_ds.corpus.formats.json_rows import Row
 from mere_ds.corpus.formats.samples import Sample
-from mere_ds.corpus.formats.stated import Unreadable
+from mere_ds.corpus.formats.stated import MOST_RAW, Unreadable
 from mere_ds.corpus.rows import MOST_ROW_BYTES, open_file, raw_of, rows_of
 from mere_ds.errors import UserError
 from mere_ds.streams import BOM
@@ -20,7 +20,6 @@ LOSSES = {
 """Why a row is not read."""
 
 _ROWS = 20  # in which a whole one is looked for
-_MOST_RAW = 1 << 12  # characters of a row that are kept for the report
 
 
 def csv_sample(sample: Sample, delimiter: str = ",") -> dict[str, str]:
@@ -96,7 +95,7 @@ class _Lines:
         if line > 1:  # the header's size is of the first row, but not its content
             self._place = self._place or line
             self._fault = self._fault or fault
-            if len(self._raw) < _MOST_RAW:
+            if len(self._raw) < MOST_RAW:
                 self._raw += raw_of(row, length) + "\n"
         return text + "\n" if complete else text
 

@@ -12,7 +12,7 @@ from mere_ds.corpus.formats.json_rows import Row, json_rows, shown, unreadable
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable, files_below
-from mere_ds.corpus.formats.units import to_code_points, units_differ
+from mere_ds.corpus.formats.units import span_at, to_code_points, units_differ
 from mere_ds.errors import UserError
 
 
@@ -83,10 +83,10 @@ def _places(text: str, entities: list[dict[str, Any]], unit: str) -> dict[int, M
     to_code_point = to_code_points(text, unit)
     places = {}
     for entity in entities:
-        start, end = to_code_point(entity["start_offset"]), to_code_point(entity["end_offset"])
-        if start is None or end is None or start >= end:
+        span = span_at(to_code_point, entity["start_offset"], entity["end_offset"])
+        if span is None or span[0] >= span[1]:
             return None
-        places[entity["id"]] = Mention(((start, end),))
+        places[entity["id"]] = Mention((span,))
     return places
 
 
@@ -118,7 +118,6 @@ FORMATS = (
         recognise=_recognise,
         read=_read,
         losses={
-            "no_relations": "the record is of a project without relations, so nothing says which its text states",
             "entity_out_of_text": "an entity is outside of the text, empty, or begins or ends inside of a character: "
             "--offsets is wrong, or a metadata key named data has replaced the text",
         },

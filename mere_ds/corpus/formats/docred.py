@@ -11,21 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mere_ds.corpus.example import Span
-from mere_ds.corpus.formats.json_rows import (
-    Row,
-    is_int,
-    is_strings,
-    json_files,
-    json_rows,
-    shown,
-    unreadable,
-    whole_json,
-)
+from mere_ds.corpus.formats.json_rows import Row, json_files, json_rows, shown, unreadable, whole_json
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.sentences import agreement
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
 from mere_ds.corpus.formats.units import join_tokens
+from mere_ds.corpus.formats.values import is_int, is_strings
 from mere_ds.errors import UserError
 
 Names = Mapping[str, str]
@@ -154,7 +146,7 @@ class _Text:
 def _stated(row: Row, blank: str, names: Names) -> Stated | Unreadable:
     document, title, labels = _document(row.value), row.value.get("title"), row.value.get("labels")
     if document and "labels" not in row.value:
-        return unreadable(row, "no_labels", labels)
+        return unreadable(row, "no_relations", labels)
     if document is None or type(title) is not str or type(labels) is not list:
         return unreadable(row, "wrong_keys", labels)
     its = _Text(document, blank)
@@ -204,7 +196,6 @@ FORMATS = (
         recognise=_recognise,
         read=_read,
         tables=_tables,
-        losses={"no_labels": "the document has no labels: those of a test set are not published"},
         repairs={
             "short_end": "the head or tail ended one token short of its name; the token was added",
             "numbered_name": "the name of head or tail began with the number of its sentence; taken off",

@@ -11,7 +11,7 @@ from typing import Any
 
 from mere_ds.corpus.example import Span
 from mere_ds.corpus.formats import pairs
-from mere_ds.corpus.formats.json_rows import Row, shown, whole_json
+from mere_ds.corpus.formats.json_rows import Row, data_files, shown, whole_json
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
@@ -107,7 +107,7 @@ FORMATS = (
     Format(
         name="fewrel",
         about="FewRel and corpora of its shape: a JSON object of relations, each with sentences as tokens",
-        parts=pairs.data_files(".json"),
+        parts=data_files(".json"),
         recognise=_recognise,
         read=_read,
         notes=_NOTES,

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from mere_ds.corpus.formats import locating
-from mere_ds.corpus.formats.json_rows import Row, is_strings, json_files, json_rows, shown, unreadable
+from mere_ds.corpus.formats.json_rows import Row, json_files, json_rows, shown, unreadable
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Stated, Unreadable
+from mere_ds.corpus.formats.values import is_strings
 
 _KEYS = (("input", "output"), ("text", "schema"))
 

@@ -1,15 +1,19 @@
 """Files of JSON lines or of one JSON array -> their objects, in bounded memory for JSON lines."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import Shown, Unreadable, files_below
+from mere_ds.corpus.formats.values import is_int, is_strings
 from mere_ds.corpus.rows import MOST_ROW_BYTES, open_file, raw_of, rows_of
 from mere_ds.errors import UserError
 from mere_ds.files import decoder, distinct_keys
 from mere_ds.streams import BOM
+
+_TEXTS = {"input", "sentence", "text", "token", "tokens"}
+"""Keys of a record, which no table of labels has."""
 
 
 class Doubled:
@@ -63,11 +67,6 @@ def shown(value: Any) -> str:
     return str(Shown(value))
 
 
-def is_int(value: Any) -> TypeGuard[int]:
-    """Whether it is a whole number; `true`, which Python counts as one, isn't."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _lines(path: Path) -> Iterator[Row | Unreadable]:
     parse = decoder(_object).decode
     with open_file(path) as stream:
@@ -106,25 +105,32 @@ def unreadable(row: Row, reason: str, relations: object) -> Unreadable:
     return Unreadable(row.place, reason, row.raw, row.size, relations=len(relations) if type(relations) is list else 0)
 
 
-def json_files(source: Path) -> Iterator[Path]:
-    """For `Format.parts`: the source itself, or the JSON files of a folder but those that only name labels.
+def data_files(*suffixes: str) -> Callable[[Path], Iterator[Path]]:
+    """For `Format.parts`: as `files_below`, but of a folder without the JSON that only names its labels.
 
-    Published corpora have such tables beside their data: one object without any list, such as {"P17": "country"}, or an
-    array of objects that number labels.
+    Published corpora have such tables beside their data: an object such as {"P17": "country"} or {"P17": ["country", "a
+    long description"]}, or an array of objects that number labels.
     """
-    for path in files_below((".json", ".jsonl"))(source):
-        if path == source or not _is_table(Sample(path)):
-            yield path
+
+    def parts(source: Path) -> Iterator[Path]:
+        return (path for path in files_below(suffixes)(source) if path == source or not _names_labels(Sample(path)))
+
+    return parts
 
 
-def _is_table(sample: Sample) -> bool:
-    if not (sample.is_one_value and sample.first):
+json_files = data_files(".json", ".jsonl")
+
+
+def _names_labels(sample: Sample) -> bool:
+    if not (sample.is_one_value and sample.first) or sample.first.keys() & _TEXTS:
         return False
     if sample.json == "array":  # of NYT and WebNLG: names by number, then numbers by name
         return all(key.isdecimal() for key in sample.first) or all(is_int(value) for value in sample.first.values())
-    return not any(isinstance(value, list) for value in sample.first.values())
-
-
-def is_strings(value: object) -> TypeGuard[list[str]]:
-    """Whether a value of JSON is a list of strings, such as the tokens of a sentence."""
-    return type(value) is list and all(type(item) is str for item in value)
+    left: list[Any] = [sample.first]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += value.values()
+        elif isinstance(value, list) and not (value and is_strings(value)):
+            return False
+    return True

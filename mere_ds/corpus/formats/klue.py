@@ -14,11 +14,11 @@ from typing import Any
 from mere_ds.corpus.formats import pairs
 from mere_ds.corpus.formats.csv_rows import LOSSES as CSV_LOSSES
 from mere_ds.corpus.formats.csv_rows import csv_header, csv_rows, csv_sample
-from mere_ds.corpus.formats.json_rows import Row, json_rows
+from mere_ds.corpus.formats.json_rows import Row, data_files, json_rows
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
-from mere_ds.corpus.formats.units import ToCodePoint, to_code_points
+from mere_ds.corpus.formats.units import ToCodePoint, span_at, to_code_points
 from mere_ds.corpus.formats.values import fields, integer, string
 from mere_ds.corpus.rows import Rejected
 from mere_ds.errors import UserError
@@ -77,9 +77,9 @@ def _stated(row: Row, options: SourceOptions) -> Stated:
 
 def _mention(entity: dict[str, Any], place: ToCodePoint, past_end: int) -> Mention | None:
     """None where the place is none of the text."""
-    start, end = place(_index(entity.get("start_idx"))), place(_index(entity.get("end_idx")) + past_end)
+    span = span_at(place, _index(entity.get("start_idx")), _index(entity.get("end_idx")) + past_end)
     word = _first(entity, ("word", "text"))
-    return None if start is None or end is None else Mention(((start, end),), None if word is None else string(word))
+    return span and Mention((span,), None if word is None else string(word))
 
 
 def _entity(value: Any) -> dict[str, Any]:
@@ -112,7 +112,7 @@ FORMATS = (
     Format(
         name="klue",
         about="KLUE-RE and corpora of its shape: JSON or CSV of sentences with subject, object and inclusive ends",
-        parts=pairs.data_files(".json", ".jsonl", ".csv"),
+        parts=data_files(".json", ".jsonl", ".csv"),
         recognise=_recognise,
         read=_read,
         losses=_LOSSES,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mere_ds.corpus.example import Span
+from mere_ds.corpus.formats import units
 from mere_ds.corpus.formats.json_rows import Row, json_rows, shown
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
@@ -246,7 +247,7 @@ def _link(head: _Argument, label: str, tail: _Argument, raw: str, notes: tuple[s
         return Lost(head, raw)
     if isinstance(tail, str):
         return Lost(tail, raw)
-    repairs = ("utf16_offset",) if head[1] or tail[1] else ()
+    repairs = ("utf16_offsets",) if head[1] or tail[1] else ()
     return Link(head[0], label, tail[0], raw, repairs, notes)
 
 
@@ -306,9 +307,7 @@ FORMATS = (
             "skipped_annotation": "the relation is of an annotation that was skipped",
             "other_annotation": "the task has another annotation that is marked as ground truth, or newer",
         },
-        repairs={
-            "utf16_offset": "a place counts UTF-16 code units, as after an edge was dragged; its surface was found",
-        },
+        repairs=units.REPAIRS,
         notes={
             "both_directions": "the relation's direction is bi; it is read in both directions",
             "several_annotations": "the task has several annotations; one is read",

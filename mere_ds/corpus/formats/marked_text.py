@@ -22,7 +22,7 @@ _MARK = re.compile(r"(</?e[12]>)")
 _MARKS = ("<e1>", "</e1>", "<e2>", "</e2>")
 _ID = re.compile(r"[^\s<>]+\s*")
 _LOSSES = {
-    "no_label": "the text's next line is another text or the file's end, so there is no label",
+    "no_label_line": "no line with a label follows the text, but another text or the end of the file",
     "stray_line": "the line is no text with an id, no comment, and no label, for the text before it has one already",
     "wrong_marks": "the text doesn't have each of <e1>, </e1>, <e2>, </e2> once, closing ones after opening ones",
 }
@@ -123,7 +123,7 @@ def _stated(record: _Record) -> Stated:
     if record.text is None:
         raise Rejected("stray_line")
     if record.label is None:
-        raise Rejected("no_label")
+        raise Rejected("no_label_line")
     own_id, _, marked = record.text.partition("\t")
     text, first, second = _unmarked(_unquoted(marked.strip()))
     link = pairs.directed(first, record.label.strip(), second, record.shown)

@@ -6,11 +6,11 @@ from typing import Any
 
 from mere_ds.corpus.example import Span
 from mere_ds.corpus.formats import pairs
-from mere_ds.corpus.formats.json_rows import Row, json_rows
+from mere_ds.corpus.formats.json_rows import Row, data_files, json_rows
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
-from mere_ds.corpus.formats.units import join_tokens, span_of_tokens, to_code_points
+from mere_ds.corpus.formats.units import join_tokens, span_at, span_of_tokens, to_code_points
 from mere_ds.corpus.formats.values import fields, integer, items, string, strings
 from mere_ds.corpus.rows import Rejected
 
@@ -50,12 +50,7 @@ def _text(value: dict[str, Any], options: SourceOptions) -> tuple[str, _Place]:
         return joined, lambda start, end: span_of_tokens(spans, start, end + past_end)
     text = string(value["text"])
     place = to_code_points(text, options.unit("char", "utf16", "byte", "grapheme"))
-
-    def span(start: int, end: int) -> Span | None:
-        first, last = place(start), place(end + past_end)
-        return None if first is None or last is None else (first, last)
-
-    return text, span
+    return text, lambda start, end: span_at(place, start, end + past_end)
 
 
 def _mention(entity: dict[str, Any], place: _Place) -> Mention | None:
@@ -71,7 +66,7 @@ FORMATS = (
     Format(
         name="opennre",
         about="OpenNRE: JSON lines of text or tokens, with h and t and exclusive ends",
-        parts=pairs.data_files(".txt", ".json", ".jsonl"),
+        parts=data_files(".txt", ".json", ".jsonl"),
         recognise=_recognise,
         read=_read,
         notes=pairs.NOTES,

@@ -1,13 +1,11 @@
 """Records of one text, two entities and their relation, which several corpora have in different shapes."""
 
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-from mere_ds.corpus.formats.json_rows import Row, is_strings
-from mere_ds.corpus.formats.samples import Sample
-from mere_ds.corpus.formats.stated import Link, Mention, Stated, Unreadable, files_below
+from mere_ds.corpus.formats.json_rows import Row
+from mere_ds.corpus.formats.stated import Link, Mention, Stated, Unreadable
 from mere_ds.corpus.formats.values import string
 from mere_ds.corpus.rows import Rejected
 
@@ -17,24 +15,6 @@ NOTES = {"reversed": "the label ends in (e2,e1), so the second entity is the hea
 How = TypeVar("How")
 
 _DIRECTION = re.compile(r"\(\s*(e1\s*,\s*e2|e2\s*,\s*e1)\s*\)\s*$")
-
-
-def data_files(*suffixes: str) -> Callable[[Path], Iterator[Path]]:
-    """For `Format.parts`: as `files_below`, but of a folder without the JSON that only names its labels.
-
-    Published corpora have such a file beside their data: one object of texts, numbers or lists of texts.
-    """
-
-    def parts(source: Path) -> Iterator[Path]:
-        return (path for path in files_below(suffixes)(source) if path == source or not _names_labels(Sample(path)))
-
-    return parts
-
-
-def _names_labels(sample: Sample) -> bool:
-    values = sample.first.values()
-    plain = all(isinstance(value, str | int) or is_strings(value) for value in values)
-    return bool(values) and sample.is_one_value and plain and not sample.has("token")
 
 
 def directed(first: Mention, label: str, second: Mention, raw: str, notes: tuple[str, ...] = ()) -> Link:

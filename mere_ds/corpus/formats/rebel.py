@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from mere_ds.corpus.example import Span
-from mere_ds.corpus.formats.json_rows import Row, is_int, json_files, json_rows, shown, unreadable
+from mere_ds.corpus.formats.json_rows import Row, json_files, json_rows, shown, unreadable
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.sentences import agreement
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
-from mere_ds.corpus.formats.values import string
+from mere_ds.corpus.formats.values import is_int, objects, string
 from mere_ds.corpus.rows import Rejected
 
 _FURTHEST = 6  # characters that a surface may stand further left
@@ -40,25 +40,13 @@ def _stated(row: Row, past_end: int) -> Stated | Unreadable:
     relations = value.get("triples", value.get("relations"))
     try:
         text, language = string(value.get("text")), string(value.get("lan") or "")
-        entities = _records(value.get("entities"))
-        links = [_link(relation, text, entities, past_end) for relation in _records(relations)]
+        entities = objects(value.get("entities"))
+        links = [_link(relation, text, entities, past_end) for relation in objects(relations)]
     except Rejected as rejected:
         return unreadable(row, str(rejected), relations)
     own_id = value.get("docid")
     shown_id = str(own_id) if isinstance(own_id, str | int) else str(row.place)
     return Stated(row.place, shown_id, text, tuple(links), row.size, row.raw, language)
-
-
-def _records(value: Any) -> list[Any]:
-    """A list of objects, also from an object of lists, as `datasets` stores them."""
-    if isinstance(value, list):
-        return value
-    if not isinstance(value, dict):
-        raise Rejected("wrong_keys")
-    columns = list(value.values())
-    if not all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
-        raise Rejected("wrong_keys")
-    return [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]
 
 
 def _link(relation: Any, text: str, entities: list[Any], past_end: int) -> Link | Lost:

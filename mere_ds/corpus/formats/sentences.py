@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from mere_ds.corpus import jsonl
 from mere_ds.corpus.example import Example, Span, Triple
 from mere_ds.corpus.formats.cutting import bounds_of, pieces_of
 from mere_ds.corpus.formats.options import SourceOptions
@@ -19,23 +20,16 @@ from mere_ds.errors import UserError
 MOST_CHARACTERS = 1 << 17
 """Of a sentence with its id and labels, so that its row of JSON lines is shorter than `rows.MOST_ROW_BYTES`."""
 
-LOSSES = {
-    "invalid_json": "the row is not a JSON object, or has a key twice",
-    "wrong_keys": "a field is missing or has another type than the format says",
-    "unknown_language": "what the record gives as its language is not a language code",
-    "wrong_language": "the record's language is not the one of the file or of --lang",
-    "invalid_text": "a text has half of a surrogate pair, which is not a character",
-    "too_many_triples": f"the sentence has more than {MOST_TRIPLES:,} triples",
+LOSSES = jsonl.REJECTIONS | {
     "too_long_text": f"the sentence has more than {MOST_CHARACTERS:,} characters, its id and labels included; "
     "--cut=sentence may help",
-    "not_one_triple": "the sentence has no triple or several, and --triples=one asks for one",
-    "span_out_of_text": "a head or tail is not inside of the text",
-    "empty_span": "a head or tail has no character, or blanks alone",
-    "surface_differs": "the text at a head's or tail's place differs from what the file says stands there",
+    "no_relations": "the record has no list of relations, so nothing says which ones its text states",
+    "surface_differs": "the text at the place of a head or tail differs from what the file says it is",
     "unknown_entity": "a head or tail is not among the record's entities",
+    "same_start": "several entities begin at the token that the relation names",
     "double_triple": "the sentence has the triple already",
 }
-"""Why a text or a relation of any format is not kept."""
+"""Why a text or a relation of any format is not kept, beside the reasons of `mere_ds.corpus.rows`."""
 
 NOTES = {
     "discontinuous": "the head or tail has several pieces; its span is from the first to the last character",
@@ -112,8 +106,8 @@ class _Reading:
         self._file, self._one_triple, self._languages = file, one_triple, languages
         self._on_reject, self._tally = on_reject, tally
         self._part = file.path.name
-        is_cut = self._options.cut == "sentence" or (self._options.cut == "auto" and self._format.documents)
-        self._is_cut = is_cut
+        cut = self._options.cut
+        self._is_cut = cut == "sentence" or (cut == "auto" and self._format.documents)
 
     def examples(self) -> Iterator[Example]:
         for stated in self._format.read(self._file.path, options_for(self._options, self._file)):
@@ -180,7 +174,7 @@ class _Reading:
             counts.left_out[reason] += 1
             self._tell(stated, reason, True, raw)
         for link in repaired:
-            counts.mended.update(link.repairs)
+            counts.repaired_triples.update(link.repairs)
             for repair in link.repairs:
                 self._tell(stated, repair, True, link.raw)
 

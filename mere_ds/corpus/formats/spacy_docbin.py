@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from mere_ds.corpus.example import Span
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
-from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable, files_below
+from mere_ds.corpus.formats.stated import MOST_RAW, Format, Link, Lost, Mention, Stated, Unreadable, files_below
 from mere_ds.corpus.rows import Rejected, open_file
 from mere_ds.errors import UserError
 
@@ -36,16 +36,12 @@ _LOSSES = {
     "invalid_document": "spaCy can't load the document",
     "uneven_groups": f"{HEADS} and {TAILS} have different numbers of spans",
     "labels_differ": f"the spans at the same place of {HEADS} and {TAILS} have different labels",
-    "several_spans": "several spans begin at the token that is the head or tail",
     "low_score": "the relation's score is below 0.5, but not 0",
 }
-_NOTES = {
-    "no_relations": f"the document has neither the spans {HEADS} and {TAILS} nor a dictionary of relations in doc._"
-}
+_NOTES = {"no_known_relations": f"the document has neither the spans {HEADS} and {TAILS} nor relations in doc._"}
 
 _ATTRIBUTES = ("ORTH", "ENT_IOB", "ENT_TYPE", "SENT_START")
 _ENOUGH = 0.5  # the tutorial's threshold
-_RAW = 1 << 12
 _PLAUSIBLE = 200  # bytes that a byte of a file unpacks to; spaCy's files are far below
 _SMALL = 1 << 26
 _BLOCK = 1 << 20
@@ -157,13 +153,13 @@ def _stated(doc: "Doc", place: int, name: str, size: int, key: tuple[Any, ...]) 
     elif isinstance(data.get(key), dict):
         links = tuple(_of_scores(doc, data[key]))
     else:
-        links, notes = (), ("no_relations",)
+        links, notes = (), ("no_known_relations",)
     own_id, language = (data.get(key) if isinstance(data.get(key), str) else "" for key in (ID, LANGUAGE))
     bounds = None
     if doc.has_annotation("SENT_START"):
         bounds = tuple(token.idx for token in doc if token.is_sent_start and token.i)
     return Stated(
-        place, own_id or name, doc.text, links, size, doc.text[:_RAW], language or "", bounds=bounds, notes=notes
+        place, own_id or name, doc.text, links, size, doc.text[:MOST_RAW], language or "", bounds=bounds, notes=notes
     )
 
 
@@ -205,7 +201,7 @@ def _of_scores(doc: "Doc", pairs: dict[Any, Any]) -> Iterator[Link | Lost]:
     begins = _places_by_first_token(doc)
     for ends, scores in pairs.items():
         for label, score in scores.items() if isinstance(scores, dict) else [("", None)]:
-            shown = f"{ends}: {label} {score}"[:_RAW]
+            shown = f"{ends}: {label} {score}"[:MOST_RAW]
             try:
                 if not isinstance(label, str) or not isinstance(score, Real) or not 0 <= float(score) <= 1:
                     raise Rejected("wrong_keys")
@@ -240,7 +236,7 @@ def _places_by_first_token(doc: "Doc") -> dict[int, set[Span]]:
 def _only(begins: dict[int, set[Span]], token: Any) -> Span:
     places = begins.get(token, set()) if isinstance(token, int) and not isinstance(token, bool) else set()
     if len(places) != 1:
-        raise Rejected("several_spans" if places else "unknown_entity")
+        raise Rejected("same_start" if places else "unknown_entity")
     return next(iter(places))
 
 

@@ -10,7 +10,8 @@ from mere_ds.corpus.example import Span
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 
-_MOST_RAW = 1 << 12  # characters of a value that are kept for the report
+MOST_RAW = 1 << 12
+"""How many characters of a value the report of rejected rows shows."""
 
 
 class Shown:
@@ -30,7 +31,7 @@ class Shown:
         except RecursionError:
             return "nested too deep to be shown"
         text = text.encode("utf-8", "backslashreplace").decode()
-        return text if len(text) <= _MOST_RAW else f"{text[:_MOST_RAW]} ..."
+        return text if len(text) <= MOST_RAW else f"{text[:MOST_RAW]} ..."
 
 
 Raw = str | Shown

@@ -55,11 +55,6 @@ class Fields:
     columns: tuple[str, ...]
     """Of the table, what these take."""
 
-    @property
-    def has_offsets(self) -> bool:
-        """Whether head and tail are given by offsets, else by their texts alone."""
-        return OFFSETS[0] in self.relation
-
 
 def fields_of(table: Table, options: SourceOptions) -> Fields:
     """Raises UserError that says what is wrong in --map, or which fields it should name."""

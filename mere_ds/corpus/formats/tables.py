@@ -14,7 +14,6 @@ from mere_ds.corpus.example import Span
 from mere_ds.corpus.formats import csv_rows, locating
 from mere_ds.corpus.formats.conventions import Conventions, Passage, Place
 from mere_ds.corpus.formats.csv_rows import csv_sample
-from mere_ds.corpus.formats.json_rows import is_strings
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.splits import splits_in
@@ -22,6 +21,7 @@ from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Raw, Show
 from mere_ds.corpus.formats.table_fields import OBVIOUS, OFFSETS, TEXTS, Get, fields_of
 from mere_ds.corpus.formats.table_files import CSV, DICT, JSON, PARQUET, STATE, AnyRow, Batch, delimiter_of, open_table
 from mere_ds.corpus.formats.units import join_tokens
+from mere_ds.corpus.formats.values import is_strings, objects
 from mere_ds.corpus.jsonl import MOST_TRIPLES
 from mere_ds.corpus.rows import SPLITS, Rejected
 
@@ -222,15 +222,10 @@ def _surface(get: Get | None, item: Any) -> str | None:
 
 
 def _items(triples: Any) -> list[Any]:
-    """The relations of a row; a struct of lists, as Hugging Face has it, becomes a list of structs."""
-    if isinstance(triples, dict):
-        columns = list(triples.values())
-        if not all(isinstance(column, list) for column in columns) or len(set(map(len, columns))) != 1:
-            raise Rejected("wrong_keys")
-        return [dict(zip(triples, values, strict=True)) for values in zip(*columns, strict=True)]
-    if not isinstance(triples, list):
-        raise Rejected("missing_value" if triples is None else "wrong_keys")
-    return triples
+    """The relations of a row."""
+    if triples is None:
+        raise Rejected("missing_value")
+    return objects(triples)
 
 
 def _text_of(value: Any) -> str:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from mere_ds.corpus.formats import pairs
-from mere_ds.corpus.formats.json_rows import Row, is_int, json_rows
+from mere_ds.corpus.formats.json_rows import Row, data_files, json_rows
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
 from mere_ds.corpus.formats.units import join_tokens, span_of_tokens
-from mere_ds.corpus.formats.values import integer, strings
+from mere_ds.corpus.formats.values import integer, is_int, strings
 from mere_ds.errors import UserError
 
 _TRIED = 1000  # rows
@@ -73,7 +73,7 @@ FORMATS = (
     Format(
         name="tacred",
         about="TACRED and corpora of its shape: JSON of tokens with places of subject and object",
-        parts=pairs.data_files(".json", ".jsonl"),
+        parts=data_files(".json", ".jsonl"),
         recognise=_recognise,
         read=_read,
         notes=pairs.NOTES,

@@ -12,6 +12,9 @@ ToCodePoint = Callable[[int], int | None]
 """Maps an offset; None where it lies outside of the text or inside of one of its characters."""
 
 
+REPAIRS = {"utf16_offsets": "the offsets count UTF-16 code units: in code points the surface isn't there"}
+
+
 def to_code_points(text: str, unit: str) -> ToCodePoint:
     """For offsets that count `unit`: char (code points), utf16 (code units), byte (of UTF-8) or grapheme."""
     if unit == "char" or (unit in ("utf16", "byte") and text.isascii()):
@@ -28,6 +31,12 @@ _SIZES: dict[str, Callable[[str], int]] = {
     "utf16": lambda character: 1 + (character > "\uffff"),
     "byte": lambda character: len(character.encode("utf-8", "surrogatepass")),
 }
+
+
+def span_at(place: ToCodePoint, start: int, end: int) -> Span | None:
+    """The span between two offsets; None where one of them is of no place in the text."""
+    first, last = place(start), place(end)
+    return None if first is None or last is None else (first, last)
 
 
 def units_differ(text: str) -> bool:

@@ -1,12 +1,22 @@
-"""Values of JSON of unknown types: each function returns its argument, or raises Rejected("wrong_keys")."""
+"""Values of JSON of unknown types: those named after a type return their argument, or raise Rejected("wrong_keys")."""
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from mere_ds.corpus.rows import Rejected
 
 
+def is_int(value: object) -> TypeGuard[int]:
+    """Whether it is a whole number; `true`, which Python counts as one, isn't."""
+    return type(value) is int
+
+
+def is_strings(value: object) -> TypeGuard[list[str]]:
+    """Whether it is a list of strings, such as the tokens of a sentence."""
+    return type(value) is list and all(type(item) is str for item in value)
+
+
 def integer(value: Any) -> int:
-    """`true` and `false` are none, though Python's booleans are."""
+    """A whole number, see `is_int`."""
     return _of_type(value, int)
 
 
@@ -28,6 +38,19 @@ def fields(value: Any) -> dict[str, Any]:
 def strings(value: Any) -> list[str]:
     """An array of texts."""
     return [string(item) for item in items(value)]
+
+
+def objects(value: Any) -> list[Any]:
+    """An array of objects; an object of arrays, as Hugging Face's `datasets` stores it, becomes one.
+
+    Items of an array are not checked.
+    """
+    if type(value) is list:
+        return value
+    columns = [items(column) for column in fields(value).values()]
+    if len({len(column) for column in columns}) > 1:
+        raise Rejected("wrong_keys")
+    return [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]
 
 
 def _of_type(value: Any, kind: type) -> Any:

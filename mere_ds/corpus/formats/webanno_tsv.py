@@ -14,8 +14,8 @@ from mere_ds.corpus.example import Span
 from mere_ds.corpus.formats.layers import LOSSES, Layers, document_name, short_name
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
-from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable, files_below
-from mere_ds.corpus.formats.units import to_code_points
+from mere_ds.corpus.formats.stated import MOST_RAW, Format, Link, Lost, Mention, Stated, Unreadable, files_below
+from mere_ds.corpus.formats.units import span_at, to_code_points
 from mere_ds.corpus.rows import Rejected, open_file
 from mere_ds.errors import UserError
 from mere_ds.streams import BOM
@@ -35,7 +35,6 @@ _KEYS = ("layer", "relation")
 
 _VERSION = "WebAnno TSV 3.3"
 _MOST_BLANKS = 1 << 20  # between the sentences of a document
-_RAW = 1 << 12
 
 _ROW = re.compile(r"([0-9]{1,9}-[0-9]{1,9}(?:\.[0-9]{1,9})?)\t([0-9]{1,9})-([0-9]{1,9})\t(.*)", re.DOTALL)
 _REFERENCE = re.compile(r"([0-9]{1,9}-[0-9]{1,9}(?:\.[0-9]{1,9})?)(?:\[([0-9]{1,9})_([0-9]{1,9})\])?")
@@ -82,7 +81,7 @@ def _read(path: Path, options: SourceOptions) -> Iterator[Stated | Unreadable]:
     try:
         lines = content.removeprefix(BOM).decode("utf-8").split("\n")
     except UnicodeDecodeError:
-        yield Unreadable(1, "invalid_utf8", content[:_RAW].decode("utf-8", "backslashreplace"), len(content))
+        yield Unreadable(1, "invalid_utf8", content[:MOST_RAW].decode("utf-8", "backslashreplace"), len(content))
         return
     lines = [line.removesuffix("\r") for line in lines]
     version = lines[0].removeprefix("#FORMAT=")
@@ -93,7 +92,7 @@ def _read(path: Path, options: SourceOptions) -> Iterator[Stated | Unreadable]:
         document = _Document(header, list(_sentences(lines[first:], sum(len(layer.columns) for layer in header))))
     except _Broken as broken:
         reason, raw = broken.args
-        yield Unreadable(1, reason, raw[:_RAW], len(content))
+        yield Unreadable(1, reason, raw[:MOST_RAW], len(content))
         return
     yield Stated(
         place=1,
@@ -101,7 +100,7 @@ def _read(path: Path, options: SourceOptions) -> Iterator[Stated | Unreadable]:
         text=document.text,
         links=tuple(document.links(layers)),
         size=len(content),
-        raw="\n".join(lines)[:_RAW],
+        raw="\n".join(lines)[:MOST_RAW],
         bounds=document.bounds,
         notes=document.notes,
     )
@@ -240,19 +239,20 @@ class _Document:
                 raise Rejected("unknown_entity")
         for row in rows:
             self._check(row)
-        start, end = self._place(min(row.start for row in rows)), self._place(max(row.end for row in rows))
-        if start is None or end is None:
+        return self._between(min(row.start for row in rows), max(row.end for row in rows))
+
+    def _between(self, start: int, end: int) -> Span:
+        span = span_at(self._place, start, end)
+        if span is None:
             raise Rejected("span_out_of_text")
-        return start, end
+        return span
 
     def _fits(self, layer: str, base: str) -> bool:
         """Whether a relation's ends of type `base` may be of this layer; it may be a type that several layers share."""
         return layer == base or all(its.name != base for its in self._layers)
 
     def _check(self, row: _Unit) -> None:
-        start, end = self._place(row.start), self._place(row.end)
-        if start is None or end is None:
-            raise Rejected("span_out_of_text")
+        start, end = self._between(row.start, row.end)
         if self.text[start:end] not in (row.surface, _TEXT_ESCAPE.sub(_meant, row.surface)):
             raise Rejected("surface_differs")
 

@@ -19,8 +19,8 @@ from mere_ds.corpus.example import Span
 from mere_ds.corpus.formats.layers import LOSSES, Layers, document_name, short_name
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
-from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable, files_below
-from mere_ds.corpus.formats.units import ToCodePoint, to_code_points
+from mere_ds.corpus.formats.stated import MOST_RAW, Format, Link, Lost, Mention, Stated, Unreadable, files_below
+from mere_ds.corpus.formats.units import ToCodePoint, span_at, to_code_points
 from mere_ds.corpus.languages import language_code
 from mere_ds.corpus.rows import Rejected, open_file
 from mere_ds.errors import UserError
@@ -33,12 +33,10 @@ _LOSSES = {
     "invalid_xml": "the file is not well-formed XML",
     "document_type": "the XML has a document type (DOCTYPE), which may name other files, and is not read for safety",
     "invalid_xmi": "the file is no CAS of its type system",
-    "no_text": "the view has no text",
     "unknown_roles": "the names of the layer's two links don't say which is the head: pass --map head=NAME,tail=NAME",
 }
 _NOTES = {"other_links": "the document has chains or slots, which are no relations of two spans and are not read"}
 _KEYS = ("head", "layer", "relation", "tail")
-_RAW = 1 << 12
 
 _ROLES = (
     *(("governor", "dependent"), ("source", "target"), ("head", "tail"), ("subject", "object")),
@@ -61,7 +59,7 @@ def _read(path: Path, options: SourceOptions) -> Iterator[Stated | Unreadable]:
         raise UserError("--map: pass both head=FEATURE and tail=FEATURE")
     with open_file(path) as stream:
         content = stream.read()
-    size, raw = len(content), content[:_RAW].decode("utf-8", "backslashreplace")
+    size, raw = len(content), content[:MOST_RAW].decode("utf-8", "backslashreplace")
     types = _types_for(path)
     try:
         _check_xml(content)
@@ -71,7 +69,7 @@ def _read(path: Path, options: SourceOptions) -> Iterator[Stated | Unreadable]:
         return
     views = [view for view in cas.views if view.sofa.sofaString is not None]
     if not views:
-        yield Unreadable(1, "no_text", raw, size)
+        yield Unreadable(1, "empty_text", raw, size)
     for place, view in enumerate(views, start=1):
         name = document_name(path) + (f".{view.sofa.sofaID}" if len(views) > 1 else "")
         yield _View(view, types, left).stated(place, name, layers, size if place == 1 else 0, raw, options.lang)
@@ -237,10 +235,10 @@ class _View:
                 raise Rejected("span_out_of_text")
             return start, end
         self._place = self._place or to_code_points(self._text, "utf16")
-        first, after = self._place(start), self._place(end)
-        if first is None or after is None:
+        span = span_at(self._place, start, end)
+        if span is None:
             raise Rejected("span_out_of_text")
-        return first, after
+        return span
 
 
 def _shown(feature: str) -> str:

@@ -71,7 +71,7 @@ def check(counts: FileCounts, examples: list[Example], rejects: list[Reject], fo
     assert counts.kept == len(examples)
     assert sum(counts.rejected.values()) == sum(not reject.kept for reject in rejects)
     assert set(counts.rejected) | set(counts.left_out) <= {*REJECTIONS, *LOSSES, *format.losses}
-    assert set(counts.notes) <= {*NOTES, *format.notes} and set(counts.mended) <= {*format.repairs}
+    assert set(counts.notes) <= {*NOTES, *format.notes} and set(counts.repaired_triples) <= {*format.repairs}
     assert all(example.text[slice(*span)] for example in examples for a, _, b in example.triples for span in (a, b))
 
 

@@ -6,8 +6,10 @@ from contextlib import suppress
 import pytest
 
 from mere_ds.corpus.folder import open_corpus
+from mere_ds.corpus.formats import sentences
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.registry import FORMATS, recognised
+from mere_ds.corpus.rows import REJECTIONS
 from mere_ds.errors import UserError
 from tests.corpus.formats.damage import lines
 from tests.corpus.formats.patience import patience
@@ -17,6 +19,17 @@ from tests.corpus.formats.whole import SAMPLES, opened, written
 
 def test_every_format_has_a_sample():
     assert SAMPLES.keys() == FORMATS.keys()
+
+
+def test_a_name_of_a_reason_repair_or_note_has_one_meaning_in_all_formats():
+    every = [(sentences.LOSSES | REJECTIONS, {}, sentences.NOTES)]
+    every += [(format.losses, format.repairs, format.notes) for format in FORMATS.values()]
+    found: dict[str, set] = {}
+    for kinds in every:
+        for kind, meanings in enumerate(kinds):
+            for name, meaning in meanings.items():
+                found.setdefault(name, set()).add((kind, meaning))
+    assert not {name: meanings for name, meanings in found.items() if len(meanings) > 1}
 
 
 @pytest.mark.parametrize("name", SAMPLES)

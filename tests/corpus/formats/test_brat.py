@@ -142,7 +142,7 @@ def test_a_line_end_of_two_characters_counts_two(tmp_path, ends):
     write(tmp_path, "T1\tORG 6 16\tPolar\r\nTea", "T2\tPER 20 23\tAda", "R1\tBY Arg1:T1 Arg2:T2", text=text, ends=ends)
     triples, counts = read(tmp_path)
     assert triples == [[], [("Polar\r\nTea", "BY", "Ada")]]
-    assert not counts.mended and not counts.notes
+    assert not counts.repaired_triples and not counts.notes
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_offsets_that_the_surface_proves_to_be_of_another_unit_or_shifted_are_re
     write(tmp_path, *records, "R1\tIN Arg1:T1 Arg2:T2", text=text)
     [*_, triples], counts = read(tmp_path)
     assert [(head.replace("á", "a"), label, tail) for head, label, tail in triples] == [("Ada", "IN", "Oslo")]
-    assert counts.mended == {repair: 1}
+    assert counts.repaired_triples == {repair: 1}
 
 
 def test_a_surface_that_stands_where_two_units_say_is_read_in_that_of_the_others(tmp_path):
@@ -185,7 +185,7 @@ def test_offsets_count_the_characters_of_the_file_as_it_is_stored(tmp_path, text
     write(tmp_path, *records, "R1\tIN Arg1:T1 Arg2:T2", text=text)
     [(head, _, tail)], counts = only(tmp_path)
     assert head == "Ada" and tail.endswith("Oslo")
-    assert not counts.mended
+    assert not counts.repaired_triples
 
 
 def test_one_shifted_entity_alone_is_not_moved_to_where_its_surface_happens_to_stand(tmp_path):
@@ -225,8 +225,8 @@ def test_a_file_without_its_partner_is_rejected_with_its_relations(tmp_path):
     (tmp_path / "f.txt").write_text("Tea.")
     triples, counts = read(tmp_path)
     assert triples == [[RUNS], []]
-    assert counts.rejected == {"no_text": 1, "no_annotations": 1, "invalid_utf8": 1, "no_records": 1}
-    assert counts.left_out == {"no_text": 3, "invalid_utf8": 1}
+    assert counts.rejected == {"no_txt_file": 1, "no_ann_file": 1, "invalid_utf8": 1, "no_records": 1}
+    assert counts.left_out == {"no_txt_file": 3, "invalid_utf8": 1}
     assert counts.notes == {"empty_annotations": 1}
 
 

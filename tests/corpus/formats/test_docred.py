@@ -108,13 +108,13 @@ def test_a_mention_that_ends_one_token_short_of_its_name_gets_the_token(tmp_path
     )
     city = {"name": "オスロ市", "sent_id": 0, "pos": [4, 6]}
     result = convert(written(tmp_path, document((0, 1, "x"), entities=[[city], [year]], sents=KANA)))
-    assert result.triples == [[("オスロ市", "x", year["name"])]] and result.counts.mended == {"short_end": 1}
+    assert result.triples == [[("オスロ市", "x", year["name"])]] and result.counts.repaired_triples == {"short_end": 1}
 
 
 def test_the_number_of_the_sentence_is_no_part_of_a_name(tmp_path):
     numbered = BERGEN | {"name": "1.\nBergen"}
     result = convert(written(tmp_path, document((0, 1, "x"), entities=[[OSLO_2], [numbered]])))
-    assert result.triples == [[("Oslo", "x", "Bergen")]] and result.counts.mended == {"numbered_name": 1}
+    assert result.triples == [[("Oslo", "x", "Bergen")]] and result.counts.repaired_triples == {"numbered_name": 1}
 
 
 def test_mentions_that_do_not_fit_are_used_only_if_an_entity_has_no_other_and_then_counted(tmp_path):
@@ -172,7 +172,7 @@ def test_a_document_without_labels_is_no_document_without_relations(tmp_path):
     unlabelled = document()
     del unlabelled["labels"]
     result = convert(written(tmp_path, document(), unlabelled))
-    assert result.triples == [[]] and result.reasons == [(2, "no_labels")]
+    assert result.triples == [[]] and result.reasons == [(2, "no_relations")]
 
 
 @pytest.mark.parametrize(

@@ -29,13 +29,13 @@ def read(folder, *rows, **options):
 def test_ends_are_inclusive_and_a_blank_token_keeps_its_place(tmp_path):
     result = read(tmp_path, row(relation([0, 1], [4, 4], head="Ida Moe", tail="Moeby"), relation([6, 6], [0, 1])))
     assert result.triples == [[("Ida Moe", "left", "Moeby"), ("Norway", "left", "Ida Moe")]]
-    assert result.counts.mended == {}
+    assert result.counts.repaired_triples == {}
 
 
 def test_predicted_ends_are_exclusive(tmp_path):
     said = {"head_pos": [0, 2], "tail_pos": [4, 5], "head_text": ["Ida", "Moe"], "tail_text": ["Moeby"]}
     result = read(tmp_path, row(said | {"label": "left", "score": 0.9}))
-    assert result.triples == [[("Ida Moe", "left", "Moeby")]] and result.counts.mended == {}
+    assert result.triples == [[("Ida Moe", "left", "Moeby")]] and result.counts.repaired_triples == {}
     wrong = said | {"label": "left", "head_text": ["Ida"]}
     assert read(tmp_path, row(wrong)).counts.left_out == {"surface_differs": 1}
 
@@ -52,8 +52,8 @@ def test_predicted_ends_are_exclusive(tmp_path):
 def test_words_that_fit_only_an_exclusive_end_repair_it(tmp_path, given):
     result = read(tmp_path, given)
     assert [head for head, _, _ in result.triples[0]] == ["Ida Moe"]
-    assert result.counts.mended == {"exclusive_end": 1}
-    assert read(tmp_path, given, end="exclusive").counts.mended == {}
+    assert result.counts.repaired_triples == {"exclusive_end": 1}
+    assert read(tmp_path, given, end="exclusive").counts.repaired_triples == {}
     assert read(tmp_path, given, end="exclusive").triples == result.triples
     assert sum(read(tmp_path, given, end="inclusive").counts.left_out.values()) == 1
 

@@ -97,6 +97,8 @@ def test_a_table_of_names_is_no_data_of_a_folder_unless_it_is_asked_for(tmp_path
     contents = {
         "a.json": [{"text": "a"}],
         "b.jsonl": {"text": "b", "relations": []},
+        "c.jsonl": {"input": "c", "output": {"relations": []}},
+        "descriptions.json": {"P1": ["country", "a long description"]},
         "names.json": {"P1": "country"},
         "types.json": {"entities": {"Loc": {"short": "L"}}},
         "c.txt": {},
@@ -104,5 +106,5 @@ def test_a_table_of_names_is_no_data_of_a_folder_unless_it_is_asked_for(tmp_path
     }
     for name, value in contents.items():
         (tmp_path / name).write_text(json.dumps(value))
-    assert [path.name for path in json_files(tmp_path)] == ["a.json", "b.jsonl"]
+    assert [path.name for path in json_files(tmp_path)] == ["a.json", "b.jsonl", "c.jsonl"]
     assert list(json_files(tmp_path / "names.json")) == [tmp_path / "names.json"]

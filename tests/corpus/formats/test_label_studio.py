@@ -217,7 +217,7 @@ def test_a_surface_that_differs_is_told_and_a_break_of_two_characters_counts_two
 @pytest.mark.parametrize(("start", "end"), [(41, 47), (40, 47)], ids=["both-edges", "one-edge"])
 def test_a_dragged_edge_in_utf16_code_units_is_repaired(tmp_path, start, end):
     result = read_items(tmp_path, region("d", BERGEN, start=start, end=end), relation("f", "d", "in"))
-    assert result.triples == [[(LAB, "in", BERGEN)]] and result.counts.mended == {"utf16_offset": 1}
+    assert result.triples == [[(LAB, "in", BERGEN)]] and result.counts.repaired_triples == {"utf16_offsets": 1}
     too_far = read_items(tmp_path, region("d", BERGEN, start=start + 1, end=end + 1), relation("f", "d", "in"))
     assert too_far.counts.left_out == {"surface_differs": 1}
 
@@ -227,7 +227,7 @@ def test_a_dragged_edge_at_the_end_of_the_text_is_repaired(tmp_path):
     items = [region("f", LAB, text), region("d", BERGEN, text, start=12, end=19), relation("f", "d", "in")]
     assert len(text) == 18
     result = read(tmp_path, task({"result": items}, data={"text": text}))
-    assert result.triples == [[(LAB, "in", BERGEN)]] and result.counts.mended == {"utf16_offset": 1}
+    assert result.triples == [[(LAB, "in", BERGEN)]] and result.counts.repaired_triples == {"utf16_offsets": 1}
 
 
 def test_a_shift_that_fits_two_places_is_not_repaired(tmp_path):

@@ -111,9 +111,9 @@ def test_lines_that_are_of_no_record_and_texts_without_a_label_are_counted(tmp_p
     assert result.reasons == [
         (2, "stray_line"),
         (6, "stray_line"),
-        (7, "no_label"),
+        (7, "no_label_line"),
         (12, "stray_line"),
-        (13, "no_label"),
+        (13, "no_label_line"),
     ]
 
 

@@ -43,7 +43,7 @@ def test_an_entity_up_to_six_characters_left_of_its_place_is_found_and_told(tmp_
     result = read(tmp_path, document(triple(entity("Ida Moe"), "born in", entity("Moeby", right))))
     assert result.triples == [[("Ida Moe", "born in", "Moeby")]]
     assert result.examples[0].triples[0].tail == (PLACES["Moeby"], PLACES["Moeby"] + 5)
-    assert result.counts.mended == ({"shifted_left": 1} if right else {})
+    assert result.counts.repaired_triples == ({"shifted_left": 1} if right else {})
 
 
 def test_the_nearest_place_to_the_left_is_taken(tmp_path):
@@ -58,7 +58,7 @@ def test_a_place_past_the_end_of_the_text_is_repaired_too(tmp_path):
     text, ida = "Ida Moe met Bo", {"uri": "Q1", "boundaries": [0, 7], "surfaceform": "Ida Moe"}
     bo = {"uri": "Q2", "boundaries": [16, 18], "surfaceform": "Bo"}
     result = read(tmp_path, document(triple(ida, "met", bo), text=text))
-    assert result.triples == [[("Ida Moe", "met", "Bo")]] and result.counts.mended == {"shifted_left": 1}
+    assert result.triples == [[("Ida Moe", "met", "Bo")]] and result.counts.repaired_triples == {"shifted_left": 1}
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_an_entity_without_its_place_loses_its_relation_alone(tmp_path, tail, re
 def test_other_blanks_in_a_surface_are_no_shift(tmp_path):
     ida = entity("Ida Moe", surfaceform="Ida\u00a0Moe")
     result = read(tmp_path, document(triple(ida, "x", entity("Moeby"))))
-    assert result.counts.mended == {} and result.counts.notes["blanks_differ"] == 1
+    assert result.counts.repaired_triples == {} and result.counts.notes["blanks_differ"] == 1
 
 
 @pytest.mark.parametrize("columns", [False, True], ids=["objects", "columns"])

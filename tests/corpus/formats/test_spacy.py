@@ -59,7 +59,7 @@ def test_scores_are_of_the_entities_that_begin_at_two_tokens(tmp_path):
         ({(0, 3): {"RUNS": 0.3}}, "low_score"),
         ({(0, 1): {"RUNS": 1.0}}, "unknown_entity"),
         ({(0, 99): {"RUNS": 1.0}}, "unknown_entity"),
-        ({(0, 5): {"RUNS": 1.0}}, "several_spans"),
+        ({(0, 5): {"RUNS": 1.0}}, "same_start"),
         ({(0, 3): {"RUNS": "yes"}}, "wrong_keys"),
         ({(0, 3): {"RUNS": float("nan")}}, "wrong_keys"),
         ({(0, 3): {7: 1.0}}, "wrong_keys"),
@@ -83,7 +83,7 @@ def test_another_name_of_the_extension_and_a_document_without_relations(tmp_path
     other = doc()
     other.user_data[("._.", "ties", None, None)] = {(0, 3): {"RUNS": 1.0}}
     path = written(tmp_path / "x.spacy", other)
-    assert convert(path, "spacy").counts.notes == {"no_relations": 1}
+    assert convert(path, "spacy").counts.notes == {"no_known_relations": 1}
     assert convert(path, "spacy", map=("rel=ties",)).triples == [[("Ada Vik", "RUNS", "Polar Tea")]]
     with pytest.raises(UserError, match="--map=text"):
         convert(path, "spacy", map=("text=x",))

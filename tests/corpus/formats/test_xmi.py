@@ -199,7 +199,7 @@ DOCTYPE = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd"> <!ENTITY b "&a;&
         (lambda text: text.replace("</xmi:XMI>", ""), "invalid_xml"),
         (lambda text: text.replace("custom:Tie", "custom:Unknown"), "invalid_xmi"),
         (lambda text: re.sub('members="[^"]*', 'members="77777', text), "invalid_xmi"),
-        (lambda text: re.sub('sofaString="[^"]*"', "", text), "no_text"),
+        (lambda text: re.sub('sofaString="[^"]*"', "", text), "empty_text"),
     ],
 )
 def test_a_damaged_document_is_rejected_and_no_document_type_is_read(tmp_path, change, reason):
