@@ -53,7 +53,7 @@ def convert_corpus(
         raise UserError(f"--add: {out} was not made by mere-ds convert: omit --add, or choose another folder")
     with making(out, overwrite or add, _DISK_FACTOR * corpus.bytes, RECORD, "converted corpus") as work:
         part = work / "part"
-        before = _copied(out, part) if add else []
+        before = _copied(out, part, to) if add else []
         part.mkdir(exist_ok=True)
         with WRITERS[to](part, out) as writer:
             report = inspect_corpus(corpus, part / "new.jsonl", writer.write, "convert")
@@ -62,17 +62,21 @@ def convert_corpus(
     return report
 
 
-def _copied(out: Path, part: Path) -> list[dict]:
-    """Links the files of an earlier conversion and returns what was recorded of it."""
+def _copied(out: Path, part: Path, to: str) -> list[dict]:
+    """Links the files of an earlier conversion and returns what was recorded of it. Raises UserError for one to another
+    format: who reads the folder would get one of the two alone."""
+    recorded = read_json(out / RECORD, "restore it, or convert again without --add").get("conversions")
+    conversions = [found for found in recorded if isinstance(found, dict)] if isinstance(recorded, list) else []
+    given = [options.get("to") for found in conversions if isinstance(options := found.get("options"), dict)]
+    if other := next((name for name in given if name not in (None, to)), None):
+        raise UserError(f"--add: {out} was made with --to={other}: pass the same, or choose another folder")
     shutil.copytree(out, part, copy_function=os.link)
-    recorded = read_json(part / RECORD, "restore it, or convert again without --add")
     (part / RECORD).unlink()  # a link: what is written under the name must be another file
     rejects = part / REJECTS
     content = rejects.read_bytes() if rejects.is_file() else b""
     rejects.unlink(missing_ok=True)
     rejects.write_bytes(content)
-    conversions = recorded.get("conversions")
-    return conversions if isinstance(conversions, list) else []
+    return conversions
 
 
 def _append(new: Path, rejects: Path) -> None:

@@ -91,7 +91,7 @@ def convert(
         languages: all, EURO, SVO, or a list such as de,fr,ko.
         negative_label: Labels that mean that there is no triple, such as no_relation,NA.
         label_map: JSON file with new names of labels, such as {"born": "birth-place", "unwanted": null}; null drops.
-        add: Keep what an earlier mere-ds convert wrote to OUT, and write new files beside it.
+        add: Keep what an earlier mere-ds convert with the same --to wrote to OUT, and write new files beside it.
         overwrite: Replace OUT if it exists.
     """
     options = SourceOptions(**given)

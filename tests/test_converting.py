@@ -6,10 +6,13 @@ from hashlib import sha256
 
 import pytest
 
+from mere_ds import lease
 from mere_ds.converting import convert_corpus
 from mere_ds.corpus.folder import open_corpus
 from mere_ds.corpus.formats.options import SourceOptions
-from mere_ds.errors import UserError
+from mere_ds.corpus.formats.writers import WRITERS
+from mere_ds.errors import MachineError, UserError
+from tests.full_disk import files_of_at_most
 
 TOKENS = ["Ada", "Vik", "runs", "Polar", "Tea"]
 RUNS, SELF, DOUBLE, OUT = [0, 1, 3, 4, "runs"], [3, 4, 3, 4, "same"], [0, 1, 3, 4, "runs"], [0, 1, 3, 9, "runs"]
@@ -156,6 +159,27 @@ def test_a_source_whose_file_is_there_already_changes_nothing(tmp_path, source):
     assert contents(out) == before and sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
 
 
+@pytest.mark.parametrize("to", WRITERS)
+def test_what_is_added_in_another_language_is_read_with_the_rest(tmp_path, source, to):
+    out = tmp_path / "out"
+    for lang in ("de", "fr"):
+        convert_corpus(source, out, SourceOptions(lang=lang), to=to, add=lang == "fr")
+    corpus = open_corpus(out)
+    found = Counter((file.split, e.language, len(e.triples)) for file in corpus.files for e in corpus.read(file))
+    rows = {("train", 2): 1, ("train", 0): 1, ("dev", 2): 1, ("test", 1): 1}
+    assert found == {(split, lang, n): count for (split, n), count in rows.items() for lang in ("de", "fr")}
+
+
+def test_two_formats_are_not_mixed_in_one_folder(tmp_path, source):
+    """Who reads the folder would get the sentences of one of them alone."""
+    out = tmp_path / "out"
+    convert_corpus(source, out, OPTIONS, to="parquet")
+    before = contents(out)
+    with pytest.raises(UserError, match="out was made with --to=parquet: pass the same, or choose another folder"):
+        convert_corpus(source, out, SourceOptions(lang="fr"), add=True)
+    assert contents(out) == before and sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
+
+
 def test_adding_to_what_was_not_converted_is_refused(tmp_path, source):
     for out in (tmp_path / "nowhere", source.parent / "other"):
         with pytest.raises(UserError, match="was not made by mere-ds convert: omit --add"):
@@ -169,6 +193,45 @@ def test_source_and_output_are_kept_apart_and_unknown_formats_refused(tmp_path, 
             convert_corpus(source, out, OPTIONS)
     with pytest.raises(UserError, match=r"--to=xml: must be one of .*\bjsonl\b"):
         convert_corpus(source, tmp_path / "out", OPTIONS, to="xml")
+
+
+@pytest.mark.parametrize("to", sorted(WRITERS.keys() - {"brat"}))  # which writes many small files
+def test_a_full_disk_leaves_no_half_of_a_corpus_and_an_earlier_one_as_it_was(tmp_path, source, to):
+    rows = [row([0, 0, 1, 1, f"label {n}"], doc_key=str(n)) for n in range(400)]
+    (source / "train.json").write_text("".join(rows))
+    out = tmp_path / "out"
+    convert_corpus(source / "dev.json", out, OPTIONS, to=to)
+    before = contents(out)
+    for options, how in ((OPTIONS, {"overwrite": True}), (SourceOptions(lang="fr"), {"add": True})):
+        with files_of_at_most(3000), pytest.raises(OSError, match="File too large") as full:
+            convert_corpus(source / "train.json", out, options, to=to, **how)
+        assert full.value.filename == str(out)
+        assert contents(out) == before and sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
+
+
+def test_an_interrupted_conversion_leaves_nothing(tmp_path, source, monkeypatch):
+    def interrupted(self, example, split):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(WRITERS["jsonl"], "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        convert_corpus(source, tmp_path / "out", OPTIONS)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_of_two_conversions_at_once_the_second_is_told_who_writes(tmp_path, source, monkeypatch):
+    write = WRITERS["jsonl"].write
+
+    def meanwhile(self, example, split):
+        monkeypatch.setattr(WRITERS["jsonl"], "write", write)
+        with pytest.raises(MachineError, match="is writing here: wait for it, stop it or choose another OUT"):
+            convert_corpus(source, tmp_path / "out", SourceOptions(lang="fr"))
+        write(self, example, split)
+
+    monkeypatch.setattr(lease, "BEAT", 0.1)  # the second one waits for it to see whether the first is alive
+    monkeypatch.setattr(WRITERS["jsonl"], "write", meanwhile)
+    convert_corpus(source, tmp_path / "out", OPTIONS)
+    assert {name for name in contents(tmp_path / "out") if name.startswith("fr")} == set()
 
 
 def test_an_error_in_the_middle_leaves_no_output(tmp_path, source):

@@ -154,13 +154,12 @@ def _stated(doc: "Doc", place: int, name: str, size: int, key: tuple[Any, ...]) 
         links = tuple(_of_scores(doc, data[key]))
     else:
         links, notes = (), ("no_known_relations",)
-    own_id, language = (data.get(key) if isinstance(data.get(key), str) else "" for key in (ID, LANGUAGE))
+    given = ((data.get(key), default) for key, default in ((ID, name), (LANGUAGE, "")))
+    own_id, language = (value if isinstance(value, str) else default for value, default in given)
     bounds = None
     if doc.has_annotation("SENT_START"):
         bounds = tuple(token.idx for token in doc if token.is_sent_start and token.i)
-    return Stated(
-        place, own_id or name, doc.text, links, size, doc.text[:MOST_RAW], language or "", bounds=bounds, notes=notes
-    )
+    return Stated(place, own_id, doc.text, links, size, doc.text[:MOST_RAW], language, bounds=bounds, notes=notes)
 
 
 def _of_groups(doc: "Doc") -> Iterator[Link | Lost]:

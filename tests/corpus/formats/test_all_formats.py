@@ -5,10 +5,12 @@ from contextlib import suppress
 
 import pytest
 
+from mere_ds.converting import convert_corpus
 from mere_ds.corpus.folder import open_corpus
 from mere_ds.corpus.formats import sentences
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.registry import FORMATS, recognised
+from mere_ds.corpus.formats.writers import WRITERS
 from mere_ds.corpus.rows import REJECTIONS
 from mere_ds.errors import UserError
 from tests.corpus.formats.damage import lines
@@ -82,3 +84,18 @@ def test_a_whole_file_is_kept(tmp_path, name):
         counts = read_all(corpus.source, file).counts
         assert counts.kept == counts.rows
         assert sum(counts.labels.values()) >= 1 and counts.kept + sum(counts.labels.values()) >= 2
+
+
+def kept_in(corpus):
+    """Relations in any order, for tools keep none."""
+    found = [example for file in corpus.files for example in corpus.read(file)]
+    return sorted((example.id, example.language, example.text, tuple(sorted(example.triples))) for example in found)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_what_is_written_in_any_format_is_read_back(tmp_path, name):
+    made = SAMPLES[name]()
+    corpus = opened(written(tmp_path / "c", made.files), name, **made.options)
+    for to in WRITERS:
+        convert_corpus(corpus.folder, tmp_path / to, corpus.source.options, to=to)
+        assert kept_in(open_corpus(tmp_path / to)) == kept_in(corpus)

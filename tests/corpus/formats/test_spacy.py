@@ -122,6 +122,7 @@ def examples():
         inner = tuple(Triple((a, a + 1), "ein Teil", full) for a in range(len(text)) if text[a].strip())
         yield Example(f"{language}/1", language, text, (Triple(full, "all\u2028of|it", (2, 5)), *inner), "", 1)
         yield Example(f"{language}/2", language, text, (), "", 2)
+    yield Example("", "de", "Ida", (), "", 3)
 
 
 def test_what_is_written_is_read_back_exactly(tmp_path):
