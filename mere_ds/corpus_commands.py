@@ -47,8 +47,11 @@ def inspect(
 
 
 def _lists_formats(function: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a command so that its help lists the formats."""
-    listed = "\n".join(f"        {name}: {format.about}" for name, format in FORMATS.items())
+    """Decorate a command so that its help lists the formats, each with the flags that not every format takes."""
+    listed = "\n".join(
+        f"        {name}: {format.about}" + f" [{', '.join(f'--{flag}' for flag in format.flags)}]" * bool(format.flags)
+        for name, format in FORMATS.items()
+    )
     doc = function.__doc__ or ""
     function.__doc__ = doc.replace("\n    Examples:\n", f"\n    Formats:\n{listed}\n\n    Examples:\n")
     return function
@@ -60,13 +63,7 @@ def convert(
     source: str,
     out: str,
     *,
-    to: Literal[
-        "brat",
-        "jsonl",
-        "label-studio",
-        "parquet",
-        "spacy",
-    ] = "jsonl",
+    to: Literal["brat", "jsonl", "label-studio", "parquet", "spacy"] = "jsonl",
     languages: str = "all",
     negative_label: tuple[str, ...] = (),
     label_map: str | None = None,
@@ -74,20 +71,25 @@ def convert(
     overwrite: bool = False,
     **given: Any,
 ) -> None:
-    """Convert a corpus of another tool to JSON lines, which every command reads, and account for every row of it.
+    """Convert a corpus of any format to JSON lines or a format of --to, and account for every row and relation of it.
 
-    Writes OUT/{lang}.{train,dev,test}.jsonl, rejects.jsonl (what was rejected, left out or repaired, and why) and
-    conversion.json, and prints what mere-ds inspect would. docs/formats.md says what is done about each format.
+    Writes into OUT: the files, such as de.train.jsonl; rejects.jsonl (what was rejected, left out or repaired, and
+    why); conversion.json (the counts, and what they were made from). Prints the tables of mere-ds inspect.
+    docs/formats.md says for each format what is read and how.
 
     Examples:
         mere-ds convert annotations/ corpus/ --format=brat --lang=es
+        mere-ds convert export.jsonl corpus/ --format=doccano --lang=de --split=train --offsets=utf16
+        mere-ds convert WebNLG/ corpus/ --lang=en --ambiguous=first
+        mere-ds convert data.parquet corpus/ --lang=en --split=train --map=text=sentence,head=subj,tail=obj
         mere-ds convert more/ corpus/ --lang=ru --add
+        mere-ds convert corpus/ for_brat/ --to=brat
 
     Args:
-        source: A file, or a folder with the files of one format; what names of files and folders say of train, dev and
+        source: A file, or a folder with the files of one format. What names of files and folders say of train, dev and
             test counts.
         out: Folder for the result.
-        to: The format to write.
+        to: The format to write: brat, jsonl, label-studio, parquet or spacy.
         languages: all, EURO, SVO, or a list such as de,fr,ko.
         negative_label: Labels that mean that there is no triple, such as no_relation,NA.
         label_map: JSON file with new names of labels, such as {"born": "birth-place", "unwanted": null}; null drops.

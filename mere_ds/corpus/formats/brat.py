@@ -91,8 +91,6 @@ def _names(part: Path) -> tuple[Path, list[str]]:
 def _read(part: Path, options: SourceOptions) -> Iterator[Stated | Unreadable]:
     if options.offsets == "token":
         raise UserError("--offsets=token: brat's offsets count characters: omit it")
-    if options.end == "inclusive":
-        raise UserError("--end=inclusive: the ends of brat's spans are exclusive: omit it")
     folder, names = _names(part)
     for name in names:
         yield from _document(folder, name, options.offsets)
@@ -335,10 +333,11 @@ def _in_sentence(link: Link | Lost, rows: Sequence[_Row], length: int) -> tuple[
 FORMATS = (
     Format(
         name="brat",
-        about="brat standoff: folders with a .txt and an .ann a document",
+        about="brat's standoff: folders with a .txt and an .ann for each document",
         parts=_parts,
         recognise=_recognise,
         read=_read,
+        flags=("offsets",),
         losses=_LOSSES,
         repairs=REPAIRS,
         notes=_NOTES,

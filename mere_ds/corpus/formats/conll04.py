@@ -194,10 +194,11 @@ def _link(relation: object, ordinals: Entities, starts: Entities) -> Link | Lost
 FORMATS = (
     Format(
         name="conll04",
-        about="CoNLL04 and others as JSON for SpERT, for TablERT, or with entities named by their first token",
+        about="CoNLL04 and others, as JSON for SpERT, for TablERT, or with entities named by their first token",
         parts=json_files,
         recognise=_recognise,
         read=_read,
+        flags=("end",),
         losses={
             "invalid_tags": "the tags are not valid BILOU, so that it's unknown which spans the relations mean",
         },

@@ -84,7 +84,7 @@ def _mention(first: int, last: int, sentence: _Sentence) -> Mention | None:
 FORMATS = (
     Format(
         name="crossre",
-        about="CrossRE and Multi-CrossRE, JSON lines of tokens with inclusive ends",
+        about="CrossRE and Multi-CrossRE: JSON of tokens",
         parts=json_files,
         recognise=_recognise,
         read=_read,

@@ -113,10 +113,11 @@ def _question(path: Path, place: int) -> str:
 FORMATS = (
     Format(
         name="doccano",
-        about="doccano 1.8, JSON lines with entities and relations; one member's file",
+        about="doccano 1.8: the JSON lines of one member",
         parts=_parts,
         recognise=_recognise,
         read=_read,
+        flags=("offsets",),
         losses={
             "entity_out_of_text": "an entity is outside of the text, empty, or begins or ends inside of a character: "
             "--offsets is wrong, or a metadata key named data has replaced the text",

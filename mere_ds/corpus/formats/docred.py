@@ -191,7 +191,7 @@ def _closest(heads: Sequence[_Placed], tails: Sequence[_Placed]) -> tuple[_Place
 FORMATS = (
     Format(
         name="docred",
-        about="DocRED, Re-DocRED and JacRED, documents with entities of several mentions",
+        about="DocRED, Re-DocRED and JacRED: JSON of documents whose entities have several mentions",
         parts=json_files,
         recognise=_recognise,
         read=_read,

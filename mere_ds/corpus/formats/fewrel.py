@@ -44,7 +44,6 @@ def _is_row(value: Any) -> bool:
 
 
 def _read(path: Path, options: SourceOptions) -> Iterator[Stated | Unreadable]:
-    options.unit("token")
     relations = whole_json(path, distinct=True)
     if not isinstance(relations, dict):
         raise UserError(

@@ -77,10 +77,11 @@ def _strings(value: Any) -> list[str]:
 FORMATS = (
     Format(
         name="gliner2",
-        about="GLiNER2's training files, JSON lines with relations between strings",
+        about="GLiNER2's training files: JSON lines with relations between strings",
         parts=json_files,
         recognise=_recognise,
         read=_read,
+        flags=("ambiguous",),
         losses={
             **locating.LOSSES,
             "one_role": "the relation has fewer than two roles",

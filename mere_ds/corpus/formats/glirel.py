@@ -30,7 +30,6 @@ def _recognise(sample: Sample) -> str | None:
 
 
 def _read(path: Path, options: SourceOptions) -> Iterator[Stated | Unreadable]:
-    options.unit("token")
     for row in json_rows(path):
         yield row if isinstance(row, Unreadable) else _stated(row, path, options)
 
@@ -110,10 +109,11 @@ def _mention(argument: _Argument, text: str, spans: list[Span], end: str) -> tup
 FORMATS = (
     Format(
         name="glirel",
-        about="GLiREL's training files and predictions, JSON lines of tokens",
+        about="GLiREL's training files and predictions: JSON lines of tokens",
         parts=json_files,
         recognise=_recognise,
         read=_read,
+        flags=("end",),
         repairs={"exclusive_end": "a head's or tail's end was read as exclusive, because only so it reads as stated"},
     ),
 )

@@ -111,10 +111,11 @@ def _first(value: dict[str, Any], names: tuple[str, ...]) -> Any:
 FORMATS = (
     Format(
         name="klue",
-        about="KLUE-RE and corpora of its shape: JSON or CSV of sentences with subject, object and inclusive ends",
+        about="KLUE-RE and corpora of its shape: JSON or CSV of sentences with subject_entity and object_entity",
         parts=data_files(".json", ".jsonl", ".csv"),
         recognise=_recognise,
         read=_read,
+        flags=("offsets", "end"),
         losses=_LOSSES,
         notes=pairs.NOTES,
         one_relation=True,

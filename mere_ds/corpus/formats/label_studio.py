@@ -291,10 +291,11 @@ def _pairs(text: str) -> int:
 FORMATS = (
     Format(
         name="label-studio",
-        about="Label Studio 1.x, its JSON export; of several annotations the ground truth, else the newest",
+        about="Label Studio 1.x: its JSON export",
         parts=files_below((".json", ".jsonl")),
         recognise=_recognise,
         read=_read,
+        flags=("map",),
         losses={
             "not_annotated": "the task has no annotation, or skipped ones alone",
             "not_text": "the task's data has no text: a dialogue, a table, or the address of a file",

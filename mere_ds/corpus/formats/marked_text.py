@@ -162,7 +162,7 @@ def _unmarked(marked: str) -> tuple[str, Mention, Mention]:
 FORMATS = (
     Format(
         name="marked-text",
-        about="SemEval-2010 Task 8, KBP-37, RELX, PERLEX: lines of ID, TAB, text with <e1> and <e2>; then the label",
+        about="SemEval-2010 Task 8, KBP-37, RELX, PERLEX: text with <e1> and <e2>, the label in the next line",
         parts=files_below((".txt",)),
         recognise=_recognise,
         read=_read,

@@ -65,10 +65,11 @@ def _mention(entity: dict[str, Any], place: _Place) -> Mention | None:
 FORMATS = (
     Format(
         name="opennre",
-        about="OpenNRE: JSON lines of text or tokens, with h and t and exclusive ends",
+        about="OpenNRE: JSON lines of a text or tokens with h and t",
         parts=data_files(".txt", ".json", ".jsonl"),
         recognise=_recognise,
         read=_read,
+        flags=("offsets", "end"),
         notes=pairs.NOTES,
         one_relation=True,
     ),

@@ -1,12 +1,16 @@
 """What a source doesn't say about itself, as knobs of every command that reads one."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Literal
 
 from mere_ds.corpus.languages import language_code
 from mere_ds.errors import UserError
 from mere_ds.knobs import check_knobs, knob
+
+NOT_FOR_ALL = ("map", "offsets", "end", "ambiguous")
+"""Options that a format may have no use for."""
 
 _option = partial(knob, on_resume="content")  # what is read decides a result, not how it was named
 
@@ -16,27 +20,35 @@ class SourceOptions:
     """How to read a source that is neither SMiLER's files nor our JSON lines. Raises UserError."""
 
     format: str = _option(
-        "The source's format; auto recognises it, mere-ds convert --help lists all.", "auto", also="type"
+        "The source's format: smiler, jsonl, or one that mere-ds convert --help lists; auto recognises it.",
+        "auto",
+        also="type",
     )
-    lang: str | None = _option("Language of the texts, where the files state none.", None, also="language")
+    lang: str | None = _option(
+        "Language of the texts, such as de or pt-BR, where the files don't state it.", None, also="language"
+    )
     split: Literal["auto", "train", "dev", "test"] = _option(
-        "What the texts are for; auto: what the names of files and folders say.", "auto"
+        "What the texts are for; auto: as the names of files and folders say.", "auto"
     )
     map: tuple[str, ...] = _option(
-        "Tables: our fields and their columns, such as text=sentence,head_start=subj.start.", (), also="columns fields"
+        "Tables: FIELD=COLUMN,..., such as text=sentence,head_start=subj.start; docs/formats.md lists other uses.",
+        (),
+        also="columns fields",
     )
     offsets: Literal["auto", "char", "utf16", "grapheme", "byte", "token"] = _option(
-        "What the files' offsets count; char: Unicode code points; auto: what the format says.", "auto", also="unit"
+        "What offsets count: char (Unicode code points), utf16, grapheme, byte or token; auto: what the format says.",
+        "auto",
+        also="unit",
     )
     end: Literal["auto", "exclusive", "inclusive"] = _option(
-        "Whether the end of a span is the first place after it, or its last; auto: what the format says.", "auto"
+        "Whether a span's end is the place after it (exclusive) or its last one; auto: what the format says.", "auto"
     )
     ambiguous: Literal["reject", "first", "all"] = _option(
-        "An entity given as text alone that occurs several times: reject the relation, take the first, or all.",
+        "For a head or tail given as text alone that occurs several times: reject it, take the first place, or all.",
         "reject",
     )
     cut: Literal["auto", "sentence", "document"] = _option(
-        "Documents: cut into sentences, but never through a relation, or kept whole; auto: what the format says.",
+        "Documents are cut into sentences, never through a relation, or kept whole; auto: what the format says.",
         "auto",
     )
 
@@ -59,13 +71,22 @@ class SourceOptions:
             raise UserError(f"--map={wrong}: must be FIELD=COLUMN, several separated by commas")
         return {field.strip(): column.strip() for field, _, column in pairs}
 
+    def check_used(self, name: str, used: Collection[str]) -> None:
+        """Raises UserError for an option of `NOT_FOR_ALL` that is given, but not `used` by the format of this name."""
+        for field in fields(self):
+            if field.name in NOT_FOR_ALL and field.name not in used and getattr(self, field.name) != field.default:
+                value = getattr(self, field.name)
+                given = ",".join(value) if isinstance(value, tuple) else value
+                hint = " or pass --format=table, which uses it" if field.name == "map" else ""
+                raise UserError(f"--{field.name}={given}: format {name} has no use for it: omit it{hint}")
+
     def unit(self, own: str, *others: str) -> str:
         """What offsets count that are of `own` unit, unless --offsets says one of the others. Raises UserError."""
         if self.offsets in ("auto", own):
             return own
         if self.offsets in others:
             return self.offsets
-        raise UserError(f"--offsets={self.offsets}: here offsets are of {' or '.join((own, *others))}: omit it")
+        raise UserError(f"--offsets={self.offsets}: here offsets count {' or '.join((own, *others))}: omit it")
 
     def past_end(self, own: Literal["exclusive", "inclusive"]) -> int:
         """What to add to a stated end to get the first place after the span; `own` is what the format says."""

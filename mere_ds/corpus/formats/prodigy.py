@@ -111,7 +111,7 @@ class _Task:
 FORMATS = (
     Format(
         name="prodigy",
-        about="Prodigy's relations (rel.manual), JSON lines; answers other than accept are left out",
+        about="Prodigy's relations (rel.manual): JSON lines",
         parts=files_below((".jsonl", ".json")),
         recognise=_recognise,
         read=_read,

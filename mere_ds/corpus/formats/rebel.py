@@ -29,7 +29,6 @@ def _recognise(sample: Sample) -> str | None:
 
 
 def _read(path: Path, options: SourceOptions) -> Iterator[Stated | Unreadable]:
-    options.unit("char")
     past_end = options.past_end("exclusive")
     for row in json_rows(path):
         yield row if isinstance(row, Unreadable) else _stated(row, past_end)
@@ -132,10 +131,11 @@ def _is_literal(entity: dict[str, Any]) -> bool:
 FORMATS = (
     Format(
         name="rebel",
-        about="REBEL, SREDFM and REDFM, JSON lines of documents",
+        about="REBEL, SREDFM and REDFM: JSON lines of documents",
         parts=json_files,
         recognise=_recognise,
         read=_read,
+        flags=("end",),
         losses={"without_place": "a head or tail has no place in the text"},
         repairs={
             "shifted_left": f"a head or tail is not at its place but at most {_FURTHEST} characters further left; the "

@@ -36,38 +36,37 @@ from mere_ds.errors import UserError
 
 _MOST_LISTED = 5  # files
 
-FORMATS: dict[str, Format] = {
-    format.name: format
-    for format in (
-        *brat.FORMATS,
-        *conll04.FORMATS,
-        *crossre.FORMATS,
-        *doccano.FORMATS,
-        *docred.FORMATS,
-        *fewrel.FORMATS,
-        *gliner2.FORMATS,
-        *glirel.FORMATS,
-        *klue.FORMATS,
-        *label_studio.FORMATS,
-        *marked_text.FORMATS,
-        *opennre.FORMATS,
-        *prodigy.FORMATS,
-        *rebel.FORMATS,
-        *scierc.FORMATS,
-        *spacy_docbin.FORMATS,
-        *strings.FORMATS,
-        *tables.FORMATS,
-        *tacred.FORMATS,
-        *webanno_tsv.FORMATS,
-        *xmi.FORMATS,
-    )
-}
-"""By the name for --format."""
+_ALL = (
+    *brat.FORMATS,
+    *conll04.FORMATS,
+    *crossre.FORMATS,
+    *doccano.FORMATS,
+    *docred.FORMATS,
+    *fewrel.FORMATS,
+    *gliner2.FORMATS,
+    *glirel.FORMATS,
+    *klue.FORMATS,
+    *label_studio.FORMATS,
+    *marked_text.FORMATS,
+    *opennre.FORMATS,
+    *prodigy.FORMATS,
+    *rebel.FORMATS,
+    *scierc.FORMATS,
+    *spacy_docbin.FORMATS,
+    *strings.FORMATS,
+    *tables.FORMATS,
+    *tacred.FORMATS,
+    *webanno_tsv.FORMATS,
+    *xmi.FORMATS,
+)
+FORMATS: dict[str, Format] = {format.name: format for format in sorted(_ALL, key=lambda format: format.name)}
+"""By the name for --format, in alphabetical order."""
 
 
 def open_source(path: Path, options: SourceOptions) -> tuple[Source, list[FormatFile]]:
     """The source's format and what is to be read of it, in order. Raises UserError if it is of none, or of several."""
     format = _chosen(path, options)
+    options.check_used(format.name, format.flags)
     parts = list(format.parts(path))
     if not parts:
         raise UserError(f"{path}: contains nothing of --format={format.name} ({format.about})")
@@ -123,7 +122,7 @@ def _chosen(path: Path, options: SourceOptions) -> Format:
         raise UserError(f"{path}: no such folder or file; pass the folder that holds the corpus files")
     if name != "auto":
         if name not in FORMATS:
-            raise UserError(f"--format={name}: must be one of auto, {', '.join(sorted(FORMATS))}")
+            raise UserError(f"--format={name}: must be one of auto, jsonl, smiler, {', '.join(FORMATS)}")
         return FORMATS[name]
     found = recognised(path)
     if not found and options.map:
@@ -136,7 +135,7 @@ def _chosen(path: Path, options: SourceOptions) -> Format:
         hint = f"; did you mean {', '.join(inner)}?" if inner else ""
         raise UserError(
             f"{path}: contains no corpus files (*_corpora_*.tsv or *.train.jsonl){hint}, and is of no other format "
-            f"that is recognised; if it is of one of these, pass it as --format: {', '.join(sorted(FORMATS))}"
+            f"that is recognised; if it is of one of these, pass it as --format: {', '.join(FORMATS)}"
         )
     answers = "; ".join(f"--format={name} ({reason})" for name, reason in found.items())
     raise UserError(f"{path}: may be of several formats: pass {answers}")

@@ -68,7 +68,7 @@ def _link(relation: object, spans: Sequence[Span], sentence: range) -> Link | Lo
 FORMATS = (
     Format(
         name="scierc",
-        about="SciERC and its like (DyGIE, PURE), JSON lines of documents with inclusive indices of the document",
+        about="SciERC and others for DyGIE and PURE: JSON lines of documents",
         parts=json_files,
         recognise=_recognise,
         read=_read,

@@ -242,10 +242,11 @@ def _only(begins: dict[int, set[Span]], token: Any) -> Span:
 FORMATS = (
     Format(
         name="spacy",
-        about="spaCy's DocBin with relations as groups of spans or in doc._.rel; --map rel=NAME for another than rel",
+        about="spaCy's DocBin: relations as two groups of spans, or in doc._.rel",
         parts=files_below((".spacy",)),
         recognise=_recognise,
         read=_read,
+        flags=("map",),
         losses=_LOSSES,
         notes=_NOTES,
     ),

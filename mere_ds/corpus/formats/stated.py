@@ -1,4 +1,4 @@
-"""What the file of a format states about its texts, before anything is checked: a reader's whole output."""
+"""A format, and what its reader makes of a file: texts with relations as the file states them, not checked yet."""
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -146,6 +146,8 @@ class Format:
     """What is noteworthy of kept relations and texts; meanings by name."""
     tables: Callable[[Path], Iterator[Path]] = lambda part: iter(())
     """Files that are read with a part, such as names of its labels."""
+    flags: Collection[str] = ()
+    """Which of `options.NOT_FOR_ALL` it reads; the others are refused."""
     documents: bool = False
     """Whether its texts are documents of several sentences."""
     one_relation: bool = False

@@ -203,10 +203,11 @@ _VERSIONS = {
 FORMATS = (
     Format(
         name="duie",
-        about="DuIE, CMeIE and alike, JSON with spo_list or triples: strings without places",
+        about="DuIE, CMeIE and others: JSON with spo_list or triples of strings",
         parts=json_files,
         recognise=_recognise_spo,
         read=_read_spo,
+        flags=("ambiguous",),
         losses=_LOSSES,
         notes={
             **locating.NOTES,
@@ -215,10 +216,11 @@ FORMATS = (
     ),
     Format(
         name="nyt",
-        about="NYT and WebNLG, JSON with triple_list: strings without places; JointER's with spo_details too",
+        about="NYT and WebNLG: JSON with triple_list of strings, or JointER's with spo_details",
         parts=json_files,
         recognise=_recognise_triples,
         read=_read_triples,
+        flags=("ambiguous", "end"),
         losses=_LOSSES,
         notes={**locating.NOTES, **_VERSIONS},
     ),

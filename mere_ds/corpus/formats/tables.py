@@ -14,7 +14,7 @@ from mere_ds.corpus.example import Span
 from mere_ds.corpus.formats import csv_rows, locating
 from mere_ds.corpus.formats.conventions import Conventions, Passage, Place
 from mere_ds.corpus.formats.csv_rows import csv_sample
-from mere_ds.corpus.formats.options import SourceOptions
+from mere_ds.corpus.formats.options import NOT_FOR_ALL, SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.splits import splits_in
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Raw, Shown, Stated, Unreadable, files_below
@@ -271,10 +271,11 @@ _NOTES = {
 FORMATS = (
     Format(
         name="datasets",
-        about="a folder that Hugging Face's datasets saved (save_to_disk), of any column names (--map)",
+        about="a folder that Hugging Face's datasets saved (save_to_disk), of any column names",
         parts=_folders,
         recognise=_recognise_folder,
         read=_read,
+        flags=NOT_FOR_ALL,
         losses=_LOSSES,
         notes=_NOTES,
         general=True,
@@ -283,10 +284,11 @@ FORMATS = (
     ),
     Format(
         name="table",
-        about="Parquet, CSV or TSV with a header, or JSON lines, of any column names (--map)",
+        about="Parquet, CSV or TSV with a header, or JSON, of any column names",
         parts=_files,
         recognise=_recognise,
         read=_read,
+        flags=NOT_FOR_ALL,
         losses=_LOSSES,
         notes=_NOTES,
         general=True,

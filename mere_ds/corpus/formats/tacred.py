@@ -27,7 +27,6 @@ def _recognise(sample: Sample) -> str | None:
 
 
 def _read(path: Path, options: SourceOptions) -> Iterator[Stated | Unreadable]:
-    options.unit("token")
     past_end = _past_end(path, options)
     for row in json_rows(path):
         yield row if isinstance(row, Unreadable) else pairs.stated_or_not(row, _stated, past_end)
@@ -72,10 +71,11 @@ def _stated(row: Row, past_end: int) -> Stated:
 FORMATS = (
     Format(
         name="tacred",
-        about="TACRED and corpora of its shape: JSON of tokens with places of subject and object",
+        about="TACRED and corpora of its shape: JSON of tokens with subj_start, obj_start and so on",
         parts=data_files(".json", ".jsonl"),
         recognise=_recognise,
         read=_read,
+        flags=("end",),
         notes=pairs.NOTES,
         one_relation=True,
     ),

@@ -283,10 +283,11 @@ def _meant(escape: re.Match[str]) -> str:
 FORMATS = (
     Format(
         name="webanno-tsv",
-        about="WebAnno TSV 3.3, as INCEpTION exports it; --map relation=FEATURE,layer=LAYER",
+        about="WebAnno TSV 3.3, as INCEpTION exports it",
         parts=files_below((".tsv",)),
         recognise=_recognise,
         read=_read,
+        flags=("map",),
         losses=_LOSSES,
         notes=_NOTES,
         documents=True,

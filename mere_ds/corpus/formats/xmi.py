@@ -249,10 +249,11 @@ def _shown(feature: str) -> str:
 FORMATS = (
     Format(
         name="xmi",
-        about="UIMA CAS XMI with TypeSystem.xml, as INCEpTION exports it; --map relation=,head=,tail=,layer=",
+        about="UIMA CAS XMI with TypeSystem.xml, as INCEpTION exports it",
         parts=files_below((".xmi",)),
         recognise=_recognise,
         read=_read,
+        flags=("map",),
         losses=_LOSSES,
         notes=_NOTES,
         documents=True,

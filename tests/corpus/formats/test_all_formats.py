@@ -8,7 +8,7 @@ import pytest
 from mere_ds.converting import convert_corpus
 from mere_ds.corpus.folder import open_corpus
 from mere_ds.corpus.formats import sentences
-from mere_ds.corpus.formats.options import SourceOptions
+from mere_ds.corpus.formats.options import NOT_FOR_ALL, SourceOptions
 from mere_ds.corpus.formats.registry import FORMATS, recognised
 from mere_ds.corpus.formats.writers import WRITERS
 from mere_ds.corpus.rows import REJECTIONS
@@ -74,6 +74,16 @@ def test_pipes_are_not_opened_for_nothing_may_ever_come(tmp_path, name):
                         list(corpus.read(file))
         with pytest.raises(UserError):
             opened(folder / path, name, **made.options)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_options_that_a_format_has_no_use_for_are_refused(tmp_path, name):
+    folder = written(tmp_path / "c", SAMPLES[name]().files)
+    given = {"map": ("text=a",), "offsets": "utf16", "end": "inclusive", "ambiguous": "all"}
+    assert given.keys() == {*NOT_FOR_ALL} >= {*FORMATS[name].flags}
+    for option in given.keys() - FORMATS[name].flags:
+        with pytest.raises(UserError, match=f"--{option}=.*: format {name} has no use for it: omit it"):
+            opened(folder, name, **{option: given[option]})
 
 
 @pytest.mark.parametrize("name", SAMPLES)

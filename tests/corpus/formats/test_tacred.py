@@ -57,12 +57,6 @@ def test_ends_are_asked_for_where_no_entity_tells_them(tmp_path):
     assert convert(path, end="inclusive").triples == [[("Anna Berg ,", "per:employee_of", "Northlight .")]]
 
 
-def test_offsets_of_other_units_are_refused(tmp_path):
-    path = write(tmp_path, [row()])
-    with pytest.raises(UserError, match="--offsets=char: here offsets are of token: omit it"):
-        convert(path, offsets="char")
-
-
 BAD = {
     "span_out_of_text": [
         {"subj_end": 8},
