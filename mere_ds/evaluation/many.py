@@ -1,6 +1,6 @@
 """All scores of a split from its predictions alone, where sentences have any number of triples; every sentence counts.
 
-What is told by label, by number of gold triples and by kind of overlap is by characters, as the predictions tell it.
+Scores by label, by number of gold triples and by kind of overlap are by characters, as predictions are.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ from mere_ds.evaluation.metrics import (
 from mere_ds.evaluation.triple_sets import from_json
 
 MOST = 5
-"""Gold triples of a sentence from which on sentences are told together."""
+"""Sentences with so many gold triples or more are scored together."""
 NUMBERS = (*map(str, range(MOST)), f"{MOST}+")
 
 _TRIPLE = {kind: 1 + METRICS.index(metric) for kind, metric in (("", "triple"), ("_characters", "triple_characters"))}

@@ -162,7 +162,7 @@ class _Collector:
             elif encoded.is_whole:
                 found = [pair]
             else:
-                found = self._mended(example, encoded, split, tally.of(example.language), row)
+                found = self._repaired(example, encoded, split, tally.of(example.language), row)
             kept += found
             rows += [number] * len(found)
         self._rows_read += len(batch)
@@ -190,7 +190,7 @@ class _Collector:
         np.fromiter(chain.from_iterable(encoded.ids for _, encoded in kept), np.int32).tofile(self._tokens)
         self._texts.write(b"".join(texts))
 
-    def _mended(
+    def _repaired(
         self,
         example: Example,
         encoded: EncodedExample,

@@ -1,7 +1,7 @@
 """What a file's offsets count and whether its ends are exclusive: found out from surfaces that the file states as well.
 
 Every choice that explains fewer surfaces than another one is dropped, some hundreds of rows at a time. Where there are
-no surfaces, code points, UTF-16 code units and graphemes stay possible; they are told apart only when it matters.
+no surfaces, code points, UTF-16 code units and graphemes stay possible; an error asks for one only if it matters.
 """
 
 from collections import Counter

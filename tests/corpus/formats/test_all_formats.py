@@ -1,7 +1,9 @@
 """What holds for every format: it has a sample, whose files are recognised as of it alone and kept whole."""
 
 import os
+import re
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +34,14 @@ def test_a_name_of_a_reason_repair_or_note_has_one_meaning_in_all_formats():
             for name, meaning in meanings.items():
                 found.setdefault(name, set()).add((kind, meaning))
     assert not {name: meanings for name, meanings in found.items() if len(meanings) > 1}
+
+
+def test_the_page_about_formats_has_a_row_and_a_section_for_each():
+    page = (Path(__file__).parents[3] / "docs/formats.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[([a-z0-9-]+)\]\(#\1\) \|.*\| (.*) \|$", page, re.MULTILINE)
+    flags = {name: ", ".join(f"`--{flag}`" for flag in format.flags) or "-" for name, format in FORMATS.items()}
+    assert rows == list(flags.items())
+    assert re.findall(r"^## ([a-z].*)$", page, re.MULTILINE) == list(FORMATS)
 
 
 @pytest.mark.parametrize("name", SAMPLES)
