@@ -10,7 +10,8 @@ from pathlib import Path
 from mere_ds import train
 from mere_ds.evaluation.run import evaluate_runs
 from mere_ds.evaluation.table import format_evaluation
-from mere_ds.shards.writing import shard_corpus, summary
+from mere_ds.shards.summary import summary
+from mere_ds.shards.writing import shard_corpus
 
 
 def main(corpus: str, out: str, encoder: str = "tiny", steps: str | None = None) -> None:

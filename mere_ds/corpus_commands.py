@@ -217,7 +217,8 @@ def shard(
         overwrite: Replace OUT if it exists.
     """
     options = SourceOptions(**given)
-    from mere_ds.shards.writing import shard_corpus, summary
+    from mere_ds.shards.summary import summary
+    from mere_ds.shards.writing import shard_corpus
 
     gc.freeze()  # modules stay anyway: without this the collector goes through all of them many times
     print(

@@ -191,7 +191,7 @@ def _triples(report: dict) -> str:
 
 
 def labels_by_language(files: Sequence[dict]) -> str:
-    """A table of triples by label and language, those with the most first; what there is no room for is summed up."""
+    """A table of triples by label and language, those with the most first; the rest is summed up."""
     of_label: dict[str, Counter] = {}
     for counts in files:
         for label, n in counts["labels"].items():

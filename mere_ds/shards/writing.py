@@ -1,19 +1,16 @@
 """Corpus files -> shards: read and tokenise once, shuffle everything, write."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from mere_ds.columns import align
 from mere_ds.corpus.example import Example
 from mere_ds.corpus.folder import Corpus, open_corpus
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.graphemes import compose
-from mere_ds.corpus.labels import absent_labels
-from mere_ds.corpus.repeats import ReadRows, describe_repeats
+from mere_ds.corpus.repeats import ReadRows
 from mere_ds.corpus.rows import RejectsFile
 from mere_ds.encoders.sources import TinySize, build_encoder, load_tokenizer, most_bytes
 from mere_ds.encoders.tiny import SENTENCES, sample
@@ -21,10 +18,9 @@ from mere_ds.errors import UserError
 from mere_ds.files import check_apart
 from mere_ds.shards.collecting import Collected, collect
 from mere_ds.shards.encoding import SentenceEncoder
-from mere_ds.shards.entries import WINDOWS
 from mere_ds.shards.manifest import ENCODER, MANIFEST, REJECTS, SPLITS, Manifest, Split, length_percentiles, save_index
 from mere_ds.shards.packing import LocalSource, Shard, describe, write_shard
-from mere_ds.shards.splitting import FEW_DEV, draw_dev
+from mere_ds.shards.splitting import draw_dev
 from mere_ds.target import making
 
 MOST_DEV_SHARE = 0.5
@@ -74,15 +70,8 @@ def shard_corpus(
         raise UserError("sentences_per_shard and sentences_per_member must be greater than 0")
     if not 0 <= seed <= MOST_SEED:
         raise UserError(f"--seed={seed}: must be from 0 to {MOST_SEED}")
-    if dev_share is not None and not 0 < dev_share <= MOST_DEV_SHARE:
-        raise UserError(f"--dev_share={dev_share}: must be greater than 0 and at most {MOST_DEV_SHARE}")
     corpus = open_corpus(source, languages, english, cut_marks, triples, negative_labels, options, label_map)
-    if not corpus.has("train"):
-        raise UserError(f"{source}: contains no training file: add the *_corpora_train.tsv or *.train.jsonl files")
-    if corpus.has("dev") and dev_share is not None:
-        raise UserError(f"--dev_share={dev_share}: {source} contains dev files, so dev isn't drawn: omit it")
-    if windows and corpus.triples == "one":
-        raise UserError("--windows is for many triples a sentence: omit it, or pass --triples=many")
+    _check_fit(corpus, dev_share, windows)
     out = Path(out)
     check_apart("OUT", out, **{"SOURCE": source, "--encoder": encoder if Path(encoder).is_dir() else None})
     needed = _DISK_FACTOR * corpus.bytes + most_bytes(encoder, tiny)
@@ -144,6 +133,18 @@ def shard_corpus(
             source=LocalSource(part),
         ).save(part)
     return Manifest.load(out)
+
+
+def _check_fit(corpus: Corpus, dev_share: float | None, windows: bool) -> None:
+    """Raises UserError for a corpus that can't be sharded, or not so."""
+    if dev_share is not None and not 0 < dev_share <= MOST_DEV_SHARE:
+        raise UserError(f"--dev_share={dev_share}: must be greater than 0 and at most {MOST_DEV_SHARE}")
+    if not corpus.has("train"):
+        raise UserError(f"{corpus.folder}: contains no training file: add files for training, or pass --split=train")
+    if corpus.has("dev") and dev_share is not None:
+        raise UserError(f"--dev_share={dev_share}: {corpus.folder} contains dev files, so dev isn't drawn: omit it")
+    if windows and corpus.triples == "one":
+        raise UserError("--windows is for many triples a sentence: omit it, or pass --triples=many")
 
 
 def _training_texts(corpus: Corpus, seed: int, dev_share: float | None, rows: ReadRows, drop_leaks: bool) -> list[str]:
@@ -291,100 +292,3 @@ def _describe(collected: Collected, corpus: Corpus, rows: np.ndarray, shards: li
         by_language=by_language(np.ones(len(rows), bool)),
         by_triples={} if by_triples is None else of_table(by_triples, [str(n) for n in range(most)]),
     )
-
-
-def summary(manifest: Manifest) -> str:
-    """A readable table: sentences by language and split, and how many are repaired, rejected, truncated, unaligned.
-
-    With many triples also their number and how many were left out.
-    """
-    many = manifest.triples == "many"
-    columns = ["language", *SPLITS, *(["triples", "without"] if many else []), "repaired", "rejected"]
-    columns += [*(["left out"] if many else []), "truncated", "unaligned", "missed in test"]
-    rows = {language: _row_of(manifest, language) for language in manifest.languages}
-    if any(file["rows"] and not file["language"] for file in manifest.files):
-        rows["no language"] = _row_of(manifest, "")
-    rows["all"] = [sum(column) for column in zip(*rows.values(), strict=True)]
-    cells = [columns, *[[name, *[f"{n:,}" for n in row]] for name, row in rows.items()]]
-    lines = [align(cells, left=()), ""]
-    for name, split in manifest.splits.items():
-        percentiles = ", ".join(f"{k} {v}" for k, v in split.lengths.items())
-        lines.append(
-            f"{name}: {split.tokens:,} tokens in {len(split.shards)} shards; tokens per sentence: {percentiles}"
-        )
-        if many:
-            lines.append(_triples_of(name, split))
-    for what in ("repaired", "rejected", *(["left_out"] if many else [])):
-        totals: Counter[str] = Counter()
-        for file in manifest.files:
-            totals.update(file.get(what, {}))
-        shown = ", ".join(f"{reason} {totals[reason]:,}" for reason in sorted(totals))
-        lines.append(f"{_TITLES.get(what, what)}: {shown or 'none'}")
-    lines += _remarks(manifest)
-    return "\n".join(lines)
-
-
-_TITLES = {"left_out": "triples left out"}
-
-
-def _triples_of(name: str, split: Split) -> str:
-    found: Counter[int] = Counter()
-    for row in split.by_triples.values():
-        found.update({int(n): sentences for n, sentences in row.items()})
-    a_sentence = length_percentiles(np.repeat(list(found.keys()), list(found.values())).astype(np.int64))
-    percentiles = ", ".join(f"{k} {v}" for k, v in a_sentence.items())
-    total = sum(n * sentences for n, sentences in found.items())
-    return f"{name}: {total:,} triples; {found[0]:,} sentences without any; triples per sentence: {percentiles}"
-
-
-def _windows_of(manifest: Manifest) -> str:
-    counts = manifest.windows or {}
-    sentences, windows, repeated = (sum(counts[name].values()) for name in WINDOWS)
-    between = sum(file.get("left_out", {}).get("between_windows", 0) for file in manifest.files)
-    return (
-        f"windows: {sentences:,} training sentences of more than {manifest.max_length} tokens became {windows:,}; "
-        f"{repeated:,} triples were added because they are in several windows, {between:,} are in none"
-    )
-
-
-def _remarks(manifest: Manifest) -> list[str]:
-    """Notes on labels, repeated texts and dev."""
-    lines = []
-    if manifest.unseen_labels:
-        unseen = ", ".join(f"{label} {count:,}" for label, count in manifest.unseen_labels.items())
-        what = "triples" if manifest.triples == "many" else "sentences"
-        lines.append(f"labels only in test ({what}): {unseen}")
-    lines += absent_labels(manifest.label_map, manifest.negative_labels, manifest.files)
-    if manifest.repeats:
-        lines += describe_repeats(manifest.repeats)
-    if manifest.windows is not None:
-        lines.append(_windows_of(manifest))
-    for name, leaks in (manifest.dropped_leaks or {}).items():
-        shown = ", ".join(f"{n:,} of {language}" for language, n in leaks.items()) or "none"
-        lines.append(f"sentences of {name} files taken out because test has their text: {shown}")
-    train, dev = (manifest.splits[name].by_language for name in ("train", "dev"))
-    few = [f"{dev.get(language, 0):,} of {language}" for language in train if dev.get(language, 0) < FEW_DEV]
-    more = "a larger --dev_share, such as 0.1, moves more training sentences to dev"
-    if any(file["split"] == "dev" for file in manifest.files):
-        more = "add some to the dev files"
-    if few:
-        lines.append(f"warning: dev has few sentences ({', '.join(few)}), so its scores say little: {more}")
-    return lines
-
-
-def _row_of(manifest: Manifest, language: str) -> list[int]:
-    files = [file for file in manifest.files if file["language"] == language]
-    splits, many = manifest.splits.values(), manifest.triples == "many"
-
-    def of_files(*names: str) -> list[int]:
-        return [sum(sum(file.get(name, {}).values()) for file in files) for name in names]
-
-    triples = sum(sum(split.counts.get(language, {}).values()) for split in splits)
-    without = sum(split.by_triples.get(language, {}).get("0", 0) for split in splits)
-    return [
-        *[manifest.splits[name].by_language.get(language, 0) for name in SPLITS],
-        *([triples, without] if many else []),
-        *of_files("repaired", "rejected", *(["left_out"] if many else [])),
-        *[sum(getattr(split, what).get(language, 0) for split in splits) for what in ("truncated", "unaligned")],
-        manifest.missed_test.get(language, 0) + manifest.splits["test"].cut_spans.get(language, 0),
-    ]

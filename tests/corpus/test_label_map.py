@@ -15,7 +15,7 @@ from mere_ds.corpus.reading import COLUMNS
 from mere_ds.corpus.rows import Tally
 from mere_ds.errors import UserError
 from mere_ds.shards.manifest import Manifest
-from mere_ds.shards.writing import summary
+from mere_ds.shards.summary import summary
 from tests.shards.toy_corpus import LABELS, make_shards, write_corpus, write_json_lines
 
 MAP = {"born": "birth-place", "birth": "birth-place", "bad": None, "empty": ""}

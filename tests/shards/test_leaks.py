@@ -10,7 +10,7 @@ from mere_ds.corpus.repeats import fold
 from mere_ds.encoders.sources import load_tokenizer
 from mere_ds.errors import UserError
 from mere_ds.shards.manifest import Manifest
-from mere_ds.shards.writing import summary
+from mere_ds.shards.summary import summary
 from tests.shards.toy_corpus import HEADER, make_shards, row, whole_split, write_corpus, write_json_lines
 
 

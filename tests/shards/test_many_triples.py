@@ -13,7 +13,7 @@ from mere_ds.shards.encoding import SentenceEncoder
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.packing import read_shard
 from mere_ds.shards.sealing import seal
-from mere_ds.shards.writing import summary
+from mere_ds.shards.summary import summary
 from mere_ds.training.stages import model_config, open_shards
 from tests.shards.toy_corpus import make_shards, row, triples_of, whole_split, write_corpus, write_json_lines
 

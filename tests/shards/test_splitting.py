@@ -17,7 +17,7 @@ from mere_ds.errors import UserError
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.packing import read_shard
 from mere_ds.shards.splitting import draw_dev
-from mere_ds.shards.writing import summary
+from mere_ds.shards.summary import summary
 from tests.shards.toy_corpus import HEADER, make_shards, row, write_corpus
 
 LANGUAGES = ["de", "fr"]

@@ -18,8 +18,8 @@ from mere_ds.shards.encoding import FRAME, SentenceEncoder
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.packing import read_shard
 from mere_ds.shards.sealing import seal
+from mere_ds.shards.summary import summary
 from mere_ds.shards.windows import training_windows, windows
-from mere_ds.shards.writing import summary
 from tests.shards.test_encoding import PIECES, TOKENIZERS
 from tests.shards.toy_corpus import make_shards, row_of_many, triples_of, whole_split, write_json_lines
 

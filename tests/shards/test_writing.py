@@ -11,7 +11,8 @@ from mere_ds.encoders.sources import fingerprint, load_tokenizer
 from mere_ds.errors import UserError
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.packing import read_sentences, read_shard
-from mere_ds.shards.writing import shard_corpus, summary
+from mere_ds.shards.summary import summary
+from mere_ds.shards.writing import shard_corpus
 from tests.shards.toy_corpus import HEADER, LABELS, SIZES, TINY, make_shards, row, write_corpus
 
 

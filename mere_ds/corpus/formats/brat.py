@@ -167,7 +167,7 @@ def _pieces(stated: str) -> tuple[tuple[int, int], ...]:
 
 
 def _raw(text: str) -> str:
-    """Bytes that are no UTF-8 as `\\xff`."""
+    """With bytes that aren't UTF-8 as `\\xff`."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

@@ -47,7 +47,7 @@ class Places:
     """The places of a document's entities."""
 
     def __init__(self, stored: str, unit: str, entities: Collection[Entity], keep_mark: bool = False):
-        """`stored` is the file's text with its byte order mark, which is no part of `text` unless it is to be kept;
+        """`stored` is the file's text with its byte order mark, which isn't part of `text` unless it is to be kept;
         `unit` as in `SourceOptions.offsets`: auto tries several."""
         self._stored, self._entities = stored, entities
         self._stated = to_code_points(stored, "char" if unit == "auto" else unit)

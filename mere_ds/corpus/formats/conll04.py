@@ -1,9 +1,9 @@
-"""CoNLL04 as JSON (also ADE, SciERC and others prepared for the same tools), in the three shapes that are about.
+"""CoNLL04 as JSON (also ADE, SciERC and others prepared for the same tools), in its three shapes.
 
 SpERT's: `entities` of type, start and end, exclusive; a relation's head and tail are numbers of entities. TablERT's: no
-entities but BILOU `tags`; head and tail are numbers of the spans that the tags spell. The third: `entities` of label,
-start and end, inclusive; a relation's subj and obj are the tokens that its entities start with. Keys tell the shapes
-apart, and what is possible tells the ends apart: neither are guessed.
+entities but BILOU `tags`; head and tail are numbers of the spans that the tags mark. The third: `entities` of label,
+start and end, inclusive; a relation's subj and obj are the tokens that its entities start with. Keys show
+which shape a file has, and which ends are possible in it shows whether they are exclusive: nothing is guessed.
 """
 
 import re
@@ -145,9 +145,9 @@ def _entities(value: dict[str, Any], spans: Sequence[Span], last: int) -> tuple[
 
 
 def spans_of_tags(tags: object, tokens: int) -> list[Span] | None:
-    """The spans that BILOU tags spell, ends exclusive; None for tags that spell none, or not one a token.
+    """The spans that BILOU tags mark, ends exclusive; None for invalid tags, or not one for each token.
 
-    One wrong tag changes the numbers of all later spans, so that there's no reading the rest.
+    One wrong tag changes the numbers of all later spans, so the rest can't be read either.
     """
     if not is_strings(tags) or len(tags) != tokens:
         return None

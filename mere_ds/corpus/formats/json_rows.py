@@ -39,8 +39,8 @@ class Row(NamedTuple):
 def json_rows(path: Path) -> Iterator[Row | Unreadable]:
     """The objects of JSON lines, one line in memory at a time, or of one array, which is read whole.
 
-    What is no object is `Unreadable`; inside, an object with a key twice is `Doubled`. Raises UserError for a file
-    that is neither.
+    Other values than objects are `Unreadable`; an object with a key twice inside one is `Doubled`. Raises UserError for
+    a file that is neither.
     """
     layout = Sample(path).json
     if layout == "lines":
@@ -53,7 +53,7 @@ def json_rows(path: Path) -> Iterator[Row | Unreadable]:
 
 def whole_json(path: Path, distinct: bool = False) -> Any:
     """The one value of a JSON file. Raises UserError; with `distinct`, for an object with a repeated key too, in whose
-    place there is else a `Doubled`."""
+    place there is otherwise a `Doubled`."""
     with open_file(path) as stream:
         content = stream.read()
     try:

@@ -26,7 +26,7 @@ from mere_ds.errors import UserError
 _ENTITIES = (("subject_entity", "subject"), ("object_entity", "object"))
 _LOSSES = {
     **CSV_LOSSES,
-    "invalid_entity": "the field of an entity is no dictionary, neither of JSON nor as Python writes it",
+    "invalid_entity": "the field of an entity is neither a JSON object nor a dictionary as Python writes it",
 }
 _MOST_LITERAL = 4096  # characters of an entity
 _NUMBER = re.compile(r"[0-9]{1,9}")
@@ -87,7 +87,7 @@ def _entity(value: Any) -> dict[str, Any]:
 
 
 def _dictionary(given: str) -> dict[str, Any]:
-    """What a dictionary's text stands for; nothing of it is run. Raises Rejected."""
+    """What a dictionary's text stands for; none of it is run. Raises Rejected."""
     for parse in (json.loads, ast.literal_eval):
         try:
             with warnings.catch_warnings():  # of Python's about odd escapes

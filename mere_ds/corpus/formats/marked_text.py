@@ -23,7 +23,7 @@ _MARKS = ("<e1>", "</e1>", "<e2>", "</e2>")
 _ID = re.compile(r"[^\s<>]+\s*")
 _LOSSES = {
     "no_label_line": "no line with a label follows the text, but another text or the end of the file",
-    "stray_line": "the line is no text with an id, no comment, and no label, for the text before it has one already",
+    "stray_line": "the line is neither a text with an id, nor a comment, nor the first label after a text",
     "wrong_marks": "the text doesn't have each of <e1>, </e1>, <e2>, </e2> once, closing ones after opening ones",
 }
 

@@ -44,5 +44,5 @@ def label_of(value: Any) -> str:
 
 
 def id_of(value: Any, place: int) -> str:
-    """An id, or the record's place for want of one."""
+    """An id, or the record's place if it has none."""
     return str(value if type(value) in (int, str) and value != "" else place)

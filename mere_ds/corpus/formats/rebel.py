@@ -110,7 +110,7 @@ def _shifted(span: Span, text: str, surface: str) -> Span:
 
 
 def _label(predicate: Any) -> tuple[str, bool]:
-    """The name of the relation, else its uri; and whether there was but its number in a list of the loader's."""
+    """The name of the relation, else its uri; and whether the file has only its number in a list of the loader's."""
     match predicate:
         case str():
             return predicate, False

@@ -108,7 +108,7 @@ def _bin(path: Path, content: bytes) -> "DocBin":
             raise ValueError("no ORTH")
     except Exception as error:  # of any class, from wherever the libraries stumble over the file
         raise UserError(
-            f"{path}: is no DocBin of spaCy ({' '.join(str(error).split())[:200]}): write it again"
+            f"{path}: is not a DocBin of spaCy ({' '.join(str(error).split())[:200]}): write it again"
         ) from None
     return packed
 
@@ -196,7 +196,7 @@ def _characters(span: Any) -> Span:
 
 
 def _of_scores(doc: "Doc", pairs: dict[Any, Any]) -> Iterator[Link | Lost]:
-    """A score of 0 is no relation."""
+    """Relations with a score above 0."""
     begins = _places_by_first_token(doc)
     for ends, scores in pairs.items():
         for label, score in scores.items() if isinstance(scores, dict) else [("", None)]:

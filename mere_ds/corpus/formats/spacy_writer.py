@@ -91,7 +91,7 @@ def _tokenizer(language: str) -> Callable[[str], "Doc"]:
 
 
 def _places(tokens: Any, text: str, triples: tuple[Triple, ...]) -> list[tuple[int, int, bool]]:
-    """Start and end of each token, and whether a blank that is no token follows it."""
+    """Start and end of each token, and whether a blank that isn't a token follows it."""
     starts = {place for triple in triples for place in (triple.head[0], triple.tail[0])}
     ends = {place for triple in triples for place in (triple.head[1], triple.tail[1])}
     bounds = {0, len(text), *starts, *ends}

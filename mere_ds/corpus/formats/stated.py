@@ -95,7 +95,7 @@ class Stated(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """A record that is no text with relations."""
+    """A record that can't be read as a text with relations."""
 
     place: int
     reason: str

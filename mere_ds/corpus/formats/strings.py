@@ -1,7 +1,7 @@
 """Corpora whose relations are strings: NYT and WebNLG (`triple_list`), DuIE and CMeIE (`spo_list`), others (`triples`).
 
-JointER's copies state the places of tokens as well (`spo_details`), which are used. NYT and WebNLG are around in two
-versions under the same names of files and keys: with whole names, and with the last word of each.
+JointER's copies state the places of tokens as well (`spo_details`), which are used. NYT and WebNLG exist in two
+versions with the same names of files and keys: with whole names, and with the last word of each.
 """
 
 from collections.abc import Iterator

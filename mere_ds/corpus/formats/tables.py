@@ -83,7 +83,7 @@ def _split_of(row: dict[str, Any], get: Get) -> str | None:
 
 
 def _languages(path: Path, options: SourceOptions) -> Collection[str]:
-    """What is no text or missing, which `_read` rejects, is left out."""
+    """Leaves out missing values and those that aren't texts, whose rows `_read` rejects."""
     table = open_table(path)
     fields = fields_of(table, options)
     get = fields.row.get("lang")

@@ -29,7 +29,7 @@ _LOSSES = {
 }
 _NOTES = {
     "text_left_out": "more than one character between two sentences isn't in the file; blanks stand for it",
-    "other_links": "the document has chains or slots, which are no relations of two spans and are not read",
+    "other_links": "the document has chains or slots, which link other than two spans and are not read",
 }
 _KEYS = ("layer", "relation")
 

@@ -32,10 +32,10 @@ _LOSSES = {
     **LOSSES,
     "invalid_xml": "the file is not well-formed XML",
     "document_type": "the XML has a document type (DOCTYPE), which may name other files, and is not read for safety",
-    "invalid_xmi": "the file is no CAS of its type system",
+    "invalid_xmi": "the file is not a CAS of its type system",
     "unknown_roles": "the names of the layer's two links don't say which is the head: pass --map head=NAME,tail=NAME",
 }
-_NOTES = {"other_links": "the document has chains or slots, which are no relations of two spans and are not read"}
+_NOTES = {"other_links": "the document has chains or slots, which link other than two spans and are not read"}
 _KEYS = ("head", "layer", "relation", "tail")
 
 _ROLES = (
@@ -115,7 +115,7 @@ def _types_in(path: Path, *_: int) -> "TypeSystem":
             types = load_typesystem(BytesIO(content))
     except Exception as error:  # of any class, from wherever the library stumbles over the file
         message = _LOSSES.get(str(error), f"{type(error).__name__}: {error}")
-        raise UserError(f"{path}: is no type system ({' '.join(message.split())[:200]}): export it again") from None
+        raise UserError(f"{path}: is not a type system ({' '.join(message.split())[:200]}): export it again") from None
     _check_names(path, types)
     return types
 

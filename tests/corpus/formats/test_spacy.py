@@ -222,9 +222,9 @@ def test_heads_that_lead_out_of_a_document_do_no_harm(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"no zlib", "is no DocBin of spaCy"),
-        (zlib.compress(b"\xc1"), "is no DocBin of spaCy"),
-        (zlib.compress(srsly.msgpack_dumps({"attrs": []})), "is no DocBin of spaCy"),
+        (b"no zlib", "is not a DocBin of spaCy"),
+        (zlib.compress(b"\xc1"), "is not a DocBin of spaCy"),
+        (zlib.compress(srsly.msgpack_dumps({"attrs": []})), "is not a DocBin of spaCy"),
         (zlib.compress(bytes(1 << 27)), "more than 200 times its size"),
         (
             zlib.compress(
