@@ -14,7 +14,8 @@ from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
 from mere_ds.corpus.formats.units import join_tokens, span_of_tokens
-from mere_ds.corpus.formats.values import is_int, is_strings
+from mere_ds.corpus.formats.values import is_int, is_strings, spans_and_label
+from mere_ds.corpus.rows import Rejected
 
 
 class _Sentence(NamedTuple):
@@ -60,11 +61,10 @@ def _sentence(value: dict[str, Any]) -> _Sentence | None:
 def _link(relation: object, sentence: _Sentence) -> Link | Lost:
     """`relation` is [start, end, start, end, label, explanation, uncertain, syntax]."""
     raw = shown(relation)
-    if not (type(relation) is list and len(relation) >= 5 and type(relation[4]) is str):
-        return Lost("wrong_keys", raw)
-    if not all(is_int(place) for place in relation[:4]):
-        return Lost("wrong_keys", raw)
-    a, b, c, d, label = relation[:5]
+    try:
+        a, b, c, d, label = spans_and_label(relation)
+    except Rejected as rejected:
+        return Lost(str(rejected), raw)
     head, tail = _mention(a, b, sentence), _mention(c, d, sentence)
     if head is None or tail is None:
         return Lost("span_out_of_text", raw)

@@ -14,7 +14,7 @@ from mere_ds.corpus.formats import pairs
 from mere_ds.corpus.formats.json_rows import Row, data_files, shown, whole_json
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
-from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
+from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable, shares
 from mere_ds.corpus.formats.units import join_tokens, span_of_tokens
 from mere_ds.corpus.formats.values import integer, items, string, strings
 from mere_ds.errors import UserError
@@ -56,16 +56,12 @@ def _read(path: Path, options: SourceOptions) -> Iterator[Stated | Unreadable]:
 def _rows(relations: dict[str, Any], size: int) -> Iterator[tuple[Row | Unreadable, str]]:
     """All sentences with their labels; each has an equal share of the file's size."""
     lists = [(label, value if isinstance(value, list) else [value]) for label, value in relations.items()]
-    share, rest = divmod(size, sum(len(rows) for _, rows in lists) or 1)
-    place = 0
-    for label, rows in lists:
-        for value in rows:
-            place += 1
-            length = share + (rest if place == 1 else 0)
-            if isinstance(value, dict):
-                yield Row(place, value, shown({label: [value]}), length), label
-            else:
-                yield Unreadable(place, "wrong_keys", shown({label: [value]}), length, relations=1), label
+    rows = [(label, row) for label, its in lists for row in its]
+    for place, ((label, value), length) in enumerate(zip(rows, shares(size, len(rows)), strict=True), start=1):
+        if isinstance(value, dict):
+            yield Row(place, value, shown({label: [value]}), length), label
+        else:
+            yield Unreadable(place, "wrong_keys", shown({label: [value]}), length, relations=1), label
 
 
 def _of(row: Row | Unreadable, label: str) -> Stated | Unreadable:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mere_ds.corpus.formats.samples import Sample
-from mere_ds.corpus.formats.stated import Shown, Unreadable, files_below
+from mere_ds.corpus.formats.stated import Shown, Unreadable, files_below, shares
 from mere_ds.corpus.formats.values import is_int, is_strings
 from mere_ds.corpus.rows import MOST_ROW_BYTES, open_file, raw_of, rows_of
 from mere_ds.errors import UserError
@@ -85,10 +85,8 @@ def _lines(path: Path) -> Iterator[Row | Unreadable]:
 
 def _array(path: Path) -> Iterator[Row | Unreadable]:
     values = whole_json(path)
-    size = path.stat().st_size
-    share, rest = divmod(size, max(1, len(values)))
-    for place, value in enumerate(values, start=1):
-        length = share + (rest if place == len(values) else 0)
+    lengths = shares(path.stat().st_size, len(values))
+    for place, (value, length) in enumerate(zip(values, lengths, strict=True), start=1):
         if isinstance(value, dict):
             yield Row(place, value, shown(value), length)
         else:

@@ -18,7 +18,7 @@ class Layers:
         """`keys` are what may be on the left side of --map. Raises UserError for another one."""
         self._given = options.columns
         if other := next((key for key in self._given if key not in keys), None):
-            raise UserError(f"--map={other}=...: this format has {', '.join(keys)}")
+            raise UserError(f"--map={other}=...: must be one of {', '.join(keys)}, each with =NAME")
 
     def of(self, key: str) -> str | None:
         """What is given for a key."""

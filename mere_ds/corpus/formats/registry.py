@@ -69,7 +69,7 @@ def open_source(path: Path, options: SourceOptions) -> tuple[Source, list[Format
     options.check_used(format.name, format.flags)
     parts = list(format.parts(path))
     if not parts:
-        raise UserError(f"{path}: contains nothing of --format={format.name} ({format.about})")
+        raise UserError(f"{path}: contains nothing of --format={format.name} ({format.about}): pass its file or folder")
     files = [
         FormatFile(part, split, options.lang or "")
         for part in parts

@@ -14,7 +14,8 @@ from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
 from mere_ds.corpus.formats.units import join_tokens, span_of_tokens
-from mere_ds.corpus.formats.values import is_int, is_strings
+from mere_ds.corpus.formats.values import is_strings, spans_and_label
+from mere_ds.corpus.rows import Rejected
 
 
 def _recognise(sample: Sample) -> str | None:
@@ -51,16 +52,14 @@ def _is_nested(value: object) -> TypeGuard[list[list[Any]]]:
 def _link(relation: object, spans: Sequence[Span], sentence: range) -> Link | Lost:
     """`relation` is [start, end, start, end, label], in predictions with scores behind."""
     raw = shown(relation)
-    if not (type(relation) is list and len(relation) >= 5 and type(relation[4]) is str):
-        return Lost("wrong_keys", raw)
-    places, label = relation[:4], relation[4]
-    if not all(is_int(place) for place in places):
-        return Lost("wrong_keys", raw)
-    a, b, c, d = places
+    try:
+        a, b, c, d, label = spans_and_label(relation)
+    except Rejected as rejected:
+        return Lost(str(rejected), raw)
     head, tail = span_of_tokens(spans, a, b + 1), span_of_tokens(spans, c, d + 1)
     if head is None or tail is None:
         return Lost("span_out_of_text", raw)
-    if not all(place in sentence for place in places):
+    if not all(place in sentence for place in (a, b, c, d)):
         return Lost("in_other_sentence", raw)
     return Link(Mention((head,)), label, Mention((tail,)), raw)
 

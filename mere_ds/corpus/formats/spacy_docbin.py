@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from mere_ds.corpus.example import Span
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
-from mere_ds.corpus.formats.stated import MOST_RAW, Format, Link, Lost, Mention, Stated, Unreadable, files_below
+from mere_ds.corpus.formats.stated import MOST_RAW, Format, Link, Lost, Mention, Stated, Unreadable, files_below, shares
 from mere_ds.corpus.rows import Rejected, open_file
 from mere_ds.errors import UserError
 
@@ -67,13 +67,12 @@ def _read(path: Path, options: SourceOptions) -> Iterator[Stated | Unreadable]:
     require_spacy()
     extension = options.columns.get("rel", "rel")
     if other := next((key for key in options.columns if key != "rel"), None):
-        raise UserError(f"--map={other}=...: this format has rel, the name of the extension after doc._")
+        raise UserError(f"--map={other}=...: must be rel=NAME, the extension doc._.NAME that holds the relations")
     with open_file(path) as stream:
         content = stream.read()
     packed = _bin(path, content)
-    share, rest = divmod(len(content), max(1, len(packed)))
-    for place, doc in enumerate(_docs(packed), start=1):
-        size = share + (rest if place == len(packed) else 0)
+    sizes = shares(len(content), len(packed))
+    for place, (doc, size) in enumerate(zip(_docs(packed), sizes, strict=True), start=1):
         if doc is None:
             yield Unreadable(place, "invalid_document", f"document {place}", size)
         else:

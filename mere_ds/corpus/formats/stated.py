@@ -107,6 +107,12 @@ class Unreadable(NamedTuple):
     """How many relations are lost with it, where the reader can tell."""
 
 
+def shares(size: int, records: int) -> Iterator[int]:
+    """The size of a file that is read whole, divided among its records; the first has what remains."""
+    share, rest = divmod(size, max(1, records))
+    return (share + rest * (record == 0) for record in range(records))
+
+
 REPORTS = ("conversion.json", "rejects.jsonl")
 """What mere-ds convert writes beside a corpus."""
 

@@ -53,6 +53,12 @@ def objects(value: Any) -> list[Any]:
     return [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]
 
 
+def spans_and_label(value: Any) -> tuple[int, int, int, int, str]:
+    """A relation as an array that begins with start and end of the head, those of the tail, and the label."""
+    a, b, c, d, label, *_ = [*items(value), None, None, None, None, None]
+    return integer(a), integer(b), integer(c), integer(d), string(label)
+
+
 def _of_type(value: Any, kind: type) -> Any:
     if type(value) is not kind:
         raise Rejected("wrong_keys")
