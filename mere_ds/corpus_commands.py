@@ -22,7 +22,7 @@ def inspect(
     label_map: str | None = None,
     **given: Any,
 ) -> None:
-    """Report what a corpus contains: rows, repaired and rejected rows, labels, lengths and triples a sentence.
+    """Report what a corpus contains: rows, what was repaired or rejected, labels by language, lengths, overlaps.
 
     Examples:
         mere-ds inspect smiler/
