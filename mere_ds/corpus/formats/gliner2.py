@@ -89,6 +89,7 @@ FORMATS = (
         },
         notes={
             **locating.NOTES,
+            **locating.CASE,
             "first_roles": "relations without roles named head and tail: the first two roles are taken",
             "several_strings": "relations with several strings in a role: each is combined with each of the other",
         },

@@ -17,8 +17,9 @@ LOSSES = {
 }
 NOTES = {
     "several_places": "the head or tail, given as a string alone, occurs several times; see --ambiguous",
-    "case_differs": "the head or tail is in the text in upper or lower case other than the file has it",
 }
+CASE = {"case_differs": "the head or tail is in the text in upper or lower case other than the file has it"}
+"""The note of `any_case`."""
 
 
 def located(
