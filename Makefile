@@ -12,6 +12,8 @@ SENTENCES := 30000
 # a small random encoder instead of mBERT wants a higher rate than the paper's, and word dropout to find unseen names
 DEMO_KNOBS := --epochs=4 --epochs_stage_two=1 --learning_rate=2e-3 --learning_rate_stage_two=1e-3 \
               --word_dropout=0.05 --bottleneck=256
+MANY := $(DEMO)/many
+MANY_KNOBS := --epochs=6 --batch_size=8 --learning_rate=2e-3 --word_dropout=0.05
 
 .PHONY: demo test test-quick hostile check bench clean
 
@@ -35,7 +37,18 @@ demo: $(VENV)/use
 	@for lang in de fr ko pl ru ar; do \
 	    sed -n 2p $(DEMO)/corpus/$${lang}_corpora_test.tsv | cut -f5 | sed 's/<[^>]*>//g' \
 	    | mere-ds extract $(DEMO)/run --lang=$$lang || exit 1; done
-	@echo "Look at the run: $(BIN)/tensorboard --logdir=$(DEMO)/run/tensorboard"
+	@echo "Any number of triples a text: a second model, which starts from the first one"
+	mere-ds synthesize $(MANY)/corpus --triples=many --sentences=6000 --at_least=300 --seed=2 > /dev/null
+	mere-ds shard $(MANY)/corpus $(MANY)/shards --encoder=$(DEMO)/shards/encoder
+	deepspeed --num_gpus=2 mere_ds/train.py --stage=1 --system=mERE-LS --start=$(DEMO)/run --shards=$(MANY)/shards \
+	    --run=$(MANY)/run --deepspeed_config=ds_configs/cpu.json $(MANY_KNOBS)
+	mere-ds evaluate $(MANY)/run
+	@echo "The test text with the most triples of some languages:"
+	@for lang in de fr ko ar; do \
+	    python -c 'import json, sys; texts = map(json.loads, open(sys.argv[1], encoding="utf-8")); \
+	print(max(texts, key=lambda text: len(text["triples"]))["text"])' $(MANY)/corpus/$$lang.test.jsonl \
+	    | mere-ds extract $(MANY)/run --lang=$$lang || exit 1; done
+	@echo "Look at the runs: $(BIN)/tensorboard --logdir=$(DEMO)"
 
 # many tests wait for processes that start or must be found hanging, so three at a time; in the order of folders, for
 # cluster/ takes longest and must not come last; one thread each, for on two cores the threads of three processes wait
