@@ -41,8 +41,8 @@ def test_prediction_looks_at_as_many_relations_as_a_trained_model(sides, side, m
     assert many.LIKELY / 3 < sum(looked_at) / len(looked_at) < 3 * many.LIKELY
 
 
-def test_the_table_has_a_line_for_each_task(capsys):
-    many.main(rounds=1, batch=4, steps=1, sentences=400, precision="fp32", only=("stage1", "predict"), tiny=True)
+def test_the_table_has_the_rates_of_all_sides(capsys):
+    many.main(rounds=1, batch=4, steps=1, sentences=400, precision="fp32", only=("stage1",), tiny=True)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == ["stage1", "predict"]
+    assert [line.split()[0] for line in lines[1:]] == ["stage1"]
     assert all(float(figure) > 0 for line in lines[1:] for figure in line.split()[1:])
