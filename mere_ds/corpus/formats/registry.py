@@ -1,5 +1,6 @@
 """Every format, and which of them a source is of."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,8 @@ _ALL = (
     *webanno_tsv.FORMATS,
     *xmi.FORMATS,
 )
+log = logging.getLogger("mere_ds")
+
 FORMATS: dict[str, Format] = {format.name: format for format in sorted(_ALL, key=lambda format: format.name)}
 """By the name for --format, in alphabetical order."""
 
@@ -128,7 +131,9 @@ def _chosen(path: Path, options: SourceOptions) -> Format:
     if not found and options.map:
         found = {name: "--map" for name, format in FORMATS.items() if format.general and list(format.parts(path))}
     if len(found) == 1:
-        return FORMATS[next(iter(found))]
+        [(name, reason)] = found.items()
+        log.warning("%s: read as --format=%s, recognised by: %s", path, name, reason)
+        return FORMATS[name]
     if not found:
         check_whole(path)
         inner = sorted({str(file.parent) for file in path.glob("*/*_corpora_*.tsv")})

@@ -44,6 +44,14 @@ def test_a_source_of_two_formats_is_an_error_that_lists_them_with_reasons(tmp_pa
         assert corpus.source and corpus.source.format.name == name
 
 
+def test_what_was_recognised_is_named_with_the_reason_and_what_was_given_is_not(tmp_path, caplog):
+    path = written(tmp_path / "train.json", CROSSRE)
+    open_corpus(path, options=SourceOptions(lang="de", format="crossre"))
+    assert not caplog.messages
+    open_corpus(path, options=SourceOptions(lang="de"))
+    assert caplog.messages == [f"{path}: read as --format=crossre, recognised by: doc_key and sentence"]
+
+
 def test_a_folder_is_of_a_format_only_if_all_of_its_files_are(tmp_path):
     written(tmp_path / "train.json", CROSSRE)
     assert list(recognised(tmp_path)) == ["crossre"]
