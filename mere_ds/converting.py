@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from mere_ds.corpus.folder import Corpus, open_corpus
+from mere_ds.corpus.folder import Corpus, files_of, open_corpus
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.stated import REPORTS
 from mere_ds.corpus.formats.writers import WRITERS
@@ -86,7 +86,7 @@ def _append(new: Path, rejects: Path) -> None:
 
 
 def _record(corpus: Corpus, options: SourceOptions, to: str, report: dict) -> dict:
-    paths = [path for file in corpus.files for path in _contents(file.path)]
+    paths = [path for file in corpus.files for path in files_of(file.path)]
     if corpus.source:
         paths += [table for file in corpus.files for table in corpus.source.format.tables(file.path)]
     return {
@@ -96,7 +96,3 @@ def _record(corpus: Corpus, options: SourceOptions, to: str, report: dict) -> di
         "source_sha256": {str(path.relative_to(corpus.folder.parent)): digest_file(path) for path in paths},
         **report,
     }
-
-
-def _contents(path: Path) -> list[Path]:
-    return sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]

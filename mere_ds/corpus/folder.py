@@ -45,7 +45,7 @@ class Corpus:
     @property
     def bytes(self) -> int:
         """Size of all files."""
-        return sum(_size(file.path) for file in self.files)
+        return sum(path.stat().st_size for file in self.files for path in files_of(file.path))
 
     def has(self, split: str) -> bool:
         """Whether there is a file of this split."""
@@ -190,11 +190,9 @@ def _of_source(
     return Corpus(path, files, chosen, "many" if many else "one", negative, "repair", source)
 
 
-def _size(path: Path) -> int:
-    """Of a file, or of all files in a folder."""
-    return (
-        sum(file.stat().st_size for file in path.iterdir() if file.is_file()) if path.is_dir() else path.stat().st_size
-    )
+def files_of(path: Path) -> list[Path]:
+    """A file that is read, or the files of a folder that is read as one."""
+    return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
 
 
 def _negative_labels(labels: Sequence[str], many: bool) -> tuple[str, ...]:

@@ -85,10 +85,9 @@ def inspect_corpus(
     Keys: `files` and `total`, each with the fields of `FileCounts`, `characters` and `words` (length percentiles of
     the text without marks; words are separated by white space), `triples` (sentences by their number of triples) and
     `overlaps` (triples by kind of overlap, of which one may have several); a file of several languages comes once for
-    each. `format`, "" for SMiLER's files and our JSON lines; `label_map` as
-    in `LabelMap.as_dict`; `repeats` as in `ReadRows.repeats`; `incomplete`, the languages with only one of train and
-    test. `rejects` is where repaired and rejected rows are written, `what` the name of the progress bar. Raises
-    UserError for unusable input.
+    each. `format`, "" for SMiLER's files and our JSON lines; `label_map` as in `LabelMap.as_dict`; `repeats` as in
+    `ReadRows.repeats`; `incomplete`, the languages with only one of train and test. `rejects` is where repaired and
+    rejected rows are written, `what` the name of the progress bar. Raises UserError for unusable input.
     """
     total, sizes = FileCounts("total", "all", "all"), _Sizes()
     read_rows = ReadRows()

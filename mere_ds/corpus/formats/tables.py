@@ -7,6 +7,7 @@ id and text are one sentence.
 import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -268,31 +269,26 @@ _NOTES = {
     **locating.NOTES,
 }
 
+_TABLE = Format(
+    name="table",
+    about="Parquet, CSV or TSV with a header, or JSON, of any column names",
+    parts=_files,
+    recognise=_recognise,
+    read=_read,
+    flags=NOT_FOR_ALL,
+    losses=_LOSSES,
+    notes=_NOTES,
+    general=True,
+    languages=_languages,
+    splits=_splits,
+)
 FORMATS = (
-    Format(
+    replace(
+        _TABLE,
         name="datasets",
         about="a folder that Hugging Face's datasets saved (save_to_disk), of any column names",
         parts=_folders,
         recognise=_recognise_folder,
-        read=_read,
-        flags=NOT_FOR_ALL,
-        losses=_LOSSES,
-        notes=_NOTES,
-        general=True,
-        languages=_languages,
-        splits=_splits,
     ),
-    Format(
-        name="table",
-        about="Parquet, CSV or TSV with a header, or JSON, of any column names",
-        parts=_files,
-        recognise=_recognise,
-        read=_read,
-        flags=NOT_FOR_ALL,
-        losses=_LOSSES,
-        notes=_NOTES,
-        general=True,
-        languages=_languages,
-        splits=_splits,
-    ),
+    _TABLE,
 )
