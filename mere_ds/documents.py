@@ -41,7 +41,8 @@ def windows_of(extractor: Extractor, text: str, language: str, split: Split) -> 
 def _triples(extractor: Extractor, chunk: list[Window], language: str, held: dict[tuple, dict]) -> Iterator[dict]:
     """The windows' triples, those before them that are `held` too; the last ones stay held."""
     texts, encoded = [window.text for window in chunk], [window.encoded for window in chunk]
-    for window, triples in zip(chunk, extractor.triples_of(texts, encoded, language), strict=True):
+    found = extractor.triples_of(texts, encoded, [language] * len(chunk))
+    for window, triples in zip(chunk, found, strict=True):
         done = [key for key, triple in held.items() if _begin(triple) < window.start]
         yield from _by_score([held.pop(key) for key in done])
         for triple in triples:

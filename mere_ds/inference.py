@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, repeat, zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,19 +83,26 @@ class Extractor:
                 f"language {language!r} is unknown to this model: use one of {', '.join(self.model.config.languages)}"
             )
 
-    def extract(self, texts: Iterable[str], language: str) -> Iterator[dict]:
+    def extract(self, texts: Iterable[str], languages: str | Iterable[str]) -> Iterator[dict]:
         """One answer per text, in order: `{"text", "lang", "triples": [{"head", "relation", "tail", "score"}]}`.
 
-        Spans are character offsets into the text as given. `score` is the product of the five probabilities; if a text
-        may have any number of triples, it is the calibrated probability that the triple is right, and the highest
-        comes first. Relations of `negative_labels` are left out. A text without words gets no triple and `"note":
-        "empty text"`; of a text longer than the model's max_length tokens only the beginning is read, and `"note"` says
-        how much. Raises UserError for an unknown language.
+        `languages` is the language of all texts, or gives one for each. Spans are character offsets into the text as
+        given. `score` is the product of the five probabilities; if a text may have any number of triples, it is the
+        calibrated probability that the triple is right, and the highest comes first. Relations of `negative_labels`
+        are left out. A text without words gets no triple and `"note": "empty text"`; of a text longer than the model's
+        max_length tokens only the beginning is read, and `"note"` says how much. Raises UserError for an unknown
+        language, and if there aren't as many languages as texts.
         """
-        self.check_language(language)
-        texts = iter(texts)
-        while chunk := list(islice(texts, LINES_AT_ONCE)):
-            yield from self._answers(chunk, language)
+        if isinstance(languages, str):
+            self.check_language(languages)
+            pairs: Iterator[tuple] = zip(texts, repeat(languages), strict=False)
+        else:
+            pairs = zip_longest(texts, languages)
+        while chunk := list(islice(pairs, LINES_AT_ONCE)):
+            its_texts, its_languages = zip(*chunk, strict=True)
+            if None in its_texts or None in its_languages:
+                raise UserError("not as many languages as texts: pass one for each text, or one for all")
+            yield from self.answers(its_texts, its_languages)
 
     def extract_lines(self, lines: Sequence[Line], before: int, language: str) -> list[dict]:
         """One answer for each line of a UTF-8 stream, as from `extract`; `before` lines preceded these.
@@ -107,7 +114,8 @@ class Extractor:
             return []  # only a byte order mark: an empty file
         cut = [length - ended > len(content) for content, length, ended in lines]
         texts = [_decoded(line[0], before + i, cut[i - 1]) for i, line in enumerate(lines, start=1)]
-        found = iter(self._answers([text for text, problem in texts if problem is None], language))
+        whole = [text for text, problem in texts if problem is None]
+        found = iter(self.answers(whole, [language] * len(whole)))
         answers = [_no_triple(text, language, problem) if problem else next(found) for text, problem in texts]
         for answer, (content, length, _), is_cut in zip(answers, lines, cut, strict=True):
             if is_cut:
@@ -115,12 +123,16 @@ class Extractor:
                 answer["note"] = "; ".join(filter(None, (answer.get("note"), what)))
         return answers
 
-    def _answers(self, texts: Sequence[str], language: str) -> list[dict]:
-        """`extract` for a few texts held in memory; the part of a text that can't fit the model isn't tokenised."""
+    def answers(self, texts: Sequence[str], languages: Sequence[str]) -> list[dict]:
+        """`extract` for a few texts held in memory, each in its language; the part of a text that can't fit the model
+        isn't tokenised. Raises UserError as `extract`."""
+        for language in set(languages):
+            self.check_language(language)
         read = [text[: CHARACTERS_A_TOKEN * self.encoder.max_length] for text in texts]
-        encoded = self.encoder.encode_texts(read, [language] * len(read))
+        encoded = self.encoder.encode_texts(read, languages)
+        found = self.triples_of(texts, encoded, languages)
         answers = []
-        for text, tokens, triples in zip(texts, encoded, self.triples_of(texts, encoded, language), strict=True):
+        for text, language, tokens, triples in zip(texts, languages, encoded, found, strict=True):
             answer = {"text": text, "lang": language, "triples": triples}
             answers.append(answer if tokens.offsets else _no_triple(text, language, "empty text"))
         for i, text in enumerate(texts):
@@ -129,19 +141,22 @@ class Extractor:
                 answers[i]["note"] = f"too long: only the first {end} of {len(text)} characters were read"
         return answers
 
-    def triples_of(self, texts: Sequence[str], encoded: Sequence[Encoded], language: str) -> list[list[dict]]:
-        """The triples of a few texts, given with their tokens, as in the answers of `extract`."""
+    def triples_of(
+        self, texts: Sequence[str], encoded: Sequence[Encoded], languages: Sequence[str]
+    ) -> list[list[dict]]:
+        """The triples of a few texts, given with their tokens and languages, as in the answers of `extract`."""
         triples: list[list[dict]] = [[] for _ in texts]
         full = [i for i, tokens in enumerate(encoded) if tokens.offsets]
         full.sort(key=lambda i: len(encoded[i].ids))
         for start in range(0, len(full), BATCH):
             rows = full[start : start + BATCH]
-            for i, found in zip(rows, self._predict([encoded[i] for i in rows], language), strict=True):
+            predicted = self._predict([encoded[i] for i in rows], [languages[i] for i in rows])
+            for i, found in zip(rows, predicted, strict=True):
                 triples[i] = self._chosen(texts[i], encoded[i], found)
         return triples
 
     @torch.no_grad()
-    def _predict(self, encoded: list[Encoded], language: str) -> list[list[_Found]]:
+    def _predict(self, encoded: list[Encoded], languages: list[str]) -> list[list[_Found]]:
         """The triples of each sentence, the highest score first."""
         width = max(len(e.ids) for e in encoded)
         token_ids_BM = np.full((len(encoded), width), self.encoder.pad_id, dtype=np.int64)
@@ -149,11 +164,11 @@ class Extractor:
         for row, e in zip(token_ids_BM, encoded, strict=True):
             row[: len(e.ids)] = e.ids
         mask_BM = np.arange(width) < lengths_B[:, None]
-        language_id = self.model.config.languages.index(language)
+        numbers = {language: number for number, language in enumerate(self.model.config.languages)}
         output = self.model(
             torch.from_numpy(token_ids_BM).to(self.device),
             torch.from_numpy(mask_BM).to(self.device),
-            torch.full((len(encoded),), language_id, device=self.device),
+            torch.tensor([numbers[language] for language in languages], device=self.device),
         )
         if not output.score_F.isfinite().all():
             raise UserError(
@@ -162,14 +177,21 @@ class Extractor:
             )
         relations = [self.model.config.labels[r] for r in output.relation_F.tolist()]
         spans = output.positions_F4.tolist(), output.cuts_F4.tolist()
-        scores = self._scores(output.score_F.cpu().numpy(), language)
+        sentences = output.sentence_F.tolist()
+        scores = self._scores(output.score_F.cpu().numpy(), [languages[sentence] for sentence in sentences])
         found: list[list[_Found]] = [[] for _ in encoded]
-        for sentence, *triple in zip(output.sentence_F.tolist(), relations, *spans, scores, strict=True):
+        for sentence, *triple in zip(sentences, relations, *spans, scores, strict=True):
             found[sentence].append(_Found(*triple))
         return [sorted(its, key=lambda triple: -triple.score) for its in found]
 
-    def _scores(self, raw_F: np.ndarray, language: str) -> list[float]:
-        return (self.calibration.calibrated(raw_F, language) if self.finds_many else raw_F).tolist()
+    def _scores(self, raw_F: np.ndarray, languages: list[str]) -> list[float]:
+        if not self.finds_many:
+            return raw_F.tolist()
+        scores_F = np.empty(len(raw_F))
+        for language in set(languages):
+            rows = [i for i, its in enumerate(languages) if its == language]
+            scores_F[rows] = self.calibration.calibrated(raw_F[rows], language)
+        return scores_F.tolist()
 
     def _chosen(self, text: str, encoded: Encoded, found: list[_Found]) -> list[dict]:
         """Of equal triples the first; their spans may be of other tokens."""

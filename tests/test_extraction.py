@@ -22,7 +22,7 @@ class Finder:
     """A model that finds these triples, (label, positions, raw score), in every sentence, the lowest score first."""
 
     def __init__(self, *found: tuple[int, list[int], float], triples: str = "many") -> None:
-        self.config = SimpleNamespace(languages=["de"], labels=LABELS, triples=triples)
+        self.config = SimpleNamespace(languages=["de", "ko"], labels=LABELS, triples=triples)
         self.found = sorted(found, key=lambda triple: triple[2])
 
     def __call__(self, token_ids_BM, mask_BM, languages_B) -> MereOutput:
@@ -43,8 +43,8 @@ class Finder:
 def encoder(tmp_path_factory) -> SentenceEncoder:
     folder = tmp_path_factory.mktemp("encoder") / "encoder"
     size = TinySize(hidden=8, layers=1, heads=1, vocabulary=60)
-    build_encoder("tiny", folder, lambda: TEXTS * 3, ["de"], tiny=size)
-    return SentenceEncoder(load_tokenizer(folder), ["de"], 32)
+    build_encoder("tiny", folder, lambda: TEXTS * 3, ["de", "ko"], tiny=size)
+    return SentenceEncoder(load_tokenizer(folder), ["de", "ko"], 32)
 
 
 @pytest.fixture
@@ -88,6 +88,36 @@ def test_scores_are_calibrated_before_they_are_compared(extractor):
     calibration = Calibration(0.5, Curve(1.0, -1.0), {"ko": Curve(1.0, 5.0)})
     answers = told(extractor(*FOUND, calibration=calibration))
     assert answers == [[("born-in", pytest.approx(1 / (1 + torch.tensor(1.0).exp().item() / 9), abs=1e-6))]] * 3
+
+
+class OneALanguage(Finder):
+    """Finds in each sentence a triple whose label is the number of the language that it is given."""
+
+    def __call__(self, token_ids_BM, mask_BM, languages_B) -> MereOutput:
+        output = super().__call__(token_ids_BM, mask_BM, languages_B)
+        output.relation_F = languages_B.clone()
+        return output
+
+
+def test_each_text_has_its_own_language(encoder):
+    calibration = Calibration(0.0, Curve(), {"ko": Curve(1.0, 1.0)})
+    extractor = Extractor(OneALanguage(FOUND[0]), encoder, torch.device("cpu"), calibration)
+    languages = ["ko", "de", "ko"]
+    answers = list(extractor.extract(iter(TEXTS), iter(languages)))
+    alone = [answer for pair in zip(TEXTS, languages, strict=True) for answer in extractor.extract([pair[0]], pair[1])]
+    assert answers == alone == extractor.answers(TEXTS, languages)
+    assert [(answer["lang"], answer["triples"][0]["relation"]) for answer in answers] == [
+        ("ko", "wrote"),
+        ("de", "born-in"),
+        ("ko", "wrote"),
+    ]
+    assert len({answer["triples"][0]["score"] for answer in answers}) == 2, "calibrated by language"
+
+
+@pytest.mark.parametrize("languages", [["de"], ["de"] * 4, ["de", "fr", "de"], "fr"])
+def test_languages_that_do_not_fit_are_refused(extractor, languages):
+    with pytest.raises(UserError, match="pass one for each text|language 'fr' is unknown to this model: use one of"):
+        list(extractor(*FOUND).extract(TEXTS, languages))
 
 
 def test_a_text_with_no_triple(extractor):
