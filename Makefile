@@ -23,8 +23,8 @@ $(VENV)/%: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".$(EXTRAS_$*)"
 	touch $@
 
-EXTRAS_use :=
-EXTRAS_test := [test,offline,documents]
+EXTRAS_use := [train]
+EXTRAS_test := [train,runtime,test,offline,documents]
 
 demo: $(VENV)/use
 	rm -rf $(DEMO)

@@ -24,6 +24,7 @@ import fire
 from fire import decorators
 
 from mere_ds.errors import MachineError, UserError, from_memory_error, from_os_error
+from mere_ds.optional_libraries import from_import_error
 from mere_ds.streams import use_utf8
 from mere_ds.versions import versions
 
@@ -65,8 +66,8 @@ def program(component: Callable | dict[str, Callable], argv: list[str], name: st
 def run(component: Callable | dict[str, Callable], argv: list[str], name: str) -> None:
     """Check `argv` against `component` (a function, or a dict of commands) and let fire call it.
 
-    Exits with one line on stderr and code 2 for misuse (`UserError`, from here or from the command itself), code 1 for
-    a fault of the machine (`MachineError`), code 130 after Ctrl-C.
+    Exits with one line on stderr and code 2 for misuse (`UserError`, from here or from the command itself) and for an
+    extra that is not installed, code 1 for a fault of the machine (`MachineError`), code 130 after Ctrl-C.
     """
     try:
         if VERSION_FLAG in _flags_of(argv):
@@ -90,6 +91,11 @@ def run(component: Callable | dict[str, Callable], argv: list[str], name: str) -
         known = from_os_error(error)
         _print_error(name, known)
         sys.exit(2 if isinstance(known, UserError) else 1)
+    except ModuleNotFoundError as error:
+        if not (missing := from_import_error(error)):
+            raise
+        _print_error(name, missing)
+        sys.exit(2)
     except (MemoryError, RuntimeError) as error:
         if not (out_of_memory := from_memory_error(error)):
             raise

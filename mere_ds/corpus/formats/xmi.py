@@ -24,6 +24,7 @@ from mere_ds.corpus.formats.units import ToCodePoint, span_at, to_code_points
 from mere_ds.corpus.languages import language_code
 from mere_ds.corpus.rows import Rejected, open_file
 from mere_ds.errors import UserError
+from mere_ds.optional_libraries import needed
 
 if TYPE_CHECKING:
     from cassis import Cas, Type, TypeSystem, View
@@ -102,10 +103,8 @@ def _types_for(path: Path) -> "TypeSystem":
 
 @lru_cache(maxsize=2)
 def _types_in(path: Path, *_: int) -> "TypeSystem":
-    try:
+    with needed("UIMA XMI needs"):
         from cassis import load_typesystem
-    except ImportError:
-        raise UserError("UIMA XMI is read by dkpro-cassis: pip install mere-ds[formats]") from None
     with open_file(path) as stream:
         content = stream.read()
     try:

@@ -312,7 +312,7 @@ def test_what_flags_say_of_language_and_split_holds_for_all_rows(tmp_path):
 def test_without_pyarrow_it_is_said_what_to_install(tmp_path, monkeypatch):
     path = parquet(tmp_path, ROWS)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(UserError, match=r"pip install mere-ds\[formats\]"):
+    with pytest.raises(UserError, match=r"pip install 'mere-ds\[formats\]'"):
         convert(path, map=MAP)
 
 
