@@ -46,3 +46,8 @@ def from_memory_error(error: BaseException) -> MachineError | None:
         f"out of memory{tried}: free memory or use less; in training, lower --batch_size and raise --accumulation, or "
         "lower reduce_bucket_size and allgather_bucket_size in the DeepSpeed JSON"
     )
+
+
+def first_line(error: BaseException) -> str:
+    """An error's text as one short line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -1,4 +1,7 @@
-"""Text -> triples, with a trained run."""
+"""Text -> triples, with a trained model.
+
+Texts become tokens, and what a `Backend` finds in these becomes triples of the texts. Importing this loads no torch.
+"""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -7,15 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
+from mere_ds.backends.loading import load_backend
+from mere_ds.backends.stated import Backend
 from mere_ds.config import NO_RELATION
-from mere_ds.encoders.sources import load_tokenizer
+from mere_ds.encoders.tokenizer_files import read_tokenizer
 from mere_ds.errors import UserError
 from mere_ds.model.calibration import Calibration
-from mere_ds.model.loading import load_model
-from mere_ds.model.triple import TripleModel
-from mere_ds.runs.trained import check_k, check_limits
+from mere_ds.runs.trained import check_limits
 from mere_ds.shards.encoding import Encoded, SentenceEncoder
 from mere_ds.shards.windows import CHARACTERS_A_TOKEN
 from mere_ds.streams import BOM, LINES_AT_ONCE, Line
@@ -36,9 +38,8 @@ class _Found(NamedTuple):
 class Extractor:
     """A trained model with its tokenizer; safe to use for any number of texts."""
 
-    model: TripleModel
+    backend: Backend
     encoder: SentenceEncoder
-    device: torch.device
     calibration: Calibration = field(default_factory=Calibration)
     """What makes scores probabilities, where a text has any number of triples."""
     min_score: float | None = None
@@ -56,32 +57,34 @@ class Extractor:
         min_score: float | None = None,
         max_triples: int | None = None,
         negative_labels: Collection[str] = (NO_RELATION,),
+        threads: int | None = None,
     ) -> "Extractor":
         """From a saved model's folder, such as `RUN/checkpoints/stage2/best`; `k` overrides its top-k, `min_score` its
-        threshold."""
+        threshold. `threads` is how many compute (None: as many as the library chooses)."""
         check_limits(min_score, max_triples)
-        model = load_model(folder).eval()
-        if not model.finds_entities:
-            raise UserError(f"{folder}: this model only classifies relations: train its stage two first (--stage=2)")
-        if k is not None:
-            check_k(k, model.config.to_dict())
-            model.config.top_k = k
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        encoder = SentenceEncoder(load_tokenizer(folder), model.config.languages, model.config.max_length)
-        calibration = Calibration.load(folder)
-        return cls(model.to(device), encoder, device, calibration, min_score, max_triples, negative_labels)
+        backend = load_backend(folder, k, threads)
+        encoder = SentenceEncoder(read_tokenizer(folder), backend.facts.languages, backend.facts.max_length)
+        return cls(backend, encoder, Calibration.load(folder), min_score, max_triples, negative_labels)
 
     @property
     def finds_many(self) -> bool:
         """Whether a text has any number of triples; else it has one."""
-        return getattr(self.model.config, "triples", "one") == "many"
+        return self.backend.facts.finds_many
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Those that the model knows."""
+        return self.backend.facts.languages
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The relations that the model knows."""
+        return self.backend.facts.labels
 
     def check_language(self, language: str) -> None:
         """Raises UserError for a language that the model wasn't trained on."""
-        if language not in self.model.config.languages:
-            raise UserError(
-                f"language {language!r} is unknown to this model: use one of {', '.join(self.model.config.languages)}"
-            )
+        if language not in self.languages:
+            raise UserError(f"language {language!r} is unknown to this model: use one of {', '.join(self.languages)}")
 
     def extract(self, texts: Iterable[str], languages: str | Iterable[str]) -> Iterator[dict]:
         """One answer per text, in order: `{"text", "lang", "triples": [{"head", "relation", "tail", "score"}]}`.
@@ -155,7 +158,6 @@ class Extractor:
                 triples[i] = self._chosen(texts[i], encoded[i], found)
         return triples
 
-    @torch.no_grad()
     def _predict(self, encoded: list[Encoded], languages: list[str]) -> list[list[_Found]]:
         """The triples of each sentence, the highest score first."""
         width = max(len(e.ids) for e in encoded)
@@ -164,21 +166,17 @@ class Extractor:
         for row, e in zip(token_ids_BM, encoded, strict=True):
             row[: len(e.ids)] = e.ids
         mask_BM = np.arange(width) < lengths_B[:, None]
-        numbers = {language: number for number, language in enumerate(self.model.config.languages)}
-        output = self.model(
-            torch.from_numpy(token_ids_BM).to(self.device),
-            torch.from_numpy(mask_BM).to(self.device),
-            torch.tensor([numbers[language] for language in languages], device=self.device),
-        )
-        if not output.score_F.isfinite().all():
+        languages_B = np.array([self.languages.index(language) for language in languages], dtype=np.int64)
+        output = self.backend.predict(token_ids_BM, mask_BM, languages_B)
+        if not np.isfinite(output.score_F).all():
             raise UserError(
                 "the model's scores aren't finite because its weights are too large: train it again, at a lower "
                 "--learning_rate"
             )
-        relations = [self.model.config.labels[r] for r in output.relation_F.tolist()]
+        relations = [self.labels[r] for r in output.relation_F.tolist()]
         spans = output.positions_F4.tolist(), output.cuts_F4.tolist()
         sentences = output.sentence_F.tolist()
-        scores = self._scores(output.score_F.cpu().numpy(), [languages[sentence] for sentence in sentences])
+        scores = self._scores(output.score_F, [languages[sentence] for sentence in sentences])
         found: list[list[_Found]] = [[] for _ in encoded]
         for sentence, *triple in zip(sentences, relations, *spans, scores, strict=True):
             found[sentence].append(_Found(*triple))

@@ -6,6 +6,7 @@ import tracemalloc
 import pytest
 import torch
 
+from mere_ds.backends.with_torch import TorchBackend
 from mere_ds.corpus import sentences
 from mere_ds.corpus.sentences import sentences_of, with_sentencex
 from mere_ds.documents import extract_document, windows_of
@@ -44,7 +45,7 @@ class Neighbours(Finder):
 
 @pytest.fixture
 def extractor(encoder) -> Extractor:  # noqa: F811
-    return Extractor(Neighbours(), encoder, torch.device("cpu"))
+    return Extractor(TorchBackend(Neighbours()), encoder)
 
 
 def spans(triples) -> list[tuple[int, int, int, int]]:
@@ -85,7 +86,7 @@ def test_blocks_change_no_sentence(monkeypatch):
 
 def test_memory_does_not_grow_with_the_text_and_time_grows_linearly(encoder):  # noqa: F811
     """By counting: how much is tokenised, and how much memory is held beside the text."""
-    none = Extractor(Finder(), encoder, torch.device("cpu"))
+    none = Extractor(TorchBackend(Finder()), encoder)
     read = []
 
     class Counting:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mere_ds import flags
+from mere_ds.backends.with_torch import TorchBackend
 from mere_ds.cli import COMMANDS
 from mere_ds.encoders.sources import TinySize, build_encoder, load_tokenizer
 from mere_ds.errors import UserError
@@ -22,7 +23,8 @@ class Finder:
     """A model that finds these triples, (label, positions, raw score), in every sentence, the lowest score first."""
 
     def __init__(self, *found: tuple[int, list[int], float], triples: str = "many") -> None:
-        self.config = SimpleNamespace(languages=["de", "ko"], labels=LABELS, triples=triples)
+        self.config = SimpleNamespace(languages=["de", "ko"], labels=LABELS, triples=triples, max_length=32)
+        self.device = torch.device("cpu")
         self.found = sorted(found, key=lambda triple: triple[2])
 
     def __call__(self, token_ids_BM, mask_BM, languages_B) -> MereOutput:
@@ -50,7 +52,7 @@ def encoder(tmp_path_factory) -> SentenceEncoder:
 @pytest.fixture
 def extractor(encoder):
     def make(*found, triples: str = "many", **options) -> Extractor:
-        return Extractor(Finder(*found, triples=triples), encoder, torch.device("cpu"), **options)
+        return Extractor(TorchBackend(Finder(*found, triples=triples)), encoder, **options)
 
     return make
 
@@ -101,7 +103,7 @@ class OneALanguage(Finder):
 
 def test_each_text_has_its_own_language(encoder):
     calibration = Calibration(0.0, Curve(), {"ko": Curve(1.0, 1.0)})
-    extractor = Extractor(OneALanguage(FOUND[0]), encoder, torch.device("cpu"), calibration)
+    extractor = Extractor(TorchBackend(OneALanguage(FOUND[0])), encoder, calibration)
     languages = ["ko", "de", "ko"]
     answers = list(extractor.extract(iter(TEXTS), iter(languages)))
     alone = [answer for pair in zip(TEXTS, languages, strict=True) for answer in extractor.extract([pair[0]], pair[1])]

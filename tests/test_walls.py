@@ -31,7 +31,8 @@ MAY_IMPORT = {
     "shards": {"errors", "files", "columns", "network", "sums", "target", "corpus", "encoders"},
     "fused": set(),
     "model": {"errors", "files", "sums", "config", "encoders", "fused"},
-    "inference": {"errors", "files", "streams", "config", "runs", "encoders", "shards", "model"},
+    "backends": {"errors", "files", "sums", "runs", "model"},
+    "inference": {"errors", "files", "streams", "config", "runs", "encoders", "shards", "model", "backends"},
     "documents": {"errors", "streams", "corpus", "shards", "inference"},
     "evaluation": {
         *("versions", "errors", "files", "columns", "sums", "config", "runs"),

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
 
-from mere_ds.encoders.tokens import first_line
-from mere_ds.errors import UserError
+from mere_ds.errors import UserError, first_line
 
 SMALL_FILES = ["*.json", "*.txt", "*.model"]  # configuration and any tokenizer's vocabulary
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")  # a tokenizer needs one of these

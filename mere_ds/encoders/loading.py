@@ -14,9 +14,10 @@ from transformers.utils import logging as transformers_logging
 
 from mere_ds.encoders import hub
 from mere_ds.encoders.families import auto_class
-from mere_ds.encoders.tokens import TOKENIZER_FILES, first_line, load_tokenizer
+from mere_ds.encoders.tokenizer_files import TOKENIZER_FILES
+from mere_ds.encoders.tokens import load_tokenizer
 from mere_ds.encoders.weights import new_rows, own_memory, word_embeddings
-from mere_ds.errors import UserError, from_memory_error
+from mere_ds.errors import UserError, first_line, from_memory_error
 from mere_ds.sums import SUMS, damage
 
 _ADVICE = (

@@ -24,16 +24,15 @@ from mere_ds.encoders.loading import (
     weights_digest,
 )
 from mere_ds.encoders.tiny import TinySize
+from mere_ds.encoders.tokenizer_files import language_symbol
 from mere_ds.encoders.tokens import (
     add_languages,
     adopt,
     fingerprint,
-    first_line,
-    language_symbol,
     load_tokenizer,
     save_tokenizer,
 )
-from mere_ds.errors import UserError
+from mere_ds.errors import UserError, first_line
 
 __all__ = [
     "EncoderInfo",

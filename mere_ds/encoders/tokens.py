@@ -8,21 +8,13 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from mere_ds.encoders.tokenizer_files import NEEDED_ROLES, ROLES, language_symbol, read_tokenizer
 from mere_ds.errors import UserError
-from mere_ds.files import digest_of, read_json
+from mere_ds.files import digest_of
 
-NEEDED_ROLES = ("cls_token", "sep_token", "pad_token")
 STAND_INS = {"cls_token": "bos_token", "sep_token": "eos_token"}
 """What takes the place of a token that a tokenizer lacks."""
 NEW_CLS = "[CLS]"
-ROLES = (*NEEDED_ROLES, "unk_token", "mask_token", "bos_token", "eos_token")
-
-_TOKENIZER_ADVICE = "copy the folder again, or create it again with mere-ds shard"
-
-
-def language_symbol(language: str) -> str:
-    """The special token that is put before a sentence of `language`: `de` -> `[de]`."""
-    return f"[{language}]"
 
 
 def wrap(backend: Tokenizer, roles: dict[str, str], max_length: int) -> PreTrainedTokenizerFast:
@@ -126,39 +118,15 @@ def _shield(backend: Tokenizer, unknown: str | None) -> None:
             )
 
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-
-
 def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Writes `TOKENIZER_FILES`, which `load_tokenizer` and transformers read."""
     tokenizer.save_pretrained(str(folder))
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of a folder that `build_encoder` wrote; "[SEP]" or "[de]" in a text is plain text, and offsets fit.
-
-    UserError if its files are missing, damaged or lack a setting. Never uses the network.
-    """
-    folder = Path(folder)
-    settings = read_json(folder / "tokenizer_config.json", _TOKENIZER_ADVICE)
-    try:
-        backend = Tokenizer.from_str((folder / "tokenizer.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{folder} has no {Path(error.filename).name}: {_TOKENIZER_ADVICE}") from error
-    except Exception as error:  # tokenizers raises bare Exception for a file that it can't parse
-        raise UserError(
-            f"the tokenizer in {folder} can't be read ({first_line(error)}): {_TOKENIZER_ADVICE}"
-        ) from error
-    roles = {role: settings[role] for role in ROLES if settings.get(role)}
-    unknown = [role for role, token in roles.items() if type(token) is not str or backend.token_to_id(token) is None]
-    lacking = [*(role for role in NEEDED_ROLES if role not in roles), *unknown]
-    longest = settings.get("model_max_length", 0)
-    if type(longest) is not int or longest < 1:
-        lacking.append("model_max_length")
-    if lacking:
-        names = ", ".join(lacking)
-        raise UserError(f"{folder / 'tokenizer_config.json'} has no valid {names}: {_TOKENIZER_ADVICE}")
-    return wrap(backend, roles, longest)
+    """`read_tokenizer` as a tokenizer of transformers. Raises UserError as it."""
+    read = read_tokenizer(folder)
+    return wrap(read.backend_tokenizer, read.roles, read.model_max_length)
 
 
 def fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
@@ -181,8 +149,3 @@ def batches(texts: Iterable[str], size: int) -> Iterable[list[str]]:
             batch = []
     if batch:
         yield batch
-
-
-def first_line(error: BaseException) -> str:
-    """An error's text as one short line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -16,7 +16,8 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mere_ds.encoders.sources import encoder_damage
-from mere_ds.encoders.tokens import TOKENIZER_FILES, save_tokenizer
+from mere_ds.encoders.tokenizer_files import TOKENIZER_FILES
+from mere_ds.encoders.tokens import save_tokenizer
 from mere_ds.encoders.weights import save_model
 from mere_ds.errors import MachineError, UserError
 from mere_ds.files import naming, parents_of, read_json, write_json

@@ -11,8 +11,7 @@ from typing import TypeGuard
 
 import numpy as np
 
-from mere_ds.encoders.tokens import first_line
-from mere_ds.errors import UserError
+from mere_ds.errors import UserError, first_line
 from mere_ds.shards.packing import ADVICE, Sentences
 
 _BEFORE, _AFTER = 2, 1  # [CLS] and the language symbol before the words, [SEP] after them

@@ -6,15 +6,14 @@ The tokenizer gets the composed form of a text (NFC); spans are of the text as i
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from tokenizers import Encoding
-from transformers import PreTrainedTokenizerFast
+from tokenizers import Encoding, Tokenizer
 
 from mere_ds.corpus.example import Example, Span
 from mere_ds.corpus.graphemes import Alignment, compose, graphemes, surely_whole, trim, whole_graphemes
-from mere_ds.encoders.sources import language_symbol
+from mere_ds.encoders.tokenizer_files import language_symbol
 from mere_ds.errors import UserError
 
 FRAME = 3
@@ -84,15 +83,30 @@ class EncodedExample(NamedTuple):
     """Whether every span has tokens."""
 
 
+class FramingTokenizer(Protocol):
+    """What is asked of a tokenizer."""
+
+    @property
+    def backend_tokenizer(self) -> Tokenizer: ...
+    @property
+    def model_max_length(self) -> int: ...
+    @property
+    def cls_token_id(self) -> int: ...
+    @property
+    def sep_token_id(self) -> int: ...
+    @property
+    def pad_token_id(self) -> int: ...
+
+
 class SentenceEncoder:
     """Tokenises sentences for one tokenizer and set of languages.
 
-    `tokenizer` is what `mere_ds.encoders.sources.load_tokenizer` gives: it has a special token `[xx]` for each language
-    code. `max_length` bounds the whole sequence; longer sentences lose their last words. Raises UserError if a
-    language's token is missing or `max_length` is out of the encoder's range.
+    `tokenizer` is what `load_tokenizer` (`mere_ds.encoders.tokens`) or `read_tokenizer` (`tokenizer_files`) gives: it
+    has a special token `[xx]` for each language code. `max_length` bounds the whole sequence; longer sentences lose
+    their last words. Raises UserError if a language's token is missing or `max_length` is out of the encoder's range.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, languages: Iterable[str], max_length: int):
+    def __init__(self, tokenizer: FramingTokenizer, languages: Iterable[str], max_length: int):
         limit = min(tokenizer.model_max_length, np.iinfo(np.int16).max)
         if not FRAME < max_length <= limit:
             raise UserError(f"--max_length={max_length} is out of range: pass {FRAME + 1} to {limit}")
@@ -100,8 +114,9 @@ class SentenceEncoder:
         self._backend = tokenizer.backend_tokenizer
         self._backend.no_truncation()
         self._backend.no_padding()
-        self._symbols = {language: self._backend.token_to_id(language_symbol(language)) for language in languages}
-        unknown = [language for language, token_id in self._symbols.items() if token_id is None]
+        symbols = {language: self._backend.token_to_id(language_symbol(language)) for language in languages}
+        self._symbols = {language: number for language, number in symbols.items() if number is not None}
+        unknown = sorted(symbols.keys() - self._symbols.keys(), key=[*symbols].index)
         if unknown:
             raise UserError(
                 f"the tokenizer has no language symbol for {', '.join(unknown)}: make shards with these languages"

@@ -12,8 +12,7 @@ import numpy as np
 import webdataset as wds
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
-from mere_ds.encoders.tokens import first_line
-from mere_ds.errors import UserError
+from mere_ds.errors import UserError, first_line
 from mere_ds.files import digest_file, digest_of
 from mere_ds.sums import is_intact
 

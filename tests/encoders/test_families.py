@@ -264,7 +264,7 @@ def test_from_shards_to_triples_interrupted_or_not(train, tmp_path, kind):
     extractor = Extractor.load(tmp_path / "whole/checkpoints/stage2/best")
     [found] = extractor.extract(TEXTS[:1], "de")
     [triple] = found["triples"]
-    assert triple["relation"] in extractor.model.config.labels
+    assert triple["relation"] in extractor.labels
     for entity in (triple["head"], triple["tail"]):
         assert TEXTS[0][entity["start"] : entity["end"]] == entity["text"] != ""
 

@@ -16,7 +16,7 @@ from mere_ds.encoders.sources import (
     locate_weights,
     weights_digest,
 )
-from mere_ds.encoders.tokens import language_symbol
+from mere_ds.encoders.tokenizer_files import language_symbol
 from mere_ds.errors import UserError
 from mere_ds.sums import SUMS, write_sums
 

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, models, normalizers
 from transformers import AutoTokenizer
 
 from mere_ds.encoders.sources import build_encoder, fingerprint, load_tokenizer
+from mere_ds.encoders.tokenizer_files import read_tokenizer
 from mere_ds.encoders.tokens import add_languages, roles_of, save_tokenizer, wrap
 from mere_ds.errors import UserError
 
@@ -63,7 +64,7 @@ def test_languages_added_twice_change_nothing(built, kind):
 @given(parts=st.lists(st.sampled_from([*LITERALS, " ", "Haus", "ab", "ß", ","]), max_size=12))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 def test_no_text_spells_a_special_token(built, kind, parts, request):
-    tokenizer = kept(request, built, kind)
+    tokenizer, alone = kept(request, built, kind)
     text = "".join(parts)
     special = set(tokenizer.backend_tokenizer.get_added_tokens_decoder())
     encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
@@ -72,13 +73,25 @@ def test_no_text_spells_a_special_token(built, kind, parts, request):
     covered = {i for start, end in encoding.offsets for i in range(start, end)}
     assert {i for i, character in enumerate(text) if not character.isspace()} <= covered
     assert all(0 <= start <= end <= len(text) for start, end in encoding.offsets)
+    without_transformers = alone.backend_tokenizer.encode(text, add_special_tokens=False)
+    assert without_transformers.ids == encoding.ids and without_transformers.offsets == encoding.offsets
 
 
 def kept(request, built, kind):
-    """One built tokenizer for all of hypothesis' examples of a test."""
-    if not hasattr(request.node, "tokenizer"):
-        request.node.tokenizer = load_tokenizer(built(kind)[0])
-    return request.node.tokenizer
+    """One built tokenizer, as transformers' and as tokenizers' own, for all of hypothesis' examples of a test."""
+    if not hasattr(request.node, "tokenizers"):
+        folder, *_ = built(kind)
+        request.node.tokenizers = load_tokenizer(folder), read_tokenizer(folder)
+    return request.node.tokenizers
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_frame_is_the_same_without_transformers(built, kind):
+    folder, *_ = built(kind)
+    ours, theirs = read_tokenizer(folder), load_tokenizer(folder)
+    for name in ("cls_token_id", "sep_token_id", "pad_token_id", "model_max_length"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    assert ours.roles == roles_of(theirs)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -8,6 +8,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from mere_ds.backends.with_torch import TorchBackend
 from mere_ds.corpus.example import Example, Triple
 from mere_ds.corpus.graphemes import BLANK, trim
 from mere_ds.corpus.reading import read_file, split_files
@@ -64,7 +65,7 @@ def extractor(manifests) -> Extractor:
     torch.manual_seed(0)
     tokenizer = load_tokenizer(manifest.encoder_folder)
     model = MereModel.from_encoder(load_encoder(manifest.encoder_folder, manifest.encoder), config).eval()
-    return Extractor(model, SentenceEncoder(tokenizer, manifest.languages, 256), torch.device("cpu"))
+    return Extractor(TorchBackend(model), SentenceEncoder(tokenizer, manifest.languages, 256))
 
 
 def test_training_data_are_the_same_bytes_in_every_form(manifests):

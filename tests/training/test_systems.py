@@ -13,6 +13,7 @@ from ranks import run_ranks
 from transformers import AutoModel, BertForMaskedLM
 
 from mere_ds import flags
+from mere_ds.backends.with_torch import TorchBackend
 from mere_ds.cli import COMMANDS
 from mere_ds.config import PRESETS, TWO_STAGES, TrainConfig
 from mere_ds.errors import UserError
@@ -97,10 +98,10 @@ def test_it_trains_is_evaluated_and_extracts(system, trained, small_shards):
     extractor = Extractor.load(checkpoint(run, last_stage(system), "best"))
     (answer,) = extractor.extract(["Anna Berg wurde in Köln geboren."], "de")
     (triple,) = answer["triples"]
-    assert 0 < triple["score"] <= 1 and triple["relation"] in extractor.model.config.labels
+    assert 0 < triple["score"] <= 1 and triple["relation"] in extractor.labels
     assert all(triple[part]["text"] for part in ("head", "tail"))
     with torch.no_grad():  # finite weights, as a model may have learned them, but too large for what is made of them
-        next(p for name, p in extractor.model.named_parameters() if "relation" in name).fill_(3e38)
+        next(p for name, p in extractor.backend.model.named_parameters() if "relation" in name).fill_(3e38)
     with pytest.raises(UserError, match="the model's scores aren't finite"):
         list(extractor.extract(["Anna Berg wurde in Köln geboren."], "de"))
 
@@ -122,11 +123,10 @@ def test_characters_within_tokens_are_learnt_in_both_stages_and_used(short, trai
     with torch.no_grad():
         model.cuts.counts_4CD.zero_()
         model.cuts.bias.view(4, -1).copy_(torch.nn.functional.one_hot(torch.tensor([1, 0, 0, 0]), 7))
-    plain = Extractor.load(checkpoint(tmp_path, 2, "best"))
-    encoder, device = plain.encoder, plain.device
-    (cut,) = Extractor(model.eval(), encoder, device).extract(["Anna Berg wurde in Köln geboren."], "de")
+    encoder = Extractor.load(checkpoint(tmp_path, 2, "best")).encoder
+    (cut,) = Extractor(TorchBackend(model.eval()), encoder).extract(["Anna Berg wurde in Köln geboren."], "de")
     model.cuts = None
-    (whole,) = Extractor(model, encoder, device).extract(["Anna Berg wurde in Köln geboren."], "de")
+    (whole,) = Extractor(TorchBackend(model), encoder).extract(["Anna Berg wurde in Köln geboren."], "de")
     (a,), (b,) = cut["triples"], whole["triples"]
     assert a["tail"] == b["tail"] and len(b["head"]["text"]) > 1
     assert a["head"]["text"] == b["head"]["text"][1:] and a["head"]["start"] == b["head"]["start"] + 1
