@@ -46,7 +46,8 @@ done | tee "$out/differences.txt"
 rival=${5:-}
 [ -n "$rival" ] || exit 0
 [ -e "$out/rival/test.jsonl" ] ||
-  "$rival" benchmarks/rivals/gliner_relex.py "$out/corpus" "$encoder" "$out/rival" --steps=$((2 * updates))
+  "$rival" benchmarks/rivals/gliner_relex.py "$out/corpus" "$encoder" "$out/rival" --steps=$((2 * updates)) \
+    --precision=$precision
 for system in mERE mERE-LS; do
   [ -e "$out/answers/$system/speed.json" ] ||
     python benchmarks/rivals/our_answers.py "$out/runs/$system" "$out/corpus" "$out/answers/$system"
