@@ -30,7 +30,7 @@ from benchmarks.speed import TINY
 from mere_ds import flags
 from mere_ds.columns import align
 from mere_ds.corpus.folder import open_corpus
-from mere_ds.corpus.formats.writers import as_row
+from mere_ds.corpus.formats.jsonl_writer import as_row
 from mere_ds.files import json_line, write_whole
 from mere_ds.model.mere import MereModel
 from mere_ds.model.precision import DTYPES

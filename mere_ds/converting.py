@@ -12,7 +12,7 @@ from pathlib import Path
 from mere_ds.corpus.folder import Corpus, files_of, open_corpus
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.stated import REPORTS
-from mere_ds.corpus.formats.writers import WRITERS
+from mere_ds.corpus.formats.writer_registry import WRITERS
 from mere_ds.corpus.inspection import inspect_corpus
 from mere_ds.errors import UserError
 from mere_ds.files import check_apart, digest_file, read_json, write_json

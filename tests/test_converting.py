@@ -10,7 +10,7 @@ from mere_ds import lease
 from mere_ds.converting import convert_corpus
 from mere_ds.corpus.folder import open_corpus
 from mere_ds.corpus.formats.options import SourceOptions
-from mere_ds.corpus.formats.writers import WRITERS
+from mere_ds.corpus.formats.writer_registry import WRITERS
 from mere_ds.errors import MachineError, UserError
 from tests.full_disk import files_of_at_most
 

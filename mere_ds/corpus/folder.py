@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from mere_ds.corpus.example import Example
+from mere_ds.corpus.formats.checking import FormatFile, Source, languages_of, read_source
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.registry import check_whole, open_source, recognised
 from mere_ds.corpus.formats.samples import Sample
-from mere_ds.corpus.formats.sentences import FormatFile, Source, languages_of, read_source
 from mere_ds.corpus.jsonl import JsonLinesFile, json_lines_paths, read_json_lines
 from mere_ds.corpus.labels import LabelMap
 from mere_ds.corpus.languages import parse_languages, sort_languages

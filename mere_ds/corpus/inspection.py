@@ -13,7 +13,7 @@ from mere_ds.columns import align
 from mere_ds.corpus import jsonl, reading, rows
 from mere_ds.corpus.example import Example
 from mere_ds.corpus.folder import Corpus
-from mere_ds.corpus.formats import sentences
+from mere_ds.corpus.formats import checking
 from mere_ds.corpus.formats.registry import FORMATS
 from mere_ds.corpus.labels import LOSSES, absent_labels
 from mere_ds.corpus.languages import sort_languages
@@ -30,7 +30,7 @@ MOST_LABELS, MOST_LANGUAGES, MOST_LETTERS = 40, 15, 40
 """Rows and columns of the table of labels by language, and letters of a label's name in it."""
 
 _ROWS_A_STEP = 1000  # of the progress bar
-_REJECTIONS = rows.REJECTIONS | reading.REJECTIONS | jsonl.REJECTIONS | reading.REPAIRS | sentences.LOSSES | LOSSES
+_REJECTIONS = rows.REJECTIONS | reading.REJECTIONS | jsonl.REJECTIONS | reading.REPAIRS | checking.LOSSES | LOSSES
 
 
 @dataclass(slots=True)
@@ -250,5 +250,5 @@ def _meanings(format: str) -> Mapping[str, Mapping[str, str]]:
         "rejected": losses,
         "left_out": losses,
         "repaired_triples": own.repairs if own else {},
-        "notes": reading.NOTES | sentences.NOTES | dict(own.notes if own else {}),
+        "notes": reading.NOTES | checking.NOTES | dict(own.notes if own else {}),
     }

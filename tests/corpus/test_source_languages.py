@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from mere_ds.corpus.formats.checking import FormatFile, Source, read_source
 from mere_ds.corpus.formats.options import SourceOptions
-from mere_ds.corpus.formats.sentences import FormatFile, Source, read_source
 from mere_ds.corpus.formats.stated import Format, Stated, files_below
 from mere_ds.corpus.rows import Tally
 from mere_ds.corpus.sentences import with_sentencex

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mere_ds.corpus.example import Span
 from mere_ds.corpus.formats import units
-from mere_ds.corpus.formats.sentences import agreement
+from mere_ds.corpus.formats.checking import agreement
 from mere_ds.corpus.formats.stated import Mention
 from mere_ds.corpus.formats.units import ToCodePoint, to_code_points
 

@@ -10,7 +10,7 @@ from itertools import product
 from typing import NamedTuple
 
 from mere_ds.corpus.example import Span
-from mere_ds.corpus.formats.sentences import agreement
+from mere_ds.corpus.formats.checking import agreement
 from mere_ds.corpus.formats.stated import Mention
 from mere_ds.corpus.formats.units import span_at, span_of_tokens, to_code_points, units_differ
 from mere_ds.errors import UserError

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from mere_ds.corpus.example import Span
 from mere_ds.corpus.formats import units
+from mere_ds.corpus.formats.checking import agreement
 from mere_ds.corpus.formats.json_rows import Row, json_rows, shown
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
-from mere_ds.corpus.formats.sentences import agreement
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable, files_below
 from mere_ds.corpus.languages import language_code
 from mere_ds.corpus.rows import Rejected

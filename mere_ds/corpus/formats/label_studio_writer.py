@@ -6,7 +6,7 @@ from types import TracebackType
 from xml.etree import ElementTree
 
 from mere_ds.corpus.example import Example, Span
-from mere_ds.corpus.formats.writing import FilesWriter
+from mere_ds.corpus.formats.writer import FilesWriter
 from mere_ds.errors import UserError
 from mere_ds.files import json_line
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mere_ds.corpus.example import Example
 from mere_ds.corpus.formats.table_files import metadata_of, pyarrow_or_error
-from mere_ds.corpus.formats.writing import new_file
+from mere_ds.corpus.formats.writer import new_file
 
 if TYPE_CHECKING:
     import pyarrow
@@ -40,7 +40,7 @@ class ParquetWriter:
                     self._flush(name)
 
     def write(self, example: Example, split: str) -> None:
-        """See `mere_ds.corpus.formats.writing.Writer`."""
+        """See `mere_ds.corpus.formats.writer.Writer`."""
         name = f"{example.language}.{split}.parquet"
         if name not in self._files:
             stream = self._stack.enter_context(new_file(self._folder / name, self._shown))

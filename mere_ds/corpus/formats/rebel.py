@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from mere_ds.corpus.example import Span
+from mere_ds.corpus.formats.checking import agreement
 from mere_ds.corpus.formats.json_rows import Row, json_files, json_rows, shown, unreadable
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
-from mere_ds.corpus.formats.sentences import agreement
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
 from mere_ds.corpus.formats.values import is_int, objects, string
 from mere_ds.corpus.rows import Rejected

@@ -27,9 +27,9 @@ from mere_ds.corpus.formats import (
     webanno_tsv,
     xmi,
 )
+from mere_ds.corpus.formats.checking import FormatFile, Source
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
-from mere_ds.corpus.formats.sentences import FormatFile, Source
 from mere_ds.corpus.formats.splits import splits_in
 from mere_ds.corpus.formats.stated import Format
 from mere_ds.corpus.rows import SPLITS

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mere_ds.corpus.example import Example, Triple
 from mere_ds.corpus.formats.spacy_docbin import HEADS, ID, LANGUAGE, TAILS, require_spacy
-from mere_ds.corpus.formats.writing import new_file
+from mere_ds.corpus.formats.writer import new_file
 from mere_ds.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _MOST = 10_000
 
 
 class SpacyFiles:
-    """A `mere_ds.corpus.formats.writing.Writer`."""
+    """A `mere_ds.corpus.formats.writer.Writer`."""
 
     def __init__(self, folder: Path, shown: Path):
         """`shown` is the folder's name in messages."""

@@ -99,7 +99,7 @@ class Unreadable(NamedTuple):
 
     place: int
     reason: str
-    """A key of the format's `losses` or of `mere_ds.corpus.formats.sentences.LOSSES`."""
+    """A key of the format's `losses` or of `mere_ds.corpus.formats.checking.LOSSES`."""
     raw: Raw
     size: int
     file: str = ""
@@ -145,7 +145,7 @@ class Format:
     read: Callable[[Path, SourceOptions], Iterator[Stated | Unreadable]]
     """A part's texts in order. Raises UserError for a part of another format, or an option that is missing."""
     losses: Mapping[str, str] = field(default_factory=dict)
-    """Why a text or relation is not kept, beside `sentences.LOSSES`; meanings by reason."""
+    """Why a text or relation is not kept, beside `checking.LOSSES`; meanings by reason."""
     repairs: Mapping[str, str] = field(default_factory=dict)
     """How a relation may be repaired; meanings by name."""
     notes: Mapping[str, str] = field(default_factory=dict)

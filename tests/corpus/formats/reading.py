@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from mere_ds.corpus.example import Example
 from mere_ds.corpus.folder import open_corpus
+from mere_ds.corpus.formats.checking import LOSSES, NOTES, FormatFile, Source, read_source
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.registry import FORMATS
-from mere_ds.corpus.formats.sentences import LOSSES, NOTES, FormatFile, Source, read_source
 from mere_ds.corpus.formats.stated import Format, Stated, Unreadable
 from mere_ds.corpus.rows import REJECTIONS, FileCounts, Reject, Tally
 

@@ -9,10 +9,10 @@ import pytest
 
 from mere_ds.converting import convert_corpus
 from mere_ds.corpus.folder import open_corpus
-from mere_ds.corpus.formats import sentences
+from mere_ds.corpus.formats import checking
 from mere_ds.corpus.formats.options import NOT_FOR_ALL, SourceOptions
 from mere_ds.corpus.formats.registry import FORMATS, recognised
-from mere_ds.corpus.formats.writers import WRITERS
+from mere_ds.corpus.formats.writer_registry import WRITERS
 from mere_ds.corpus.rows import REJECTIONS
 from mere_ds.errors import UserError
 from tests.corpus.formats.damage import lines
@@ -26,7 +26,7 @@ def test_every_format_has_a_sample():
 
 
 def test_a_name_of_a_reason_repair_or_note_has_one_meaning_in_all_formats():
-    every = [(sentences.LOSSES | REJECTIONS, {}, sentences.NOTES)]
+    every = [(checking.LOSSES | REJECTIONS, {}, checking.NOTES)]
     every += [(format.losses, format.repairs, format.notes) for format in FORMATS.values()]
     found: dict[str, set] = {}
     for kinds in every:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mere_ds.corpus.formats.checking import FormatFile, Source, read_source
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.registry import FORMATS
-from mere_ds.corpus.formats.sentences import FormatFile, Source, read_source
 from mere_ds.corpus.rows import Tally
 from mere_ds.errors import UserError
 from tests.corpus.formats.reading import check, convert

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from mere_ds.corpus.formats.checking import FormatFile, Source
 from mere_ds.corpus.formats.options import SourceOptions
-from mere_ds.corpus.formats.sentences import FormatFile, Source
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated
 from tests.corpus.formats.reading import read_all
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from mere_ds.converting import convert_corpus
 from mere_ds.corpus.example import Example, Triple
 from mere_ds.corpus.folder import open_corpus
+from mere_ds.corpus.formats.jsonl_writer import as_row
 from mere_ds.corpus.formats.parquet_writer import ParquetWriter
-from mere_ds.corpus.formats.writers import as_row
 from mere_ds.corpus.graphemes import BLANK
 from mere_ds.errors import UserError
 from mere_ds.files import json_line

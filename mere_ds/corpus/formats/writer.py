@@ -1,4 +1,4 @@
-"""What writers of formats have in common; `mere_ds.corpus.formats.writers` lists them."""
+"""What writers of formats have in common; `mere_ds.corpus.formats.writer_registry` lists them."""
 
 from abc import ABC, abstractmethod
 from contextlib import ExitStack

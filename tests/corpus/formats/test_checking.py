@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from mere_ds.corpus.formats.checking import LOSSES, MOST_CHARACTERS, NOTES, FormatFile, Source, read_source
 from mere_ds.corpus.formats.options import SourceOptions
-from mere_ds.corpus.formats.sentences import LOSSES, MOST_CHARACTERS, NOTES, FormatFile, Source, read_source
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Stated, Unreadable
 from mere_ds.corpus.jsonl import MOST_TRIPLES, JsonLinesFile, read_json_lines
 from mere_ds.corpus.rows import MOST_ROW_BYTES, Tally
