@@ -2,16 +2,15 @@
 
 import sys
 
-from mere_ds.inference import Extractor
-from mere_ds.runs.trained import used_model
+import mere_ds
 
 
 def main(run: str, language: str) -> None:
-    extractor = Extractor.load(used_model(run).folder)
     texts = (line.rstrip("\n") for line in sys.stdin)
-    found = [triple for answer in extractor.extract(texts, language) for triple in answer["triples"]]
-    for triple in sorted(found, key=lambda triple: -triple["score"]):
-        print(f"{triple['score']:.3f}\t{triple['head']['text']}\t{triple['relation']}\t{triple['tail']['text']}")
+    answers = mere_ds.load(run).extract(texts, lang=language)
+    found = [triple for triples in answers for triple in triples]
+    for triple in sorted(found, key=lambda triple: -triple.score):
+        print(f"{triple.score:.3f}\t{triple.head.text}\t{triple.relation}\t{triple.tail.text}")
 
 
 if __name__ == "__main__":

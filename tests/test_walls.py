@@ -10,6 +10,7 @@ ROOT = Path(mere_ds.__file__).parent
 
 MAY_IMPORT = {
     "errors": set(),
+    "auto_classes": set(),
     "files": {"errors"},
     "sums": {"errors", "files"},
     "knobs": {"errors"},
@@ -34,6 +35,7 @@ MAY_IMPORT = {
     "backends": {"errors", "files", "sums", "runs", "model"},
     "inference": {"errors", "files", "streams", "config", "runs", "encoders", "shards", "model", "backends"},
     "documents": {"errors", "streams", "corpus", "shards", "inference"},
+    "api": {"errors", "streams", "config", "runs", "inference", "documents"},
     "evaluation": {
         *("versions", "errors", "files", "columns", "sums", "config", "runs"),
         *("corpus", "encoders", "shards", "model", "inference"),

@@ -60,6 +60,8 @@ class TripleConfig(PreTrainedConfig):
         _check(self._types())  # first: the others compare and count
         self._derive()
         _check(self._requirements())
+        self.id2label = dict(enumerate(self.labels))  # what other programs look for
+        self.label2id = {label: number for number, label in enumerate(self.labels)}
 
     @property
     def most_k(self) -> int:

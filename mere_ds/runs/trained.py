@@ -133,6 +133,23 @@ def used_model(place: str | Path, which: Which = "best") -> TrainedModel:
     return TrainedModel(RunFolder(folder), folder, identity_of(folder), _state(folder), finished=True, stage_one=None)
 
 
+def model_folder(place: str | Path, which: Which = "best") -> Path:
+    """The folder with the model's own files (config.json, weights, tokenizer) in `place`: a run's folder, the folder of
+    a checkpoint, or a folder that holds a model alone. Raises UserError."""
+    folder = Path(place)
+    if (folder / STATE).is_file() or not is_model(folder):
+        return used_model(folder, which).folder
+    if which != "best":
+        raise UserError(f"--which={which}: {folder} is a single model: remove --which, or pass the run's folder")
+    return folder.resolve()
+
+
+def is_model(folder: Path) -> bool:
+    """Whether this is the folder of a model, a checkpoint or not, and no run's."""
+    path = folder / "config.json"
+    return path.is_file() and "model_type" in read_json(path, "pass a folder saved by mere-ds")
+
+
 def _missing_stage_two(run: RunFolder, link: str, one: TrainedModel | None) -> str:
     """What is wrong with a run that lacks its stage two, and what to do."""
     advice = [f"finish stage two (train.py --stage=2 --run={run.root})"]
