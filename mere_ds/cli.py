@@ -16,6 +16,7 @@ from mere_ds.files import naming
 from mere_ds.knobs import takes_knobs
 from mere_ds.pretraining.settings import PretrainSettings
 from mere_ds.reproduction.command import reproduce
+from mere_ds.serving.command import serve
 from mere_ds.train import train
 
 
@@ -255,6 +256,7 @@ _FUNCTIONS = (
     report,
     reproduce,
     extract,
+    serve,
 )
 COMMANDS = {f.__name__.replace("_", "-"): f for f in _FUNCTIONS}
 

@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "inference": {"errors", "files", "streams", "config", "runs", "encoders", "shards", "model", "backends"},
     "documents": {"errors", "streams", "corpus", "shards", "inference"},
     "api": {"errors", "streams", "config", "runs", "inference", "documents"},
+    "serving": {"errors", "files", "knobs", "config", "runs", "inference"},
     "evaluation": {
         *("versions", "errors", "files", "columns", "sums", "config", "runs"),
         *("corpus", "encoders", "shards", "model", "inference"),
@@ -56,7 +57,7 @@ MAY_IMPORT = {
     "corpus_commands": {"knobs", "config", "converting", "corpus", "shards"},
     "cli": {
         *("errors", "files", "text_input", "knobs", "config", "flags", "runs", "train", "corpus_commands"),
-        *("pretraining", "evaluation", "reproduction", "inference", "documents"),
+        *("pretraining", "evaluation", "reproduction", "inference", "documents", "serving"),
     },
 }
 """By module of the package, what it may import: only what stands above it."""
@@ -65,6 +66,7 @@ ONLY_IN = {
     **{"deepspeed": {"ranks", "training"}, "webdataset": {"shards"}, "fire": {"flags"}, "py7zr": {"corpus"}},
     **{"matplotlib": {"evaluation"}, "regex": {"corpus"}, "sentencex": {"corpus"}},
     **{"cassis": {"corpus"}, "pyarrow": {"corpus"}, "spacy": {"corpus"}},
+    **{"starlette": {"serving"}, "uvicorn": {"serving"}, "prometheus_client": {"serving"}},
 }
 
 

@@ -1,0 +1,61 @@
+"""The command `mere-ds serve`."""
+
+import sys
+from typing import Any
+
+from mere_ds.config import NO_RELATION, Which
+from mere_ds.knobs import takes_knobs
+from mere_ds.serving.settings import ServeSettings, listener, token_of_environment
+
+
+@takes_knobs(ServeSettings)
+def serve(
+    run: str,
+    *,
+    min_score: float | None = None,
+    max_triples: int | None = None,
+    negative_label: tuple[str, ...] = (NO_RELATION,),
+    keep_negative: bool = False,
+    k: int | None = None,
+    which: Which = "best",
+    **given: Any,
+) -> None:
+    """Answer texts with their triples over HTTP, until Ctrl-C or SIGTERM.
+
+    POST /extract takes {"text": ..., "lang": "de"} or {"texts": [...], "lang": "de"}, with "min_score" and
+    "max_triples" if wanted, and answers as mere-ds extract does; /openapi.json describes it. GET /healthz says whether
+    the server answers, /metrics what it has done so far, for Prometheus. Texts that arrive together are computed
+    together. Too large a request is refused by status 413, and by 429 one that finds the queue full.
+
+    If the environment has MERE_DS_TOKEN, clients must send it (Authorization: Bearer TOKEN), except to /healthz. An
+    address that other machines reach is refused without one. When it is told to stop, the server answers what it has
+    accepted.
+
+    Examples:
+        mere-ds serve runs/a
+        mere-ds serve runs/a --port=9000 --min_score=0.7
+        MERE_DS_TOKEN=... mere-ds serve runs/a --host=0.0.0.0
+
+    Args:
+        run: Run folder, or the folder of one of its checkpoints.
+        min_score: Least score of a triple where a request has none, 0 to 1 (None: the model's threshold, or any).
+        max_triples: Maximum number of triples per text where a request has none (None: no maximum).
+        negative_label: Relations that mean that there is none; answers leave them out.
+        keep_negative: Give triples with these relations too.
+        k: Number of sub-modules to run (None: as trained, 3 by default).
+        which: The best or the latest model of the last stage; stage1: the best model of stage one.
+    """
+    settings, token = ServeSettings(**given), token_of_environment()
+    from mere_ds.runs.trained import check_limits, used_model
+
+    check_limits(min_score, max_triples)
+    model = used_model(run, which)
+    model.check_k(k)
+    with listener(settings, token) as listening:  # all that can be refused is, before torch is loaded
+        from mere_ds.inference import Extractor
+        from mere_ds.serving.program import engine_of, serve_model
+
+        extractor = Extractor.load(model.folder, k, min_score, max_triples, () if keep_negative else negative_label)
+        if not model.finished:
+            sys.stderr.write(f"{run}: stage {model.stage} is not finished: using its model at step {model.step}\n")
+        serve_model(engine_of(extractor, run), listening, settings, token)

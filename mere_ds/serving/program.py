@@ -1,0 +1,74 @@
+"""The server as a program: it answers until it is told to stop, and then what it has accepted."""
+
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+import uvicorn
+
+from mere_ds.inference import Extractor
+from mere_ds.serving.app import Engine, make_app
+from mere_ds.serving.batching import Limits
+from mere_ds.serving.settings import ServeSettings
+
+_FILES, _SPARE_FILES = 8192, 64
+"""How many files this process may have open at most, and how many of them are not connections."""
+
+
+def engine_of(extractor: Extractor, name: str) -> Engine:
+    """Answers with this extractor, whose own limits hold where a request has none."""
+
+    def compute(texts: Sequence[str], languages: Sequence[str], limits: Limits) -> list[dict]:
+        given = {field: value for field, value in limits._asdict().items() if value is not None}
+        return replace(extractor, **given).answers(texts, languages)
+
+    least = extractor.calibration.min_score if extractor.finds_many else None
+    min_score = least if extractor.min_score is None else extractor.min_score
+    return Engine(name, extractor.languages, extractor.labels, min_score, compute)
+
+
+def serve_model(engine: Engine, listening: socket.socket, settings: ServeSettings, token: str | None) -> None:
+    """Answers requests at a socket until SIGINT or SIGTERM, then those that it has accepted. Raises KeyboardInterrupt
+    at a second SIGINT, which doesn't wait for these."""
+    server = http_server(engine, settings, token, _connections())
+    for number in (signal.SIGINT, signal.SIGTERM):  # which uvicorn sends to itself once more after it has stopped
+        signal.signal(number, lambda *_: None)
+    server.run(sockets=[listening])
+    if server.force_exit:
+        raise KeyboardInterrupt
+
+
+def http_server(engine: Engine, settings: ServeSettings, token: str | None, connections: int) -> uvicorn.Server:
+    """To be run with sockets; it ends when its `should_exit` is set."""
+    config = uvicorn.Config(
+        make_app(engine, settings, token),
+        http="h11",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=connections,
+    )
+    return _Announced(config)
+
+
+class _Announced(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for its in sockets or []:
+            host, port = its.getsockname()[:2]
+            sys.stderr.write(f"http://{f'[{host}]' if ':' in host else host}:{port}/ answers; Ctrl-C stops\n")
+
+
+def _connections() -> int:
+    """How many connections this process may have; as many as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        soft = _FILES if hard == resource.RLIM_INFINITY else max(soft, min(hard, _FILES))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return min(soft, _FILES) - _SPARE_FILES
