@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mere_ds import __version__
+import mere_ds
 from mere_ds.serving.asking import Reader, Refused
 from mere_ds.serving.batching import Batcher, Compute, Failed, QueueFull
 from mere_ds.serving.description import description
@@ -97,8 +97,9 @@ class _Server:
             after = {"retry-after": str(full.seconds)}
             raise Refused(429, f"the queue is full: try again in {full.seconds} s", after) from None
         gone = asyncio.ensure_future(_gone(request.receive))
+        either: set[asyncio.Future[Any]] = {job.answers, gone}
         try:
-            await asyncio.wait({job.answers, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             gone.cancel()
         if not job.answers.done():
@@ -140,7 +141,7 @@ class _Server:
         return _json(
             {
                 "model": self.engine.name,
-                "version": __version__,
+                "version": mere_ds.__version__,
                 "languages": self.engine.languages,
                 "labels": self.engine.labels,
                 "min_score": self.engine.min_score,

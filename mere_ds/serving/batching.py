@@ -118,11 +118,12 @@ class Batcher:
     def _run(self) -> None:
         while batch := self._next():
             started = time.monotonic()
-            for job in self._answer(batch):
-                self._deliver(job)
+            done = self._answer(batch)
             seconds = time.monotonic() - started
             self._done, self._busy = self._done + len(batch), self._busy + seconds
-            self._measures.batch(len(batch), seconds)
+            self._measures.batch(len(batch), seconds)  # before the answers, so that their readers see it
+            for job in done:
+                self._deliver(job)
 
     def _next(self) -> list[_Text]:
         """The texts to compute next; none if there will be no more."""

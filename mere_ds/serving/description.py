@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mere_ds import __version__
+import mere_ds
 from mere_ds.serving.asking import AUTO, Reader
 
 _TEXT = {"type": "string", "description": "In Unicode; its offsets count code points."}
@@ -97,7 +97,7 @@ def description(reader: Reader, max_body: int, with_token: bool) -> dict[str, An
     }
     document: dict[str, Any] = {
         "openapi": "3.1.0",
-        "info": {"title": "mere_ds", "version": __version__, "license": {"name": "Apache-2.0"}},
+        "info": {"title": "mere_ds", "version": mere_ds.__version__, "license": {"name": "Apache-2.0"}},
         "paths": {
             "/extract": {"post": extract},
             "/about": {"get": _get("about", "The model and the limits", _json(_ABOUT), 401, 421)},

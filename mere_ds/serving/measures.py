@@ -12,15 +12,13 @@ class Measures:
     content_type = CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        its = {"registry": self._registry, "namespace": "mere_ds"}
-        self._requests = Counter("requests", "Answered requests.", ("path", "status"), **its)
-        self._latency = Histogram(
-            "request_seconds", "From a request's head to its answer's end.", ("path",), buckets=_SECONDS, **its
-        )
-        self._batches = Histogram("batch_texts", "Texts computed at once.", buckets=_TEXTS, **its)
-        self._computing = Counter("computing_seconds", "Time spent computing.", **its)
-        self.queue = Gauge("queue_texts", "Texts that wait to be computed.", **its)
+        its = self._registry = CollectorRegistry()
+        self._requests = Counter("mere_ds_requests", "Answered requests.", ("path", "status"), registry=its)
+        help = "From a request's head to its answer's end."
+        self._latency = Histogram("mere_ds_request_seconds", help, ("path",), buckets=_SECONDS, registry=its)
+        self._batches = Histogram("mere_ds_batch_texts", "Texts computed at once.", buckets=_TEXTS, registry=its)
+        self._computing = Counter("mere_ds_computing_seconds", "Time spent computing.", registry=its)
+        self.queue = Gauge("mere_ds_queue_texts", "Texts that wait to be computed.", registry=its)
 
     def request(self, path: str, status: int, seconds: float) -> None:
         """`path` is one of a few, never the client's own words."""
