@@ -3,21 +3,20 @@
 import json
 import os
 import sys
-from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
-from mere_ds import flags, text_input
-from mere_ds.config import NO_RELATION, Which
+from mere_ds import flags
+from mere_ds.config import Which
 from mere_ds.corpus_commands import convert, download, inspect, shard, synthesize
 from mere_ds.errors import UserError
-from mere_ds.files import naming
 from mere_ds.knobs import takes_knobs
 from mere_ds.pretraining.settings import PretrainSettings
 from mere_ds.reproduction.command import reproduce
 from mere_ds.serving.command import serve
 from mere_ds.train import train
+from mere_ds.use_commands import extract
 
 
 @takes_knobs(PretrainSettings)
@@ -151,96 +150,6 @@ def report(runs: tuple[str, ...], *, out: str) -> None:
     page = make_report(runs, out)
     print(page.with_name("tables.txt").read_text(encoding="utf-8"))
     print(f"report: {page}")
-
-
-def extract(
-    run: str,
-    text: str | None = None,
-    *,
-    lang: str,
-    file: str | None = None,
-    min_score: float | None = None,
-    max_triples: int | None = None,
-    negative_label: tuple[str, ...] = (NO_RELATION,),
-    keep_negative: bool = False,
-    document: bool = False,
-    k: int | None = None,
-    which: Which = "best",
-) -> None:
-    """Print the triples of each text as a line of JSON, with character offsets.
-
-    A model that was trained on one triple a sentence gives each text one, or none where its relation is a negative
-    label, such as SMiLER's no_relation. One that was trained on any number gives those whose score, the probability
-    that the triple is right, reaches the threshold with the best F1 on dev; the highest score comes first, and a text
-    may get none.
-
-    Texts come from the command line, from --file or from standard input, one per line, in UTF-8. Every line gets
-    exactly one answer, printed as soon as no further input is waiting: an empty line and one that isn't UTF-8 get no
-    triple and a note; of a text longer than the model's max_length tokens only the beginning is read, and a note says
-    so. An empty TEXT or a language that the model doesn't know is refused (exit code 2). Pass a TEXT that begins with a
-    dash after -- or as --text=TEXT.
-
-    Examples:
-        mere-ds extract runs/a --lang=de "Anna Berg wurde in Köln geboren."
-        mere-ds extract runs/a --lang=ko --file=sentences.txt > triples.jsonl
-        cat sentences.txt | mere-ds extract runs/a --lang=ko
-
-    Args:
-        run: Run folder, or the folder of one of its checkpoints.
-        text: One text.
-        lang: Language of the texts, such as de.
-        file: UTF-8 file with one text a line.
-        min_score: Least score of a triple, 0 to 1 (None: the model's threshold; without one, any).
-        max_triples: Maximum number of triples per text, those with the highest scores (None: no maximum).
-        negative_label: Relations that mean that there is none; answers leave them out.
-        keep_negative: Give triples with these relations too.
-        document: Read the whole input as one text of any length and print one triple a line, with offsets of the text,
-            in the order of its sentences; nothing is cut off, and MAX_TRIPLES is of a sentence.
-        k: Number of sub-modules to run (None: as trained, 3 by default).
-        which: The best or the latest model of the last stage; stage1: the best model of stage one, without stage two
-            (each answer says so).
-    """
-    if text is not None and file is not None:
-        raise UserError("TEXT and --file are both given: pass only one of them")
-    if text is not None and not text.strip():
-        raise UserError("TEXT is empty: pass a sentence")
-    batches = text_input.lines_of(file) if text is None and not document else iter(())
-    if document and text is None:
-        text = text_input.whole(file)
-    from mere_ds.runs.trained import check_limits, used_model
-
-    check_limits(min_score, max_triples)
-    model = used_model(run, which)
-    lang = model.check_language(lang)  # before torch is loaded
-    model.check_k(k)
-    from tqdm import tqdm
-
-    from mere_ds.inference import Extractor
-
-    extractor = Extractor.load(model.folder, k, min_score, max_triples, () if keep_negative else negative_label)
-    if not model.finished:
-        sys.stderr.write(f"{run}: stage {model.stage} is not finished: using its model at step {model.step}\n")
-    beside = {"stage": model.stage} if model.lacks_stage_two else {}
-    if document:
-        from mere_ds.documents import extract_document
-
-        return _print_lines(extract_document(extractor, text or "", lang), {"lang": lang} | beside)
-    if text is not None:
-        return _print_lines(extractor.extract([text], lang), beside)
-    number = 0
-    with tqdm(unit="text", disable=None if file else True) as bar:
-        for lines in batches:
-            _print_lines(extractor.extract_lines(lines, number, lang), beside)
-            number += len(lines)
-            bar.update(len(lines))
-
-
-def _print_lines(answers: Iterable[dict], beside: dict) -> None:
-    """Print one line per answer, each with the additional fields `beside`."""
-    with naming(Path("standard output")):
-        for answer in answers:
-            print(json.dumps(answer | beside, ensure_ascii=False, allow_nan=False))
-        sys.stdout.flush()  # the caller may wait for an answer before it writes the next line
 
 
 _FUNCTIONS = (

@@ -20,7 +20,7 @@ from mere_ds.model.calibration import Calibration
 from mere_ds.runs.trained import check_limits
 from mere_ds.shards.encoding import Encoded, SentenceEncoder
 from mere_ds.shards.windows import CHARACTERS_A_TOKEN
-from mere_ds.streams import BOM, LINES_AT_ONCE, Line
+from mere_ds.streams import LINES_AT_ONCE
 
 BATCH = 32
 
@@ -48,6 +48,8 @@ class Extractor:
     """Number of triples of a text at most, those with the highest scores."""
     negative_labels: Collection[str] = (NO_RELATION,)
     """Relations that mean that there is none: answers leave them out."""
+    batch_size: int = BATCH
+    """Number of texts that the model computes at a time."""
 
     @classmethod
     def load(
@@ -58,13 +60,14 @@ class Extractor:
         max_triples: int | None = None,
         negative_labels: Collection[str] = (NO_RELATION,),
         threads: int | None = None,
+        batch_size: int = BATCH,
     ) -> "Extractor":
         """From a saved model's folder, such as `RUN/checkpoints/stage2/best`; `k` overrides its top-k, `min_score` its
         threshold. `threads` is how many compute (None: as many as the library chooses)."""
         check_limits(min_score, max_triples)
         backend = load_backend(folder, k, threads)
         encoder = SentenceEncoder(read_tokenizer(folder), backend.facts.languages, backend.facts.max_length)
-        return cls(backend, encoder, Calibration.load(folder), min_score, max_triples, negative_labels)
+        return cls(backend, encoder, Calibration.load(folder), min_score, max_triples, negative_labels, batch_size)
 
     @property
     def finds_many(self) -> bool:
@@ -107,25 +110,6 @@ class Extractor:
                 raise UserError("not as many languages as texts: pass one for each text, or one for all")
             yield from self.answers(its_texts, its_languages)
 
-    def extract_lines(self, lines: Sequence[Line], before: int, language: str) -> list[dict]:
-        """One answer for each line of a UTF-8 stream, as from `extract`; `before` lines preceded these.
-
-        A line that isn't UTF-8 gets no triple and a note that names the byte. Of a line that was truncated (see
-        `streams.split_lines`) the kept part is read, with a note.
-        """
-        if before == 0 and lines == [(BOM, len(BOM), False)]:
-            return []  # only a byte order mark: an empty file
-        cut = [length - ended > len(content) for content, length, ended in lines]
-        texts = [_decoded(line[0], before + i, cut[i - 1]) for i, line in enumerate(lines, start=1)]
-        whole = [text for text, problem in texts if problem is None]
-        found = iter(self.answers(whole, [language] * len(whole)))
-        answers = [_no_triple(text, language, problem) if problem else next(found) for text, problem in texts]
-        for answer, (content, length, _), is_cut in zip(answers, lines, cut, strict=True):
-            if is_cut:
-                what = f"too long: the text here is the first {len(content)} of the line's {length} bytes"
-                answer["note"] = "; ".join(filter(None, (answer.get("note"), what)))
-        return answers
-
     def answers(self, texts: Sequence[str], languages: Sequence[str]) -> list[dict]:
         """`extract` for a few texts held in memory, each in its language; the part of a text that can't fit the model
         isn't tokenised. Raises UserError as `extract`."""
@@ -151,8 +135,8 @@ class Extractor:
         triples: list[list[dict]] = [[] for _ in texts]
         full = [i for i, tokens in enumerate(encoded) if tokens.offsets]
         full.sort(key=lambda i: len(encoded[i].ids))
-        for start in range(0, len(full), BATCH):
-            rows = full[start : start + BATCH]
+        for start in range(0, len(full), self.batch_size):
+            rows = full[start : start + self.batch_size]
             predicted = self._predict([encoded[i] for i in rows], [languages[i] for i in rows])
             for i, found in zip(rows, predicted, strict=True):
                 triples[i] = self._chosen(texts[i], encoded[i], found)
@@ -208,21 +192,6 @@ class Extractor:
 
 def _no_triple(text: str, language: str, note: str) -> dict:
     return {"text": text, "lang": language, "triples": [], "note": note}
-
-
-def _decoded(content: bytes, number: int, cut: bool) -> tuple[str, str | None]:
-    """A line's text without its line end, and why it can't be read (else None); a byte order mark at the start of the
-    first line is removed."""
-    if number == 1:
-        content = content.removeprefix(BOM)
-    content = content.removesuffix(b"\r")
-    try:
-        return content.decode("utf-8"), None
-    except UnicodeDecodeError as error:
-        if cut and error.reason == "unexpected end of data":
-            return content[: error.start].decode("utf-8"), None
-        escaped = content.decode("utf-8", "backslashreplace")
-        return escaped, f"not UTF-8: byte {error.start + 1} of line {number} is 0x{content[error.start]:02x}"
 
 
 def _span(text: str, encoded: Encoded, positions: list[int], cuts: list[int]) -> dict:

@@ -21,7 +21,6 @@ MAY_IMPORT = {
     "versions": set(),
     "optional_libraries": {"errors"},
     "flags": {"errors", "files", "optional_libraries", "streams", "versions"},
-    "text_input": {"errors", "files", "streams"},
     "lease": {"errors"},
     "target": {"errors", "files", "lease"},
     "runs": {"versions", "errors", "files", "sums", "knobs", "config"},
@@ -54,10 +53,14 @@ MAY_IMPORT = {
         *("errors", "files", "sums", "knobs", "config", "flags", "runs", "ranks"),
         *("corpus", "encoders", "shards", "evaluation", "train"),
     },
+    "bulk": {
+        *("errors", "files", "streams", "versions", "lease", "knobs", "config", "runs", "corpus", "inference"),
+    },
+    "use_commands": {"files", "knobs", "runs", "inference", "documents", "bulk"},
     "corpus_commands": {"knobs", "config", "converting", "corpus", "shards"},
     "cli": {
-        *("errors", "files", "text_input", "knobs", "config", "flags", "runs", "train", "corpus_commands"),
-        *("pretraining", "evaluation", "reproduction", "inference", "documents", "serving"),
+        *("errors", "files", "knobs", "config", "flags", "runs", "train", "corpus_commands", "use_commands"),
+        *("pretraining", "evaluation", "reproduction", "serving"),
     },
 }
 """By module of the package, what it may import: only what stands above it."""

@@ -4,14 +4,13 @@ import csv
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
 from mere_ds.corpus.formats.json_rows import Row
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.stated import MOST_RAW, Unreadable
 from mere_ds.corpus.rows import MOST_ROW_BYTES, open_file, raw_of, rows_of
 from mere_ds.errors import UserError
-from mere_ds.streams import BOM
+from mere_ds.streams import BOM, Line
 
 LOSSES = {
     "invalid_csv": "a value has more than 131,072 characters, as after a quote that is not closed, or a lone line end",
@@ -46,10 +45,10 @@ def _rows(lines: Iterable[str], delimiter: str) -> Iterator[list[str] | None]:
 def csv_header(path: Path, delimiter: str = ",") -> list[str]:
     """The names of a file's columns. Raises UserError."""
     with open_file(path) as stream:
-        return _header(path, _rows(_Lines(stream), delimiter))
+        return _header(path, _rows(_Lines(rows_of(stream)), delimiter))
 
 
-def _header(path: Path, rows: Iterator[list[str] | None]) -> list[str]:
+def _header(path: Path | str, rows: Iterator[list[str] | None]) -> list[str]:
     header = next(rows, None)
     if not header or len(set(header)) < len(header):
         raise UserError(f"{path}: must be CSV with a header that names each column once")
@@ -59,24 +58,36 @@ def _header(path: Path, rows: Iterator[list[str] | None]) -> list[str]:
 def csv_rows(path: Path, delimiter: str = ",") -> Iterator[Row | Unreadable]:
     """The rows of a file by the names of its columns; a quoted value may have lines. Raises UserError."""
     with open_file(path) as stream:
-        lines = _Lines(stream)
-        rows = _rows(lines, delimiter)
-        header = _header(path, rows)
-        for cells in rows:
-            place, raw, size, fault = lines.taken()
-            if fault or cells is None:
-                yield Unreadable(place, fault or "invalid_csv", raw, size)
-            elif len(cells) != len(header):
-                yield Unreadable(place, "wrong_columns" if cells else "empty_row", raw, size)
-            else:
-                yield Row(place, dict(zip(header, cells, strict=True)), raw, size)
+        yield from csv_rows_of(rows_of(stream), path, delimiter)[1]
+
+
+def csv_rows_of(
+    lines: Iterable[Line], name: Path | str, delimiter: str = ","
+) -> tuple[list[str], Iterator[Row | Unreadable]]:
+    """The names of the columns and the rows, as `csv_rows`, of the lines of something called `name`. Raises
+    UserError."""
+    texts = _Lines(lines)
+    rows = _rows(texts, delimiter)
+    header = _header(name, rows)
+    return header, _checked(header, rows, texts)
+
+
+def _checked(header: list[str], rows: Iterator[list[str] | None], lines: "_Lines") -> Iterator[Row | Unreadable]:
+    for cells in rows:
+        place, raw, size, fault = lines.taken()
+        if fault or cells is None:
+            yield Unreadable(place, fault or "invalid_csv", raw, size)
+        elif len(cells) != len(header):
+            yield Unreadable(place, "wrong_columns" if cells else "empty_row", raw, size)
+        else:
+            yield Row(place, dict(zip(header, cells, strict=True)), raw, size)
 
 
 class _Lines:
-    """The lines of a file as texts, and what is to be said of those since the last `taken`."""
+    """Lines as texts, and what is to be said of those since the last `taken`."""
 
-    def __init__(self, stream: BinaryIO):
-        self._rows = enumerate(rows_of(stream), start=1)
+    def __init__(self, lines: Iterable[Line]):
+        self._rows = enumerate(lines, start=1)
         self._place = 0
         self._raw = self._fault = ""
         self._size = 0

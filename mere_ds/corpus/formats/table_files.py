@@ -91,16 +91,16 @@ def metadata_of(offsets: str, end: str) -> dict[bytes, bytes]:
     return {_CONVENTIONS: json.dumps({"offsets": offsets, "end": end}).encode()}
 
 
-def pyarrow_or_error(*modules: str) -> ModuleType:
-    """The library, with these of its modules loaded. Raises UserError where it is missing."""
-    with needed("Parquet and Arrow files need"):
+def pyarrow_or_error(*modules: str, purpose: str = "Parquet and Arrow files need") -> ModuleType:
+    """The library, with these of its modules loaded. Raises UserError, which `purpose` begins, where it is missing."""
+    with needed(purpose):
         for module in modules:
             __import__(f"pyarrow.{module}")
         return __import__("pyarrow")
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading_table(path: Path) -> Iterator[None]:
     """Whatever pyarrow raises for a damaged file, in one line."""
     try:
         yield
@@ -147,13 +147,13 @@ def shape_of(values: Sequence[Any], depth: int = 0) -> Shape:
 
 def _parquet(path: Path) -> Table:
     pa = pyarrow_or_error("parquet")
-    with _reading(path):
+    with reading_table(path):
         file = pa.parquet.ParquetFile(path)
         schema, rows = file.schema_arrow, file.metadata.num_rows
         file.close()
 
     def batches(columns: Sequence[str]) -> Iterator[Batch]:
-        with _reading(path), pa.parquet.ParquetFile(path, buffer_size=_BUFFER) as opened:
+        with reading_table(path), pa.parquet.ParquetFile(path, buffer_size=_BUFFER) as opened:
             found = opened.iter_batches(_BATCH, columns=list(columns), use_threads=False)
             yield from _rows_of(found, columns, path.stat().st_size, rows)
 
@@ -179,12 +179,12 @@ def _arrow_folder(path: Path) -> Table:
 
     def streams() -> Iterator[Any]:
         for file in files:
-            with _reading(file), pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as stream:
+            with reading_table(file), pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as stream:
                 yield stream
 
     def batches(columns: Sequence[str]) -> Iterator[Batch]:
         for file, stream in zip(files, streams(), strict=True):
-            with _reading(file):
+            with reading_table(file):
                 yield from _rows_of(_sound(stream), columns, file.stat().st_size)
 
     schema = next(streams()).schema
@@ -207,7 +207,7 @@ def _arrow_table(path: Path, schema: "pyarrow.Schema", batches: Callable[[Sequen
             return {kind.field(i).name: shape(kind.field(i).type) for i in range(kind.num_fields)}
         return [shape(kind.value_type)] if hasattr(kind, "value_field") else None
 
-    with _reading(path):  # a name may not be UTF-8
+    with reading_table(path):  # a name may not be UTF-8
         columns = {name: shape(kind) for name, kind in zip(schema.names, schema.types, strict=True)}
         several = _several(schema.names)
     metadata = schema.metadata or {}

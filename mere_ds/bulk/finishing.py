@@ -1,0 +1,114 @@
+"""The units of all parts, when none is missing -> the output, whole or not at all, and a record of what made it.
+
+`OUT.record.json` has what the output was made from, and how many rows, triples and notes there are. By it the same
+command knows that nothing is left to do.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mere_ds.bulk.answering import Answered
+from mere_ds.bulk.graph_files import HEADERS, write_graph
+from mere_ds.bulk.parquet_tables import write_table
+from mere_ds.bulk.progress import Part, State, check_same, read_state, units_of, work_folder
+from mere_ds.bulk.writing import Writer, kept_answers
+from mere_ds.errors import UserError
+from mere_ds.files import naming, read_json, sync, write_json, writing
+from mere_ds.versions import commit, versions
+
+
+def record_of(out: Path) -> Path:
+    return out.with_name(f"{out.name}.record.json")
+
+
+def is_finished(out: Path, made_from: dict[str, Any], overwrite: bool) -> bool:
+    """Whether `out` was made from the same already, and nothing is left to do. Raises UserError if it is there and was
+    not, unless it may be replaced."""
+    if not out.exists():
+        return False
+    record = record_of(out)
+    same = record.is_file() and read_json(record, "remove it").get("made_from") == made_from
+    if not same and not overwrite:
+        raise UserError(f"{out}: exists already: choose another file or pass --overwrite")
+    if not same and out.is_dir() and not (out / next(iter(HEADERS))).is_file():
+        raise UserError(f"{out}: is not a folder of this command, so it is not overwritten: choose another folder")
+    return same and not list(work_folder(out).glob("*.data"))
+
+
+def states_of(out: Path, made_from: dict[str, Any], of: int) -> dict[Part, State]:
+    """All parts. Raises UserError if one is missing, unfinished, or made from something else."""
+    parts = [Part(number, of) for number in range(1, of + 1)]
+    states = {part: read_state(work_folder(out), part) for part in parts}
+    missing = [part for part in parts if (state := states[part]) is None or not state.whole]
+    if missing:
+        names = ", ".join(f"{part.number}/{of}" for part in missing)
+        raise UserError(f"{out}: of its {of} parts, {names} {'is' if len(missing) == 1 else 'are'} not finished: run "
+                        "the command with --part for each of them first")  # fmt: skip
+    found = {part: state for part, state in states.items() if state is not None}
+    for state in found.values():
+        check_same(out, state, made_from)
+    units = sorted(done.unit for state in found.values() for done in state.done)
+    if units != list(range(len(units))):
+        raise UserError(f"{out}: its parts don't fit together: pass --noresume with each --part to make them again")
+    return found
+
+
+def finish_output(out: Path, states: dict[Part, State], writer: Writer, table: Path | None) -> None:
+    """Make `out` and its record of all parts, and remove what was on disk of them. `table` is a Parquet input."""
+    folder = work_folder(out)
+    with naming(out, folder):
+        write_json(record_of(out), _record(states))
+        if writer.format == "neo4j":
+            _replace_folder(out, folder, partial(_answers, folder, states), writer)
+        elif writer.format == "parquet":
+            with writing(out) as file:
+                write_table(file, partial(_answers, folder, states), writer.beside, table)
+        elif len(states) == 1:
+            os.replace(folder / f"{next(iter(states))}.data", out)
+            sync(out.parent)
+        else:
+            with writing(out) as file:
+                file.write(writer.header())
+                file.writelines(units_of(folder, states.items()))
+    remove_work(out)
+
+
+def remove_work(out: Path) -> None:
+    """The data first: without it nothing is done again."""
+    folder = work_folder(out)
+    with naming(out, folder):
+        for path in folder.glob("*.data"):
+            path.unlink()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _answers(folder: Path, states: dict[Part, State]) -> Iterator[list[Answered]]:
+    return map(kept_answers, units_of(folder, states.items()))
+
+
+def _replace_folder(out: Path, folder: Path, units: Any, writer: Writer) -> None:
+    made, replaced = folder / "made", folder / "replaced"
+    for left in (made, replaced):
+        shutil.rmtree(left, ignore_errors=True)
+    write_graph(made, units(), writer.beside)
+    if out.exists():
+        os.replace(out, replaced)
+    os.replace(made, out)
+    sync(out.parent)
+
+
+def _record(states: dict[Part, State]) -> dict[str, Any]:
+    all_of = list(states.values())
+    notes = sum((state.notes for state in all_of), start=type(all_of[0].notes)())
+    return {
+        "made_from": all_of[0].made_from,
+        "rows": sum(state.rows for state in all_of),
+        "triples": sum(state.triples for state in all_of),
+        "notes": dict(sorted(notes.items())),
+        "versions": versions(),
+        "commit": commit(),
+    }
