@@ -36,7 +36,7 @@ def write_graph(folder: Path, units: Iterable[list[Answered]], beside: dict[str,
         writers = {}
         for name, header in HEADERS.items():
             file = stack.enter_context((folder / name).open("w", encoding="utf-8", newline=""))
-            writers[name.removesuffix(".csv")] = csv.writer(file, lineterminator="\n")
+            writers[name.removesuffix(".csv")] = csv.writer(file)
             more = [f"{key}:long" for key in beside] if name == "relations.csv" else []
             writers[name.removesuffix(".csv")].writerow([*header, *more])
         for answers in units:

@@ -126,7 +126,7 @@ def _json_line(record: dict[str, Any]) -> bytes:
 
 def _csv(rows: Iterable[Sequence[Any]]) -> bytes:
     file = io.StringIO(newline="")
-    csv.writer(file, lineterminator="\n").writerows(rows)
+    csv.writer(file).writerows(rows)  # with \r\n at the ends, as in RFC 4180; with others it doesn't quote every \r
     return file.getvalue().encode(errors="backslashreplace")
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import rdflib
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mere_ds.bulk.answering import Answered
@@ -115,7 +115,7 @@ def test_parquet_of_no_rows_has_its_columns(extract, tmp_path, rows):
 
 def test_an_empty_input_makes_an_empty_output(extract, tmp_path):
     (file := tmp_path / "in.txt").write_bytes(b"")
-    for name, content in (("a.jsonl", b""), ("a.nt", b""), ("a.csv", ",".join(TRIPLE_COLUMNS).encode() + b"\n")):
+    for name, content in (("a.jsonl", b""), ("a.nt", b""), ("a.csv", ",".join(TRIPLE_COLUMNS).encode() + b"\r\n")):
         extract("--lang=de", f"--file={file}", f"--out={tmp_path / name}")
         assert (tmp_path / name).read_bytes() == content
 
@@ -145,6 +145,9 @@ def test_n_triples_say_what_was_found(extract, rows, plain, tmp_path):
 SOME_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 
+NOTHING = {"relation": "", "score": 0.5} | dict.fromkeys(("head", "tail"), {"text": "", "start": 0, "end": 0})
+
+
 @st.composite
 def one_answer(draw) -> Answered:
     text = draw(SOME_TEXT)
@@ -164,6 +167,7 @@ def test_any_text_makes_valid_n_triples(answer):
 
 
 @given(st.lists(one_answer(), max_size=5))
+@example([Answered(1, "\r", "de", {}, [NOTHING | {"relation": "\r"}], None)] * 2)
 def test_any_texts_make_csv_that_says_the_same(found):
     content = Writer("csv").unit(found).decode()
     rows = csv.DictReader(io.StringIO(content, newline=""), TRIPLE_COLUMNS)
