@@ -11,6 +11,7 @@ from mere_ds import flags
 from mere_ds.config import Which
 from mere_ds.corpus_commands import convert, download, inspect, shard, synthesize
 from mere_ds.errors import UserError
+from mere_ds.exporting.command import export
 from mere_ds.knobs import takes_knobs
 from mere_ds.pretraining.settings import PretrainSettings
 from mere_ds.reproduction.command import reproduce
@@ -165,6 +166,7 @@ _FUNCTIONS = (
     report,
     reproduce,
     extract,
+    export,
     serve,
 )
 COMMANDS = {f.__name__.replace("_", "-"): f for f in _FUNCTIONS}

@@ -40,6 +40,10 @@ MAY_IMPORT = {
         *("versions", "errors", "files", "columns", "sums", "config", "runs"),
         *("corpus", "encoders", "shards", "model", "inference"),
     },
+    "exporting": {
+        *("errors", "files", "sums", "target", "config", "runs", "corpus", "encoders", "shards", "model", "backends"),
+        "evaluation",
+    },
     "training": {
         *("errors", "files", "sums", "lease", "knobs", "config", "runs", "ranks"),
         *("corpus", "encoders", "shards", "fused", "model", "evaluation"),
@@ -60,7 +64,7 @@ MAY_IMPORT = {
     "corpus_commands": {"knobs", "config", "converting", "corpus", "shards"},
     "cli": {
         *("errors", "files", "knobs", "config", "flags", "runs", "train", "corpus_commands", "use_commands"),
-        *("pretraining", "evaluation", "reproduction", "serving"),
+        *("pretraining", "evaluation", "exporting", "reproduction", "serving"),
     },
 }
 """By module of the package, what it may import: only what stands above it."""

@@ -1,0 +1,48 @@
+"""The command `mere-ds export`."""
+
+import sys
+from typing import Literal
+
+from mere_ds.config import Which
+
+
+def export(
+    run: str,
+    out: str,
+    *,
+    which: Which = "best",
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+    license: str | None = None,
+    datasets: tuple[str, ...] = (),
+    overwrite: bool = False,
+) -> None:
+    """Write a folder with what is needed to use a run's model, and no more: ready to copy or to upload.
+
+    OUT gets weights, config.json, tokenizer, calibration, digests (SHA256SUMS), and README.md: a model card with
+    languages, relations, scores by language with intervals, training data, knobs and limits, whose front matter the
+    Hugging Face hub reads. Scores are those of mere-ds evaluate, so run it before. mere-ds extract and mere_ds.load
+    take OUT as they take RUN, and its fp32 weights give the same answers.
+
+    Examples:
+        mere-ds export runs/a my-model --license=cc-by-sa-4.0
+        mere-ds export runs/a my-model --precision=bf16 --overwrite
+        hf upload me/my-model my-model
+
+    Args:
+        run: Run folder, or the folder of one of its checkpoints.
+        out: Folder for the model; its name is the model's in the card.
+        which: The best or the latest model of the last stage; stage1: the best model of stage one, without stage two.
+        precision: Number format of the weights; 16 bits are half the size, and rounded.
+        license: Id of the model's licence on the hub, such as apache-2.0 (None: the card says that it is unknown).
+        datasets: Ids of the training data on the hub, for the card.
+        overwrite: Replace OUT if it is an exported model.
+    """
+    from mere_ds.exporting.making import export_model
+
+    exported = export_model(
+        run, out, which, precision=precision, license=license, datasets=datasets, overwrite=overwrite
+    )
+    for line in exported.notes:
+        sys.stderr.write(f"note: {line}\n")
+    for name, size in exported.files.items():
+        print(f"{size:>13,}  {exported.folder / name}")

@@ -1,0 +1,110 @@
+"""A run -> a folder with what is needed to use its model, and no more."""
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import mere_ds
+from mere_ds.backends.with_torch import TorchBackend
+from mere_ds.config import Which
+from mere_ds.encoders.tokenizer_files import TOKENIZER_FILES
+from mere_ds.errors import UserError
+from mere_ds.exporting.card import CARD, card
+from mere_ds.exporting.facts import gather
+from mere_ds.exporting.formats import FORMATS
+from mere_ds.files import check_apart, read_json, write_json, write_whole
+from mere_ds.model.calibration import CALIBRATION
+from mere_ds.runs.trained import TrainedModel, used_model
+from mere_ds.sums import OPTIMIZER, STATE, write_sums
+from mere_ds.target import making
+
+COPIED = ("config.json", *TOKENIZER_FILES, CALIBRATION)
+"""Files that a model is used with as they are in its checkpoint; not every model has a calibration."""
+EXPORTED = "exported"
+"""The entry of training.json that a checkpoint doesn't have."""
+
+_ID = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
+_LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export made."""
+
+    folder: Path
+    files: dict[str, int]
+    """Bytes by name."""
+    notes: list[str]
+    """What the card doesn't say, and what is unusual about the model, a line each."""
+
+
+def export_model(
+    run: str | Path,
+    out: str | Path,
+    which: Which = "best",
+    to: str = "safetensors",
+    precision: str = "fp32",
+    license: str | None = None,
+    datasets: tuple[str, ...] = (),
+    overwrite: bool = False,
+) -> Exported:
+    """Write the folder `out`: the model of a run or checkpoint in one of `FORMATS`, its tokenizer, calibration, model
+    card and digests. Equal runs give equal bytes.
+
+    Raises UserError for a model that can't be used yet, a stale evaluation, malformed ids, and if `out` exists (with
+    `overwrite`: and is no exported model); MachineError for a full disk. Then `out` stays as it was.
+    """
+    out = Path(out)
+    license = _checked_license(license)
+    for name in datasets:
+        if not _ID.fullmatch(name):
+            raise UserError(
+                f"--datasets={name}: not the id of a data set on the Hugging Face hub, such as name or org/name"
+            )
+    model = used_model(run, which)
+    if EXPORTED in model.state:
+        raise UserError(f"{run}: is an exported model already: export the run itself")
+    check_apart("OUT", out, RUN=run)
+    _check_replaced(out)
+    needed = sum(path.stat().st_size for path in model.folder.iterdir() if path.name != OPTIMIZER)
+    with making(out, overwrite, needed, STATE, "mere-ds model") as work:
+        part = work / "part"
+        part.mkdir()
+        loaded = TorchBackend.load(model.folder).model  # says whatever keeps it from being used
+        facts, notes = gather(model, loaded.config)
+        for name in COPIED:
+            if (model.folder / name).exists():
+                shutil.copyfile(model.folder / name, part / name)
+        weights = FORMATS[to](loaded, model.folder, part, precision)
+        write_json(part / STATE, _state(model, to, precision))
+        write_sums(part)  # the card has no digest, for it is meant to be edited
+        write_whole(part / CARD, card(out.resolve().name, facts, weights, license, datasets).encode())
+        files = {path.name: path.stat().st_size for path in sorted(part.iterdir())}
+    unfinished = [f"stage {model.stage} is not finished: this is its model at step {model.step}"]
+    return Exported(out, files, unfinished * (not model.finished) + notes)
+
+
+def _state(model: TrainedModel, to: str, precision: str) -> dict:
+    """What using a model asks of training.json, and where it came from."""
+    made = {"from": model.sha256, "to": to, "precision": precision, "mere_ds": mere_ds.__version__}
+    return {
+        "stage": model.stage,
+        "step": model.step,
+        "finished": model.finished,
+        "ingredients": model.ingredients,
+        EXPORTED: made,
+    }
+
+
+def _check_replaced(out: Path) -> None:
+    """Raises UserError for a checkpoint, which has a training.json too, but can't be made again by exporting."""
+    if (out / STATE).is_file() and EXPORTED not in read_json(out / STATE, "choose another folder"):
+        raise UserError(f"{out}: is a checkpoint, not an exported model: choose another folder for OUT")
+
+
+def _checked_license(license: str | None) -> str | None:
+    """Raises UserError for what can't be an id of a licence on the hub."""
+    if license is not None and not _LICENSE.fullmatch(license := license.lower()):
+        raise UserError(f"--license={license}: pass the hub's id of a licence, such as apache-2.0, cc-by-4.0 or other")
+    return license
