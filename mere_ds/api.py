@@ -157,8 +157,8 @@ def load(
     """A trained model, ready to use.
 
     Args:
-        source: A run's folder, the folder of one of its checkpoints, an exported folder, or the id of a model on the
-            Hugging Face hub (`org/name`).
+        source: A run's folder, the folder of one of its checkpoints, an exported folder, or an exported model on the
+            Hugging Face hub: `hf://org/name`, or `hf://org/name@revision`.
         which: Of a run: the "best" or the "latest" model of its last stage; "stage1": the best one of stage one.
         k: Number of sub-modules to run (None: as trained).
         min_score: Least score of a triple, 0 to 1 (None: the model's threshold; without one, any).

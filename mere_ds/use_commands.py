@@ -50,7 +50,7 @@ def extract(run: str, text: str | None = None, **given: Any) -> None:
         mere-ds extract runs/a --lang=de --file=news.parquet --text_field=body --out=graph --to=neo4j --processes=8
 
     Args:
-        run: Run folder, or the folder of one of its checkpoints.
+        run: Run folder, the folder of a checkpoint or of an exported model, or hf://org/name on the hub.
         text: One text.
     """
     settings = ExtractSettings(**given)

