@@ -1,13 +1,14 @@
 """The library's face: `mere_ds.load(...)` gives a `Model`, and that the triples of texts."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from itertools import chain, repeat
+from dataclasses import asdict, dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from mere_ds.config import Which
 from mere_ds.errors import UserError
+from mere_ds.language_detection import AUTO, detector_for
 from mere_ds.runs.trained import model_folder
 from mere_ds.streams import MOST_BYTES_AT_ONCE
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from mere_ds.inference import Extractor
 
 BATCH = 64
+_BATCHES_AHEAD = 8
+"""So many are read together, and those of like length computed together."""
 
 T = TypeVar("T")
 
@@ -47,18 +50,33 @@ class Triple:
 class Triples(list[Triple]):
     """The triples of one text, a list, with what was read."""
 
-    def __init__(self, triples: Iterable[Triple], text: str, lang: str | None, note: str | None = None) -> None:
+    def __init__(
+        self,
+        triples: Iterable[Triple],
+        text: str,
+        lang: str | None,
+        note: str | None = None,
+        candidates: list[tuple[str, float]] | None = None,
+    ) -> None:
         super().__init__(triples)
         self.text = text
         self.lang = lang
-        """The language as the model spells it."""
+        """The language as the model spells it; None if it was to be detected and is unclear."""
         self.note = note
         """Why there are no triples, or what of the text wasn't read; None if there is nothing to say."""
+        self.candidates = candidates
+        """The languages that come into question with their certainty, if they were asked for and the text's language
+        was to be detected."""
 
     def to_dict(self) -> dict[str, Any]:
         """As `mere-ds extract` prints it, ready for JSON."""
-        answer = {"text": self.text, "lang": self.lang, "triples": [triple.to_dict() for triple in self]}
-        return answer if self.note is None else answer | {"note": self.note}
+        triples = [triple.to_dict() for triple in self]
+        answer: dict[str, Any] = {"text": self.text, "lang": self.lang, "triples": triples}
+        if self.note is not None:
+            answer["note"] = self.note
+        if self.candidates is not None:
+            answer["candidates"] = [list(candidate) for candidate in self.candidates]
+        return answer
 
     def __repr__(self) -> str:
         note = "" if self.note is None else f", note={self.note!r}"
@@ -87,62 +105,76 @@ class Model:
 
     @overload  # a str is an iterable of str too
     def extract(  # type: ignore[overload-overlap]
-        self, texts: str, lang: str, *, batch_size: int = BATCH
+        self, texts: str, lang: str, *, batch_size: int = BATCH, candidates: bool = False
     ) -> Triples: ...
     @overload
     def extract(
-        self, texts: Iterable[str], lang: str | Iterable[str], *, batch_size: int = BATCH
+        self, texts: Iterable[str], lang: str | Iterable[str], *, batch_size: int = BATCH, candidates: bool = False
     ) -> Iterator[Triples]: ...
     def extract(
-        self, texts: str | Iterable[str], lang: str | Iterable[str], *, batch_size: int = BATCH
+        self,
+        texts: str | Iterable[str],
+        lang: str | Iterable[str],
+        *,
+        batch_size: int = BATCH,
+        candidates: bool = False,
     ) -> Triples | Iterator[Triples]:
         """The triples of one text, or of each of many: an iterator of `Triples` in the order of the texts.
 
-        `lang` is the language of all texts, or an iterable that gives one for each. Many texts are read as they are
-        asked for, never more than `batch_size` ahead, and computed together. An exception that reading raises comes
-        after the answers of the texts before it. A text that is too long for the model is read in part and its `note`
-        says so; `extract_document` reads it whole.
+        `lang` is the language of all texts, or an iterable that gives one for each. "auto" has it detected
+        (`mere_ds.language_detection`): a text whose language is unclear, or none of the model's, gets no triples and a
+        `note`; with `candidates` each such text has the languages that come into question. `batch_size` texts are
+        computed at a time; many texts are read as they are asked for, at most 8 batches and a few megabytes ahead. An
+        exception that reading raises comes after the answers of the texts before it. Of a text that is too long for the
+        model the beginning is read, and its `note` says so; `extract_document` reads all of it.
 
-        Raises TypeError for what isn't a text, and UserError for a language that the model doesn't know and if there
-        aren't as many languages as texts.
+        Raises TypeError for what isn't a text, and UserError for a language that the model doesn't know, if there
+        aren't as many languages as texts, and if languages can't be detected.
         """
+        if type(batch_size) is not int or batch_size < 1:
+            raise UserError(f"batch_size={batch_size}: must be a whole number, at least 1")
+        extractor = replace(self._extractor, batch_size=batch_size, candidates=candidates)
         if isinstance(texts, str):
             if not isinstance(lang, str):
                 raise TypeError(f"lang must be a language code such as 'de' for one text, not {_kind(lang)}")
-            return self._answers([texts], [self._language(lang)])[0]
-        if type(batch_size) is not int or batch_size < 1:
-            raise UserError(f"batch_size={batch_size}: must be a whole number, at least 1")
+            return _triples(extractor.answers([texts], [self._language(lang)])[0])
         items = _texts(texts)
         if isinstance(lang, str):
             pairs: Iterable[tuple[str, str]] = zip(items, repeat(self._language(lang)), strict=False)
         else:
             pairs = _pairs(items, map(self._language, _languages(lang)))
-        return chain.from_iterable(self._answers(*zip(*chunk, strict=True)) for chunk in _chunks(pairs, batch_size))
+        chunks = _chunks(pairs, _BATCHES_AHEAD * batch_size)
+        return (_triples(answer) for chunk in chunks for answer in extractor.answers(*zip(*chunk, strict=True)))
 
-    def extract_document(self, text: str, lang: str) -> Triples:
+    def extract_document(self, text: str, lang: str, *, candidates: bool = False) -> Triples:
         """The triples of a text of any length, in the order of its sentences; nothing is cut off.
 
-        Raises TypeError for what isn't a text, and UserError for a language that the model doesn't know and if
-        sentencex isn't installed.
+        `lang` and `candidates` as in `extract`; the beginning says which language it is. Raises TypeError for what
+        isn't a text, and UserError for a language that the model doesn't know and if sentencex isn't installed.
         """
         from mere_ds.documents import extract_document
 
         if not isinstance(text, str):
             raise TypeError(f"the document must be a str, not {_kind(text)}")
-        language = self._language(lang)
-        return Triples(map(_triple, extract_document(self._extractor, text, language)), text, language)
-
-    def _answers(self, texts: Iterable[str], languages: Iterable[str]) -> list[Triples]:
-        answers = self._extractor.answers(list(texts), list(languages))
-        return [Triples(map(_triple, a["triples"]), a["text"], a["lang"], a.get("note")) for a in answers]
+        language, named = self._language(lang), None
+        if language == AUTO:
+            (found,) = detector_for(self.languages).detect([text])
+            named = found.candidates if candidates else None
+            if found.language is None:
+                return Triples([], text, None, found.note, named)
+            language = found.language
+        triples = extract_document(self._extractor, text, language)
+        return Triples(map(_triple, triples), text, language, candidates=named)
 
     def _language(self, code: str) -> str:
-        """As the model spells it. Raises UserError if it doesn't know it."""
+        """As the model spells it, or `AUTO`. Raises UserError if the model doesn't know it, or can't detect any."""
         if not isinstance(code, str):
             raise TypeError(f"lang must be a language code such as 'de', not {_kind(code)}")
-        spelt = {name.lower(): name for name in self.languages}.get(code.replace("_", "-").lower())
+        spelt = {name.lower(): name for name in (AUTO, *self.languages)}.get(code.replace("_", "-").lower())
         if spelt is None:
-            raise UserError(f"lang={code!r}: unknown to this model: pass one of {', '.join(self.languages)}")
+            raise UserError(f"lang={code!r}: unknown to this model: pass one of {', '.join(self.languages)}, or auto")
+        if spelt == AUTO:
+            detector_for(self.languages)
         return spelt
 
 
@@ -172,6 +204,13 @@ def load(
     from mere_ds.inference import Extractor
 
     return Model(Extractor.load(folder, k, min_score, max_triples), str(source))
+
+
+def _triples(answer: dict) -> Triples:
+    """Of an answer of an `Extractor`."""
+    named = answer.get("candidates")
+    candidates = None if named is None else [(code, certainty) for code, certainty in named]
+    return Triples(map(_triple, answer["triples"]), answer["text"], answer["lang"], answer.get("note"), candidates)
 
 
 def _triple(triple: dict) -> Triple:

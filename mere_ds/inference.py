@@ -16,6 +16,7 @@ from mere_ds.backends.stated import Backend
 from mere_ds.config import NO_RELATION
 from mere_ds.encoders.tokenizer_files import read_tokenizer
 from mere_ds.errors import UserError
+from mere_ds.language_detection import AUTO, detector_for
 from mere_ds.model.calibration import Calibration
 from mere_ds.runs.trained import check_limits
 from mere_ds.shards.encoding import Encoded, SentenceEncoder
@@ -50,6 +51,8 @@ class Extractor:
     """Relations that mean that there is none: answers leave them out."""
     batch_size: int = BATCH
     """Number of texts that the model computes at a time."""
+    candidates: bool = False
+    """Whether the answer of a text whose language is detected has `"candidates": [[language, certainty], ...]`."""
 
     @classmethod
     def load(
@@ -85,14 +88,17 @@ class Extractor:
         return self.backend.facts.labels
 
     def check_language(self, language: str) -> None:
-        """Raises UserError for a language that the model wasn't trained on."""
-        if language not in self.languages:
+        """Raises UserError for a language that the model wasn't trained on, and for `AUTO` if none can be detected."""
+        if language == AUTO:
+            detector_for(self.languages)
+        elif language not in self.languages:
             raise UserError(f"language {language!r} is unknown to this model: use one of {', '.join(self.languages)}")
 
     def extract(self, texts: Iterable[str], languages: str | Iterable[str]) -> Iterator[dict]:
         """One answer per text, in order: `{"text", "lang", "triples": [{"head", "relation", "tail", "score"}]}`.
 
-        `languages` is the language of all texts, or gives one for each. Spans are character offsets into the text as
+        `languages` is the language of all texts, or gives one for each; `AUTO` has it detected, and a text whose
+        language is unclear gets `"lang": None`, no triple and a note. Spans are character offsets into the text as
         given. `score` is the product of the five probabilities; if a text may have any number of triples, it is the
         calibrated probability that the triple is right, and the highest comes first. Relations of `negative_labels`
         are left out. A text without words gets no triple and `"note": "empty text"`; of a text longer than the model's
@@ -111,10 +117,25 @@ class Extractor:
             yield from self.answers(its_texts, its_languages)
 
     def answers(self, texts: Sequence[str], languages: Sequence[str]) -> list[dict]:
-        """`extract` for a few texts held in memory, each in its language; the part of a text that can't fit the model
-        isn't tokenised. Raises UserError as `extract`."""
+        """`extract` for a few texts held in memory, each in its language. Raises UserError as `extract`."""
         for language in set(languages):
             self.check_language(language)
+        asked = [i for i, language in enumerate(languages) if language == AUTO]
+        found = detector_for(self.languages).detect([texts[i] for i in asked]) if asked else []
+        detected = dict(zip(asked, found, strict=True))
+        spoken = [detected[i].language if i in detected else its for i, its in enumerate(languages)]
+        problems = [_problem(text) or (detected[i].note if i in detected else None) for i, text in enumerate(texts)]
+        read = [i for i, problem in enumerate(problems) if problem is None]
+        answered = self._answers_in([texts[i] for i in read], [spoken[i] or "" for i in read])
+        answers = [_no_triple(*its) for its in zip(texts, spoken, problems, strict=True)]
+        for i, answer in zip(read, answered, strict=True):
+            answers[i] = answer
+        for i, its in detected.items() if self.candidates else ():
+            answers[i]["candidates"] = [list(candidate) for candidate in its.candidates]
+        return answers
+
+    def _answers_in(self, texts: Sequence[str], languages: Sequence[str]) -> list[dict]:
+        """`answers` for texts whose language is known; the part of a text that can't fit the model isn't tokenised."""
         read = [text[: CHARACTERS_A_TOKEN * self.encoder.max_length] for text in texts]
         encoded = self.encoder.encode_texts(read, languages)
         found = self.triples_of(texts, encoded, languages)
@@ -190,7 +211,17 @@ class Extractor:
         return list(triples.values())
 
 
-def _no_triple(text: str, language: str, note: str) -> dict:
+def _problem(text: str) -> str | None:
+    """Why a text can't be read, whatever its language; else None."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            return f"not Unicode: character {error.start + 1} is half of a surrogate pair"
+    return None if text and not text.isspace() else "empty text"
+
+
+def _no_triple(text: str, language: str | None, note: str | None) -> dict:
     return {"text": text, "lang": language, "triples": [], "note": note}
 
 

@@ -29,7 +29,8 @@ _MOST_SCORES = 20
 _SAME = {"nb": "no", "nn": "no", "fil": "tl", "iw": "he", "cmn": "zh", "arb": "ar", "pes": "fa"}
 """Codes of languages that eldc has under another code."""
 
-_loading = Lock()
+_making = Lock()
+_made: dict[tuple[str, ...], "Detector"] = {}
 
 log = logging.getLogger("mere_ds")
 
@@ -52,6 +53,7 @@ class Detected:
 class Detector:
     """Detects the languages of a model; several threads may use one.
 
+    Make them by `detector_for`, for the library must not be loaded by two threads at the same time.
     Languages are told apart by what stands before a script or region: of `pt` and `pt-BR`, or of `pt-BR` and `pt-PT`,
     only the first one of the model is answered. Such a language, and one that eldc doesn't know, is never answered and
     named in a warning. Raises UserError if none can be, and if eldc isn't installed.
@@ -60,8 +62,7 @@ class Detector:
     def __init__(self, languages: Sequence[str]) -> None:
         with needed("detecting languages needs"):
             import eldc
-        with _loading:
-            eldc.init()  # not to be called by two threads at once
+        eldc.init()
         self._eldc = eldc.instance()
         self._eldc.set_scores(_MOST_SCORES)
         self._names: dict[str, str] = {}
@@ -111,6 +112,15 @@ class Detector:
             return f"language not of this model: {likeliest} (certainty {certainty:.2f})"
         named = ", ".join(f"{code} {value:.2f}" for code, value in candidates[:3])
         return f"language unclear: {named}"
+
+
+def detector_for(languages: Sequence[str]) -> Detector:
+    """The one detector of this process for these languages. Raises UserError as `Detector`."""
+    with _making:
+        key = tuple(languages)
+        if key not in _made:
+            _made[key] = Detector(key)
+        return _made[key]
 
 
 def _readable(text: str) -> str:

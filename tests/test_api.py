@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 
 import mere_ds
+from mere_ds import language_detection
 from mere_ds.auto_classes import make_known
 from mere_ds.inference import Extractor
 from tests.small_model import LABELS, LANGUAGES, TEXTS, leave_run, model_alone
@@ -105,12 +106,12 @@ def test_many_texts_are_answered_in_order(model):
             assert [t.score for t in answer] == pytest.approx([t.score for t in alone], abs=1e-5)
 
 
-def test_no_more_than_a_batch_is_read_ahead(model):
+def test_no_more_than_some_batches_are_read_ahead(model):
     read = []
     answers = model.extract((read.append(text) or text for text in TEXTS * 100), lang="de", batch_size=5)
     assert read == [], "nothing before the first answer is asked for"
     for number, _ in enumerate(answers):
-        assert len(read) <= number + 5
+        assert len(read) <= number + 8 * 5
     long = model.extract((read.append("x") or "Anna " * 1_000_000 for _ in range(9)), lang="de", batch_size=9)
     read.clear()
     next(long)
@@ -189,7 +190,9 @@ def test_a_language_for_each_text(model):
 
 def test_an_unknown_language_lists_the_known_ones(model):
     for texts in (TEXTS[0], TEXTS):
-        with pytest.raises(mere_ds.UserError, match="lang='ko': unknown to this model: pass one of de, fr, pt-BR"):
+        with pytest.raises(
+            mere_ds.UserError, match="lang='ko': unknown to this model: pass one of de, fr, pt-BR, or auto"
+        ):
             model.extract(texts, lang="ko")
     answers = model.extract(TEXTS, lang=["de", "fr", "ko"])
     assert [next(answers).lang, next(answers).lang] == ["de", "fr"]
@@ -212,6 +215,60 @@ def test_what_is_no_language_is_refused(model, wrong):
         model.extract(TEXTS[0], lang=wrong)
 
 
+# --- detected languages ------------------------------------------------------------------------------------------
+
+GERMAN, FRENCH = "Sie wurde in einem kleinen Dorf bei Köln geboren.", "Elle est née dans un petit village près de Lyon."
+PORTUGUESE, TURKISH = "Ela nasceu numa pequena aldeia perto de Lisboa.", "Ankara yakınlarında küçük bir köyde doğdu."
+
+
+def test_a_detected_language_is_the_models_own(model):
+    for text, language in ((GERMAN, "de"), (FRENCH, "fr"), (PORTUGUESE, "pt-BR")):
+        found = model.extract(text, lang="auto")
+        assert found == model.extract(text, lang=language) and (found.lang, found.candidates) == (language, None)
+    texts = [GERMAN, FRENCH, PORTUGUESE] * 20
+    assert [its.lang for its in model.extract(texts, lang="AUTO", batch_size=4)] == ["de", "fr", "pt-BR"] * 20
+    mixed = model.extract([FRENCH, FRENCH, GERMAN], lang=["auto", "de", "auto"])
+    assert [its.lang for its in mixed] == ["fr", "de", "de"]
+
+
+def test_a_text_whose_language_is_unclear_gets_a_note_and_no_triples(model):
+    none = {"text": TURKISH, "lang": None, "triples": [], "note": "language not of this model: tr (certainty 1.00)"}
+    assert model.extract(TURKISH, lang="auto").to_dict() == none
+    known, unknown = model.extract([GERMAN, TURKISH], lang="auto", candidates=True)
+    assert known.candidates[0][0] == "de" and unknown.candidates == [("tr", 1.0)]
+    assert unknown.to_dict() == none | {"candidates": [["tr", 1.0]]}
+    assert json.loads(json.dumps(known.to_dict())) == known.to_dict()
+    assert model.extract(GERMAN, lang="de", candidates=True).candidates is None
+    notes = [its.note for its in model.extract(["", "123", "\ud800"], lang="auto")]
+    assert notes == ["empty text", "language unknown: no words to tell it by", NOT_UNICODE]
+
+
+NOT_UNICODE = "not Unicode: character 1 is half of a surrogate pair"
+
+
+def test_what_is_no_unicode_gets_a_note_and_the_others_their_triples(model):
+    odd, text = model.extract(["\ud800 Anna", TEXTS[0]], lang="de")
+    assert (odd, odd.note, odd.lang) == ([], NOT_UNICODE, "de") and text == model.extract(TEXTS[0], lang="de")
+
+
+def test_a_documents_language_is_detected(model):
+    pytest.importorskip("sentencex")
+    text = f"{GERMAN} " * 30
+    found = model.extract_document(text, "auto", candidates=True)
+    assert found and (found.lang, found.candidates[0][0]) == ("de", "de")
+    assert found == model.extract_document(text, "de")
+    none = model.extract_document(TURKISH * 30, "auto")
+    assert (none, none.lang, none.note) == ([], None, "language not of this model: tr (certainty 1.00)")
+
+
+def test_without_a_detector_auto_is_refused_at_once(model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "eldc", None)
+    monkeypatch.setattr(language_detection, "_made", {})
+    for texts in (TEXTS[0], TEXTS):
+        with pytest.raises(mere_ds.UserError, match=r"pip install 'mere-ds\[languages\]'"):
+            model.extract(texts, lang="auto")
+
+
 # --- documents and threads -----------------------------------------------------------------------------------------
 
 
@@ -226,7 +283,8 @@ def test_a_document_of_any_length(model):
 
 
 def test_eight_threads_get_the_answers_of_one(checkpoint):
-    jobs = [(text, language) for text in (*TEXTS, "", " ".join(TEXTS) * 9) for language in LANGUAGES] * 4
+    texts = (*TEXTS, GERMAN, "", " ".join(TEXTS) * 9)
+    jobs = [(text, language) for text in texts for language in (*LANGUAGES, "auto")] * 3
     one = mere_ds.load(checkpoint)
     expected = [one.extract(text, lang=language).to_dict() for text, language in jobs]
     shared = mere_ds.load(checkpoint)  # whatever is made at first use is made by all at once

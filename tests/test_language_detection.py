@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mere_ds.corpus.languages import SMILER_LANGUAGES
 from mere_ds.errors import UserError
-from mere_ds.language_detection import CERTAIN, Detector
+from mere_ds.language_detection import CERTAIN, Detector, detector_for
 
 SENTENCES = {
     "it": "Il suo lavoro più noto è stato pubblicato a Roma.",
@@ -117,6 +117,12 @@ def test_any_text_has_certainties_from_0_to_1_in_order(text):
     assert (its.language is None) == (its.certainty < CERTAIN) == (its.note is not None)
 
 
+def test_languages_have_one_detector_a_process(caplog):
+    with caplog.at_level(logging.WARNING, "mere_ds"):
+        assert detector_for(["gl", "es"]) is detector_for(("gl", "es"))
+    assert len(caplog.messages) == 1
+
+
 def test_eight_threads_get_the_answers_of_one(detector):
     texts = [*SENTENCES.values(), *OTHERS.values(), ""] * 50
     expected = detector.detect(texts)
@@ -124,7 +130,7 @@ def test_eight_threads_get_the_answers_of_one(detector):
 
     def work(_):
         together.wait(60)
-        return Detector(SMILER_LANGUAGES).detect(texts), detector.detect(texts)
+        return detector_for(SMILER_LANGUAGES).detect(texts), detector.detect(texts)
 
     with ThreadPoolExecutor(8) as threads:
         assert all(own == expected and shared == expected for own, shared in threads.map(work, range(8)))

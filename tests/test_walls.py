@@ -33,10 +33,13 @@ MAY_IMPORT = {
     "fused": set(),
     "model": {"errors", "files", "sums", "config", "encoders", "fused"},
     "backends": {"errors", "files", "sums", "runs", "model"},
-    "inference": {"errors", "files", "streams", "config", "runs", "encoders", "shards", "model", "backends"},
     "language_detection": {"errors", "optional_libraries"},
+    "inference": {
+        *("errors", "files", "streams", "config", "runs", "encoders", "shards", "model"),
+        *("backends", "language_detection"),
+    },
     "documents": {"errors", "streams", "corpus", "shards", "inference"},
-    "api": {"errors", "streams", "config", "runs", "inference", "documents"},
+    "api": {"errors", "streams", "config", "runs", "language_detection", "inference", "documents"},
     "serving": {"errors", "files", "knobs", "config", "runs", "inference"},
     "evaluation": {
         *("versions", "errors", "files", "columns", "sums", "config", "runs"),
