@@ -19,10 +19,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import precision_here
 from benchmarks.material import Material, Sizes, make_material
 from benchmarks.ours import OurTraining
 from mere_ds import flags
+from mere_ds.model.precision import best_precision
 from mere_ds.shards.manifest import Manifest
 from mere_ds.training import cpu, session
 
@@ -76,7 +76,7 @@ def main(*, batch: int = 16, steps: int = 6, rounds: int = 2) -> None:
         steps: Steps of a round, after as many to warm up.
         rounds: How often each way is measured.
     """
-    precision = precision_here(torch.device("cpu"))
+    precision = best_precision(torch.device("cpu"))
     ways = list(WAYS) if precision == "bf16" else list(WAYS)[1:]
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     faults = {}

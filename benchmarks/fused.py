@@ -14,13 +14,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import Ceiling, point_links, precision_here
+from benchmarks.machine import Ceiling, point_links
 from mere_ds import flags
 from mere_ds.errors import UserError
 from mere_ds.fused.choice import choose, set_choice
 from mere_ds.fused.mixing import mix
 from mere_ds.fused.position_logits import position_logits
-from mere_ds.model.precision import DTYPES
+from mere_ds.model.precision import DTYPES, best_precision
 
 D = 768
 
@@ -55,7 +55,7 @@ def main(*, batch: int = 256, tokens: int = 48, rounds: int = 7, precision: str 
         precision: fp32, bf16, fp16, or auto: the fastest that the hardware has.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision = precision_here(device) if precision == "auto" else precision
+    precision = best_precision(device) if precision == "auto" else precision
     if precision not in DTYPES:
         raise UserError(f"--precision={precision}: one of auto, {', '.join(DTYPES)} is wanted")
     ceiling = Ceiling(device, DTYPES[precision])

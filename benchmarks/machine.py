@@ -3,21 +3,11 @@
 import os
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from mere_ds.versions import cpu_model
-
-
-def precision_here(device: torch.device) -> str:
-    """The fastest precision that the hardware has: bf16, fp16 on older GPUs, fp32 on CPUs without bf16 products."""
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp16"
-    info = Path("/proc/cpuinfo")
-    flags = info.read_text().split() if info.exists() else []
-    return "bf16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "fp32"
 
 
 def point_links(device: torch.device) -> None:

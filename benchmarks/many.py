@@ -22,7 +22,6 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import precision_here
 from benchmarks.material import Material, Sizes, make_material
 from benchmarks.ours import OurTraining
 from benchmarks.sides import EVALUATION_BATCH, K
@@ -33,7 +32,7 @@ from mere_ds.corpus.folder import open_corpus
 from mere_ds.corpus.formats.jsonl_writer import as_row
 from mere_ds.files import json_line, write_whole
 from mere_ds.model.mere import MereModel
-from mere_ds.model.precision import DTYPES
+from mere_ds.model.precision import DTYPES, best_precision
 from mere_ds.shards.writing import shard_corpus
 
 E5_SMALL = Sizes(vocabulary=0, hidden=384, heads=12, feed_forward=1536, bottleneck=512)
@@ -185,7 +184,7 @@ def main(
         tiny: A tiny encoder, to try the script; its figures say nothing.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision = precision_here(device) if precision == "auto" else precision
+    precision = best_precision(device) if precision == "auto" else precision
     given = {"batch": batch, "steps": steps, "precision": precision}
     rates: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as name:

@@ -18,12 +18,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import Ceiling, precision_here
+from benchmarks.machine import Ceiling
 from benchmarks.material import Material, Sizes, make_material
 from benchmarks.report import write_report
 from benchmarks.sides import Task
 from mere_ds import flags
-from mere_ds.model.precision import DTYPES
+from mere_ds.model.precision import DTYPES, best_precision
 
 SIDES = ("ours", "literal", "hf")
 TASKS = ("stage1", "stage2", "evaluate", "heads", "switcher")
@@ -142,7 +142,7 @@ def main(
         tiny: A tiny encoder, to try the script; its figures say nothing.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision = precision_here(device) if precision == "auto" else precision
+    precision = best_precision(device) if precision == "auto" else precision
     compile = precision != "fp32" if compile is None else compile
     with tempfile.TemporaryDirectory() as folder:
         material = make_material(folder, sentences, TINY if tiny else Sizes())

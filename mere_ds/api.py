@@ -6,7 +6,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from mere_ds.config import Which
+from mere_ds.config import Precision, Which
 from mere_ds.errors import UserError
 from mere_ds.language_detection import AUTO, detector_for
 from mere_ds.runs.trained import model_folder
@@ -185,6 +185,8 @@ def load(
     k: int | None = None,
     min_score: float | None = None,
     max_triples: int | None = None,
+    precision: Precision = "auto",
+    threads: int | None = None,
 ) -> Model:
     """A trained model, ready to use.
 
@@ -195,6 +197,8 @@ def load(
         k: Number of sub-modules to run (None: as trained).
         min_score: Least score of a triple, 0 to 1 (None: the model's threshold; without one, any).
         max_triples: Maximum number of triples a text, those with the highest scores (None: no maximum).
+        precision: Number format of the computation: "fp32", "bf16", "fp16", or "auto", the fastest of the hardware.
+        threads: How many threads compute on a CPU (None: one for each core).
 
     Raises UserError if there is no model or it can't be used so; the message says what to do.
     """
@@ -203,7 +207,7 @@ def load(
     folder = model_folder(source, which)
     from mere_ds.inference import Extractor
 
-    return Model(Extractor.load(folder, k, min_score, max_triples), str(source))
+    return Model(Extractor.load(folder, k, min_score, max_triples, threads=threads, precision=precision), str(source))
 
 
 def _triples(answer: dict) -> Triples:

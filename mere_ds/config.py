@@ -12,6 +12,8 @@ English = Literal["auto", "small", "mid", "full"]
 CutMarks = Literal["repair", "reject"]
 
 Which = Literal["best", "latest", "stage1"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+"""Number format of a trained model's computation; auto: the fastest one of the hardware."""
 """Which model of a run to use: the best or the latest of its last stage, or the best of stage one."""
 
 NO_RELATION = "no_relation"
@@ -292,12 +294,6 @@ class TrainConfig:
     nonfinite_limit: int = knob("Stop after this many non-finite steps in a row.", 5, least=1, on_resume="free")
     overwrite: bool = knob(
         "Replace an earlier training of this stage in the run folder.", False, on_resume="free", also="force"
-    )
-    dry_run: bool = knob(
-        "Only print parameters, steps, memory, traffic and, where RUN has recorded its speed, time; write nothing.",
-        False,
-        on_resume="free",
-        also="plan estimate",
     )
 
     def __post_init__(self) -> None:

@@ -2,12 +2,11 @@
 
 import gc
 import json
-from collections.abc import Callable
 from typing import Any, Literal
 
 from mere_ds.config import CutMarks, English
 from mere_ds.corpus.formats.options import SourceOptions
-from mere_ds.corpus.formats.registry import FORMATS
+from mere_ds.flags import helped_by
 from mere_ds.knobs import takes_knobs
 
 
@@ -46,19 +45,19 @@ def inspect(
     print(format_table(inspect_corpus(corpus, rejects)))
 
 
-def _lists_formats(function: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a command so that its help lists the formats, each with the flags that not every format takes."""
+def _with_formats(doc: str) -> str:
+    """A command's docstring with a list of the formats, each with the flags that not every format takes."""
+    from mere_ds.corpus.formats.registry import FORMATS  # all formats: only who asks for help waits for them
+
     listed = "\n".join(
-        f"        {name}: {format.about}" + f" [{', '.join(f'--{flag}' for flag in format.flags)}]" * bool(format.flags)
+        f"    {name}: {format.about}" + f" [{', '.join(f'--{flag}' for flag in format.flags)}]" * bool(format.flags)
         for name, format in FORMATS.items()
     )
-    doc = function.__doc__ or ""
-    function.__doc__ = doc.replace("\n    Examples:\n", f"\n    Formats:\n{listed}\n\n    Examples:\n")
-    return function
+    return doc.replace("\nExamples:\n", f"\nFormats:\n{listed}\n\nExamples:\n")
 
 
+@helped_by(_with_formats)
 @takes_knobs(SourceOptions)
-@_lists_formats
 def convert(
     source: str,
     out: str,

@@ -171,9 +171,21 @@ def _asks_help(argv: list[str]) -> bool:
     return any(word in HELP_FLAGS for word in _flags_of(argv))
 
 
+def helped_by(complete: Callable[[str], str]) -> Callable[[Callable], Callable]:
+    """Decorate a command whose docstring `complete` makes whole, only when help is asked for."""
+
+    def mark(function: Callable) -> Callable:
+        function.__helped_by__ = complete  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
 def _for_help(function: Callable) -> Callable:
     """A stand-in for a function of whose parameters fire shows the types by name."""
     shown: typing.Any = functools.wraps(function)(lambda: None)
+    if complete := getattr(function, "__helped_by__", None):
+        shown.__doc__ = complete(inspect.getdoc(function) or "")
     signature = inspect.signature(function)
     named = [p.replace(annotation=type(_type_name(p), (), {})) for p in signature.parameters.values()]
     shown.__signature__ = signature.replace(parameters=named)

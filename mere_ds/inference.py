@@ -13,7 +13,7 @@ import numpy as np
 
 from mere_ds.backends.loading import load_backend
 from mere_ds.backends.stated import Backend
-from mere_ds.config import NO_RELATION
+from mere_ds.config import NO_RELATION, Precision
 from mere_ds.encoders.tokenizer_files import read_tokenizer
 from mere_ds.errors import UserError
 from mere_ds.language_detection import AUTO, detector_for
@@ -64,11 +64,13 @@ class Extractor:
         negative_labels: Collection[str] = (NO_RELATION,),
         threads: int | None = None,
         batch_size: int = BATCH,
+        precision: Precision = "auto",
     ) -> "Extractor":
         """From a saved model's folder, such as `RUN/checkpoints/stage2/best`; `k` overrides its top-k, `min_score` its
-        threshold. `threads` is how many compute (None: as many as the library chooses)."""
+        threshold. `threads` is how many compute (None: as many as the library chooses), `precision` the number format
+        of the computation (auto: the fastest of the hardware)."""
         check_limits(min_score, max_triples)
-        backend = load_backend(folder, k, threads)
+        backend = load_backend(folder, k, threads, precision)
         encoder = SentenceEncoder(read_tokenizer(folder), backend.facts.languages, backend.facts.max_length)
         return cls(backend, encoder, Calibration.load(folder), min_score, max_triples, negative_labels, batch_size)
 

@@ -5,6 +5,7 @@
 
 import logging
 import re
+import threading
 from collections.abc import Container
 from pathlib import Path
 
@@ -17,6 +18,7 @@ STATE, OPTIMIZER = "training.json", "optimizer.safetensors"
 
 _LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]*)\n")
 _intact: set[tuple] = set()
+_reading: dict[tuple, threading.Lock] = {}
 
 log = logging.getLogger("mere_ds")
 
@@ -25,10 +27,11 @@ def is_intact(path: Path, sha256: str) -> bool:
     """Whether the file has this digest; an unchanged file is read only once per process. Raises OSError."""
     stat = path.stat()
     seen = (str(path.resolve()), sha256, stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-    if seen not in _intact:
-        if digest_file(path) != sha256:
-            return False
-        _intact.add(seen)
+    with _reading.setdefault(seen, threading.Lock()):  # another thread may be at it
+        if seen not in _intact:
+            if digest_file(path) != sha256:
+                return False
+            _intact.add(seen)
     return True
 
 
@@ -67,6 +70,11 @@ def check_for_use(folder: Path) -> None:
         log.warning("%s: has no %s, so damage to this model cannot be detected", folder, SUMS)
     elif what := damage(folder, unused=(OPTIMIZER,)):
         raise UserError(f"{folder}: damaged ({what}): copy it again, or train this stage again with --overwrite")
+
+
+def check_early(folder: Path) -> None:
+    """Begin to read what `check_for_use` will check, beside other work: that one then waits for the rest of it."""
+    threading.Thread(target=damage, args=(folder, (OPTIMIZER,)), daemon=True).start()
 
 
 def recorded_digest(folder: Path, file: str) -> str:

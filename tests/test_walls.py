@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "shards": {"errors", "files", "columns", "network", "sums", "target", "corpus", "encoders"},
     "fused": set(),
     "model": {"errors", "files", "sums", "config", "encoders", "fused"},
-    "backends": {"errors", "files", "sums", "runs", "model"},
+    "backends": {"errors", "files", "config", "sums", "runs", "model"},
     "language_detection": {"errors", "optional_libraries"},
     "inference": {
         *("errors", "files", "streams", "config", "runs", "encoders", "shards", "model"),
@@ -50,7 +50,7 @@ MAY_IMPORT = {
         "evaluation",
     },
     "training": {
-        *("errors", "files", "columns", "sums", "lease", "knobs", "config", "runs", "ranks"),
+        *("errors", "files", "sums", "lease", "knobs", "config", "runs", "ranks"),
         *("corpus", "encoders", "shards", "fused", "model", "evaluation"),
     },
     "pretraining": {
@@ -60,13 +60,13 @@ MAY_IMPORT = {
     "train": {"flags", "knobs", "config", "ranks", "training"},
     "reproduction": {
         *("errors", "files", "sums", "knobs", "config", "flags", "runs", "ranks"),
-        *("corpus", "encoders", "shards", "evaluation", "training", "train"),
+        *("corpus", "encoders", "shards", "evaluation", "train"),
     },
     "bulk": {
         *("errors", "files", "streams", "versions", "lease", "knobs", "config", "runs", "corpus", "inference"),
     },
     "use_commands": {"files", "knobs", "runs", "inference", "documents", "bulk"},
-    "corpus_commands": {"knobs", "config", "converting", "corpus", "shards"},
+    "corpus_commands": {"flags", "knobs", "config", "converting", "corpus", "shards"},
     "cli": {
         *("errors", "files", "knobs", "config", "flags", "runs", "train", "corpus_commands", "use_commands"),
         *("pretraining", "evaluation", "exporting", "reproduction", "serving"),

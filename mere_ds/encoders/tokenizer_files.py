@@ -58,7 +58,7 @@ def read_tokenizer(folder: str | Path) -> FolderTokenizer:
     folder = Path(folder)
     settings = read_json(folder / "tokenizer_config.json", _ADVICE)
     try:
-        backend = Tokenizer.from_str((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        backend = Tokenizer.from_buffer((folder / "tokenizer.json").read_bytes())
     except FileNotFoundError as error:
         raise UserError(f"{folder} has no {Path(error.filename).name}: {_ADVICE}") from error
     except Exception as error:  # tokenizers raises bare Exception for a file that it can't parse

@@ -3,12 +3,16 @@
 Shape suffixes: B sentences, M tokens (padded), D hidden size.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from mere_ds.errors import UserError
 from mere_ds.model.precision import at_least_fp32
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class CrossLingualEncoder(nn.Module):
@@ -18,7 +22,7 @@ class CrossLingualEncoder(nn.Module):
     Raises UserError if the encoder's own pooler is requested but it has none.
     """
 
-    def __init__(self, model: PreTrainedModel, pooler: str):
+    def __init__(self, model: "PreTrainedModel", pooler: str):
         super().__init__()
         has_own = getattr(model, "pooler", None) is not None
         if pooler == "encoder" and not has_own:

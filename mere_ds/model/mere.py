@@ -12,18 +12,17 @@ from transformers import AutoModel, PreTrainedModel
 from transformers import initialization as init
 
 from mere_ds.encoders.families import widening
-from mere_ds.model.aggregator import Aggregator
 from mere_ds.model.configuration import MereConfig
-from mere_ds.model.entity_heads import CutHeads, EntityHeads, StateHeads
-from mere_ds.model.many import Found, Gold, find_many, losses_of_many
-from mere_ds.model.pair_heads import PairHeads, SpanHeads, StatePairHeads
+from mere_ds.model.entity_heads import CutHeads, EntityHeads
+from mere_ds.model.many import Gold, losses_of_many
+from mere_ds.model.pair_heads import SpanHeads
 from mere_ds.model.pair_loss import sums_of_sentences
-from mere_ds.model.precision import at_least_fp32
-from mere_ds.model.switcher import LanguageSwitcher, SubModuleLayer, Switcher
+from mere_ds.model.parts import MereParts
+from mere_ds.model.switcher import SubModuleLayer, Switcher
 from mere_ds.model.triple import TERMS, MereOutput, TripleModel, cut_loss, joint_loss
 
 
-class MereModel(TripleModel):
+class MereModel(MereParts, TripleModel):
     """Encoder, aggregator, switcher, relation classifier and entity heads; the switcher is only used if `config.stage`
     is 2."""
 
@@ -33,15 +32,8 @@ class MereModel(TripleModel):
 
     def __init__(self, config: MereConfig, encoder: PreTrainedModel | None = None):
         super().__init__(config, encoder)
-        D, U = self.encoder.hidden_size, len(config.labels)
         self._check_width()
-        self.aggregator = Aggregator(D, config.la_residual) if config.use_la else None
-        self.register_module(
-            "switcher", self._new_switcher() if config.stage == 2 else None
-        )  # fixes its position among the modules
-        self.relation = nn.Linear(D, U, bias=False)  # W^r of eq. 3
-        self.heads = self._new_heads(U, D)
-        self.cuts = CutHeads(D, config.characters) if config.characters else None
+        self._add_parts()
         of_entities = TERMS[:4] if config.triples == "one" else ("heads", "tails", "links")
         self.terms = (*of_entities, "relation", *(("characters",) if config.characters else ()))
         self._complete()
@@ -77,9 +69,9 @@ class MereModel(TripleModel):
         if self.config.stage == 2:
             default = self.config.top_k if labels_T is None else self.config.most_k
             h_BMD = self.switcher(h_BMD, languages_B, default if k is None else k)
-        relation_BU = at_least_fp32(self.relation(pooled_BD))
+        relation_BU = self._relations(pooled_BD)
         if labels_T is None or positions_T4 is None:
-            return self._predict(h_BMD, mask_BM, languages_B, relation_BU)
+            return MereOutput(**self._find(h_BMD, mask_BM, languages_B, relation_BU)._asdict())
         c = self.config
         if sentence_T is None:
             assert c.triples == "one", "any number of triples: which sentences are they of?"
@@ -102,15 +94,6 @@ class MereModel(TripleModel):
             cut_loss_B = sums_of_sentences(cut_loss_B, sentence_T, len(h_BMD))
         return MereOutput(loss_B + c.alpha / 2 * cut_loss_B, torch.column_stack((terms_BN, cut_loss_B)))
 
-    def unify(
-        self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor, concatenate: int = 1
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Eq. 2-4, the parts frozen in stage two: unified representation h_BMD and pooled vector h_p as pooled_BD."""
-        h_BMD, pooled_BD = self.encoder(token_ids_BM, mask_BM)
-        if self.aggregator is not None:
-            h_BMD = self.aggregator(h_BMD, mask_BM, concatenate)
-        return h_BMD, pooled_BD
-
     def share_unifying_parts(self, other: TripleModel) -> bool:
         """As in `TripleModel`; true for all models tuned from the same stage one."""
         if not isinstance(other, MereModel):
@@ -125,25 +108,6 @@ class MereModel(TripleModel):
         """Everything that determines the results of `unify`: settings with the weights' names, and the weights."""
         parts = {n: w for n, w in self.state_dict().items() if n.startswith(("encoder.", "aggregator."))}
         return (self.config.encoder_config, self.config.pooler, list(parts)), list(parts.values())
-
-    def _predict(
-        self, h_BMD: torch.Tensor, mask_BM: torch.Tensor, languages_B: torch.Tensor, relation_BU: torch.Tensor
-    ) -> MereOutput:
-        """Eq. 1 in prediction: the most likely relation of the language, then the entities given it."""
-        if self.config.triples == "many":
-            allowed_BU = self.label_mask_NU[languages_B]
-            least, most = self.config.least_score, self.config.most_triples
-            found = find_many(self.heads, h_BMD, mask_BM, relation_BU, allowed_BU, least, most)
-        else:
-            relation_B, probability_B = self._best_relation(relation_BU, languages_B)
-            positions_B4, entities_B = self._best_spans(self.heads(h_BMD, mask_BM, relation_B))
-            sentence_B = torch.arange(len(relation_B), device=relation_B.device)
-            found = Found(sentence_B, relation_B, probability_B, positions_B4, probability_B * entities_B)
-        cuts_F4 = torch.zeros_like(found.positions_F4)
-        if self.cuts is not None:
-            counts_F4C = self.cuts(h_BMD, found.positions_F4, found.sentence_F)
-            cuts_F4 = counts_F4C.argmax(dim=-1).masked_fill(found.positions_F4 < 0, 0)
-        return MereOutput(**found._asdict(), cuts_F4=cuts_F4)
 
     @torch.no_grad()
     def begin_stage_two(self, **choices: Any) -> None:
@@ -172,18 +136,6 @@ class MereModel(TripleModel):
                 if isinstance(layer, SubModuleLayer):
                     layer.scale_G1D.copy_(norm.weight.expand_as(layer.scale_G1D))
                     layer.shift_G1D.copy_(norm.bias.expand_as(layer.shift_G1D))
-
-    def _new_switcher(self) -> Switcher | LanguageSwitcher:
-        c, D = self.config, self.encoder.hidden_size
-        if c.routing == "language":
-            return LanguageSwitcher(len(c.languages), D, c.bottleneck, c.submodule_layers[0])
-        return Switcher(len(c.languages), D, c.bottleneck, c.submodule_layers, c.renormalise_top_k)
-
-    def _new_heads(self, U: int, D: int) -> nn.Module:
-        relation = self.config.entity_heads == "relation"
-        if self.config.triples == "many":
-            return (PairHeads if relation else StatePairHeads)(U, D, self.config.pairing)
-        return EntityHeads(U, D) if relation else StateHeads(D)
 
     def _check_width(self) -> None:
         """Raises UserError early if the language symbols' embeddings can't be made as wide as the router's table."""

@@ -1,6 +1,7 @@
 """The precisions, and helpers for what is always computed in fp32: masked logits, softmax and losses."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 
@@ -18,6 +19,16 @@ MASKED = -1e9
 def at_least_fp32(x: torch.Tensor) -> torch.Tensor:
     """`x` in fp32, or in float64 if it already is."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def best_precision(device: torch.device) -> str:
+    """The fastest one of `DTYPES` that the hardware computes: bf16, fp16 on older GPUs, fp32 on CPUs without bf16
+    products."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= BF16_CAPABILITY else "fp16"
+    info = Path("/proc/cpuinfo")
+    flags = info.read_text(errors="replace").split() if info.exists() else []
+    return "bf16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "fp32"
 
 
 def check_available(precision: str, device: torch.device) -> None:

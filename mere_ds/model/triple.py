@@ -22,9 +22,8 @@ from mere_ds.encoders.families import auto_class
 from mere_ds.encoders.weights import own_memory, word_embeddings
 from mere_ds.errors import MachineError, UserError, from_memory_error
 from mere_ds.model.configuration import TripleConfig
-from mere_ds.model.decoding import best_spans
 from mere_ds.model.encoder import CrossLingualEncoder
-from mere_ds.model.precision import MASKED
+from mere_ds.model.parts import Decoding
 
 Model = TypeVar("Model", bound="TripleModel")
 
@@ -91,7 +90,7 @@ def cut_loss(cuts_B4C: torch.Tensor, cuts_B4: torch.Tensor) -> torch.Tensor:
     return cross_entropy(cuts_B4C.transpose(1, 2), gold_B4, ignore_index=ABSENT, reduction="none").sum(dim=1)
 
 
-class TripleModel(PreTrainedModel):
+class TripleModel(Decoding, PreTrainedModel):
     """An encoder with a relation classifier; subclasses add the entity heads and the parts of stage two, and call
     `_complete` at the end of their `__init__`.
 
@@ -109,8 +108,6 @@ class TripleModel(PreTrainedModel):
     """Names of the loss terms, N of them."""
     config: TripleConfig
     encoder: CrossLingualEncoder
-    label_mask_NU: torch.Tensor
-    """bool; which relations each language has."""
 
     if TYPE_CHECKING:
 
@@ -251,16 +248,6 @@ class TripleModel(PreTrainedModel):
         trained = set(self.trainable_names(self.config.stage))
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name in trained)
-
-    def _best_relation(self, relation_BU: torch.Tensor, languages_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The most likely of the language's relations and its probability among them (both B), from fp32 logits."""
-        allowed_BU = self.label_mask_NU[languages_B]
-        probability_B, relation_B = relation_BU.masked_fill(~allowed_BU, MASKED).softmax(dim=-1).max(dim=-1)
-        return relation_B, probability_B
-
-    def _best_spans(self, logits_BM4: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The entities' positions (B x 4) and the product of their probabilities (B), decoded as configured."""
-        return best_spans(logits_BM4, self.config.ordered_spans, self.config.overlapping_spans)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

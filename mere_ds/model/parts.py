@@ -1,0 +1,115 @@
+"""The parts of mERE behind its encoder, and how they find triples: shared by training and use, in plain torch.
+
+Shape suffixes: B sentences, M tokens of a sentence (padded), F triples found in them, D hidden size, N languages, U
+relation labels, 4 positions (head start, head end, tail start, tail end; ends inclusive).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from mere_ds.model.aggregator import Aggregator
+from mere_ds.model.decoding import best_spans
+from mere_ds.model.encoder import CrossLingualEncoder
+from mere_ds.model.entity_heads import CutHeads, EntityHeads, StateHeads
+from mere_ds.model.fields import MereFields, TripleFields
+from mere_ds.model.many import Found, find_many
+from mere_ds.model.pair_heads import PairHeads, StatePairHeads
+from mere_ds.model.precision import MASKED, at_least_fp32
+from mere_ds.model.switcher import LanguageSwitcher, Switcher
+
+
+class Predicted(NamedTuple):
+    """Triples found in sentences; see the fields of `MereOutput` with these names."""
+
+    sentence_F: torch.Tensor
+    relation_F: torch.Tensor
+    relation_probability_F: torch.Tensor
+    positions_F4: torch.Tensor
+    score_F: torch.Tensor
+    cuts_F4: torch.Tensor
+
+
+class Decoding:
+    """How logits become a relation and two spans, as the configuration says."""
+
+    config: TripleFields
+    label_mask_NU: torch.Tensor
+    """bool; which relations each language has."""
+
+    def _best_relation(self, relation_BU: torch.Tensor, languages_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The most likely of the language's relations and its probability among them (both B), from fp32 logits."""
+        allowed_BU = self.label_mask_NU[languages_B]
+        probability_B, relation_B = relation_BU.masked_fill(~allowed_BU, MASKED).softmax(dim=-1).max(dim=-1)
+        return relation_B, probability_B
+
+    def _best_spans(self, logits_BM4: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The entities' positions (B x 4) and the product of their probabilities (B), decoded as configured."""
+        return best_spans(logits_BM4, self.config.ordered_spans, self.config.overlapping_spans)
+
+
+class MereParts(Decoding, nn.Module):
+    """Aggregator, switcher, relation classifier and entity heads; a subclass makes `config` and `encoder` first."""
+
+    config: MereFields
+    encoder: CrossLingualEncoder
+    aggregator: Aggregator | None
+    switcher: Switcher | LanguageSwitcher
+    """None before stage two."""
+    relation: nn.Linear
+    """W^r of eq. 3."""
+    heads: EntityHeads | StateHeads | PairHeads | StatePairHeads
+    cuts: CutHeads | None
+
+    def _add_parts(self) -> None:
+        """Create all parts, uninitialised."""
+        c, D, U = self.config, self.encoder.hidden_size, len(self.config.labels)
+        self.aggregator = Aggregator(D, c.la_residual) if c.use_la else None
+        # by this call, so that its position among the modules is the same in both stages
+        self.register_module("switcher", self._new_switcher() if c.stage == 2 else None)
+        self.relation = nn.Linear(D, U, bias=False)
+        relation = c.entity_heads == "relation"
+        if c.triples == "many":
+            self.heads = (PairHeads if relation else StatePairHeads)(U, D, c.pairing)
+        else:
+            self.heads = EntityHeads(U, D) if relation else StateHeads(D)
+        self.cuts = CutHeads(D, c.characters) if c.characters else None
+
+    def _new_switcher(self) -> Switcher | LanguageSwitcher:
+        c, D = self.config, self.encoder.hidden_size
+        if c.routing == "language":
+            return LanguageSwitcher(len(c.languages), D, c.bottleneck, c.submodule_layers[0])
+        return Switcher(len(c.languages), D, c.bottleneck, c.submodule_layers, c.renormalise_top_k)
+
+    def unify(
+        self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor, concatenate: int = 1
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Eq. 2-4, the parts frozen in stage two: unified representation h_BMD and pooled vector h_p as pooled_BD."""
+        h_BMD, pooled_BD = self.encoder(token_ids_BM, mask_BM)
+        if self.aggregator is not None:
+            h_BMD = self.aggregator(h_BMD, mask_BM, concatenate)
+        return h_BMD, pooled_BD
+
+    def _relations(self, pooled_BD: torch.Tensor) -> torch.Tensor:
+        """fp32 logits of the relations, B x U."""
+        return at_least_fp32(self.relation(pooled_BD))
+
+    def _find(
+        self, h_BMD: torch.Tensor, mask_BM: torch.Tensor, languages_B: torch.Tensor, relation_BU: torch.Tensor
+    ) -> Predicted:
+        """Eq. 1 in prediction: the most likely relation of the language, then the entities given it."""
+        if self.config.triples == "many":
+            allowed_BU = self.label_mask_NU[languages_B]
+            least, most = self.config.least_score, self.config.most_triples
+            found = find_many(self.heads, h_BMD, mask_BM, relation_BU, allowed_BU, least, most)
+        else:
+            relation_B, probability_B = self._best_relation(relation_BU, languages_B)
+            positions_B4, entities_B = self._best_spans(self.heads(h_BMD, mask_BM, relation_B))
+            sentence_B = torch.arange(len(relation_B), device=relation_B.device)
+            found = Found(sentence_B, relation_B, probability_B, positions_B4, probability_B * entities_B)
+        cuts_F4 = torch.zeros_like(found.positions_F4)
+        if self.cuts is not None:
+            counts_F4C = self.cuts(h_BMD, found.positions_F4, found.sentence_F)
+            cuts_F4 = counts_F4C.argmax(dim=-1).masked_fill(found.positions_F4 < 0, 0)
+        return Predicted(*found, cuts_F4)

@@ -1,0 +1,114 @@
+"""Loads a model for use alone. Most models need no transformers for this, whose import takes seconds."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch.overrides import TorchFunctionMode
+
+from mere_ds.config import Precision
+from mere_ds.errors import UserError
+from mere_ds.files import read_json
+from mere_ds.model.encoder import CrossLingualEncoder
+from mere_ds.model.fields import MereFields
+from mere_ds.model.parts import MereParts, Predicted
+from mere_ds.model.plain_bert import BertShape, PlainBert, renamed
+from mere_ds.model.precision import DTYPES, best_precision, check_available, nonfinite
+from mere_ds.sums import check_for_use
+
+WEIGHTS = "model.safetensors"
+_OF_ENCODER = "encoder.model."
+
+
+class UsedMere(MereParts):
+    """mERE around BERT or its kin, without dropout, losses and stages: it only finds triples."""
+
+    finds_entities = True
+
+    def __init__(self, config: MereFields, shape: BertShape):
+        super().__init__()
+        self.config = config
+        bert: Any = PlainBert(shape, has_pooler=config.pooler == "encoder")
+        self.encoder = CrossLingualEncoder(bert, config.pooler)
+        self._add_parts()
+
+    def take(self, weights: Mapping[str, torch.Tensor], dtype: torch.dtype) -> None:
+        """Use these weights, named as in a file of `MereModel`, in this precision. Raises KeyError and RuntimeError if
+        they don't fit."""
+        inner = {name.removeprefix(_OF_ENCODER): w for name, w in weights.items() if name.startswith(_OF_ENCODER)}
+        ours = {name: w for name, w in weights.items() if not name.startswith(_OF_ENCODER)}
+        ours |= {f"{_OF_ENCODER}{name}": weight for name, weight in renamed(inner).items()}
+        # copied: see `encoders.weights.own_memory`
+        self.load_state_dict({name: weight.to(dtype, copy=True) for name, weight in ours.items()}, assign=True)
+        mask_NU = torch.tensor(self.config.label_mask, dtype=torch.bool)
+        self.register_buffer("label_mask_NU", mask_NU, persistent=False)
+        self.requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.relation.weight.device
+
+    def forward(self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor, languages_B: torch.Tensor) -> Predicted:
+        """As `MereModel.forward` without gold values."""
+        h_BMD, pooled_BD = self.unify(token_ids_BM, mask_BM)
+        if self.config.stage == 2:
+            h_BMD = self.switcher(h_BMD, languages_B, self.config.top_k)
+        return self._find(h_BMD, mask_BM, languages_B, self._relations(pooled_BD))
+
+
+def load_for_use(folder: str | Path, precision: Precision = "auto") -> Any:
+    """A saved model that can predict as `TripleModel.forward` without gold values, on the GPU if there is one.
+
+    Everything is checked, and raises UserError, as in `load_model`, which loads what `UsedMere` can't be; also for a
+    precision that the device lacks.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = best_precision(device) if precision == "auto" else precision
+    check_available(chosen, device)
+    return _load(Path(folder), DTYPES[chosen]).to(device)
+
+
+def _load(folder: Path, dtype: torch.dtype) -> Any:
+    model = _light(folder, dtype)
+    if model is not None:
+        check_for_use(folder)  # last, since its digests are made while the weights are read
+    if model is None or nonfinite(model.state_dict()):
+        from mere_ds.model.loading import load_model  # loads transformers; says what is wrong, if anything is
+
+        return load_model(folder).eval().to(dtype)
+    return model
+
+
+def _light(folder: Path, dtype: torch.dtype) -> UsedMere | None:
+    """The model in a folder; None if it is of another kind or anything is wrong."""
+    try:
+        saved = read_json(folder / "config.json", "pass a folder saved by mere-ds")
+        known = {field.name: saved[field.name] for field in fields(MereFields) if field.name in saved}
+        config = MereFields(**known)
+        config.check()
+        shape = BertShape.of(config.encoder_config)
+        if saved.get("model_type") != "mere" or shape is None or config.pooler == "auto":
+            return None
+        if config.max_length > shape.usable_positions or max(config.language_token_ids) >= shape.vocab_size:
+            return None
+        with torch.device("meta"), _Uninitialised():  # the weights come from the file
+            model = UsedMere(config, shape)
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            model.take({name: file.get_tensor(name) for name in file.keys()}, dtype)  # noqa: SIM118 (it isn't a dict)
+    except (UserError, OSError, SafetensorError, KeyError, RuntimeError):
+        return None
+    return model.eval()
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leaves out the initialisation of new weights: for those without memory torch would import its compiler, which
+    takes a second."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == torch.nn.init.__name__:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
