@@ -37,6 +37,7 @@ from mere_ds.model.configuration import MereConfig
 from mere_ds.model.mere import MereModel
 from mere_ds.shards.plan import EpochPlan
 from mere_ds.shards.writing import shard_corpus
+from mere_ds.training.cost import traffic, zero_bytes
 
 DS_CONFIG = Path(__file__).parents[1] / "ds_configs" / "cpu.json"
 MIB = 2**20
@@ -49,28 +50,6 @@ V100_FLOPS = 0.3 * 125e12  # operations a second: 30 % of the fp16 peak, assumed
 NODE_LINK = 100e9 / 8  # bytes a second between nodes
 NVLINK = 130e9  # bytes a second of a ring inside a node, assumed
 USUAL, LONGEST = 40, 256  # tokens a sentence; the usual is assumed
-
-
-def zero_bytes(stage: int, ranks: int, trained: int, frozen: int = 0, weight: float = 2, optimizer: float = 12):
-    """Bytes of weights, gradients and optimizer a rank (ZeRO paper, section 5); activations are not counted.
-
-    A weight takes `weight` bytes, its gradient as many, Adam's moments with the fp32 master copy `optimizer`. ZeRO 1
-    shares the optimizer's part among the `ranks`, 2 gradients too, 3 weights too.
-    """
-    weights, gradients, states = (ranks if stage >= first else 1 for first in (3, 2, 1))
-    return weight * (trained + frozen) / weights + weight * trained / gradients + optimizer * trained / states
-
-
-def traffic(stage: int, ranks: int, values: int, accumulation: int = 1, weight: float = 2, reduce: bool = False):
-    """Bytes that a rank sends an update as DeepSpeed works by default: rings send (N-1)/N of `values` a pass.
-
-    ZeRO 0 all-reduces gradients (two passes); 1 and 2 do so too and gather the weights besides, with `reduce` they
-    send gradients to their owners alone (one pass). 2 and 3 reduce in every micro-step; 3 gathers once in it, as long
-    as DeepSpeed may keep the model together until the backward.
-    """
-    gradients = 1 if reduce else 2
-    passes = {0: 2, 1: gradients + 1, 2: gradients * accumulation + 1, 3: 2 * accumulation}[stage]
-    return passes * values * weight * (ranks - 1) / ranks
 
 
 def step_flops(tokens: int, trained: int, frozen: int = 0) -> float:
@@ -312,7 +291,7 @@ def zero_tables(quick: bool) -> str:
             ranks = [start("zero", *arguments, RANK=str(r), LOCAL_RANK=str(r), **place) for r in range(2)]
             figures, _ = (json.loads(finished(rank)) for rank in ranks)
         P = figures["P"]
-        plain, kept = (zero_bytes(stage, 2, P, weight=4, optimizer=o) for o in (8, 12 if stage else 8))
+        plain, kept = (sum(zero_bytes(stage, 2, P, weight=4, optimizer=o)) for o in (8, 12 if stage else 8))
         sent = traffic(stage, 2, P, ACCUMULATION, weight=4, reduce=reduce)
         values = (plain, kept, figures["live"], figures["grown"], sent, figures["sent"])
         rows.append((f"{stage}{', reduce' * reduce}", *(f"{value / P:.2f}" for value in values)))
@@ -320,7 +299,7 @@ def zero_tables(quick: bool) -> str:
     counts, paper = (1, 4, 8, 32, 1024), []
     for training, stage in itertools.product((1, 2), range(4)):
         sizes, _ = mbert_sizes(training)
-        paper.append((training, stage, *(f"{zero_bytes(stage, n, **sizes) / MIB:,.0f}" for n in counts)))
+        paper.append((training, stage, *(f"{sum(zero_bytes(stage, n, **sizes)) / MIB:,.0f}" for n in counts)))
     mbert = table("stage of training|ZeRO|" + "|".join(f"N = {n:,}" for n in counts), paper)
     return f"P = {P:,}; bytes a parameter on rank 0 of 2.\n\n{table(header, rows)}\n\nMiB a rank:\n\n{mbert}"
 

@@ -295,6 +295,12 @@ class TrainConfig:
     overwrite: bool = knob(
         "Replace an earlier training of this stage in the run folder.", False, on_resume="free", also="force"
     )
+    dry_run: bool = knob(
+        "Only print parameters, steps, memory, traffic and, where RUN has recorded its speed, time; write nothing.",
+        False,
+        on_resume="free",
+        also="plan estimate",
+    )
 
     def __post_init__(self) -> None:
         check_knobs(self)

@@ -53,6 +53,10 @@ def run(given: dict, observers: Iterable["Observer"] = ()) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else pages of C++ frames when ranks time out
     _choose_accelerator()
+    if config.dry_run:
+        from mere_ds.training.dry_run import print_cost
+
+        return print_cost(config, frozenset(given))
     from mere_ds.training.session import open_session
     from mere_ds.training.stages import open_shards, train_stage_one, train_stage_two
 

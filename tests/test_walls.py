@@ -50,7 +50,7 @@ MAY_IMPORT = {
         "evaluation",
     },
     "training": {
-        *("errors", "files", "sums", "lease", "knobs", "config", "runs", "ranks"),
+        *("errors", "files", "columns", "sums", "lease", "knobs", "config", "runs", "ranks"),
         *("corpus", "encoders", "shards", "fused", "model", "evaluation"),
     },
     "pretraining": {
@@ -60,7 +60,7 @@ MAY_IMPORT = {
     "train": {"flags", "knobs", "config", "ranks", "training"},
     "reproduction": {
         *("errors", "files", "sums", "knobs", "config", "flags", "runs", "ranks"),
-        *("corpus", "encoders", "shards", "evaluation", "train"),
+        *("corpus", "encoders", "shards", "evaluation", "training", "train"),
     },
     "bulk": {
         *("errors", "files", "streams", "versions", "lease", "knobs", "config", "runs", "corpus", "inference"),

@@ -91,6 +91,16 @@ def load_encoder(
     return model
 
 
+def encoder_shapes(folder: Path, info: EncoderInfo) -> PreTrainedModel:
+    """The encoder that `load_encoder` would load, on the device "meta": all shapes, neither weights nor memory."""
+    with quiet(), torch.device("meta"):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        model = auto_class(config).from_config(config, trust_remote_code=False)
+        if info.vocab_size != word_embeddings(model).num_embeddings:
+            model.resize_token_embeddings(info.vocab_size, mean_resizing=False)
+    return model
+
+
 def locate_weights(source: str) -> Path:
     """The local folder of the weights that training starts from: `source` itself or a hub model's files.
 

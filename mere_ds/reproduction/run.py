@@ -24,7 +24,7 @@ from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.remote import absolute
 from mere_ds.train import train
 
-CHOSEN_HERE = ("system", "stage", "languages", "stage_one_run", "start", "seed", "overwrite")
+CHOSEN_HERE = ("system", "stage", "languages", "stage_one_run", "start", "seed", "overwrite", "dry_run")
 """Knobs that `--train` can't have."""
 MOST_SEEDS = 1000
 

@@ -3,9 +3,10 @@
 import shutil
 from collections.abc import Sequence
 
-from mere_ds.reproduction.cost import StageCost, costs, hours, speeds
+from mere_ds.reproduction.cost import costs, speeds
 from mere_ds.reproduction.place import Workspace
 from mere_ds.reproduction.plan import Job, Plan
+from mere_ds.training.cost import StageCost, hours, shown_time
 
 _GIB = 2**30
 _HEAD = ("", "job", "stages", "sentences", "updates", "with gradient", "without", "GiB", "state")
@@ -83,9 +84,5 @@ def _to_do(missing: Sequence[Job], plan: Plan, of_jobs: dict[str, list[StageCost
         f"{shutil.disk_usage(there).free / _GIB:.1f} GiB are free",
         "time: unknown until runs here have recorded the training speed of an encoder and of a switcher"
         if time is None
-        else f"time: about {_time(time)} of training at the speed of the runs so far, without scoring",
+        else f"time: about {shown_time(time)} of training at the speed of the runs so far, without scoring",
     ]
-
-
-def _time(hours: float) -> str:
-    return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"

@@ -50,17 +50,9 @@ def open_session(config: TrainConfig, given: frozenset[str], stop: StopSignals) 
     """
     place = RankInfo.from_environment()
     rank, ranks = place.rank, place.ranks
-    _check_folders(config)
-    folder = RunFolder(config.run)
-    started = {} if config.overwrite else folder.started(2 if config.stage == "2" else 1)
     device = torch.device("cuda", place.local_rank) if torch.cuda.is_available() else torch.device("cpu")
-    chosen, why = choose_config(config.deepspeed_config, started.get("deepspeed_config"), device)
-    config = replace(config, deepspeed_config=chosen)
-    ds, config = merge(read_config(chosen), config, given, ranks, started)
-    cache = config.shard_cache and str(Path(config.shard_cache).resolve())
-    config = replace(
-        config, shards=absolute(config.shards), shard_cache=cache
-    )  # evaluation may start in another directory
+    config, ds, why = settled(config, given, ranks, device)
+    folder = RunFolder(config.run)
     check_device(ds, device)
     check_own_adam(ds, device, config.timeout)
     try:
@@ -91,6 +83,7 @@ def open_session(config: TrainConfig, given: frozenset[str], stop: StopSignals) 
             stop=stop,
             lease=lease,
         )
+        chosen = config.deepspeed_config
         if (first := session.from_rank_0(chosen)) != chosen:
             raise UserError(
                 f"rank 0 uses --deepspeed_config={first} but rank {rank} uses {chosen}: pass the flag explicitly"
@@ -99,6 +92,23 @@ def open_session(config: TrainConfig, given: frozenset[str], stop: StopSignals) 
             log.info("--deepspeed_config=%s: %s", chosen, why)
         yield session
     dist.destroy_process_group()
+
+
+def settled(
+    config: TrainConfig, given: frozenset[str], ranks: int, device: torch.device
+) -> tuple[TrainConfig, dict, str | None]:
+    """All knobs and DeepSpeed's config of a training on `ranks` ranks, as they are if it starts or resumes now.
+
+    `given` are the knobs that the user passed. Also returns why that DeepSpeed config was chosen, None if it was given.
+    Writes nothing. Raises UserError.
+    """
+    _check_folders(config)
+    started = {} if config.overwrite else RunFolder(config.run).started(2 if config.stage == "2" else 1)
+    chosen, why = choose_config(config.deepspeed_config, started.get("deepspeed_config"), device)
+    ds, config = merge(read_config(chosen), replace(config, deepspeed_config=chosen), given, ranks, started)
+    cache = config.shard_cache and str(Path(config.shard_cache).resolve())
+    # absolute, as evaluation may start in another directory
+    return replace(config, shards=absolute(config.shards), shard_cache=cache), ds, why
 
 
 def _check_folders(config: TrainConfig) -> None:

@@ -1,7 +1,7 @@
 """The paper's two stages: what each one starts from and what it trains."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -95,11 +95,26 @@ def train_stage_one(session: Session, manifest: Manifest, observers: Iterable[Ob
 
 def model_of_stage_one(config: TrainConfig, manifest: Manifest, start: TrainedModel | None) -> TripleModel:
     """The model before its first update: new parts from torch's seed, and what fits of `start`, if given."""
-    kind = HerbertaModel if config.system == "HERBERTa" else MereModel
-    model = kind.from_encoder(starting_encoder(config, manifest), model_config(config, manifest))
+    model = new_model(config, manifest, starting_encoder(config, manifest))
     if start:
         start_from(start, model, manifest)
     return model
+
+
+def new_model(config: TrainConfig, manifest: Manifest, encoder: PreTrainedModel) -> TripleModel:
+    """Stage one's model around an encoder. Raises UserError for knobs that don't fit the shards."""
+    kind = HerbertaModel if config.system == "HERBERTa" else MereModel
+    return kind.from_encoder(encoder, model_config(config, manifest))
+
+
+def begin_stage_two(model: TripleModel, wanted: TripleConfig, new_encoder: Callable[[], PreTrainedModel]) -> None:
+    """Give stage one's model the parts that stage two trains, as `wanted`; HERBERTa's tagger gets a `new_encoder`."""
+    choices = {name: getattr(wanted, name) for name in OF_STAGE_TWO if hasattr(wanted, name)}
+    if isinstance(model, HerbertaModel):
+        model.begin_stage_two(new_encoder(), **choices)
+    else:
+        assert isinstance(model, MereModel), "no other model has a stage two"
+        model.begin_stage_two(**choices)
 
 
 def train_stage_two(session: Session, manifest: Manifest, observers: Iterable[Observer] = ()) -> dict:
@@ -128,11 +143,7 @@ def train_stage_two(session: Session, manifest: Manifest, observers: Iterable[Ob
         manifest.check_tokenizer(fingerprint(load_tokenizer(start)))
         wanted = model_config(session.config, manifest)
         _check_start(model.config, wanted, one)
-        choices = {name: getattr(wanted, name) for name in OF_STAGE_TWO if hasattr(wanted, name)}
-        if isinstance(model, HerbertaModel):
-            model.begin_stage_two(starting_encoder(session.config, manifest), **choices)
-        else:
-            model.begin_stage_two(**choices)
+        begin_stage_two(model, wanted, lambda: starting_encoder(session.config, manifest))
         return model
 
     rate = session.config.learning_rate

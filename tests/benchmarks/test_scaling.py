@@ -3,33 +3,8 @@
 import pytest
 
 from benchmarks import scaling
-from benchmarks.scaling import accumulation_for, main, mbert_sizes, step_flops, traffic, zero_bytes
+from benchmarks.scaling import accumulation_for, main, mbert_sizes, step_flops
 from mere_ds.errors import UserError
-
-
-@pytest.mark.parametrize(("stage", "a_parameter"), [(0, 16), (1, 4 + 12 / 8), (2, 2 + 14 / 8), (3, 16 / 8)])
-def test_mixed_precision_state_is_that_of_the_zero_paper(stage, a_parameter):
-    assert zero_bytes(stage, ranks=8, trained=1000) == 1000 * a_parameter
-    assert zero_bytes(stage, ranks=1, trained=1000) == 16000
-
-
-@pytest.mark.parametrize(("stage", "a_parameter"), [(0, 16), (1, 14), (2, 12), (3, 10)])
-def test_fp32_state_with_a_master_copy_on_two_ranks(stage, a_parameter):
-    assert zero_bytes(stage, 2, trained=10, weight=4, optimizer=12 if stage else 8) == 10 * a_parameter
-
-
-def test_frozen_parameters_cost_their_weights_alone():
-    assert zero_bytes(2, ranks=4, trained=8, frozen=100) == zero_bytes(2, ranks=4, trained=8) + 200
-    assert zero_bytes(3, ranks=4, trained=8, frozen=100) == zero_bytes(3, ranks=4, trained=8) + 50
-
-
-@pytest.mark.parametrize(
-    ("stage", "reduce", "passes"),
-    [(0, False, 2), (1, False, 3), (1, True, 2), (2, False, 9), (2, True, 5), (3, False, 8)],
-)
-def test_traffic_of_four_micro_steps(stage, reduce, passes):
-    assert traffic(stage, ranks=4, values=100, accumulation=4, reduce=reduce) == passes * 200 * 3 / 4
-    assert traffic(stage, ranks=1, values=100, accumulation=4, reduce=reduce) == 0
 
 
 def test_operations_and_accumulation():
