@@ -1,8 +1,10 @@
-"""What holds for all tests: Hypothesis' profiles, and the marks that `make test-quick` chooses by."""
+"""What holds for all tests: Hypothesis' profiles, the marks that `make test-quick` chooses by, and a browser."""
 
 import os
+import shutil
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 TESTS = Path(__file__).parent
@@ -23,3 +25,23 @@ def pytest_collection_modifyitems(items) -> None:
             item.add_marker(FOLDERS[folder])
         if "browser" in item.fixturenames:
             item.add_marker("browser")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A headless Chromium that keeps what its console says and what it asks the network for."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    programs = [shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")]
+    if None in programs:
+        reason = "no browser: install chromium and chromium-driver"
+        (pytest.fail if os.environ.get("MERE_DS_NEED_BROWSER") else pytest.skip)(reason)
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs[0]
+    for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1200,900"):
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(programs[1]))
+    yield driver
+    driver.quit()

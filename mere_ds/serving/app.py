@@ -5,8 +5,9 @@ import contextlib
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 from starlette.applications import Starlette
@@ -23,12 +24,20 @@ from mere_ds.serving.description import description
 from mere_ds.serving.measures import Measures
 from mere_ds.serving.settings import ServeSettings, is_allowed
 
-OPEN = {"/healthz"}
-"""Paths that need no token."""
 _BODY_SECONDS = 30.0
 _BODIES = 64
 """Bytes of unread requests that are held, as a multiple of the largest request."""
 
+_PAGE = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js", "/drawing.js": "drawing.js"}
+_KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+_OF_PAGE = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "cache-control": "no-cache",
+}
+
+_OPEN = {"/healthz", *_PAGE}
+"""Paths that need no token: the page holds nothing of the model, and asks for it."""
 _HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -72,6 +81,7 @@ class _Server:
             Route("/healthz", self.healthz),
             Route("/metrics", self.metrics),
             Route("/openapi.json", self.openapi),
+            *(Route(path, _page_file(name)) for path, name in _PAGE.items()),
         ]
         handlers: dict[Any, Any] = {
             Refused: _refused,
@@ -198,10 +208,19 @@ class _Guard:
             return _json({"error": "this server doesn't answer under this name: see --allowed_hosts"}, 421)
         scheme, _, given = authorization.partition(b" ")
         known = scheme.lower() == b"bearer" and hmac.compare_digest(given.strip(), self.token or b"")
-        if self.token and path not in OPEN and not known:
+        if self.token and path not in _OPEN and not known:
             how = {"www-authenticate": "Bearer"}
             return _json({"error": "send the server's token as Authorization: Bearer TOKEN"}, 401, how)
         return None
+
+
+def _page_file(name: str) -> Callable[[Request], Awaitable[Response]]:
+    content = files(__package__).joinpath(name).read_bytes()
+
+    async def answer(request: Request) -> Response:
+        return Response(content, headers=_OF_PAGE, media_type=_KINDS[name.rpartition(".")[2]])
+
+    return answer
 
 
 async def _gone(receive: Receive) -> None:

@@ -1,6 +1,6 @@
 """The command `mere-ds serve`."""
 
-import sys
+from pathlib import Path
 from typing import Any
 
 from mere_ds.config import NO_RELATION, Which
@@ -37,7 +37,7 @@ def serve(
         MERE_DS_TOKEN=... mere-ds serve runs/a --host=0.0.0.0
 
     Args:
-        run: Run folder, or the folder of one of its checkpoints.
+        run: Run folder, the folder of one of its checkpoints, or an exported folder.
         min_score: Least score of a triple where a request has none, 0 to 1 (None: the model's threshold, or any).
         max_triples: Maximum number of triples per text where a request has none (None: no maximum).
         negative_label: Relations that mean that there is none; answers leave them out.
@@ -46,16 +46,13 @@ def serve(
         which: The best or the latest model of the last stage; stage1: the best model of stage one.
     """
     settings, token = ServeSettings(**given), token_of_environment()
-    from mere_ds.runs.trained import check_limits, used_model
+    from mere_ds.runs.trained import check_limits, model_folder
 
     check_limits(min_score, max_triples)
-    model = used_model(run, which)
-    model.check_k(k)
-    with listener(settings, token) as listening:  # all that can be refused is, before torch is loaded
+    folder = model_folder(run, which)
+    with listener(settings, token) as listening:  # an address that can't be had is refused before the model is loaded
         from mere_ds.inference import Extractor
         from mere_ds.serving.program import engine_of, serve_model
 
-        extractor = Extractor.load(model.folder, k, min_score, max_triples, () if keep_negative else negative_label)
-        if not model.finished:
-            sys.stderr.write(f"{run}: stage {model.stage} is not finished: using its model at step {model.step}\n")
-        serve_model(engine_of(extractor, run), listening, settings, token)
+        extractor = Extractor.load(folder, k, min_score, max_triples, () if keep_negative else negative_label)
+        serve_model(engine_of(extractor, Path(run).resolve().name), listening, settings, token)

@@ -1,12 +1,8 @@
-"""Made-up runs of every kind, their report, and a browser to look at it."""
+"""Made-up runs of every kind, and their report."""
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 
 from mere_ds.evaluation.report.making import make_report
 from tests.evaluation.report.made_up import TEXTS, knobs, make_many_run, make_run
@@ -51,20 +47,3 @@ def many_runs(tmp_path_factory) -> list[str]:
 def many_page(many_runs, tmp_path_factory) -> Path:
     """index.html of the report of these runs."""
     return make_report(many_runs, str(tmp_path_factory.mktemp("report of many")))
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """A headless Chromium that keeps what its console says and what it asks the network for."""
-    programs = [shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")]
-    if None in programs:
-        reason = "no browser: install chromium and chromium-driver"
-        (pytest.fail if os.environ.get("MERE_DS_NEED_BROWSER") else pytest.skip)(reason)
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
-    for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "window-size=1200,900"):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(programs[1]))
-    yield driver
-    driver.quit()
