@@ -50,11 +50,19 @@ def server(engine):
         yield its
 
 
-@pytest.fixture
-def page(browser, server):
-    yield opened(browser, server)
+@pytest.fixture(autouse=True)
+def left_as_found(browser):
+    """Other tests use this browser too."""
+    yield
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    browser.get("about:blank")
+    browser.get_log("browser")
+
+
+@pytest.fixture
+def page(browser, server):
+    return opened(browser, server)
 
 
 def opened(browser, server):
