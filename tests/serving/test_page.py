@@ -57,7 +57,8 @@ def left_as_found(browser):
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     browser.get("about:blank")
-    browser.get_log("browser")
+    for kind in ("browser", "performance"):
+        browser.get_log(kind)
 
 
 @pytest.fixture
@@ -66,7 +67,6 @@ def page(browser, server):
 
 
 def opened(browser, server):
-    browser.get_log("performance")
     browser.get(f"http://127.0.0.1:{server.port}/")
     return browser
 
