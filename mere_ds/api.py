@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, overload
 
-from mere_ds.config import Precision, Which
+from mere_ds.config import AUTO, Precision, Which
 from mere_ds.errors import UserError
-from mere_ds.language_detection import AUTO, detector_for
+from mere_ds.language_detection import detector_for
 from mere_ds.runs.trained import model_folder
 from mere_ds.streams import MOST_BYTES_AT_ONCE
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 BATCH = 64
 _BATCHES_AHEAD = 8
 """So many are read together, and those of like length computed together."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 """Number format of a trained model's computation; auto: the fastest one of the hardware."""
 """Which model of a run to use: the best or the latest of its last stage, or the best of stage one."""
 
+AUTO = "auto"
+"""Stands for the language of a text that is to be detected."""
 NO_RELATION = "no_relation"
 """SMiLER's label of sentences whose two entities have none of the relations."""
 

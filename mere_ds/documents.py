@@ -6,10 +6,23 @@ one after the other. A sentence that is longer than the model's max_length is re
 
 from collections.abc import Iterable, Iterator
 
+from mere_ds.config import AUTO
 from mere_ds.corpus.sentences import Split, sentences_of, with_sentencex
+from mere_ds.errors import UserError
 from mere_ds.inference import Extractor
+from mere_ds.language_detection import detector_for
 from mere_ds.shards.windows import Window, windows
 from mere_ds.streams import LINES_AT_ONCE
+
+
+def language_of(extractor: Extractor, text: str, language: str) -> str:
+    """`language`, or for `AUTO` that which the beginning of the text is in. Raises UserError if that is unclear."""
+    if language != AUTO:
+        return language
+    (found,) = detector_for(extractor.languages).detect([text])
+    if found.language is None:
+        raise UserError(f"{found.note}: name the language instead of auto")
+    return found.language
 
 
 def extract_document(extractor: Extractor, text: str, language: str, split: Split | None = None) -> Iterator[dict]:

@@ -13,10 +13,10 @@ import numpy as np
 
 from mere_ds.backends.loading import load_backend
 from mere_ds.backends.stated import Backend
-from mere_ds.config import NO_RELATION, Precision
+from mere_ds.config import AUTO, NO_RELATION, Precision
 from mere_ds.encoders.tokenizer_files import read_tokenizer
 from mere_ds.errors import UserError
-from mere_ds.language_detection import AUTO, detector_for
+from mere_ds.language_detection import detector_for
 from mere_ds.model.calibration import Calibration
 from mere_ds.runs.trained import check_limits
 from mere_ds.shards.encoding import Encoded, SentenceEncoder

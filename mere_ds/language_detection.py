@@ -14,8 +14,6 @@ from threading import Lock
 from mere_ds.errors import UserError
 from mere_ds.optional_libraries import needed
 
-AUTO = "auto"
-"""What stands for a language that is to be detected."""
 CERTAIN = 0.5
 """Least certainty of an answer."""
 

@@ -37,6 +37,7 @@ def extract(run: str, text: str | None = None, **given: Any) -> None:
     answer's own (lang, triples, note) becomes input_triples and so on. A row that can't be read gets no triples and a
     note that says why and in which line; the others go on, and at the end standard error says how many notes of each
     kind there are. Of a text longer than the model's max_length tokens only the beginning is read, and a note says so.
+    With --lang=auto a text whose language is unclear, or none of the model's, gets no triples and a note.
     Rows of standard input are answered as soon as no further input is waiting.
 
     OUT appears when it is whole. If the command was stopped or killed, the same command goes on where it was, with the
@@ -46,6 +47,7 @@ def extract(run: str, text: str | None = None, **given: Any) -> None:
         mere-ds extract runs/a --lang=de "Anna Berg wurde in Köln geboren."
         mere-ds extract runs/a --lang=ko --file=sentences.txt > triples.jsonl
         cat sentences.txt | mere-ds extract runs/a --lang=ko
+        mere-ds extract runs/a --lang=auto --file=posts.csv --text_field=body --out=triples.jsonl.zst
         mere-ds extract runs/a --lang_field=lang --file=news.jsonl.gz --out=triples.parquet
         mere-ds extract runs/a --lang=de --file=news.parquet --text_field=body --out=graph --to=neo4j --processes=8
 
@@ -117,8 +119,9 @@ def _print_one(settings: ExtractSettings, text: str, folder: Path, language: str
 
     extractor = Extractor.load(folder, **asdict(_options(settings)))
     if settings.document:
-        from mere_ds.documents import extract_document
+        from mere_ds.documents import extract_document, language_of
 
+        language = language_of(extractor, text, language)
         answers: Iterable[dict] = extract_document(extractor, text, language)
         beside = {"lang": language} | beside
     else:

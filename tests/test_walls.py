@@ -38,7 +38,7 @@ MAY_IMPORT = {
         *("errors", "files", "streams", "config", "runs", "encoders", "shards", "model"),
         *("backends", "language_detection"),
     },
-    "documents": {"errors", "streams", "corpus", "shards", "inference"},
+    "documents": {"errors", "streams", "config", "corpus", "shards", "language_detection", "inference"},
     "api": {"errors", "streams", "config", "runs", "language_detection", "inference", "documents"},
     "serving": {"errors", "files", "knobs", "config", "runs", "inference"},
     "evaluation": {

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from mere_ds.bulk.rows import Row
+from mere_ds.config import AUTO
 
 
 class Answered(NamedTuple):
@@ -33,7 +34,7 @@ class Answerer:
 
     def __init__(self, extractor: Reads, languages: Sequence[str], default: str | None):
         self._extractor, self._default = extractor, default
-        self._spelt = {name.lower(): name for name in languages}
+        self._spelt = {name.lower(): name for name in (AUTO, *languages)}
         self._known = ", ".join(languages)
 
     def answer(self, rows: Sequence[Row]) -> list[Answered]:
@@ -59,7 +60,8 @@ class Answerer:
 def _answered(row: Row, found: dict | None) -> Answered:
     notes = [row.problem, found["note"] if found and "note" in found else None, row.note]
     note = "; ".join(filter(None, notes)) or None
-    return Answered(row.number, row.text, row.language, row.fields, found["triples"] if found else [], note)
+    language = found["lang"] if found else None if row.language == AUTO else row.language
+    return Answered(row.number, row.text, language, row.fields, found["triples"] if found else [], note)
 
 
 def kinds_of(answers: Sequence[Answered]) -> Counter[str]:

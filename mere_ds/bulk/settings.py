@@ -22,7 +22,9 @@ class ExtractSettings:
     """Raises UserError for values that don't fit together."""
 
     lang: str | None = knob(
-        "Language of the texts, such as de; with --lang_field that of rows without one.", None, also="language"
+        "Language of the texts, such as de, or auto, which detects it; with --lang_field that of rows without one.",
+        None,
+        also="language",
     )
     file: str | None = _content("File of texts; - is standard input.", None, also="input source")
     input_format: InputFormat | None = _content(

@@ -48,6 +48,33 @@ def test_a_bad_row_of_json_costs_one_answer(extract, tmp_path, line, note):
         assert bad["raw"] == line
 
 
+def test_the_language_of_rows_is_detected(extract, tmp_path):
+    texts = [
+        "Sie wurde in einem kleinen Dorf geboren.",
+        "Köyde doğdu ve büyüdü.",
+        "Elle est née dans un petit village.",
+    ]
+    rows = [{"text": text, "lang": lang} for text, lang in zip(texts, ("auto", None, "de"), strict=True)]
+    (file := tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    german, turkish, named = answers(extract("--lang=auto", "--lang_field=lang", f"--file={file}"))
+    assert german["lang"] == "de" and german["triples"] and named["lang"] == "de"
+    assert turkish["lang"] is None and turkish["triples"] == []
+    assert turkish["note"].startswith("language not of this model: tr")
+    assert "(language not of this model 1)" in extract.said
+    for out in ("out.csv", "out.parquet", "out.nt"):
+        extract("--lang=auto", f"--file={file}", f"--out={tmp_path / out}")
+    assert (tmp_path / "out.csv").read_text(encoding="utf-8").count(",de,") == 1
+    assert [its["lang"] for its in answers(extract("--lang=auto", texts[2]))] == ["fr"]
+
+
+def test_a_documents_language_is_detected(extract, tmp_path):
+    (file := tmp_path / "report.txt").write_text("Sie wurde in einem kleinen Dorf geboren. " * 9, encoding="utf-8")
+    assert {its["lang"] for its in answers(extract("--lang=auto", "--document", f"--file={file}"))} == {"de"}
+    file.write_text("Köyde doğdu ve büyüdü.", encoding="utf-8")
+    extract("--lang=auto", "--document", f"--file={file}", code=2)
+    assert "name the language instead of auto" in extract.said
+
+
 def test_bytes_that_are_not_utf_8_and_overlong_lines_cost_one_answer(extract, tmp_path):
     lines = [
         json.dumps(GOOD).encode(),
