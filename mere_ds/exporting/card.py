@@ -63,7 +63,7 @@ def front_matter(name: str, facts: Facts, license: str | None, datasets: tuple[s
 
 
 def _as_yaml(data: ModelCardData) -> str:
-    """As `data.to_yaml()`, but U+0085 and the like are escaped: it writes them as they are, and they read as spaces."""
+    """As `data.to_yaml()`, which would lose U+0085 in a label, and white space at the end of the last one."""
     words = "".join([data["model_name"], *data["relation_labels"]])
     return yaml_dump(data.to_dict(), sort_keys=False, allow_unicode=words.isprintable())
 

@@ -133,7 +133,7 @@ def test_counts_and_knobs_are_in_tables():
 
 @given(st.lists(words, min_size=1, max_size=4, unique=True))
 @example(["a|b", "`c`", "d\n---\ne", "yes", "1.0", "null", "~", "0x1", "&a", "*b", "!!python/object:x", " "])
-@example(["\x85", "\u2028", "\ufeff", "\x00", "\x7f", "\U0001f600", "\u202etxet", "\ud800x"])
+@example(["\x85", "\u2028", "\ufeff", "\x00", "\x7f", "\U0001f600", "\u202etxet", "\ud800x", "a\x85b", "\xa0"])
 def test_labels_survive_the_front_matter_and_are_words_in_the_tables(labels):
     facts = replace(FACTS, labels=labels, label_mask=[[1] * len(labels)] * 3, scores=[])
     text = card("m", facts, WEIGHTS, None)

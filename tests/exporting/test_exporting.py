@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from mere_ds.encoders.sources import load_encoder, load_tokenizer
 from mere_ds.encoders.tokens import save_tokenizer
 from mere_ds.errors import UserError
 from mere_ds.evaluation.run import evaluate_runs
+from mere_ds.exporting import making
 from mere_ds.exporting.making import export_model
 from mere_ds.files import write_json
 from mere_ds.inference import Extractor
@@ -26,6 +28,7 @@ from mere_ds.runs.trained import trained_model, used_model
 from mere_ds.sums import SUMS, damage, write_sums
 from mere_ds.training.starting import find_start
 from tests.evaluation.made_up_runs import ingredients_of, make_checkpoint
+from tests.full_disk import files_of_at_most
 from tests.model.samples import tiny_config
 from tests.shards.toy_corpus import make_shards, write_corpus
 
@@ -230,6 +233,29 @@ def test_a_failed_export_leaves_what_was_there(make_run, tmp_path, capsys):
     assert "numbers too large for it: use bf16 or fp32" in line
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()].count("out") == 1 and not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_full_disk_or_ctrl_c_leaves_no_half_of_a_model(make_run, tmp_path, capsys, monkeypatch, there):
+    run, out = make_run(), tmp_path / "out"
+    if there:
+        export_model(run, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()} if there else None
+    for code, trouble in ((1, files_of_at_most(1 << 14)), (130, stopped_at_the_card(monkeypatch))):
+        with pytest.raises(SystemExit) as left, trouble:
+            flags.run(COMMANDS, ["export", str(run), str(out), "--overwrite"], "mere-ds")
+        assert left.value.code == code and len(capsys.readouterr().err.strip().splitlines()) == 1
+        assert ({path.name: path.read_bytes() for path in out.iterdir()} if out.exists() else None) == before
+        assert {path.name for path in tmp_path.iterdir()} == {"run", "out"} if there else {"run"}
+
+
+@contextmanager
+def stopped_at_the_card(monkeypatch):
+    def card(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(making, "card", card)
+    yield
 
 
 def test_what_is_no_exported_model_is_never_overwritten(make_run, tmp_path, capsys):
