@@ -31,9 +31,9 @@ from mere_ds.evaluation.calibration import best_threshold
 from mere_ds.evaluation.metrics import f1_intervals, precision_recall
 from mere_ds.model import pair_loss
 from mere_ds.model.configuration import MereConfig
+from mere_ds.model.limits import MASKED
 from mere_ds.model.pair_decoding import likely_relations, triples_of_pairs
 from mere_ds.model.pair_heads import PairHeads, PairScores
-from mere_ds.model.precision import MASKED
 from mere_ds.shards.batch import Batch
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.plan import EpochPlan

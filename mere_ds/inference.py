@@ -167,12 +167,7 @@ class Extractor:
 
     def _predict(self, encoded: list[Encoded], languages: list[str]) -> list[list[_Found]]:
         """The triples of each sentence, the highest score first."""
-        width = max(len(e.ids) for e in encoded)
-        token_ids_BM = np.full((len(encoded), width), self.encoder.pad_id, dtype=np.int64)
-        lengths_B = np.array([len(e.ids) for e in encoded])
-        for row, e in zip(token_ids_BM, encoded, strict=True):
-            row[: len(e.ids)] = e.ids
-        mask_BM = np.arange(width) < lengths_B[:, None]
+        token_ids_BM, mask_BM = self.encoder.padded([e.ids for e in encoded])
         languages_B = np.array([self.languages.index(language) for language in languages], dtype=np.int64)
         output = self.backend.predict(token_ids_BM, mask_BM, languages_B)
         if not np.isfinite(output.score_F).all():

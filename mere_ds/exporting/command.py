@@ -4,6 +4,7 @@ import sys
 from typing import Literal
 
 from mere_ds.config import Which
+from mere_ds.errors import UserError
 
 
 def export(
@@ -11,7 +12,9 @@ def export(
     out: str,
     *,
     which: Which = "best",
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+    to: Literal["safetensors", "onnx"] = "safetensors",
+    precision: Literal["fp32", "bf16", "fp16"] | None = None,
+    int8: bool = False,
     license: str | None = None,
     datasets: tuple[str, ...] = (),
     overwrite: bool = False,
@@ -23,8 +26,12 @@ def export(
     Hugging Face hub reads. Scores are those of mere-ds evaluate, so run it before. mere-ds extract and mere_ds.load
     take OUT as they take RUN, and its fp32 weights give the same answers.
 
+    With --to=onnx the model is written as ONNX graphs, which need no torch: pip install 'mere-ds[runtime]' is enough to
+    use OUT. Every export is compared with torch before OUT appears.
+
     Examples:
         mere-ds export runs/a my-model --license=cc-by-sa-4.0
+        mere-ds export runs/a my-model --to=onnx --int8
         mere-ds export runs/a my-model --precision=bf16 --overwrite
         hf upload me/my-model my-model
 
@@ -32,16 +39,22 @@ def export(
         run: Run folder, or the folder of one of its checkpoints.
         out: Folder for the model; its name is the model's in the card.
         which: The best or the latest model of the last stage; stage1: the best model of stage one, without stage two.
-        precision: Number format of the weights; 16 bits are half the size, and rounded.
+        to: safetensors: weights for torch. onnx: graphs for onnxruntime, on CPUs.
+        precision: Number format of safetensors' weights, fp32 by default; 16 bits are half the size, and rounded.
+        int8: With --to=onnx: weights and products of 8 bits. A quarter of the size and faster, but rounded: the card
+            says by how much the scores on dev fall.
         license: Id of the model's licence on the hub, such as apache-2.0 (None: the card says that it is unknown).
         datasets: Ids of the training data on the hub, for the card.
         overwrite: Replace OUT if it is an exported model.
     """
+    if int8 and to != "onnx":
+        raise UserError("--int8: needs --to=onnx; --precision=bf16 makes safetensors smaller")
+    if precision and to == "onnx":
+        raise UserError(f"--precision={precision}: is of --to=safetensors: remove it, or pass --int8")
     from mere_ds.exporting.making import export_model
 
-    exported = export_model(
-        run, out, which, precision=precision, license=license, datasets=datasets, overwrite=overwrite
-    )
+    kept = "int8" if int8 else precision or "fp32"
+    exported = export_model(run, out, which, to, kept, license, datasets, overwrite)
     for line in exported.notes:
         sys.stderr.write(f"note: {line}\n")
     for name, size in exported.files.items():

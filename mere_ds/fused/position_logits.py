@@ -16,15 +16,25 @@ def position_logits(token_BM4D: torch.Tensor, relation_B4D: torch.Tensor, index_
 
     Computes in fp32. Deterministic, including gradients.
     """
-    return _PositionLogits.apply(token_BM4D.contiguous(), relation_B4D.contiguous(), index_4D)
+    token_BM4D, relation_B4D = token_BM4D.contiguous(), relation_B4D.contiguous()
+    if not torch.is_grad_enabled():  # graphs of other runtimes can't hold a Function
+        return _logits(token_BM4D, relation_B4D, index_4D)[0]
+    return _PositionLogits.apply(token_BM4D, relation_B4D, index_4D)
+
+
+def _logits(
+    token_BM4D: torch.Tensor, relation_B4D: torch.Tensor, index_4D: torch.Tensor
+) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    """The logits, and what their gradients need."""
+    with torch.autocast(token_BM4D.device.type, enabled=False):
+        return implementation(token_BM4D).position_logits_forward(token_BM4D, relation_B4D, index_4D)
 
 
 class _PositionLogits(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, token_BM4D: torch.Tensor, relation_B4D: torch.Tensor, index_4D: torch.Tensor) -> torch.Tensor:
         ctx.passes = implementation(token_BM4D)
-        with torch.autocast(token_BM4D.device.type, enabled=False):
-            logits_BM4, kept = ctx.passes.position_logits_forward(token_BM4D, relation_B4D, index_4D)
+        logits_BM4, kept = _logits(token_BM4D, relation_B4D, index_4D)
         ctx.save_for_backward(index_4D, *kept)
         return logits_BM4
 

@@ -6,7 +6,7 @@ E the two entities.
 
 import torch
 
-from mere_ds.model.precision import MASKED
+from mere_ds.model.limits import MASKED
 
 
 def best_spans(logits_BM4: torch.Tensor, ordered: bool, overlapping: bool = True) -> tuple[torch.Tensor, torch.Tensor]:

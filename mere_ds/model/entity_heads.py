@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn.functional import embedding
 
 from mere_ds.fused.position_logits import position_logits
-from mere_ds.model.precision import MASKED, at_least_fp32
+from mere_ds.model.limits import MASKED
+from mere_ds.model.precision import at_least_fp32
 
 FIRST_WORD = 2
 """Position of a sentence's first word token: `[CLS]` and the language symbol come before."""
@@ -75,6 +76,11 @@ class CutHeads(nn.Module):
         h_T4D = embedding(places_T4, h_BMD.reshape(B * M, D))  # see `EntityHeads.forward`
         logits_T4C = torch.einsum("tyd,ycd->tyc", h_T4D, self.counts_4CD)
         return at_least_fp32(logits_T4C) + self.bias.view(4, -1)
+
+    def of_every_token(self, h_BMD: torch.Tensor) -> torch.Tensor:
+        """The same logits of each token as each of the four positions, B x M x 4 x C."""
+        logits_BMX = at_least_fp32(h_BMD @ self.counts_4CD.flatten(0, 1).T)
+        return (logits_BMX + self.bias).unflatten(2, (4, -1))
 
 
 def _of_words(logits_BM4: torch.Tensor, mask_BM: torch.Tensor) -> torch.Tensor:

@@ -84,7 +84,7 @@ class HerbertaModel(TripleModel):
             return self._predict(token_ids_BM, mask_BM, languages_B)
         relation_BU = entity_BM4 = None
         if self.config.stage == 1:
-            relation_BU = self._classify(token_ids_BM, mask_BM)
+            relation_BU = self.classify(token_ids_BM, mask_BM)
         else:
             entity_BM4 = self.tagger(token_ids_BM, mask_BM, labels_T.clamp(min=0))
         return MereOutput(
@@ -109,13 +109,13 @@ class HerbertaModel(TripleModel):
         self.tagger = Tagger(encoder, len(self.config.labels)).to(self.device, self.dtype)
         self._begin_with(self.tagger.relations, self.tagger.heads)
 
-    def _classify(self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor) -> torch.Tensor:
+    def classify(self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor) -> torch.Tensor:
         """fp32 logits of the relations, B x U."""
         _, pooled_BD = self.encoder(token_ids_BM, mask_BM)
         return at_least_fp32(self.relation(pooled_BD))
 
     def _predict(self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor, languages_B: torch.Tensor) -> MereOutput:
-        relation_B, probability_B = self._best_relation(self._classify(token_ids_BM, mask_BM), languages_B)
+        relation_B, probability_B = self.best_relation(self.classify(token_ids_BM, mask_BM), languages_B)
         positions_B4 = torch.full((len(relation_B), 4), ABSENT, device=relation_B.device)
         entities_B = torch.zeros_like(probability_B)
         if self.finds_entities:

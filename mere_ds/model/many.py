@@ -10,14 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from mere_ds.model.pair_decoding import CANDIDATES, best_of_sentences, likely_relations, triples_of_pairs
+from mere_ds.model.limits import MOST_RELATIONS, pairs_at_once
+from mere_ds.model.pair_decoding import best_of_sentences, likely_relations, triples_of_pairs
 from mere_ds.model.pair_heads import PairScores
 from mere_ds.model.pair_loss import gold_relations, pair_losses, pairs_to_train, relation_loss
-
-MOST_RELATIONS = 64
-"""Relations of a sentence that are looked at in use, the likeliest."""
-_NUMBERS_AT_ONCE = 1 << 24
-"""That the scores of so many pairs as are held at once take, about."""
 
 
 class Gold(NamedTuple):
@@ -81,8 +77,7 @@ def find_many(
         found = triples_of_pairs(scores, probability_P[pairs], least, most)
         return found.pair_F + pairs.start, found.positions_F4, found.score_F
 
-    at_once = max(1, _NUMBERS_AT_ONCE // (M * (8 * D + 6 * M) + 4 * CANDIDATES * D))
-    parts = heads(h_BMD, mask_BM, sentence_P, labels_P, triples, at_once)
+    parts = heads(h_BMD, mask_BM, sentence_P, labels_P, triples, pairs_at_once(M, D))
     pair_F, positions_F4, score_F = (torch.cat(column) for column in zip(*parts, strict=True))
     kept_F = best_of_sentences(sentence_P[pair_F], score_F, most)
     pair_F = pair_F[kept_F]

@@ -69,7 +69,7 @@ class MereModel(MereParts, TripleModel):
         if self.config.stage == 2:
             default = self.config.top_k if labels_T is None else self.config.most_k
             h_BMD = self.switcher(h_BMD, languages_B, default if k is None else k)
-        relation_BU = self._relations(pooled_BD)
+        relation_BU = self.relations(pooled_BD)
         if labels_T is None or positions_T4 is None:
             return MereOutput(**self._find(h_BMD, mask_BM, languages_B, relation_BU)._asdict())
         c = self.config

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
+from mere_ds.model.limits import CANDIDATES
 from mere_ds.model.pair_heads import PairScores
-
-CANDIDATES = 16
-"""Likeliest spans of each entity that a (sentence, relation) pair's triples are made of."""
 
 
 @dataclass
@@ -35,19 +33,27 @@ def likely_relations(
     return sentence_P, label_BN[sentence_P, place_P], value_BN[sentence_P, place_P]
 
 
+def likeliest_spans(scores: PairScores) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Each pair's likeliest heads and tails (P x 2 x K; i to j as i * M + j), their probabilities, and those of the
+    links of every head with every tail (P x K x K)."""
+    M = scores.spans_S2MM.shape[-1]
+    value_S2K, span_S2K = scores.spans_S2MM.flatten(2).topk(min(CANDIDATES, M * M), dim=2)
+    span_P2K = span_S2K[scores.row_P]
+    return span_P2K, value_S2K.sigmoid()[scores.row_P], scores.links(span_P2K).sigmoid()
+
+
 def triples_of_pairs(scores: PairScores, probability_P: torch.Tensor, least: float, most: int) -> PairTriples:
     """The triples of each pair whose score is `least` or more, `most` of a pair at most, its best.
 
     A triple's score is the least of the probabilities of its relation, its two spans and its link.
     """
     M = scores.spans_S2MM.shape[-1]
-    value_S2K, span_S2K = scores.spans_S2MM.flatten(2).topk(min(CANDIDATES, M * M), dim=2)
-    span_P2K = span_S2K[scores.row_P]
-    head_PK, tail_PK = value_S2K.sigmoid()[scores.row_P].unbind(1)
-    link_PKK = scores.links(span_P2K).sigmoid()
-    score_PKK = link_PKK.minimum(head_PK.unsqueeze(2)).minimum(tail_PK.unsqueeze(1))
+    span_P2K, of_span_P2K, of_link_PKK = likeliest_spans(scores)
+    head_PK, tail_PK = of_span_P2K.unbind(1)
+    score_PKK = of_link_PKK.minimum(head_PK.unsqueeze(2)).minimum(tail_PK.unsqueeze(1))
     score_PX = score_PKK.minimum(probability_P.view(-1, 1, 1)).flatten(1)
-    value_PN, place_PN = score_PX.topk(min(most, score_PX.shape[1]), dim=1)
+    # the least of several is often the same number: equal scores stay in the candidates' order, wherever it computes
+    value_PN, place_PN = (x[:, :most] for x in score_PX.sort(dim=1, descending=True, stable=True))
     pair_F, n_F = (~(value_PN < least)).nonzero(as_tuple=True)
     place_F, K = place_PN[pair_F, n_F], span_P2K.shape[2]
     head_F, tail_F = span_P2K[pair_F, 0, place_F // K], span_P2K[pair_F, 1, place_F % K]

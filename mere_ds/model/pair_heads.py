@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn.functional import embedding
 
 from mere_ds.model.entity_heads import word_tokens
-from mere_ds.model.precision import MASKED, at_least_fp32
+from mere_ds.model.limits import MASKED
+from mere_ds.model.precision import at_least_fp32
 
 Result = TypeVar("Result")
 
@@ -109,7 +110,7 @@ class PairHeads(SpanHeads):
         results = []
         for pairs in _slices(len(labels_P), at_once):
             sentence_Q, labels_Q = sentence_P[pairs], labels_P[pairs]
-            token_4QMD = embedding(y_41 * B + sentence_Q, token_XY).unflatten(2, (M, D))
+            token_4QMD = embedding(y_41 * B + sentence_Q, token_XY).view(4, sentence_Q.shape[0], M, D)
             relation_4Q1D = embedding(y_41 * U + labels_Q, relation_XD).unsqueeze(2)
             vectors_4XD = (token_4QMD + relation_4Q1D).tanh_().flatten(1, 2)
             results.append(use(_scores(vectors_4XD, self, words_BM[sentence_Q], sentence_Q), pairs))
@@ -157,7 +158,7 @@ def _scores(
     S, M = words_SM.shape
     spanning_4DR, linking_4DR = heads.pairing_4DR.chunk(2, dim=-1)
     maps_4DN = torch.cat((spanning_4DR, heads.index_4D.unsqueeze(2)), dim=2)  # N is R + 1
-    numbers_4SMN = at_least_fp32(vectors_YXD.expand(4, -1, -1) @ maps_4DN).unflatten(1, (S, M))
+    numbers_4SMN = at_least_fp32(vectors_YXD.expand(4, -1, -1) @ maps_4DN).view(4, S, M, maps_4DN.shape[2])
     start_2SMN, end_2SMN = numbers_4SMN[0::2], numbers_4SMN[1::2]
     bias_3 = at_least_fp32(heads.bias)
     one_2SM1 = torch.ones_like(start_2SMN[..., :1])

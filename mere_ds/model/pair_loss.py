@@ -12,8 +12,8 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import logsigmoid, one_hot
 
+from mere_ds.model.limits import MASKED
 from mere_ds.model.pair_heads import PairScores
-from mere_ds.model.precision import MASKED
 
 CANDIDATES = 8
 """Likeliest spans of an entity that links are learnt on, beside its gold ones."""

@@ -14,9 +14,10 @@ from mere_ds.model.decoding import best_spans
 from mere_ds.model.encoder import CrossLingualEncoder
 from mere_ds.model.entity_heads import CutHeads, EntityHeads, StateHeads
 from mere_ds.model.fields import MereFields, TripleFields
+from mere_ds.model.limits import MASKED
 from mere_ds.model.many import Found, find_many
 from mere_ds.model.pair_heads import PairHeads, StatePairHeads
-from mere_ds.model.precision import MASKED, at_least_fp32
+from mere_ds.model.precision import at_least_fp32
 from mere_ds.model.switcher import LanguageSwitcher, Switcher
 
 
@@ -38,7 +39,7 @@ class Decoding:
     label_mask_NU: torch.Tensor
     """bool; which relations each language has."""
 
-    def _best_relation(self, relation_BU: torch.Tensor, languages_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def best_relation(self, relation_BU: torch.Tensor, languages_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The most likely of the language's relations and its probability among them (both B), from fp32 logits."""
         allowed_BU = self.label_mask_NU[languages_B]
         probability_B, relation_B = relation_BU.masked_fill(~allowed_BU, MASKED).softmax(dim=-1).max(dim=-1)
@@ -91,7 +92,7 @@ class MereParts(Decoding, nn.Module):
             h_BMD = self.aggregator(h_BMD, mask_BM, concatenate)
         return h_BMD, pooled_BD
 
-    def _relations(self, pooled_BD: torch.Tensor) -> torch.Tensor:
+    def relations(self, pooled_BD: torch.Tensor) -> torch.Tensor:
         """fp32 logits of the relations, B x U."""
         return at_least_fp32(self.relation(pooled_BD))
 
@@ -104,7 +105,7 @@ class MereParts(Decoding, nn.Module):
             least, most = self.config.least_score, self.config.most_triples
             found = find_many(self.heads, h_BMD, mask_BM, relation_BU, allowed_BU, least, most)
         else:
-            relation_B, probability_B = self._best_relation(relation_BU, languages_B)
+            relation_B, probability_B = self.best_relation(relation_BU, languages_B)
             positions_B4, entities_B = self._best_spans(self.heads(h_BMD, mask_BM, relation_B))
             sentence_B = torch.arange(len(relation_B), device=relation_B.device)
             found = Found(sentence_B, relation_B, probability_B, positions_B4, probability_B * entities_B)

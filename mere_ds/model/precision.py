@@ -12,9 +12,6 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 BF16_CAPABILITY = (8, 0)
 """CUDA capability of the first GPUs with bf16 hardware (Ampere)."""
 
-MASKED = -1e9
-"""A masked logit: large but finite, so that a softmax over only masked logits (in a padding row) is not NaN."""
-
 
 def at_least_fp32(x: torch.Tensor) -> torch.Tensor:
     """`x` in fp32, or in float64 if it already is."""

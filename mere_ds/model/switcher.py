@@ -111,7 +111,7 @@ class Switcher(nn.Module):
         """
         if not 1 <= k <= self.T:
             raise UserError(f"k must be between 1 and {self.T}, the number of sub-modules, not {k}")
-        f_BT = self._weights(k)[languages_B]
+        f_BT = self.weights(k)[languages_B]
         mix_group = self._mix_all if k == self.T else self._mix_chosen
         mixed_BMD: torch.Tensor | None = None
         # Every group runs, even without sentences: under ZeRO-3 all ranks must gather the same weights in order.
@@ -124,9 +124,15 @@ class Switcher(nn.Module):
     @torch.no_grad()
     def probabilities(self) -> torch.Tensor:
         """f_t(L_n) of every language (Figure 8), N x T; each row sums to 1."""
-        return self._weights(self.T)
+        return self.weights(self.T)
 
-    def _weights(self, k: int) -> torch.Tensor:
+    def submodules(self) -> list[tuple[nn.ModuleList, int]]:
+        """Of each of the T sub-modules the layers that hold it, and its number in these."""
+        places = {t: (layers, g) for members, layers in zip(self.members, self.groups, strict=True)
+                  for g, t in enumerate(members)}  # fmt: skip
+        return [places[t] for t in range(self.T)]  # type: ignore[misc]
+
+    def weights(self, k: int) -> torch.Tensor:
         """Eq. 5 for each language, N x T in fp32; all but the k largest are 0."""
         every_N = torch.arange(self.languages.num_embeddings, device=self.languages.weight.device)
         f_NT = at_least_fp32(self.router(self.languages(every_N))).softmax(dim=-1)
@@ -187,6 +193,14 @@ class LanguageSwitcher(nn.Module):
         for layer in self.layers:
             x = layer(x)
         return torch.cat(x, dim=1).squeeze(0).index_select(0, order_B.argsort())
+
+    def submodules(self) -> list[tuple[nn.ModuleList, int]]:
+        """As `Switcher.submodules`."""
+        return [(self.layers, number) for number in range(self.languages)]
+
+    def weights(self, k: int) -> torch.Tensor:
+        """As `Switcher.weights`: each language has its own sub-module alone."""
+        return torch.eye(self.languages)
 
     def probabilities(self) -> torch.Tensor | None:
         """None, since there is no router."""

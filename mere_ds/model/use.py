@@ -56,7 +56,7 @@ class UsedMere(MereParts):
         h_BMD, pooled_BD = self.unify(token_ids_BM, mask_BM)
         if self.config.stage == 2:
             h_BMD = self.switcher(h_BMD, languages_B, self.config.top_k)
-        return self._find(h_BMD, mask_BM, languages_B, self._relations(pooled_BD))
+        return self._find(h_BMD, mask_BM, languages_B, self.relations(pooled_BD))
 
 
 def load_for_use(folder: str | Path, precision: Precision = "auto") -> Any:

@@ -136,6 +136,14 @@ class SentenceEncoder:
         words = self.words([example.text for example in examples])
         return [self.example(example, its) for example, its in zip(examples, words, strict=True)]
 
+    def padded(self, sequences: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Whole sequences as one batch: token_ids_BM (int64) and mask_BM, which is true on real tokens."""
+        lengths_B = np.array([len(ids) for ids in sequences])
+        mask_BM = np.arange(lengths_B.max()) < lengths_B[:, None]
+        token_ids_BM = np.full(mask_BM.shape, self.pad_id, dtype=np.int64)
+        token_ids_BM[mask_BM] = np.concatenate(sequences)
+        return token_ids_BM, mask_BM
+
     @property
     def room(self) -> int:
         """How many tokens of words a sequence takes."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mere_ds.model.decoding import best_spans
-from mere_ds.model.precision import MASKED
+from mere_ds.model.limits import MASKED
 from tests.model.reference import softmax
 
 LOGITS = st.one_of(st.integers(-2, 2).map(float), st.floats(-8, 8))

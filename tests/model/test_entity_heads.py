@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from mere_ds.model.entity_heads import EntityHeads, StateHeads, word_tokens
-from mere_ds.model.precision import MASKED
+from mere_ds.model.limits import MASKED
 from tests.model.reference import arrays, equation_9, head_matrices
 
 

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mere_ds.model.pair_decoding import CANDIDATES, best_of_sentences, likely_relations, triples_of_pairs
+from mere_ds.model.limits import CANDIDATES, MASKED
+from mere_ds.model.pair_decoding import best_of_sentences, likely_relations, triples_of_pairs
 from mere_ds.model.pair_heads import PairHeads, PairScores, StatePairHeads
-from mere_ds.model.precision import MASKED
 from tests.model import pair_reference
 from tests.model.pair_reference import PairReference, sigmoid
 from tests.model.reference import arrays

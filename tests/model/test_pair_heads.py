@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from mere_ds.model.limits import MASKED
 from mere_ds.model.pair_heads import PairHeads, StatePairHeads
-from mere_ds.model.precision import MASKED
 from tests.model.pair_reference import PairReference
 from tests.model.reference import arrays
 

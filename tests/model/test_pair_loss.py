@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from mere_ds.model.limits import MASKED
 from mere_ds.model.pair_heads import PairHeads, StatePairHeads
 from mere_ds.model.pair_loss import (
     CANDIDATES,
@@ -12,7 +13,6 @@ from mere_ds.model.pair_loss import (
     relation_loss,
     span_losses,
 )
-from mere_ds.model.precision import MASKED
 from tests.model import pair_reference
 from tests.model.pair_reference import PairReference
 from tests.model.reference import arrays, numeric_gradients
