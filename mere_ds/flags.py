@@ -82,7 +82,8 @@ def run(component: Callable | dict[str, Callable], argv: list[str], name: str) -
         sys.exit(2 if isinstance(error, UserError) else 1)
     except KeyboardInterrupt as stopped:
         number = signal.SIGTERM if isinstance(stopped, _Terminated) else signal.SIGINT
-        sys.stderr.write(f"\n{name}: stopped by {number.name}\n")  # a progress bar may be open
+        how_to_go_on = f": {stopped}" if stopped.args else ""
+        sys.stderr.write(f"\n{name}: stopped by {number.name}{how_to_go_on}\n")  # a progress bar may be open
         sys.exit(128 + number)
     except BrokenPipeError:  # the reader of our output (head, less) has exited
         sys.stderr.close()

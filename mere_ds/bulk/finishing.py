@@ -7,7 +7,6 @@ command knows that nothing is left to do.
 import os
 import shutil
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from mere_ds.bulk.answering import Answered
 from mere_ds.bulk.graph_files import HEADERS, write_graph
 from mere_ds.bulk.parquet_tables import write_table
 from mere_ds.bulk.progress import Part, State, check_same, read_state, units_of, work_folder
-from mere_ds.bulk.writing import Writer, kept_answers
+from mere_ds.bulk.writing import MADE_AT_THE_END, Writer, kept_answers
 from mere_ds.errors import UserError
 from mere_ds.files import naming, read_json, sync, write_json, writing
 from mere_ds.versions import commit, versions
@@ -61,20 +60,37 @@ def finish_output(out: Path, states: dict[Part, State], writer: Writer, table: P
     """Make `out` and its record of all parts, and remove what was on disk of them. `table` is a Parquet input."""
     folder = work_folder(out)
     with naming(out, folder):
-        write_json(record_of(out), _record(states))
-        if writer.format == "neo4j":
-            _replace_folder(out, folder, partial(_answers, folder, states), writer)
-        elif writer.format == "parquet":
-            with writing(out) as file:
-                write_table(file, partial(_answers, folder, states), writer.beside, table)
-        elif len(states) == 1:
-            os.replace(folder / f"{next(iter(states))}.data", out)
-            sync(out.parent)
-        else:
-            with writing(out) as file:
-                file.write(writer.header())
-                file.writelines(units_of(folder, states.items()))
+        made = _made(folder, states, writer, table)
+        write_json(folder / "record.json", _record(states))
+        os.replace(folder / "record.json", record_of(out))
+        if out.is_dir():
+            shutil.rmtree(folder / "replaced", ignore_errors=True)
+            os.replace(out, folder / "replaced")
+        os.replace(made, out)
+        sync(out.parent)
     remove_work(out)
+
+
+def _made(folder: Path, states: dict[Part, State], writer: Writer, table: Path | None) -> Path:
+    """The output, still in the folder of what is on disk meanwhile, where a killed command leaves nothing behind."""
+    if len(states) == 1 and writer.format not in MADE_AT_THE_END:
+        return folder / f"{next(iter(states))}.data"
+
+    def units() -> Iterator[list[Answered]]:
+        return map(kept_answers, units_of(folder, states.items()))
+
+    made = folder / "made"
+    if writer.format == "neo4j":
+        shutil.rmtree(made, ignore_errors=True)
+        write_graph(made, units(), writer.beside)
+        return made
+    with writing(made) as file:
+        if writer.format == "parquet":
+            write_table(file, units, writer.beside, table)
+        else:
+            file.write(writer.header())
+            file.writelines(units_of(folder, states.items()))
+    return made
 
 
 def remove_work(out: Path) -> None:
@@ -84,21 +100,6 @@ def remove_work(out: Path) -> None:
         for path in folder.glob("*.data"):
             path.unlink()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _answers(folder: Path, states: dict[Part, State]) -> Iterator[list[Answered]]:
-    return map(kept_answers, units_of(folder, states.items()))
-
-
-def _replace_folder(out: Path, folder: Path, units: Any, writer: Writer) -> None:
-    made, replaced = folder / "made", folder / "replaced"
-    for left in (made, replaced):
-        shutil.rmtree(left, ignore_errors=True)
-    write_graph(made, units(), writer.beside)
-    if out.exists():
-        os.replace(out, replaced)
-    os.replace(made, out)
-    sync(out.parent)
 
 
 def _record(states: dict[Part, State]) -> dict[str, Any]:
