@@ -234,6 +234,12 @@ class TrainConfig:
 
     seed: int = knob("Seed of weights, batches and dropout.", 0, least=0, most=2**63 - 3, also="random_seed")
     best_by: Literal["average", "pooled"] = knob("Dev triple F1 that selects the best epoch.", "average", also="metric")
+    eval_steps: int | None = knob(
+        "Updates between dev scores besides those at epochs' ends, the best model among them (None: only at the ends).",
+        None,
+        least=1,
+        also="eval_every evaluation_steps eval_interval validate_every",
+    )
     language_temperature: float = knob(
         "T: an epoch draws training sentences by share^(1/T) of their languages; 1 takes each once, more evens out.",
         1.0,

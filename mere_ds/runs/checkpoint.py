@@ -162,6 +162,11 @@ def name_of(step: int, epoch: int | None = None) -> str:
     return f"step-{step:08d}" + (f"-epoch-{epoch}" if epoch is not None else "")
 
 
+def step_of(name: str) -> int:
+    """The step of a checkpoint's name."""
+    return int(name.split("-")[1])
+
+
 def state_of(checkpoint: Path) -> dict:
     """The content of a checkpoint's `training.json`. Raises UserError if training can't resume from it."""
     path = checkpoint / STATE

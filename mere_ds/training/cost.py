@@ -5,6 +5,7 @@ Counts of sentences and updates are upper bounds, as stage two may stop early. P
 
 import contextlib
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,10 @@ class StageCost:
 def stage_cost(
     config: TrainConfig, stage: int, manifest: Manifest, ranks: int | None, features: bool = False
 ) -> StageCost:
-    """The cost of a stage; `manifest` is of the job's languages, `features`: whether another job has made them."""
+    """The cost of a stage; `manifest` is of the job's languages, `features`: whether another job has made them.
+
+    Without `ranks` the scorings of --eval_steps are not counted.
+    """
     train, dev = (manifest.splits[split].sentences for split in ("train", "dev"))
     tunes = config.tunes_switcher(stage)
     epochs = config.epochs_stage_two if tunes else config.epochs
@@ -52,7 +56,11 @@ def stage_cost(
         sentences = min(sentences, updates * batch)
         epochs = -(-sentences // train)
     again = tunes and (config.word_dropout > 0 or config.concatenate_stage_two > 1 or config.feature_cache_gib == 0)
-    passes = dev * epochs
+    scorings = epochs
+    if updates is not None and config.eval_steps:
+        before = updates - 1  # those at the ends of epochs are counted already
+        scorings += before // config.eval_steps - before // math.lcm(config.eval_steps, -(-train // batch))
+    passes = dev * scorings
     if tunes:
         passes = sentences + passes if again else 0 if features else train + dev
     return StageCost(kind_of(config, stage), sentences, updates, passes, _disk(config, stage, manifest))

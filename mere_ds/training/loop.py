@@ -127,8 +127,12 @@ class Loop(ABC, Generic[B]):
                 self.observers.step_done(self.at.step)
                 if self.at.step % self.pace.log_every == 0 or self.at.step == self.pace.total_steps:
                     self._record()
+                self._look_within_epoch()
                 if self.at.step >= self.pace.total_steps:
                     return
+
+    def _look_within_epoch(self) -> None:
+        """After each update: whatever else is due before the next one, such as scores."""
 
     def _between_steps(self) -> None:
         """Save if it is due, exit if any rank was asked to stop: all ranks agree on both."""
@@ -156,7 +160,10 @@ class Loop(ABC, Generic[B]):
         """Rank 0: report statistics of the weights to the observers at the end of an epoch."""
 
     def _save(self, name: str, dev: dict | None = None) -> None:
-        """Write the checkpoint `name`; `dev` are its scores at the end of an epoch, else None."""
+        """Write the checkpoint `name`; `dev` are its scores at the end of an epoch, else None.
+
+        What is due at a step is done before its checkpoint, so a resumed training never does it again.
+        """
         started = time.perf_counter()
         weights, moments = self.learner.snapshot()
         self._check_finite(weights)

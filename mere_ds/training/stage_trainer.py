@@ -17,7 +17,7 @@ from mere_ds.errors import UserError
 from mere_ds.evaluation.scoring import score_split
 from mere_ds.files import write_json
 from mere_ds.model.calibration import CALIBRATION
-from mere_ds.runs.checkpoint import Checkpoints, name_of
+from mere_ds.runs.checkpoint import Checkpoints, name_of, step_of
 from mere_ds.shards.batch import Batch
 from mere_ds.shards.features import FeatureStore
 from mere_ds.shards.manifest import Manifest
@@ -215,19 +215,40 @@ class StageTrainer(Loop[Batch]):
         at, c = self.at, self.session.config
         self.tally = Tally(self.tally.names)  # each epoch has its own records
         dev = self._score()
-        score = dev[c.best_by].get(self.judged_by, 0.0)
+        name = name_of(at.step, at.epoch + 1)
+        better = self._is_best(name, dev) or (at.best and step_of(at.best) > at.epoch * self.pace.epoch_steps)
+        at.epochs_since_best = 0 if better else at.epochs_since_best + 1
         at.epoch += 1
-        name = name_of(at.step, at.epoch)
-        if at.skipped < at.step and score > at.best_score:
-            at.best, at.best_score, at.best_dev, at.epochs_since_best = name, score, dev, 0
-        else:
-            at.epochs_since_best += 1
         early = self.tunes_switcher and at.epochs_since_best >= c.patience
         self._finish_if(at.step >= self.pace.total_steps or early)
         if early and at.step < self.pace.total_steps:
             log.info("stage two stops early: the dev score has not improved for %d epochs", at.epochs_since_best)
+        self._save_scored(name, dev, dev)
+
+    def _look_within_epoch(self) -> None:
+        """Score on dev if --eval_steps says so and the epoch doesn't end here; the best model so far is saved."""
+        step, every = self.at.step, self.session.config.eval_steps
+        if not every or step % every or step % self.pace.epoch_steps == 0 or step == self.pace.total_steps:
+            return
+        started = time.perf_counter()
+        dev, name = self._score(), name_of(step)
+        self.tally.started += time.perf_counter() - started  # it is no training
+        if self._is_best(name, dev):
+            self._save_scored(name, dev, None)
+        self.trainee.engine.train()
+
+    def _is_best(self, name: str, dev: dict) -> bool:
+        """Whether the scores `dev` are the best so far; then `name` is the best checkpoint from now on."""
+        at, score = self.at, dev[self.session.config.best_by].get(self.judged_by, 0.0)
+        better = at.skipped < at.step and score > at.best_score
+        if better:
+            at.best, at.best_score, at.best_dev = name, score, dev
+        return better
+
+    def _save_scored(self, name: str, dev: dict, of_epoch: dict | None) -> None:
+        """Save weights that dev has scored, with their calibration; `of_epoch` are its scores if an epoch ends here."""
         self.calibration = dev.get("calibration")
-        self._save(name, dev)
+        self._save(name, of_epoch)
         self.calibration = None
 
     def _score(self) -> dict:
@@ -246,9 +267,10 @@ class StageTrainer(Loop[Batch]):
             )
         self.observers.record("dev", self.at.step, self.at.epoch, dev)
         log.info(
-            "stage %d epoch %d: dev %s F1 %.1f average, %.1f pooled; triple by characters %.1f average",
+            "stage %d epoch %d, step %d: dev %s F1 %.1f average, %.1f pooled; triple by characters %.1f average",
             self.stage,
             self.at.epoch + 1,
+            self.at.step,
             self.judged_by,
             dev["average"].get(self.judged_by, 0.0),
             dev["pooled"].get(self.judged_by, 0.0),

@@ -13,6 +13,7 @@ from ranks import run_ranks
 
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.packing import describe
+from tests.shards.toy_corpus import make_shards, write_corpus
 
 SENTENCES = 200
 SHORT = {
@@ -27,6 +28,14 @@ def small_shards(tmp_path_factory) -> Path:
     languages = "--languages=de,en,ko"
     succeeded(mere_ds("synthesize", folder / "corpus", f"--sentences={SENTENCES}", languages, "--seed=3"))
     succeeded(mere_ds("shard", folder / "corpus", folder / "shards", "--encoder=tiny"))
+    return folder / "shards"
+
+
+@pytest.fixture(scope="session")
+def toy_shards(tmp_path_factory) -> Path:
+    """Smaller ones, made in this process."""
+    folder = tmp_path_factory.mktemp("toy")
+    make_shards(write_corpus(folder / "corpus"), folder / "shards")
     return folder / "shards"
 
 

@@ -23,6 +23,7 @@ from mere_ds.model.mere import MereModel
 from mere_ds.shards.features import FeatureStore
 from mere_ds.training import engine, session
 from mere_ds.training.feature_cache import FeatureCache
+from mere_ds.training.loop import Progress
 from mere_ds.training.stage_trainer import StageTrainer
 
 
@@ -159,20 +160,25 @@ def record_compilations(file: Path) -> None:
 
 def scores_that_rise() -> None:
     """Each epoch scores better than the one before, so that `best` moves on."""
-    _score_by(lambda epoch: float(epoch + 1))
+    _score_by(lambda at: float(at.epoch + 1))
 
 
 def scores_that_stay() -> None:
     """All epochs score alike, so that the first one stays the best."""
-    _score_by(lambda epoch: 1.0)
+    _score_by(lambda at: 1.0)
 
 
-def _score_by(rule: Callable[[int], float]) -> None:
+def scores_of_steps(scores: dict[int, float]) -> None:
+    """Dev's scores after these steps; 0 after others."""
+    _score_by(lambda at: scores.get(at.step, 0.0))
+
+
+def _score_by(rule: Callable[[Progress], float]) -> None:
     original = StageTrainer._score
 
     def scored(trainer: StageTrainer) -> dict:
         dev = original(trainer)
-        dev["average"]["triple"] = rule(trainer.at.epoch)
+        dev["average"]["triple"] = rule(trainer.at)
         return dev
 
     StageTrainer._score = scored

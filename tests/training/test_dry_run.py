@@ -3,7 +3,6 @@
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +15,6 @@ from mere_ds.train import run
 from mere_ds.training.cost import optimizer_bytes, traffic, weight_bytes, zero_bytes
 from mere_ds.training.dry_run import shapes
 from mere_ds.training.stages import begin_stage_two, model_config, model_of_stage_one, starting_encoder
-from tests.shards.toy_corpus import make_shards, write_corpus
 
 
 @pytest.mark.parametrize(("stage", "a_parameter"), [(0, 16), (1, 4 + 12 / 8), (2, 2 + 14 / 8), (3, 16 / 8)])
@@ -50,20 +48,15 @@ def test_bytes_of_weights_and_optimizer_by_precision():
     assert {optimizer_bytes(p, stage) for p in ("bf16", "fp16") for stage in range(4)} == {12}
 
 
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("toy")
-    make_shards(write_corpus(folder / "corpus"), folder / "shards")
-    return folder / "shards"
-
-
 SMALL = {"submodule_layers": (1, 2), "top_k": 1, "bottleneck": 8, "batch_size": 4}
 
 
 @pytest.mark.parametrize("system", PRESETS)
-def test_the_shapes_are_those_of_the_real_model(toy, system):
-    manifest = Manifest.load(str(toy))
-    config = TrainConfig(shards=str(toy), run="r", system=system, **SMALL | {"encoder_weights": str(toy / "encoder")})
+def test_the_shapes_are_those_of_the_real_model(toy_shards, system):
+    manifest = Manifest.load(str(toy_shards))
+    config = TrainConfig(
+        shards=str(toy_shards), run="r", system=system, **SMALL | {"encoder_weights": str(toy_shards / "encoder")}
+    )
     for stage in (1, 2) if PRESETS[system].get("use_ls", system == "HERBERTa") else (1,):
         real = model_of_stage_one(config, manifest, None)
         if stage == 2:
@@ -75,25 +68,31 @@ def test_the_shapes_are_those_of_the_real_model(toy, system):
         assert planned.sizes == real.sizes
 
 
-def test_a_hub_s_encoder_has_the_rows_of_new_tokens(toy):
-    manifest = Manifest.load(str(toy))
+def test_a_hub_s_encoder_has_the_rows_of_new_tokens(toy_shards):
+    manifest = Manifest.load(str(toy_shards))
     more = replace(manifest.encoder, vocab_size=manifest.encoder.vocab_size + 5)
     words = encoder_shapes(manifest.encoder_folder, more).get_input_embeddings()
     assert words.num_embeddings == more.vocab_size and words.weight.is_meta
 
 
-def test_it_tells_the_steps_bytes_and_time_and_leaves_nothing(toy, tmp_path, capsys, monkeypatch):
+def test_it_tells_the_steps_bytes_and_time_and_leaves_nothing(toy_shards, tmp_path, capsys, monkeypatch):
     zero = str(deepspeed_config(tmp_path, 2, "fp32"))
-    given = {"shards": str(toy), "run": str(tmp_path / "run"), "deepspeed_config": zero, "dry_run": True, **SMALL}
+    given = {
+        "shards": str(toy_shards),
+        "run": str(tmp_path / "run"),
+        "deepspeed_config": zero,
+        "dry_run": True,
+        **SMALL,
+    }
     given |= {"accumulation": 2, "epochs": 3, "epochs_stage_two": 2}
     monkeypatch.setattr(torch, "load", None)  # nor reads weights
-    before = sorted(toy.rglob("*"))
+    before = sorted(toy_shards.rglob("*"))
     for name, value in {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "MASTER_ADDR": "x", "MASTER_PORT": 1}.items():
         monkeypatch.setenv(name, str(value))
     run(given)
     said = capsys.readouterr().out
-    assert not (tmp_path / "run").exists() and sorted(toy.rglob("*")) == before
-    manifest = Manifest.load(str(toy))
+    assert not (tmp_path / "run").exists() and sorted(toy_shards.rglob("*")) == before
+    manifest = Manifest.load(str(toy_shards))
     one, two = (
         [sum(p.numel() for p in shapes(TrainConfig(**given), manifest, s).parameters() if p.requires_grad is r)
          for r in (True, False)]

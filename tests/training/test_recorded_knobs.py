@@ -26,7 +26,16 @@ GIVEN = {
     **{"alpha": 1.5, "beta": 0.5, "submodule_layers": (1, 3), "bottleneck": 12, "top_k": 2, "renormalise_top_k": False},
     **{"pooler": "mean", "la_residual": False, "ordered_spans": False, "overlapping_spans": True, "seed": 5},
     **{"pairing": 16, "negative_relations": 3, "language_temperature": 2.0},
-    **{"best_by": "pooled", "compile": True, "window": 8, "fused": "torch", "keep": 3, "timeout": 9, "save_steps": 2},
+    **{
+        "best_by": "pooled",
+        "eval_steps": 4,
+        "compile": True,
+        "window": 8,
+        "fused": "torch",
+        "keep": 3,
+        "timeout": 9,
+        "save_steps": 2,
+    },
 }
 """A value of its own for each knob that decides anything."""
 
@@ -35,7 +44,14 @@ OF_BOTH = {
     **{"--weight_decay": 0.2, "--schedule": "constant", "--warmup": 0.1, "--word_dropout": 0.3, "--alpha": 1.5},
     **{"--beta": 0.5, "--pooler": "mean", "--la_residual": False, "--characters": None, "--ordered_spans": False},
     **{"--pairing": 16, "--negative_relations": 3, "--language_temperature": 2.0},
-    **{"--overlapping_spans": True, "--seed": 5, "--best_by": "pooled", "--compile": True, "--window": 8},
+    **{
+        "--eval_steps": 4,
+        "--overlapping_spans": True,
+        "--seed": 5,
+        "--best_by": "pooled",
+        "--compile": True,
+        "--window": 8,
+    },
     **{"global batch": 24, "data (sha256 of manifest.json)": "data", "stage one's model (sha256)": "one"},
     **{
         "--encoder_weights (sha256)": "weights",
@@ -77,9 +93,9 @@ FLAGS = (
     "accumulation concatenate concatenate_stage_two epochs epochs_stage_two patience max_steps learning_rate "
     "learning_rate_stage_two new_parts_rate weight_decay schedule warmup word_dropout alpha beta submodule_layers "
     "bottleneck top_k renormalise_top_k pooler la_residual pairing negative_relations characters ordered_spans "
-    "overlapping_spans seed best_by language_temperature fused compile window shard_cache shard_cache_gib log_every "
-    "feature_cache feature_cache_gib keep_features prefetch save_minutes save_steps keep timeout on_nonfinite "
-    "nonfinite_limit overwrite dry_run"
+    "overlapping_spans seed best_by eval_steps language_temperature fused compile window shard_cache shard_cache_gib "
+    "log_every feature_cache feature_cache_gib keep_features prefetch save_minutes save_steps keep timeout "
+    "on_nonfinite nonfinite_limit overwrite dry_run"
 )
 PRETRAIN_FLAGS = (
     "tsv_dir out encoder languages english cut_marks parallel_ids epochs steps batch_size learning_rate warmup "
