@@ -20,7 +20,7 @@ from mere_ds.model.use import load_for_use
 
 
 def write_safetensors(model: TripleModel, checkpoint: Path, out: Path, precision: str) -> Weights:
-    """model.safetensors: the checkpoint's own file, or its weights in 16 bits, with which torch computes in fp32.
+    """model.safetensors: the checkpoint's own file, or its weights in 16 bits.
 
     Raises UserError if a weight is too large for the precision.
     """

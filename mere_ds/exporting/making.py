@@ -71,7 +71,7 @@ def export_model(
     with making(out, overwrite, needed, STATE, "mere-ds model") as work:
         part = work / "part"
         part.mkdir()
-        loaded = TorchBackend.load(model.folder).model  # says whatever keeps it from being used
+        loaded = TorchBackend.load(model.folder, precision="fp32").model  # says whatever keeps it from being used
         facts, notes = gather(model, loaded.config)
         for name in COPIED:
             if (model.folder / name).exists():

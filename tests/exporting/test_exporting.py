@@ -207,7 +207,7 @@ def test_a_missing_stage_two_is_said(make_run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_16_bits_are_rounded_weights_of_half_the_size_computed_in_fp32(make_run, tmp_path, precision):
+def test_16_bits_are_rounded_weights_of_half_the_size(make_run, tmp_path, precision):
     run, out = make_run(), tmp_path / "out"
     export_model(run, out, precision=precision)
     whole = trained_model(RunFolder(run)).folder

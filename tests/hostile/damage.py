@@ -28,6 +28,7 @@ TARGETS: tuple[tuple[Use, tuple[str, ...]], ...] = (
     (uses.EVALUATE, _in("shards", ("manifest.json", "index.npz", "test-00000.tar", "rejects.jsonl"))),
     (uses.EVALUATE, ("run/config.json", *_in("run/checkpoints/stage2/best", _CHECKPOINT))),
     (uses.EXTRACT, ("run/config.json", *_in("run/checkpoints/stage2/best", _CHECKPOINT))),
+    (uses.EXPORT, ("run/config.json", *_in("run/checkpoints/stage2/best", _CHECKPOINT))),
     (uses.TUNE, (*_in("run/checkpoints/stage1/best", _CHECKPOINT), "run/config.json")),
     (uses.TUNE, ("features/*/train-*.features", "features/*/dev-*.features", "shards/dev-00000.tar")),
     (uses.GO_ON_ONE, _in("halfway_one", ("config.json", "metrics.jsonl", "log.txt", "tensorboard/stage1/*"))),

@@ -30,6 +30,7 @@ BASE: dict[str, Use] = {
         "reproduce", ("reproduce", "--dry_run", "--table=2", "--shards=shards", "--out=paper"), ("shards", "ds.json")
     ),
     "extract": uses.EXTRACT,
+    "export": uses.EXPORT,
 }
 """A good line of each command but `download`, which would ask a server."""
 

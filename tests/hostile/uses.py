@@ -57,6 +57,13 @@ EXTRACT = Use(
     ("extract", "run", "--lang=de", "Anna Berg kannte der alten Mühle hinter Köln kaum."),
     ("run",),
 )
+EXPORT = Use(
+    "export",
+    ("export", "run", "exported"),
+    ("run", "shards"),
+    ("exported/*",),
+    ("exported", "exported/*", "exported/.*"),
+)
 REPORT = Use(
     "report",
     ("report", "run", "run_b", "--out=report"),
