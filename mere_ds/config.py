@@ -271,6 +271,14 @@ class TrainConfig:
         on_resume="free",
         also="logging_steps",
     )
+    profile: int | None = knob(
+        "Profile so many updates of each stage, after its first 3: a trace and a table by operation in RUN/profile.",
+        None,
+        least=1,
+        most=1000,
+        on_resume="free",
+        also="profiler profile_steps trace",
+    )
     feature_cache: str | None = knob(
         "Folder for stage two's features, preferably on a local disk (None: RUN/features).", None, on_resume="free"
     )

@@ -1,5 +1,5 @@
 """A run's folder: `config.json, log.txt, metrics.jsonl, starts.jsonl, writer.json, tensorboard/, checkpoints/,
-evaluation/`, and `features/` while stage two trains."""
+evaluation/`, `profile/` with --profile, and `features/` while stage two trains."""
 
 import contextlib
 import errno
@@ -56,6 +56,11 @@ class RunFolder:
     def features(self) -> Path:
         """The features that stage two computes once; kept while it trains."""
         return self.root / "features"
+
+    @property
+    def profile(self) -> Path:
+        """Traces and tables of `--profile`."""
+        return self.root / "profile"
 
     def tensorboard(self, stage: int) -> Path:
         return self.root / "tensorboard" / f"stage{stage}"

@@ -30,6 +30,7 @@ from mere_ds.training.loop import Loop, Pace, Progress
 from mere_ds.training.nonfinite import NonfiniteGuard, nan_if_not_finite
 from mere_ds.training.observers import Bar, MetricsFile, Observer, Observers, TensorBoard
 from mere_ds.training.optimization import rate_factor
+from mere_ds.training.profiling import Profile
 from mere_ds.training.session import Session
 from mere_ds.training.tally import Tally, restored, stored
 from mere_ds.training.word_dropout import WordDropout
@@ -78,7 +79,7 @@ class StageTrainer(Loop[Batch]):
         self.waited = 0.0  # seconds that this epoch's reader has waited
         self.rate = self.norm = 0.0  # of the last update
         self.calibration: dict | None = None  # what dev told of the weights as they are
-        own = [MetricsFile(session.folder.metrics, stage), TensorBoard(session.folder.tensorboard(stage)), Bar("loss")]
+        own = _own_observers(session, stage) if session.is_main else []
         listening = Observers([*own, *observers] if session.is_main else ())
         super().__init__(
             session,
@@ -304,6 +305,13 @@ def router_shares(weights: Tensors, languages: list[str]) -> dict[str, dict[str,
     f_NT = (E_ND @ W_TD.T).softmax(dim=1)
     shares = zip(languages, f_NT.tolist(), strict=True)
     return {language: {str(t): share for t, share in enumerate(f_T, start=1)} for language, f_T in shares}
+
+
+def _own_observers(session: Session, stage: int) -> list[Observer]:
+    """Those that write the run folder's records, and the progress bar."""
+    folder, steps = session.folder, session.config.profile
+    own: list[Observer] = [MetricsFile(folder.metrics, stage), TensorBoard(folder.tensorboard(stage)), Bar("loss")]
+    return own + ([Profile(folder.profile, f"stage{stage}", steps)] if steps else [])
 
 
 def _guard(session: Session, name: str, trainee: Trainee, observers: Observers) -> NonfiniteGuard:
