@@ -110,7 +110,9 @@ def _options(settings: ExtractSettings) -> "Options":
     from mere_ds.bulk.run import Options
 
     negative = () if settings.keep_negative else settings.negative_label
-    return Options(settings.k, settings.min_score, settings.max_triples, negative, settings.batch_size)
+    return Options(
+        settings.k, settings.min_score, settings.max_triples, negative, settings.batch_size, settings.precision
+    )
 
 
 def _print_one(settings: ExtractSettings, text: str, folder: Path, language: str, beside: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from mere_ds.bulk.progress import AGAIN, Done, Part, Progress
 from mere_ds.bulk.reading import Source, Unit
 from mere_ds.bulk.rows import Parser
 from mere_ds.bulk.writing import Writer
+from mere_ds.config import Precision
 from mere_ds.errors import UserError
 from mere_ds.files import digest_file, naming
 from mere_ds.inference import Extractor
@@ -36,6 +37,7 @@ class Options:
     max_triples: int | None
     negative_labels: tuple[str, ...]
     batch_size: int
+    precision: Precision
 
 
 class Result(NamedTuple):

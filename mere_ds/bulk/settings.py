@@ -8,7 +8,7 @@ from pathlib import Path
 from mere_ds.bulk.progress import Part
 from mere_ds.bulk.rows import InputFormat
 from mere_ds.bulk.writing import OutputFormat
-from mere_ds.config import NO_RELATION, Which
+from mere_ds.config import NO_RELATION, Precision, Which
 from mere_ds.errors import UserError
 from mere_ds.knobs import check_knobs, knob
 from mere_ds.runs.trained import check_limits
@@ -65,6 +65,9 @@ class ExtractSettings:
         "best",
     )
     batch_size: int = knob("Number of texts that the model computes at a time.", 32, least=1)
+    precision: Precision = knob(
+        "Number format of the computation: fp32, bf16 or fp16; auto: the fastest of the hardware.", "auto"
+    )
     processes: int | None = _free(
         "Number of processes with a thread each (None: with OUT as many as cores and memory allow, but one where there "
         "is a GPU; without OUT one, with all its threads).",

@@ -71,7 +71,7 @@ def make(file: Path, out: Path, part: str = "1/1", act: Callable = answer_file, 
     processes, made_from = how.pop("processes", 1), how.pop("made_from", {})
     source = open_source(str(file), format_of(str(file)), "text", None)
     writer = Writer(*form_of(str(out), how.pop("to", None)), keep_fields=file.suffix != ".parquet")
-    job = EchoJob(Path(), Options(None, None, None, (), 32), "de", source.parser, writer, not source.path)
+    job = EchoJob(Path(), Options(None, None, None, (), 32, "fp32"), "de", source.parser, writer, not source.path)
     target = Target(out, {"input": input_digest(source), **made_from}, Part.parse(part), **how)
     return act(job, source, target, processes) if act is answer_file else act(job, source, target)
 
@@ -221,7 +221,7 @@ def test_a_stream_goes_on_if_it_is_the_same(file, tmp_path):
                 os._exit(0)
         os.close(write)
         source = open_source(f"/dev/fd/{read}", "jsonl", "text", None)
-        job = EchoJob(Path(), Options(None, None, None, (), 32), "de", source.parser, Writer("jsonl"), True)
+        job = EchoJob(Path(), Options(None, None, None, (), 32, "fp32"), "de", source.parser, Writer("jsonl"), True)
         try:
             answer_file(job, source, Target(tmp_path / "out.jsonl", {"input": input_digest(source)}), 1)
         finally:
