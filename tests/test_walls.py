@@ -40,7 +40,7 @@ MAY_IMPORT = {
     },
     "documents": {"errors", "streams", "config", "corpus", "shards", "language_detection", "inference"},
     "api": {"errors", "streams", "config", "runs", "language_detection", "inference", "documents"},
-    "serving": {"errors", "files", "knobs", "config", "runs", "inference"},
+    "serving": {"errors", "files", "knobs", "config", "runs", "language_detection", "inference"},
     "evaluation": {
         *("versions", "errors", "files", "columns", "sums", "config", "runs"),
         *("corpus", "encoders", "shards", "model", "inference"),

@@ -8,8 +8,6 @@ from typing import Any, NoReturn
 from mere_ds.files import decoder, distinct_keys
 from mere_ds.serving.batching import Limits
 
-AUTO = "auto"
-"""The language of a text whose language is to be detected."""
 ONE, MANY = "text", "texts"
 _FIELDS = {ONE, MANY, "lang", "min_score", "max_triples"}
 _OF_A_TEXT = {"text", "lang"}
@@ -39,7 +37,7 @@ class Reader:
     """Reads requests for a model of these languages."""
 
     languages: tuple[str, ...]
-    """As requests may name them; `AUTO` among them if languages can be detected."""
+    """As requests may name them; `language_detection.AUTO` among them if languages can be detected."""
     max_text: int
     max_texts: int
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from mere_ds.config import NO_RELATION, Which
+from mere_ds.config import NO_RELATION, Precision, Which
 from mere_ds.knobs import takes_knobs
 from mere_ds.serving.settings import ServeSettings, listener, token_of_environment
 
@@ -18,18 +18,21 @@ def serve(
     keep_negative: bool = False,
     k: int | None = None,
     which: Which = "best",
+    precision: Precision = "auto",
+    threads: int | None = None,
     **given: Any,
 ) -> None:
     """Answer texts with their triples over HTTP, until Ctrl-C or SIGTERM.
 
     POST /extract takes {"text": ..., "lang": "de"} or {"texts": [...], "lang": "de"}, with "min_score" and
-    "max_triples" if wanted, and answers as mere-ds extract does; /openapi.json describes it. GET /healthz says whether
-    the server answers, /metrics what it has done so far, for Prometheus. Texts that arrive together are computed
-    together. Too large a request is refused by status 413, and by 429 one that finds the queue full.
+    "max_triples" if wanted, and answers as mere-ds extract does; the language may be "auto". /openapi.json describes
+    it. GET /healthz says whether the server answers, /metrics what it has done so far, for Prometheus; / is a page to
+    try the model with. Texts that arrive together are computed together. Too large a request is refused by status 413,
+    and one that finds the queue full by 429.
 
-    If the environment has MERE_DS_TOKEN, clients must send it (Authorization: Bearer TOKEN), except to /healthz. An
-    address that other machines reach is refused without one. When it is told to stop, the server answers what it has
-    accepted.
+    If the environment has MERE_DS_TOKEN, clients must send it (Authorization: Bearer TOKEN), except for /healthz
+    and the page's files. An address that other machines reach is refused without one. When it is told to stop, the
+    server answers what it has accepted.
 
     Examples:
         mere-ds serve runs/a
@@ -37,13 +40,15 @@ def serve(
         MERE_DS_TOKEN=... mere-ds serve runs/a --host=0.0.0.0
 
     Args:
-        run: Run folder, the folder of one of its checkpoints, or an exported folder.
+        run: Run folder, the folder of a checkpoint or of an exported model, or hf://org/name on the hub.
         min_score: Least score of a triple where a request has none, 0 to 1 (None: the model's threshold, or any).
         max_triples: Maximum number of triples per text where a request has none (None: no maximum).
         negative_label: Relations that mean that there is none; answers leave them out.
         keep_negative: Give triples with these relations too.
         k: Number of sub-modules to run (None: as trained, 3 by default).
         which: The best or the latest model of the last stage; stage1: the best model of stage one.
+        precision: Number format of the computation; auto: the fastest of the hardware.
+        threads: How many threads compute on a CPU (None: one for each core).
     """
     settings, token = ServeSettings(**given), token_of_environment()
     from mere_ds.runs.trained import check_limits, model_folder
@@ -54,5 +59,6 @@ def serve(
         from mere_ds.inference import Extractor
         from mere_ds.serving.program import engine_of, serve_model
 
-        extractor = Extractor.load(folder, k, min_score, max_triples, () if keep_negative else negative_label)
+        negative = () if keep_negative else negative_label
+        extractor = Extractor.load(folder, k, min_score, max_triples, negative, threads, precision=precision)
         serve_model(engine_of(extractor, Path(run).resolve().name), listening, settings, token)

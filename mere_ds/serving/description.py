@@ -3,7 +3,8 @@
 from typing import Any
 
 import mere_ds
-from mere_ds.serving.asking import AUTO, Reader
+from mere_ds.language_detection import AUTO
+from mere_ds.serving.asking import Reader
 
 _TEXT = {"type": "string", "description": "In Unicode; its offsets count code points."}
 _SPAN = {
@@ -32,7 +33,7 @@ _ANSWER = {
     "required": ["text", "lang", "triples"],
     "properties": {
         "text": {"type": "string"},
-        "lang": {"type": "string"},
+        "lang": {"type": ["string", "null"], "description": "null: detected, but unclear"},
         "triples": {
             "type": "array",
             "items": {"$ref": "#/components/schemas/Triple"},

@@ -45,7 +45,7 @@ function paragraph(answer, triples) {
       }
     }
   };
-  return { node: element("p", { dir: "auto", lang: answer.lang }, ...pieces.map(({ shown }) => shown)), range, mark };
+  return { node: element("p", { dir: "auto", lang: answer.lang ?? "" }, ...pieces.map(({ shown }) => shown)), range, mark };
 }
 
 /* The lowest rows in which intervals {line, left, right} of one line don't touch, in the given order. */

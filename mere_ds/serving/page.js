@@ -10,6 +10,7 @@ const hueOf = (relation) => `relation-${model.labels.indexOf(relation) % HUES}`;
 const least = () => Number(at("least").value);
 
 function nameOf(code) {
+  if (code === null) return "language unclear";
   try {
     return `${new Intl.DisplayNames(["en"], { type: "language" }).of(code)} (${code})`;
   } catch {
@@ -56,7 +57,7 @@ async function begin() {
 /* A triple as a line that shows it in the text while it has the focus or the pointer, and stays when pressed. */
 function line(triple, lang, choose) {
   const { head, relation, tail, score } = triple;
-  const entity = (side, { text }) => element("bdi", { class: side, lang }, text);
+  const entity = (side, { text }) => element("bdi", { class: side, lang: lang ?? "" }, text);
   const meter = element("meter", { min: 0, max: 1, value: score, "aria-hidden": true });
   const button = element("button", { type: "button", "aria-pressed": false },
     entity("head", head), element("span", { class: `relation ${hueOf(relation)}` }, `${relation} →`), entity("tail", tail),

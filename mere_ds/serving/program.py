@@ -9,7 +9,9 @@ from dataclasses import replace
 
 import uvicorn
 
+from mere_ds.errors import UserError
 from mere_ds.inference import Extractor
+from mere_ds.language_detection import AUTO, detector_for
 from mere_ds.serving.app import Engine, make_app
 from mere_ds.serving.batching import Limits
 from mere_ds.serving.settings import ServeSettings
@@ -25,9 +27,14 @@ def engine_of(extractor: Extractor, name: str) -> Engine:
         given = {field: value for field, value in limits._asdict().items() if value is not None}
         return replace(extractor, **given).answers(texts, languages)
 
+    try:
+        detector_for(extractor.languages)
+        auto: tuple[str, ...] = (AUTO,)
+    except UserError:  # none of its languages can be detected, or the library isn't installed
+        auto = ()
     least = extractor.calibration.min_score if extractor.finds_many else None
     min_score = least if extractor.min_score is None else extractor.min_score
-    return Engine(name, extractor.languages, extractor.labels, min_score, compute)
+    return Engine(name, (*auto, *extractor.languages), extractor.labels, min_score, compute)
 
 
 def serve_model(engine: Engine, listening: socket.socket, settings: ServeSettings, token: str | None) -> None:

@@ -53,12 +53,12 @@ def started(run):
 @pytest.mark.slow
 def test_a_thousand_requests_at_once_get_what_the_library_gives(run, started):
     """On 100 connections at a time, with limits of their own, while others send nonsense; then it stops."""
-    extractor = Extractor.load(run[1])
+    extractor = Extractor.load(run[1], precision="fp32")
     texts = [f"{text} {n} " + "Stein Gau " * (n % 9 if n % 50 else 400) for n in range(334) for text in TEXTS]
     languages = LANGUAGES * 334
     expected = list(extractor.extract(texts, languages))
     assert any(answer["triples"] for answer in expected) and any("note" in answer for answer in expected)
-    process, client = started("--max_batch=64")
+    process, client = started("--max_batch=64", "--precision=fp32")
     with ThreadPoolExecutor(100) as pool:
         asked = [
             pool.submit(client.ask, {"text": text, "lang": lang}) for text, lang in zip(texts, languages, strict=True)
@@ -83,9 +83,12 @@ def alike(triple: dict) -> tuple:
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_it_with_success(started):
+def test_languages_are_detected_and_ctrl_c_ends_it_with_success(run, started):
     process, client = started()
     assert client.get("/healthz")[0] == 200
+    (expected,) = Extractor.load(run[1]).extract([TEXTS[1]], "auto")
+    status, answer = client.ask({"text": TEXTS[1], "lang": "auto"})
+    assert status == 200 and (answer["lang"], answer.get("note")) == (expected["lang"], expected.get("note"))
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 0 and process.stderr.read() == ""
 
