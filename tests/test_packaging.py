@@ -123,3 +123,10 @@ def test_job_scripts_find_the_trainer(installed, scripts):
     code = 'source "$1/common.sh"; test -f "$repository/mere_ds/train.py" && test -f "$scripts/stage2.sh" && echo found'
     said = subprocess.run(["bash", "-c", code, "bash", root / scripts], capture_output=True, text=True)
     assert said.stdout == "found\n", said.stderr
+
+
+def test_spacy_finds_the_component_without_an_import(installed, tmp_path):
+    code = "import spacy; spacy.blank('de').add_pipe('mere_ds', config={'model': 'nowhere'})"
+    env = {"PYTHONPATH": str(installed), "PATH": ""}
+    said = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert "nowhere" in said.stderr.splitlines()[-1] and "UserError" in said.stderr, said.stderr

@@ -40,6 +40,7 @@ MAY_IMPORT = {
     },
     "documents": {"errors", "streams", "config", "corpus", "shards", "language_detection", "inference"},
     "api": {"errors", "streams", "config", "runs", "language_detection", "inference", "documents"},
+    "spacy_component": {"errors", "language_detection", "api"},
     "serving": {"errors", "files", "knobs", "config", "runs", "language_detection", "inference"},
     "evaluation": {
         *("versions", "errors", "files", "columns", "sums", "config", "runs"),
@@ -78,7 +79,12 @@ MAY_IMPORT = {
 ONLY_IN = {
     **{"deepspeed": {"ranks", "training"}, "webdataset": {"shards"}, "fire": {"flags"}, "py7zr": {"corpus"}},
     **{"matplotlib": {"evaluation"}, "regex": {"corpus"}, "sentencex": {"corpus"}},
-    **{"eldc": {"language_detection"}, "cassis": {"corpus"}, "pyarrow": {"corpus"}, "spacy": {"corpus"}},
+    **{
+        "eldc": {"language_detection"},
+        "cassis": {"corpus"},
+        "pyarrow": {"corpus"},
+        "spacy": {"corpus", "spacy_component"},
+    },
     **{"starlette": {"serving"}, "uvicorn": {"serving"}, "prometheus_client": {"serving"}},
     **{"onnx": {"graphs"}, "onnxruntime": {"backends", "graphs"}},
 }
