@@ -13,8 +13,8 @@ from spacy.util import minibatch
 
 import mere_ds
 from mere_ds.api import Model, Triples
+from mere_ds.config import AUTO
 from mere_ds.errors import UserError
-from mere_ds.language_detection import AUTO
 
 KEY = "mere_ds"
 """Of the entities in `doc.spans`, and of what is kept in `doc.user_data`."""

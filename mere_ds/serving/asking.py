@@ -37,7 +37,7 @@ class Reader:
     """Reads requests for a model of these languages."""
 
     languages: tuple[str, ...]
-    """As requests may name them; `language_detection.AUTO` among them if languages can be detected."""
+    """As requests may name them; `config.AUTO` among them if languages can be detected."""
     max_text: int
     max_texts: int
 

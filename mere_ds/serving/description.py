@@ -3,7 +3,7 @@
 from typing import Any
 
 import mere_ds
-from mere_ds.language_detection import AUTO
+from mere_ds.config import AUTO
 from mere_ds.serving.asking import Reader
 
 _TEXT = {"type": "string", "description": "In Unicode; its offsets count code points."}

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import uvicorn
 
+from mere_ds.config import AUTO
 from mere_ds.errors import UserError
 from mere_ds.inference import Extractor
-from mere_ds.language_detection import AUTO, detector_for
+from mere_ds.language_detection import detector_for
 from mere_ds.serving.app import Engine, make_app
 from mere_ds.serving.batching import Limits
 from mere_ds.serving.settings import ServeSettings
