@@ -133,6 +133,9 @@ def _scores(facts: Facts, weights: Weights) -> Iterator[str]:
         f"last tokens are the right ones, by characters if every character is. In brackets {LEVEL} % intervals "
         "(bootstrap over sentences). *average* is of the languages, *pooled* of all sentences."
     )
+    if any(scores.split == "dev" for scores in facts.scores):
+        chosen = "The checkpoint and the threshold of scores were" if facts.finds_many else "The checkpoint was"
+        yield f"{chosen} chosen by dev, so that the scores on dev are optimistic."
     if weights.precision != "fp32":
         yield f"They are those of the fp32 weights; in this folder they are {weights.precision}."
     for scores in facts.scores:

@@ -112,6 +112,13 @@ def test_a_model_without_scores_has_no_model_index():
     assert "was not evaluated" in text and "is not known here" in text
 
 
+def test_scores_on_dev_are_said_to_be_optimistic():
+    dev = replace(FACTS, scores=[Scores("dev", {"pt": ROW})])
+    assert "The checkpoint was chosen by dev" in card("m", dev, WEIGHTS, None)
+    assert "threshold of scores were chosen by dev" in card("m", replace(dev, finds_many=True), WEIGHTS, None)
+    assert "optimistic" not in card("m", FACTS, WEIGHTS, None)
+
+
 def test_what_is_unusual_is_said():
     text = card(
         "m", replace(FACTS, finished=False, lacks_stage_two=True, finds_many=True, min_score=0.25), WEIGHTS, None

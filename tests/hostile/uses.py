@@ -62,7 +62,7 @@ EXPORT = Use(
     ("export", "run", "exported"),
     ("run", "shards"),
     ("exported/*",),
-    ("exported", "exported/*", "exported/.*"),
+    ("exported", "exported/*"),
 )
 REPORT = Use(
     "report",
