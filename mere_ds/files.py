@@ -17,6 +17,7 @@ PART = ".part"
 """Suffix of a file that is still being written."""
 
 _BLOCK = 1 << 20
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)  # json.dumps would make one for every line
 _OF_RUST = re.compile(r"\(os error (\d+)\)")
 
 
@@ -73,7 +74,7 @@ def write_json(path: Path, content: dict) -> None:
 
 def json_line(record: dict) -> bytes:
     """A JSON object as one line of UTF-8. Raises ValueError for NaN and infinity."""
-    return (json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (_ENCODER.encode(record) + "\n").encode()
 
 
 def parse_json(content: bytes, name: str, advice: str, distinct: bool = False) -> dict:
@@ -83,7 +84,7 @@ def parse_json(content: bytes, name: str, advice: str, distinct: bool = False) -
     with a repeated key (Python would use the last value).
     """
     try:
-        found: Any = decoder(distinct_keys if distinct else None).decode(content.decode("utf-8"))
+        found: Any = parser(distinct_keys if distinct else None)(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | _NoJson) else "too deep"
         raise UserError(f"{name}: invalid JSON ({reason}): {advice}") from None
@@ -165,10 +166,19 @@ class _NoJson(ValueError):
 
 
 @cache
-def decoder(make_object: Callable[[list[tuple[str, Any]]], Any] | None = None) -> json.JSONDecoder:
-    """Raises ValueError for NaN and infinity, and what `make_object` raises; json.loads would make one for every
-    text."""
-    return json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=make_object)
+def parser(make_object: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Callable[[str], Any]:
+    """What gives the one JSON value in a text. Raises ValueError for NaN and infinity too, and what `make_object`
+    raises. json.loads would make a decoder for every text."""
+    decoder = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=make_object)
+
+    def parse(text: str) -> Any:
+        try:
+            value, end = decoder.raw_decode(text)
+        except json.JSONDecodeError:
+            end = -1
+        return value if end == len(text) else decoder.decode(text)  # which allows blanks around the value
+
+    return parse
 
 
 def _no_constant(name: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from mere_ds.files import decoder, distinct_keys
+from mere_ds.files import distinct_keys, parser
 from mere_ds.serving.batching import Limits
 
 ONE, MANY = "text", "texts"
@@ -97,7 +97,7 @@ class Reader:
 
 def _parsed(content: bytes) -> Any:
     try:
-        return decoder(distinct_keys).decode(content.decode("utf-8-sig"))
+        return parser(distinct_keys)(content.decode("utf-8-sig"))
     except RecursionError:
         raise Refused(400, "the request is not JSON: nested too deeply") from None
     except ValueError as error:

@@ -108,24 +108,36 @@ class _Reading:
         self._part = file.path.name
         cut = self._options.cut
         self._is_cut = cut == "sentence" or (cut == "auto" and self._format.documents)
+        self._wanted: dict[str, FileCounts] = {}
+        """The counts of texts that state a language, by language."""
 
     def examples(self) -> Iterator[Example]:
         for stated in self._format.read(self._file.path, options_for(self._options, self._file)):
             if isinstance(stated, Unreadable):
                 self._reject(self._tally.of(self._file.language), stated, stated.reason, stated.raw)
                 continue
-            language = self._language(stated)
-            if not language:
-                self._reject(self._tally.of(self._file.language), stated, "unknown_language", stated.raw)
-            elif self._file.language not in ("", language):
-                self._reject(self._tally.of(self._file.language), stated, "wrong_language", stated.raw)
-            elif self._languages is not None and language not in self._languages:
-                self._tally.skipped_bytes += stated.size
-            elif (triples := self._triples(stated, counts := self._tally.of(language))) is not None:
+            counts = self._wanted.get(stated.language) or self._counts(stated)
+            if counts and (triples := self._triples(stated, counts)) is not None:
                 if self._is_cut and stated.bounds != ():
-                    yield from self._pieces(stated, language, triples, counts)
-                elif example := self._example(stated, language, stated.id, stated.text, triples, counts):
+                    yield from self._pieces(stated, triples, counts)
+                elif example := self._example(stated, stated.id, stated.text, triples, counts):
                     yield example
+
+    def _counts(self, stated: Stated) -> FileCounts | None:
+        """Of the texts in its language; None for one that is rejected, or in a language that isn't wanted."""
+        language = self._language(stated)
+        if not language:
+            self._reject(self._tally.of(self._file.language), stated, "unknown_language", stated.raw)
+        elif self._file.language not in ("", language):
+            self._reject(self._tally.of(self._file.language), stated, "wrong_language", stated.raw)
+        elif self._languages is not None and language not in self._languages:
+            self._tally.skipped_bytes += stated.size
+        else:
+            counts = self._tally.of(language)
+            if stated.language in ("", language):  # otherwise there are any number of spellings
+                self._wanted[stated.language] = counts
+            return counts
+        return None
 
     def _language(self, stated: Stated) -> str | None:
         """None if the record states another thing than a language."""
@@ -135,8 +147,11 @@ class _Reading:
             return self._file.language
         raise _no_language(self._file)
 
-    def _triples(self, stated: Stated, counts: FileCounts) -> list[Triple] | None:
+    def _triples(self, stated: Stated, counts: FileCounts) -> Sequence[Triple] | None:
         """The relations that can be kept, each once; None if the text is rejected."""
+        if (plain := _plain(stated)) is not None:
+            counts.bytes += stated.size
+            return plain
         text = stated.text
         if reason := _fault(text, stated.id):
             self._reject(counts, stated, reason, stated.raw)
@@ -178,15 +193,15 @@ class _Reading:
             for repair in link.repairs:
                 self._tell(stated, repair, True, link.raw)
 
-    def _pieces(self, stated: Stated, language: str, triples: list[Triple], counts: FileCounts) -> Iterator[Example]:
-        pieces = list(pieces_of(stated.text, triples, self._bounds(stated, language)))
+    def _pieces(self, stated: Stated, triples: Sequence[Triple], counts: FileCounts) -> Iterator[Example]:
+        pieces = list(pieces_of(stated.text, triples, self._bounds(stated, counts.language)))
         for number, ((start, end), its) in enumerate(pieces, start=1):
             own_id = stated.id if len(pieces) == 1 else f"{stated.id}.{number}"
-            if example := self._example(stated, language, own_id, stated.text[start:end], its, counts):
+            if example := self._example(stated, own_id, stated.text[start:end], its, counts):
                 yield example
 
     def _example(
-        self, stated: Stated, language: str, own_id: str, text: str, triples: list[Triple], counts: FileCounts
+        self, stated: Stated, own_id: str, text: str, triples: Sequence[Triple], counts: FileCounts
     ) -> Example | None:
         """A sentence of the text; None if it is rejected."""
         counts.rows += 1
@@ -198,7 +213,7 @@ class _Reading:
         counts.kept += 1
         for _, relation, _ in triples:
             counts.labels[relation] += 1
-        return Example(own_id, language, text, tuple(triples), self._name(stated), stated.place)
+        return Example(own_id, counts.language, text, tuple(triples), stated.file or self._part, stated.place)
 
     def _bounds(self, stated: Stated, language: str) -> Sequence[int]:
         return stated.bounds if stated.bounds is not None else bounds_of(stated.text, language, self._split)
@@ -230,6 +245,42 @@ class _Reading:
 
     def _name(self, stated: Stated | Unreadable) -> str:
         return stated.file or self._part
+
+
+def _plain(stated: Stated) -> Sequence[Triple] | None:
+    """The triples of a text of which nothing else is to be said, as of nearly all, in half of the time; else None.
+
+    What it gives is what `_fault` and `_checked` give.
+    """
+    text = stated.text
+    if text[:1] in BLANK or stated.notes or _fault(text, stated.id):
+        return None
+    triples: dict[Triple, None] = {}
+    for link in stated.links:
+        if isinstance(link, Lost):
+            return None
+        head, relation, tail, _, repairs, notes = link
+        if relation[:1] in BLANK or relation[-1] in BLANK or not relation.isascii() or repairs or notes:
+            return None
+        one, other = _plain_span(head, text), _plain_span(tail, text)
+        if not one or not other or one == other:
+            return None
+        triples[Triple(one, relation, other)] = None
+    return tuple(triples) if len(triples) == len(stated.links) else None
+
+
+def _plain_span(mention: Mention, text: str) -> Span | None:
+    """As `_span`, where nothing is to be noted."""
+    pieces, surface, _ = mention
+    if len(pieces) != 1:
+        return None
+    span = start, end = pieces[0]
+    if not 0 <= start < end <= len(text) or text[start] in BLANK or text[end - 1] in BLANK:
+        return None
+    if surface is not None and surface != text[start:end]:
+        return None
+    # ASCII joins CR and LF alone, and the span has no such edge
+    return span if text.isascii() or surely_whole(text, span) else None
 
 
 def _fault(text: str, own_id: str) -> str:

@@ -5,7 +5,8 @@ no surfaces, code points, UTF-16 code units and graphemes stay possible; an erro
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import product
 from typing import NamedTuple
 
@@ -44,7 +45,7 @@ class Conventions:
         self._name = name
         units = (_BY_SURFACES if has_surfaces else _WITHOUT_SURFACES) if offsets == "auto" else (offsets,)
         ends = ("exclusive", "inclusive") if end == "auto" else (end,)
-        self._left = list(product(units, ends))
+        self._keep(list(product(units, ends)))
         if not has_surfaces and end == "auto":
             self._ask_end()
 
@@ -65,7 +66,7 @@ class Conventions:
                 if place.surface is not None:
                     right.update({choice: _fit(passage, found) for choice, found in mentions.items()})
         most = max(right.values())
-        self._left = [choice for choice in self._left if right[choice] == most]
+        self._keep([choice for choice in self._left if right[choice] == most])
         if open_spans and len({end for _, end in self._left}) > 1:
             self._ask_end()
         if open_spans and len(self._left) > 1:
@@ -74,9 +75,11 @@ class Conventions:
                 "graphemes: pass --offsets=char (Python), utf16 (JavaScript, Java) or grapheme"
             )
 
-    def span(self, text: str, tokens: Sequence[Span], place: Place) -> Span | None:
-        """In code points of the text, exclusive; None where there is no such place."""
-        return _span(self._left[0], text, tokens, place)
+    def _keep(self, choices: list[tuple[str, str]]) -> None:
+        self._left = choices
+        self.span: Callable[[str, Sequence[Span], int, int], Span | None] = partial(_span, *choices[0])
+        """(text, spans of its tokens, start, end) -> in code points of the text, end exclusive; None where there is no
+        such place."""
 
     def _telling(self, passage: Passage) -> Sequence[Place]:
         """The places at which the choices that are left may differ."""
@@ -88,7 +91,7 @@ class Conventions:
 
     @staticmethod
     def _mention(choice: tuple[str, str], passage: Passage, place: Place) -> Mention | None:
-        span = _span(choice, passage.text, passage.tokens, place)
+        span = _span(*choice, passage.text, passage.tokens, place.start, place.end)
         fits = span is not None and 0 <= span[0] < span[1] <= len(passage.text)
         return Mention((span,), place.surface) if fits and span else None
 
@@ -104,9 +107,7 @@ def _fit(passage: Passage, mention: Mention | None) -> int:
     return _FITS[agreement(passage.text, mention)] if mention else 0
 
 
-def _span(choice: tuple[str, str], text: str, tokens: Sequence[Span], place: Place) -> Span | None:
-    unit, ends = choice
-    start, end, _ = place
+def _span(unit: str, ends: str, text: str, tokens: Sequence[Span], start: int, end: int) -> Span | None:
     if ends == "inclusive":
         end += 1
     if unit == "char":

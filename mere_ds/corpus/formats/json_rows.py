@@ -9,7 +9,7 @@ from mere_ds.corpus.formats.stated import Shown, Unreadable, files_below, shares
 from mere_ds.corpus.formats.values import is_int, is_strings
 from mere_ds.corpus.rows import MOST_ROW_BYTES, open_file, raw_of, rows_of
 from mere_ds.errors import UserError
-from mere_ds.files import decoder, distinct_keys
+from mere_ds.files import distinct_keys, parser
 from mere_ds.streams import BOM
 
 _TEXTS = {"input", "sentence", "text", "token", "tokens"}
@@ -57,7 +57,7 @@ def whole_json(path: Path, distinct: bool = False) -> Any:
     with open_file(path) as stream:
         content = stream.read()
     try:
-        return decoder(distinct_keys if distinct else _object).decode(content.removeprefix(BOM).decode("utf-8"))
+        return parser(distinct_keys if distinct else _object)(content.removeprefix(BOM).decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is not valid JSON ({error}): export it again") from None
 
@@ -68,7 +68,7 @@ def shown(value: Any) -> str:
 
 
 def _lines(path: Path) -> Iterator[Row | Unreadable]:
-    parse = decoder(_object).decode
+    parse = parser(_object)
     with open_file(path) as stream:
         for line, (row, length, complete) in enumerate(rows_of(stream), start=1):
             reason = "too_long_line" if length > MOST_ROW_BYTES else "" if row.strip() else "empty_row"

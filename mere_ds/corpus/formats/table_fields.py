@@ -195,9 +195,27 @@ def _class_name(names: list[str], value: Any) -> Any:
 
 
 def _getter(path: Path) -> Get:
+    """Of one part or two, as nearly all have, without a loop."""
     first, *rest = path
-    if not rest and isinstance(first, str):
-        return lambda row: row.get(first) if type(row) is dict else None
+    if not rest:
+
+        def get_first(row: Any) -> Any:
+            try:
+                return row[first]
+            except (KeyError, IndexError, TypeError):
+                return None
+
+        return get_first
+    if len(rest) == 1:
+        [second] = rest
+
+        def get_second(row: Any) -> Any:
+            try:
+                return row[first][second]
+            except (KeyError, IndexError, TypeError):
+                return None
+
+        return get_second
 
     def get(row: Any) -> Any:
         for part in path:

@@ -98,21 +98,24 @@ class _Reading:
     """Rows of one file -> sentences; `options.split` is the split that rows must state, auto for any."""
 
     def __init__(self, path: Path, options: SourceOptions):
-        self._path, self._options = path, options
+        self._options = options
         self._table = open_table(path)
         fields = fields_of(self._table, options)
-        self._columns, self._row = fields.columns, fields.row
-        self._get_id, self._get_language, self._get_triples = (self._row.get(key) for key in ("id", "lang", "triples"))
-        self._get_split = self._row.get("split") if options.split != "auto" else None
+        self._stem, self._columns, row = path.stem, fields.columns, fields.row
+        self._get_id, self._get_language, self._get_triples = (row.get(key) for key in ("id", "lang", "triples"))
+        self._has_tokens = "tokens" in row
+        self._get_text = row["tokens" if self._has_tokens else "text"]
+        self._get_split = row.get("split") if options.split != "auto" else None
         self._get_label = fields.relation["relation"]
         self._get_head, self._get_tail = (fields.relation.get(name) for name in TEXTS)
         self._get_offsets = [fields.relation[name] for name in OFFSETS if name in fields.relation]
-        stated = {"offsets": "token" if "tokens" in fields.row else "auto", "end": "auto"} | self._table.conventions
+        stated = {"offsets": "token" if self._has_tokens else "auto", "end": "auto"} | self._table.conventions
         self._offsets = stated["offsets"] if options.offsets == "auto" else options.offsets
         end = stated["end"] if options.end == "auto" else options.end
         self._conventions: Conventions | None = None
+        self._has_surfaces = bool(self._get_head or self._get_tail)
         if self._get_offsets:
-            self._conventions = Conventions(str(path), self._offsets, end, bool(self._get_head or self._get_tail))
+            self._conventions = Conventions(str(path), self._offsets, end, self._has_surfaces)
 
     def stated(self) -> Iterator[Stated | Unreadable]:
         """In the order of the rows, but what is unreadable may come before the sentence that its neighbours form."""
@@ -121,12 +124,15 @@ class _Reading:
             if self._conventions and not self._conventions.settled:
                 self._conventions.learn(self._passages(batch))
             for row in batch:
-                stated = self._stated(row) if not self._get_split or self._is_wanted(row, self._get_split) else None
-                if not isinstance(stated, Stated) or not stated.one_relation:
-                    if stated:
-                        yield stated
+                if self._get_split and not self._is_wanted(row, self._get_split):
                     continue
-                if held and not (len(held) < MOST_TRIPLES and self._are_one(held[0], stated)):
+                stated = self._stated(row)
+                if isinstance(stated, Unreadable) or self._get_triples:
+                    yield stated
+                    continue
+                if held and not (
+                    stated.text == held[0].text and len(held) < MOST_TRIPLES and self._are_one(held[0], stated)
+                ):
                     yield _joined(held)
                     held = []
                 held.append(stated)
@@ -139,9 +145,8 @@ class _Reading:
         return (its or "train") == self._options.split
 
     def _are_one(self, one: Stated, other: Stated) -> bool:
-        """Whether two rows state relations of the same sentence."""
-        same_id = one.id == other.id or not self._get_id
-        return one.text == other.text and same_id and one.language == other.language
+        """Whether two rows with the same text state relations of the same sentence."""
+        return one.language == other.language and (one.id == other.id or not self._get_id)
 
     def _stated(self, row: AnyRow | Unreadable) -> Stated | Unreadable:
         if isinstance(row, Unreadable):
@@ -151,8 +156,8 @@ class _Reading:
             if self._get_split and not _split_of(value, self._get_split):
                 raise Rejected("unknown_split")
             text, tokens = self._text(value)
-            own_id = _text_of(self._get_id(value)) if self._get_id else f"{self._path.stem}-{row.place}"
-            language = _given(_text_of(self._get_language(value))) if self._get_language else ""
+            own_id = _text_of(self._get_id(value)) if self._get_id else f"{self._stem}-{row.place}"
+            language = _given(self._get_language(value)) if self._get_language else ""
             if get:
                 links = [link for item in _items(get(value)) for link in self._links_or_lost(item, text, tokens)]
             else:
@@ -172,16 +177,19 @@ class _Reading:
                 text, tokens = self._text(row.value)
                 for item in _items(self._get_triples(row.value)) if self._get_triples else [row.value]:
                     with suppress(Rejected):
-                        yield Passage(text, tokens, self._places(item))
+                        a, b, c, d = self._offsets_of(item)
+                        head, tail = self._surfaces_of(item)
+                        yield Passage(text, tokens, (Place(a, b, head), Place(c, d, tail)))
 
-    def _text(self, row: dict[str, Any]) -> tuple[str, list[Span]]:
-        if get := self._row.get("tokens"):
-            tokens = get(row)
-            if not is_strings(tokens):
-                raise Rejected("missing_value" if tokens is None else "wrong_keys")
-            return join_tokens(tokens)
-        text = _text_of(self._row["text"](row))
-        return text, [token.span() for token in _TOKEN.finditer(text)] if self._offsets == "token" else []
+    def _text(self, row: dict[str, Any]) -> tuple[str, Sequence[Span]]:
+        """The text, and the spans of its tokens where offsets count these. Raises Rejected."""
+        value = self._get_text(row)
+        if self._has_tokens:
+            if not is_strings(value):
+                raise Rejected("missing_value" if value is None else "wrong_keys")
+            return join_tokens(value)
+        text = _text_of(value)
+        return text, [token.span() for token in _TOKEN.finditer(text)] if self._offsets == "token" else ()
 
     def _links_or_lost(self, item: Any, text: str, tokens: Sequence[Span]) -> list[Link | Lost]:
         raw = Shown(item)
@@ -192,20 +200,26 @@ class _Reading:
 
     def _links(self, item: Any, raw: Raw, text: str, tokens: Sequence[Span]) -> list[Link | Lost]:
         """The relation of a row, or of an item of its list. Raises Rejected."""
-        label = _given(_text_of(self._get_label(item)))
+        label = _given(self._get_label(item))
         if not self._conventions:
-            head, tail = (_given(_text_of(get(item))) for get in (self._get_head, self._get_tail) if get)
+            head, tail = (_given(get(item)) for get in (self._get_head, self._get_tail) if get)
             return list(locating.located(text, head, label, tail, raw, self._options))
-        its_head, its_tail = self._places(item)
-        a, b = self._conventions.span(text, tokens, its_head), self._conventions.span(text, tokens, its_tail)
-        if a is None or b is None:
+        a, b, c, d = self._offsets_of(item)
+        one, other = self._surfaces_of(item) if self._has_surfaces else (None, None)
+        span = self._conventions.span
+        its_head, its_tail = span(text, tokens, a, b), span(text, tokens, c, d)
+        if its_head is None or its_tail is None:
             return [Lost("span_out_of_text", raw)]
-        return [Link(Mention((a,), its_head.surface), label, Mention((b,), its_tail.surface), raw)]
+        return [Link(Mention((its_head,), one), label, Mention((its_tail,), other), raw)]
 
-    def _places(self, item: Any) -> tuple[Place, Place]:
-        """Raises Rejected."""
-        a, b, c, d = [_whole(get(item)) for get in self._get_offsets]
-        return Place(a, b, _surface(self._get_head, item)), Place(c, d, _surface(self._get_tail, item))
+    def _offsets_of(self, item: Any) -> list[int]:
+        """In the order of `OFFSETS`. Raises Rejected."""
+        return [value if type(value := get(item)) is int else _whole(value) for get in self._get_offsets]
+
+    def _surfaces_of(self, item: Any) -> list[str | None]:
+        """Of head and tail; None where there is none, which doesn't matter beside offsets. Raises Rejected."""
+        found = [get(item) if get else None for get in (self._get_head, self._get_tail)]
+        return [None if value in (None, "") else _text_of(value) for value in found]
 
 
 def _joined(rows: list[Stated]) -> Stated:
@@ -214,12 +228,6 @@ def _joined(rows: list[Stated]) -> Stated:
         return rows[0]
     links = tuple(link for row in rows for link in row.links)
     return rows[0]._replace(links=links, size=sum(row.size for row in rows), notes=("joined_rows",))
-
-
-def _surface(get: Get | None, item: Any) -> str | None:
-    """None where a row or relation has none, which doesn't matter beside offsets."""
-    value = get(item) if get else None
-    return None if value is None or value == "" else _text_of(value)
 
 
 def _items(triples: Any) -> list[Any]:
@@ -238,11 +246,11 @@ def _text_of(value: Any) -> str:
     raise Rejected("missing_value" if value is None else "wrong_keys")
 
 
-def _given(text: str) -> str:
-    """A text that must not be empty; an empty cell of a CSV file stands for no value."""
-    if not text:
-        raise Rejected("missing_value")
-    return text
+def _given(value: Any) -> str:
+    """As `_text_of`, but not empty: an empty cell of a CSV file stands for no value."""
+    if text := value if type(value) is str else _text_of(value):
+        return text
+    raise Rejected("missing_value")
 
 
 def _whole(value: Any) -> int:
