@@ -271,6 +271,14 @@ class TrainConfig:
         on_resume="free",
         also="logging_steps",
     )
+    peak_tflops: float | None = knob(
+        "TFLOP/s that a rank's device can do in products, to show the share that training reaches (None: not shown).",
+        None,
+        above=0,
+        most=MOST,
+        on_resume="free",
+        also="peak_flops mfu",
+    )
     profile: int | None = knob(
         "Profile so many updates of each stage, after its first 3: a trace and a table by operation in RUN/profile.",
         None,

@@ -193,17 +193,20 @@ def _is_tally(kept: object) -> bool:
     """Whether this value has the format that `tally.stored` writes."""
     if kept is None:
         return True
-    if not isinstance(kept, dict) or kept.keys() != {"steps", "seconds", "ranks"}:
+    if not isinstance(kept, dict) or kept.keys() - {"work"} != {"steps", "seconds", "ranks"}:
+        return False
+    work = kept.get("work")  # earlier versions have none
+    if work is not None and not (isinstance(work, list) and len(work) == 4 and all(map(_is_number, work))):
         return False
     rows = kept["ranks"]
     if type(kept["steps"]) is not int or not isinstance(rows, list) or not rows:
         return False
     sizes = {len(row) if isinstance(row, list) else 0 for row in rows}
-    return (
-        len(sizes) == 1
-        and min(sizes) >= _FEWEST_SUMS
-        and all(type(x) in (int, float) for x in [kept["seconds"], *sum(rows, [])])
-    )
+    return len(sizes) == 1 and min(sizes) >= _FEWEST_SUMS and all(map(_is_number, [kept["seconds"], *sum(rows, [])]))
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float)
 
 
 def _why_unusable(checkpoint: Path) -> str | None:

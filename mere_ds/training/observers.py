@@ -128,10 +128,10 @@ class Observers:
 
 
 class Bar(Observer):
-    """A progress bar on stderr, which shows these values of the last record."""
+    """A progress bar on stderr, which shows these values of the last record, some under a name of their own."""
 
-    def __init__(self, *shown: str) -> None:
-        self._shown = shown
+    def __init__(self, *shown: str, **renamed: str) -> None:
+        self._shown = {name: name for name in shown} | renamed
 
     def on_begin(self, beginning: Beginning) -> None:
         seconds = 1 if sys.stderr.isatty() else 30  # in a log file every refresh adds a line
@@ -143,7 +143,8 @@ class Bar(Observer):
         self._bar.update()
 
     def on_record(self, record: Record) -> None:
-        values = {name: record.values[name] for name in self._shown if record.values.get(name) is not None}
+        found = {shown: record.values.get(name) for shown, name in self._shown.items()}
+        values = {shown: value for shown, value in found.items() if value is not None}
         if values:
             self._bar.set_postfix({name: f"{value:.3f}" for name, value in values.items()}, refresh=False)
 

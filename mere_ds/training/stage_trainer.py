@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
 from mere_ds.config import TrainConfig, knobs_of_stage
 from mere_ds.encoders.sources import load_tokenizer
@@ -29,10 +28,11 @@ from mere_ds.training.learner import Tensors
 from mere_ds.training.loop import Loop, Pace, Progress
 from mere_ds.training.nonfinite import NonfiniteGuard, nan_if_not_finite
 from mere_ds.training.observers import Bar, MetricsFile, Observer, Observers, TensorBoard
+from mere_ds.training.operations import Tokens, counted, operations
 from mere_ds.training.optimization import rate_factor
 from mere_ds.training.profiling import Profile
 from mere_ds.training.session import Session
-from mere_ds.training.tally import Tally, restored, stored
+from mere_ds.training.tally import Tally, most_memory, restored, slowest, stored
 from mere_ds.training.word_dropout import WordDropout
 
 log = logging.getLogger("mere_ds")
@@ -78,6 +78,7 @@ class StageTrainer(Loop[Batch]):
         self.tally = restored(tally, trainee.model.terms, session.rank, session.ranks, session.device)
         self.waited = 0.0  # seconds that this epoch's reader has waited
         self.rate = self.norm = 0.0  # of the last update
+        self.operations = operations(trainee.model, bool(features)) if session.is_main else None
         self.calibration: dict | None = None  # what dev told of the weights as they are
         own = _own_observers(session, stage) if session.is_main else []
         listening = Observers([*own, *observers] if session.is_main else ())
@@ -151,6 +152,7 @@ class StageTrainer(Loop[Batch]):
             tally.sentences += int(batch.weights_B.sum())  # while on the CPU: reading it from a GPU would block
             tally.tokens += int(batch.mask_BM.sum())
             tally.places += batch.mask_BM.numel()
+            tally.work += counted(batch.mask_BM, self.concatenate)
             batch = batch.to(self.session.device)
             output = self.trainee.engine(
                 self.word_dropout(batch, self.at.epoch),
@@ -182,17 +184,17 @@ class StageTrainer(Loop[Batch]):
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]) >> 1)
 
     def _record(self) -> None:
-        """Sum the tallies of all ranks and write one record, unless all updates since the last one were skipped."""
+        """Bring the tallies of all ranks together in one record, unless all updates since the last one were skipped."""
         if not self.tally.steps:
             return
         tally, self.tally = self.tally, Tally(self.tally.names, waited=self.waited)
         tally.waited = self.waited - tally.waited
         seconds = time.perf_counter() - tally.started
-        sums = torch.tensor(tally.sums(), dtype=torch.float64, device=self.session.device)
-        if self.session.ranks > 1:
-            dist.all_reduce(sums)
-        loss, *terms, sentences, tokens, places, waited = sums.tolist()
-        mean = 1 / (tally.steps * self.session.ranks)
+        ranks, device = self.session.ranks, self.session.device
+        *columns, memory = zip(*tally.of_all(ranks, device, most_memory(device)), strict=True)
+        *sums, waits, _, _, _, _ = columns
+        loss, *terms, sentences, tokens, places = map(sum, sums)
+        mean = 1 / (tally.steps * ranks)
         self.observers.record(
             "train",
             self.at.step,
@@ -207,9 +209,21 @@ class StageTrainer(Loop[Batch]):
                 "sentences_per_second": sentences / seconds,
                 "tokens_per_second": tokens / seconds,
                 "padding_share": 1 - tokens / places,
-                "waiting_share": waited / (seconds * self.session.ranks),
+                "waiting_share": sum(waits) / (seconds * ranks),
+                **slowest(waits, seconds),
+                "memory_mib": max(memory) / 2**20,
+                **self._speed(Tokens(*map(sum, columns[-4:])), seconds),
             },
         )
+
+    def _speed(self, seen: Tokens, seconds: float) -> dict[str, float]:
+        """Operations a second over all ranks, and their share of what the devices can; {} where they are unknown."""
+        if self.operations is None:
+            return {}
+        found = {"tflops_per_second": self.operations.of(seen) / seconds / 1e12}
+        if peak := self.session.config.peak_tflops:
+            found["peak_share"] = found["tflops_per_second"] / (peak * self.session.ranks)
+        return found
 
     def _end_epoch(self) -> None:
         """Score on dev and save; determines whether this epoch is the best and whether it is the last."""
@@ -310,7 +324,11 @@ def router_shares(weights: Tensors, languages: list[str]) -> dict[str, dict[str,
 def _own_observers(session: Session, stage: int) -> list[Observer]:
     """Those that write the run folder's records, and the progress bar."""
     folder, steps = session.folder, session.config.profile
-    own: list[Observer] = [MetricsFile(folder.metrics, stage), TensorBoard(folder.tensorboard(stage)), Bar("loss")]
+    own: list[Observer] = [
+        MetricsFile(folder.metrics, stage),
+        TensorBoard(folder.tensorboard(stage)),
+        Bar("loss", **{"TFLOP/s": "tflops_per_second", "of peak": "peak_share"}),
+    ]
     return own + ([Profile(folder.profile, f"stage{stage}", steps)] if steps else [])
 
 

@@ -71,7 +71,7 @@ def test_tensorboard_shows_what_was_promised(run):
         tags = set(board.Tags()["scalars"])
         terms = ("head_start", "head_end", "tail_start", "tail_end", "relation")
         plain = ("loss", "learning_rate", "gradient_norm", "loss_scale", "sentences_per_second", "tokens_per_second",
-                 "padding_share", "waiting_share")  # fmt: skip
+                 "padding_share", "waiting_share", "tflops_per_second", "memory_mib")  # fmt: skip
         assert {f"train/{p}" for p in plain} | {f"train/loss_terms/{t}" for t in terms} <= tags
         assert {"dev/average/triple", "dev/pooled/relation", "dev/languages/en/triple"} <= tags
         last = records(run, stage=stage)[-1]

@@ -7,7 +7,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-TIMING = ("time", "sentences_per_second", "tokens_per_second", "waiting_share")
+TIMING = (
+    *("time", "sentences_per_second", "tokens_per_second", "tflops_per_second", "peak_share", "memory_mib"),
+    *("waiting_share", "slowest_rank", "slowest_rank_waiting_share"),
+)
 
 
 def checkpoint(run: Path, stage: int, which: str = "latest") -> Path:

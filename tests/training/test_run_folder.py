@@ -152,6 +152,7 @@ ODD_STATES = [
     {"counters": {}}, {"best": "../../../step-00000003"}, {"step": -5}, {"best_dev": 0}, {"tally": {"steps": 1}},
     {"step": 10**30}, {"step": 7}, {"epoch": 10**30}, {"best": DROPPED}, {"best": "step-00000003"},
     {"tally": {"steps": 1, "seconds": 1.0, "ranks": [[1.0], "x"]}},
+    *({"tally": {"steps": 1, "seconds": 1.0, "ranks": [[1.0] * 9], "work": w}} for w in ([1, 2], [1, 2, 3, "x"], 7)),
 ]  # fmt: skip
 
 
