@@ -65,14 +65,16 @@ class Extractor:
         threads: int | None = None,
         batch_size: int = BATCH,
         precision: Precision = "auto",
+        candidates: bool = False,
     ) -> "Extractor":
         """From a saved model's folder, such as `RUN/checkpoints/stage2/best`; `k` overrides its top-k, `min_score` its
         threshold. `threads` is how many compute (None: as many as the library chooses), `precision` the number format
-        of the computation (auto: the fastest of the hardware)."""
+        of the computation (auto: the fastest of the hardware). The others are the fields of this class."""
         check_limits(min_score, max_triples)
         backend = load_backend(folder, k, threads, precision)
         encoder = SentenceEncoder(read_tokenizer(folder), backend.facts.languages, backend.facts.max_length)
-        return cls(backend, encoder, Calibration.load(folder), min_score, max_triples, negative_labels, batch_size)
+        calibration = Calibration.load(folder)
+        return cls(backend, encoder, calibration, min_score, max_triples, negative_labels, batch_size, candidates)
 
     @property
     def finds_many(self) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mere_ds.bulk.reading import Source, format_of, open_source, whole_text
 from mere_ds.bulk.settings import ExtractSettings, processes_for
 from mere_ds.bulk.writing import Writer, form_of
+from mere_ds.errors import UserError
 from mere_ds.files import json_line, naming
 from mere_ds.knobs import deciding, takes_knobs
 from mere_ds.runs.trained import used_model
@@ -67,6 +68,8 @@ def extract(run: str, text: str | None = None, **given: Any) -> None:
         fields = settings.text_field or "text", settings.lang_field
         source = open_source(settings.file, format, *fields, at_once=settings.out is None)
     form = form_of(settings.out, settings.to) if settings.out else ("jsonl", "")
+    if settings.candidates and form[0] != "jsonl":
+        raise UserError(f"--candidates: only JSON lines hold them, not {form[0]}: leave it out, or pass --to=jsonl")
     model = used_model(run, settings.which)
     language = settings.lang and model.check_language(settings.lang)  # before torch is loaded
     model.check_k(settings.k)
@@ -110,9 +113,8 @@ def _options(settings: ExtractSettings) -> "Options":
     from mere_ds.bulk.run import Options
 
     negative = () if settings.keep_negative else settings.negative_label
-    return Options(
-        settings.k, settings.min_score, settings.max_triples, negative, settings.batch_size, settings.precision
-    )
+    limits = settings.min_score, settings.max_triples
+    return Options(settings.k, *limits, negative, settings.batch_size, settings.precision, settings.candidates)
 
 
 def _print_one(settings: ExtractSettings, text: str, folder: Path, language: str, beside: dict[str, Any]) -> None:

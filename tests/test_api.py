@@ -1,7 +1,9 @@
 """The library's face: what `mere_ds.load` takes, what texts and languages may be, and what comes back."""
 
+import copy
 import json
 import logging
+import pickle
 import subprocess
 import sys
 import threading
@@ -171,7 +173,10 @@ def test_representations_are_one_line(model, checkpoint):
     assert repr(model.extract("", lang="de")) == "Triples([], lang='de', note='empty text')"
 
 
-def test_answers_survive_json(model):
+def test_answers_survive_json_and_pickle(model):
+    for answer in (*model.extract(TEXTS, lang="de"), model.extract(TEXTS[0], lang="auto", candidates=True)):
+        for same in (copy.copy(answer), pickle.loads(pickle.dumps(answer))):
+            assert (same, same.to_dict()) == (answer, answer.to_dict())
     told = [answer.to_dict() for answer in model.extract(TEXTS, lang="de")]
     assert json.loads(json.dumps(told)) == told
 

@@ -67,7 +67,7 @@ MAY_IMPORT = {
     "bulk": {
         *("errors", "files", "streams", "versions", "lease", "knobs", "config", "runs", "corpus", "inference"),
     },
-    "use_commands": {"files", "knobs", "runs", "inference", "documents", "bulk"},
+    "use_commands": {"errors", "files", "knobs", "runs", "inference", "documents", "bulk"},
     "corpus_commands": {"flags", "knobs", "config", "converting", "corpus", "shards"},
     "cli": {
         *("errors", "files", "knobs", "config", "flags", "runs", "train", "corpus_commands", "use_commands"),

@@ -18,6 +18,8 @@ class Answered(NamedTuple):
     fields: dict[str, Any]
     triples: list[dict]
     note: str | None
+    candidates: list | None = None
+    """The languages that come into question, if they were asked for and the row's was to be detected."""
 
     @property
     def kind(self) -> str | None:
@@ -61,7 +63,8 @@ def _answered(row: Row, found: dict | None) -> Answered:
     notes = [row.problem, found["note"] if found and "note" in found else None, row.note]
     note = "; ".join(filter(None, notes)) or None
     language = found["lang"] if found else None if row.language == AUTO else row.language
-    return Answered(row.number, row.text, language, row.fields, found["triples"] if found else [], note)
+    triples, candidates = (found["triples"], found.get("candidates")) if found else ([], None)
+    return Answered(row.number, row.text, language, row.fields, triples, note, candidates)
 
 
 def kinds_of(answers: Sequence[Answered]) -> Counter[str]:

@@ -38,6 +38,7 @@ class Options:
     negative_labels: tuple[str, ...]
     batch_size: int
     precision: Precision
+    candidates: bool = False
 
 
 class Result(NamedTuple):

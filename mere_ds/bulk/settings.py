@@ -26,6 +26,10 @@ class ExtractSettings:
         None,
         also="language",
     )
+    candidates: bool = knob(
+        "Say for each text whose language is detected which ones come into question, and how certainly (JSON lines).",
+        False,
+    )
     file: str | None = _content("File of texts; - is standard input.", None, also="input source")
     input_format: InputFormat | None = _content(
         "lines, jsonl, csv or parquet (None: as the file's name says; standard input has lines).", None, also="format"
@@ -91,6 +95,8 @@ class ExtractSettings:
             raise UserError("--lang=... is missing; see mere-ds extract --help")
         if self.document and (self.lang is None or self._given("input_format", "text_field", "lang_field", "out")):
             raise UserError("--document prints the triples of one text: pass --lang, and neither fields nor --out")
+        if self.candidates and self.document:
+            raise UserError("--candidates is of texts: leave it or --document out")
         if self.out is None and (self.to not in (None, "jsonl") or self._given("part", "join", "overwrite")):
             raise UserError("--to, --part, --join and --overwrite are about a file: pass --out")
         if self.part and self.join:

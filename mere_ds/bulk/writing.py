@@ -99,10 +99,11 @@ def id_of(answer: Answered) -> str | None:
 
 def merged(answer: Answered, beside: dict[str, Any]) -> dict[str, Any]:
     """The fields of a row and its answer. A field that the answer has too is kept under another name."""
-    own = {"lang": answer.language, "triples": answer.triples}
+    own: dict[str, Any] = {"lang": answer.language, "triples": answer.triples}
     own |= {"note": answer.note} if answer.note is not None else {}
+    own |= {"candidates": answer.candidates} if answer.candidates is not None else {}
     own |= beside
-    taken = {"triples", "note", *beside, *(["lang"] if answer.fields.get("lang") != answer.language else [])}
+    taken = {*own, "note"} - ({"lang"} if answer.fields.get("lang") == answer.language else set())
     fields: dict[str, Any] = {}
     for name, value in answer.fields.items():
         fields[free_name(name, taken)] = value

@@ -67,6 +67,18 @@ def test_the_language_of_rows_is_detected(extract, tmp_path):
     assert [its["lang"] for its in answers(extract("--lang=auto", texts[2]))] == ["fr"]
 
 
+def test_candidates_are_given_where_they_are_asked_for(extract, tmp_path):
+    rows = [{"text": "Köyde doğdu ve büyüdü.", "candidates": "mine"}, {"text": TEXTS[0], "lang": "de"}]
+    (file := tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    detected, named = answers(extract("--lang=auto", "--lang_field=lang", "--candidates", f"--file={file}"))
+    assert detected["candidates"] == [["tr", 1.0]] and detected["input_candidates"] == "mine"
+    assert named["lang"] == "de" and "candidates" not in named
+    (alone,) = answers(extract("--lang=auto", "--candidates", "Sie wurde in einem kleinen Dorf geboren."))
+    assert alone["candidates"][0][0] == alone["lang"] == "de"
+    extract("--lang=auto", "--candidates", f"--file={file}", f"--out={tmp_path / 'out.nt'}", code=2)
+    assert "--candidates: only JSON lines hold them, not nt" in extract.said
+
+
 def test_a_documents_language_is_detected(extract, tmp_path):
     (file := tmp_path / "report.txt").write_text("Sie wurde in einem kleinen Dorf geboren. " * 9, encoding="utf-8")
     assert {its["lang"] for its in answers(extract("--lang=auto", "--document", f"--file={file}"))} == {"de"}
