@@ -11,6 +11,7 @@ from mere_ds.evaluation.predictions import evaluation_name
 from mere_ds.evaluation.provenance import read_evaluation
 from mere_ds.model.calibration import CALIBRATION, Calibration
 from mere_ds.model.configuration import TripleConfig
+from mere_ds.model.fields import MereFields
 from mere_ds.runs.resume import WEIGHTS
 from mere_ds.runs.trained import TrainedModel
 from mere_ds.shards.manifest import Manifest
@@ -103,7 +104,7 @@ class Facts:
     scores: list[Scores]
 
 
-def gather(model: TrainedModel, config: TripleConfig) -> tuple[Facts, list[str]]:
+def gather(model: TrainedModel, config: TripleConfig | MereFields) -> tuple[Facts, list[str]]:
     """What the card says of a run's model, which has the configuration `config`; and lines on what it can't say.
 
     Raises UserError for an evaluation that is damaged or of an older model.

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,11 +16,9 @@ from mere_ds.files import read_json, write_json
 from mere_ds.graphs.checking import check_graphs
 from mere_ds.graphs.writing import write_graphs
 from mere_ds.model.precision import DTYPES, nonfinite
-from mere_ds.model.triple import TripleModel
-from mere_ds.model.use import load_for_use
 
 
-def write_safetensors(model: TripleModel, checkpoint: Path, out: Path, precision: str) -> Weights:
+def write_safetensors(model: Any, checkpoint: Path, out: Path, precision: str) -> Weights:
     """model.safetensors: the checkpoint's own file, or its weights in 16 bits.
 
     Raises UserError if a weight is too large for the precision.
@@ -35,18 +34,17 @@ def write_safetensors(model: TripleModel, checkpoint: Path, out: Path, precision
     return Weights(precision, "train", ("The weights were trained in fp32 and are rounded.",))
 
 
-def write_onnx(model: TripleModel, checkpoint: Path, out: Path, precision: str) -> Weights:
+def write_onnx(model: Any, checkpoint: Path, out: Path, precision: str) -> Weights:
     """ONNX graphs, which onnxruntime computes without torch; compared with the model before they are kept.
 
     Raises UserError for a model that can't become graphs, or whose graphs compute something else.
     """
-    whole = load_for_use(checkpoint, "fp32")  # `model` may be rounded to what is fastest here
     saved, names = read_json(out / "config.json", "export again"), (*FIELDS, *OF_MANY)
     # an older file lacks what had no name then
-    saved |= {name: getattr(whole.config, name) for name in names if hasattr(whole.config, name)}
+    saved |= {name: getattr(model.config, name) for name in names if hasattr(model.config, name)}
     write_json(out / "config.json", saved)
-    write_graphs(whole, out, precision)
-    agreement = check_graphs(whole, out, precision)
+    write_graphs(model, out, precision)
+    agreement = check_graphs(model, out, precision)
     if precision == "fp32":
         return Weights("fp32", "runtime", ("The graphs' scores differ from torch's by less than 0.0001.",))
     return Weights(
@@ -59,12 +57,12 @@ def write_onnx(model: TripleModel, checkpoint: Path, out: Path, precision: str) 
     )
 
 
-FORMATS: dict[str, Callable[[TripleModel, Path, Path, str], Weights]] = {
+FORMATS: dict[str, Callable[[Any, Path, Path, str], Weights]] = {
     "safetensors": write_safetensors,
     "onnx": write_onnx,
 }
-"""By name what writes a loaded model of a checkpoint's folder into a new folder, in a precision; config.json, tokenizer
-and calibration are there already, and the digests are made afterwards."""
+"""By name what writes a model, as `load_for_use` loads it from a checkpoint's folder in fp32, into a new folder, in a
+precision; config.json, tokenizer and calibration are there already, and the digests are made afterwards."""
 
 
 def _rounded(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
