@@ -43,6 +43,9 @@ PUBLISHED_MTMB = "akoksal/MTMB"
 
 Pooler = Literal["auto", "encoder", "new", "mean"]
 
+TRACKERS = ("wandb", "mlflow")
+"""Where `--report_to` can report a training."""
+
 MOST_WIDE = 1 << 16
 """Upper bound of the model's sizes, so that a mistyped number does not try to allocate all memory."""
 MOST_LAYERS = 1 << 12
@@ -271,6 +274,12 @@ class TrainConfig:
         on_resume="free",
         also="logging_steps",
     )
+    report_to: tuple[str, ...] = knob(
+        "Report to these too: wandb, mlflow, or both, separated by commas.",
+        (),
+        on_resume="free",
+        also="wandb mlflow tracker logger",
+    )
     peak_tflops: float | None = knob(
         "TFLOP/s that a rank's device can do in products, to show the share that training reaches (None: not shown).",
         None,
@@ -328,6 +337,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_knobs(self)
+        if strange := [name for name in self.report_to if name not in TRACKERS]:
+            raise UserError(f"--report_to={strange[0]}: must be among {', '.join(TRACKERS)}")
         if self.alpha == self.beta == 0:
             raise UserError("--alpha=0 --beta=0 leaves no loss to train with: one of them must be greater than 0")
         if self.keep_features and not self.feature_cache:

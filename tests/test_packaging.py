@@ -18,7 +18,7 @@ OF_THE_BUILD = ("mere_ds", "ds_configs", "slurm", "pyproject.toml", "setup.py", 
 WITH_GPU_WHEELS = {"triton"}
 """Comes with torch where there is a GPU; without it the heads run on torch alone."""
 EXTRAS = ("test", *optional_libraries.EXTRAS)
-DISTRIBUTIONS = {"cassis": "dkpro_cassis", "markdown_it": "markdown_it_py"}
+DISTRIBUTIONS = {"cassis": "dkpro_cassis", "mlflow": "mlflow_skinny", "markdown_it": "markdown_it_py"}
 """By the name that is imported, where it is another one."""
 
 

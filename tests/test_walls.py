@@ -52,7 +52,7 @@ MAY_IMPORT = {
         *("evaluation", "graphs"),
     },
     "training": {
-        *("errors", "files", "columns", "sums", "lease", "knobs", "config", "runs", "ranks"),
+        *("errors", "files", "columns", "sums", "optional_libraries", "lease", "knobs", "config", "runs", "ranks"),
         *("corpus", "encoders", "shards", "fused", "model", "evaluation"),
     },
     "pretraining": {
@@ -77,6 +77,7 @@ MAY_IMPORT = {
 """By module of the package, what it may import: only what stands above it."""
 
 ONLY_IN = {
+    **{"wandb": {"training"}, "mlflow": {"training"}},
     **{"deepspeed": {"ranks", "training"}, "webdataset": {"shards"}, "fire": {"flags"}, "py7zr": {"corpus"}},
     **{"matplotlib": {"evaluation"}, "regex": {"corpus"}, "sentencex": {"corpus"}},
     **{

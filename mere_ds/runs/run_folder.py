@@ -1,5 +1,5 @@
 """A run's folder: `config.json, log.txt, metrics.jsonl, starts.jsonl, writer.json, tensorboard/, checkpoints/,
-evaluation/`, `profile/` with --profile, and `features/` while stage two trains."""
+evaluation/`, `profile/` with --profile, `tracking.json` with --report_to, and `features/` while stage two trains."""
 
 import contextlib
 import errno

@@ -51,15 +51,10 @@ class Observer:
 
     Pass your own to `mere_ds.train.run`; it is called for both stages, one after the other:
 
-        class Wandb(Observer):
-            def on_begin(self, beginning):
-                self.run = wandb.init(name=beginning.name, config=beginning.knobs)
-
+        class Alarm(Observer):
             def on_record(self, record):
-                self.run.log({record.kind: record.values}, step=record.step)
-
-            def on_close(self):
-                self.run.finish()
+                if record.kind == "nonfinite":
+                    send_mail(f"step {record.step} was skipped")
 
     An exception ends the training. When it resumes from its last checkpoint, the steps after it are reported again.
     """
@@ -182,7 +177,7 @@ class TensorBoard(Observer):
         self._board = SummaryWriter(str(self._folder), purge_step=beginning.step + 1)
 
     def on_record(self, record: Record) -> None:
-        for tag, value in _flat(record.kind, record.values):
+        for tag, value in flat(record.kind, record.values):
             self._board.add_scalar(tag, value, record.step)
 
     def on_save(self, step: int) -> None:
@@ -208,9 +203,10 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _flat(prefix: str, values: dict) -> Iterator[tuple[str, float]]:
+def flat(prefix: str, values: dict) -> Iterator[tuple[str, float]]:
+    """(tag, number) of each number in a record's values; tags are `kind/name` or `kind/language/name`."""
     for name, value in values.items():
         if isinstance(value, dict):
-            yield from _flat(f"{prefix}/{name}", value)
+            yield from flat(f"{prefix}/{name}", value)
         elif isinstance(value, int | float):
             yield f"{prefix}/{name}", value

@@ -29,6 +29,7 @@ from mere_ds.training.cpu import prepare_cpu
 from mere_ds.training.deepspeed_config import check_compile, check_device, choose_config, merge, read_config
 from mere_ds.training.own_adam import check_own_adam
 from mere_ds.training.process import Process
+from mere_ds.training.tracking import check_installed
 
 log = logging.getLogger("mere_ds")
 
@@ -103,6 +104,7 @@ def settled(
     Writes nothing. Raises UserError.
     """
     _check_folders(config)
+    check_installed(config.report_to)
     started = {} if config.overwrite else RunFolder(config.run).started(2 if config.stage == "2" else 1)
     chosen, why = choose_config(config.deepspeed_config, started.get("deepspeed_config"), device)
     ds, config = merge(read_config(chosen), replace(config, deepspeed_config=chosen), given, ranks, started)

@@ -33,6 +33,7 @@ from mere_ds.training.optimization import rate_factor
 from mere_ds.training.profiling import Profile
 from mere_ds.training.session import Session
 from mere_ds.training.tally import Tally, most_memory, restored, slowest, stored
+from mere_ds.training.tracking import trackers
 from mere_ds.training.word_dropout import WordDropout
 
 log = logging.getLogger("mere_ds")
@@ -329,6 +330,7 @@ def _own_observers(session: Session, stage: int) -> list[Observer]:
         TensorBoard(folder.tensorboard(stage)),
         Bar("loss", **{"TFLOP/s": "tflops_per_second", "of peak": "peak_share"}),
     ]
+    own += trackers(session.config.report_to, folder.root, stage)
     return own + ([Profile(folder.profile, f"stage{stage}", steps)] if steps else [])
 
 

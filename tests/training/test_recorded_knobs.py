@@ -94,8 +94,8 @@ FLAGS = (
     "learning_rate_stage_two new_parts_rate weight_decay schedule warmup word_dropout alpha beta submodule_layers "
     "bottleneck top_k renormalise_top_k pooler la_residual pairing negative_relations characters ordered_spans "
     "overlapping_spans seed best_by eval_steps language_temperature fused compile window shard_cache shard_cache_gib "
-    "log_every peak_tflops profile feature_cache feature_cache_gib keep_features prefetch save_minutes save_steps keep "
-    "timeout on_nonfinite nonfinite_limit overwrite dry_run"
+    "log_every report_to peak_tflops profile feature_cache feature_cache_gib keep_features prefetch save_minutes "
+    "save_steps keep timeout on_nonfinite nonfinite_limit overwrite dry_run"
 )
 PRETRAIN_FLAGS = (
     "tsv_dir out encoder languages english cut_marks parallel_ids epochs steps batch_size learning_rate warmup "
