@@ -33,6 +33,8 @@ class Tracker(Observer):
     """
 
     library: str
+    advice: str
+    """What to do where it can't begin."""
 
     def __init__(self, run: Path, stage: int) -> None:
         self._name, self._place = f"{run.absolute().name}, stage {stage}", f"stage{stage}"
@@ -51,8 +53,8 @@ class Tracker(Observer):
                 raise
             except Exception as error:  # of any type: no account, no server, no such run
                 raise UserError(
-                    f"--report_to={self.library}: {first_line(error)}: log in or start its server; remove "
-                    f"{self._ids} if the run is gone there; or remove the flag"
+                    f"--report_to={self.library}: {first_line(error)}: {self.advice}"
+                    + (f"; or remove {self._ids}, if the run is gone there" if own else "")
                 ) from error
         others = {name: its for name, its in kept.get(self._place, {}).items() if beginning.step}
         write_json(self._ids, kept | {self._place: others | {self.library: number}})
@@ -99,6 +101,7 @@ class Wandb(Tracker):
     """W&B, with its own settings from the environment, such as WANDB_MODE=offline and WANDB_PROJECT."""
 
     library = "wandb"
+    advice = "run wandb login, or set WANDB_MODE=offline in the environment"
 
     def _open(self, beginning: Beginning, known: str | None) -> str:
         import wandb
@@ -131,6 +134,7 @@ class MLflow(Tracker):
     """MLflow, at MLFLOW_TRACKING_URI in the experiment MLFLOW_EXPERIMENT_NAME."""
 
     library = "mlflow"
+    advice = "set MLFLOW_TRACKING_URI in the environment to a server that runs"
 
     def _open(self, beginning: Beginning, known: str | None) -> str:
         # by default it would hold up all ranks for minutes where a server doesn't answer

@@ -137,7 +137,9 @@ def test_a_server_that_is_not_there_is_one_line_before_training(no_network, monk
         free.bind(("127.0.0.1", 0))
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free.getsockname()[1]}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(UserError, match="^--report_to=mlflow: .*: log in or start its server") as caught:
+    with pytest.raises(
+        UserError, match="^--report_to=mlflow: .*: set MLFLOW_TRACKING_URI .* a server that runs$"
+    ) as caught:
         told(no_network, "mlflow")
     assert "\n" not in str(caught.value) and not (no_network / "tracking.json").exists()
 
