@@ -16,6 +16,7 @@ from mere_ds.knobs import takes_knobs
 from mere_ds.pretraining.settings import PretrainSettings
 from mere_ds.reproduction.command import reproduce
 from mere_ds.serving.command import serve
+from mere_ds.torch_environment import prepare_use
 from mere_ds.train import train
 from mere_ds.use_commands import extract
 
@@ -78,6 +79,7 @@ def evaluate(
     ks = (None,) if k is None else k
     for run, each_k in product(runs, ks):  # before torch is loaded
         trained_model(RunFolder(run), which).check_k(each_k)
+    prepare_use()
     from mere_ds.evaluation.run import evaluate_runs
     from mere_ds.evaluation.table import format_evaluation
 

@@ -113,8 +113,8 @@ def _options(settings: ExtractSettings) -> "Options":
     from mere_ds.bulk.run import Options
 
     negative = () if settings.keep_negative else settings.negative_label
-    limits = settings.min_score, settings.max_triples
-    return Options(settings.k, *limits, negative, settings.batch_size, settings.precision, settings.candidates)
+    s, limits = settings, (settings.min_score, settings.max_triples)
+    return Options(s.k, *limits, negative, s.batch_size, s.precision, s.candidates, s.threads)
 
 
 def _print_one(settings: ExtractSettings, text: str, folder: Path, language: str, beside: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "streams": set(),
     "columns": set(),
     "network": set(),
+    "torch_environment": set(),
     "hub_files": {"errors"},
     "versions": set(),
     "optional_libraries": {"errors"},
@@ -32,7 +33,7 @@ MAY_IMPORT = {
     "shards": {"errors", "files", "columns", "network", "sums", "target", "corpus", "encoders"},
     "fused": set(),
     "model": {"errors", "files", "sums", "config", "encoders", "fused"},
-    "backends": {"errors", "files", "config", "sums", "optional_libraries", "runs", "model"},
+    "backends": {"torch_environment", "errors", "files", "config", "sums", "optional_libraries", "runs", "model"},
     "language_detection": {"errors", "optional_libraries"},
     "inference": {
         *("errors", "files", "streams", "config", "runs", "encoders", "shards", "model"),
@@ -70,7 +71,18 @@ MAY_IMPORT = {
     "use_commands": {"errors", "files", "knobs", "runs", "inference", "documents", "bulk"},
     "corpus_commands": {"flags", "knobs", "config", "converting", "corpus", "shards"},
     "cli": {
-        *("errors", "files", "knobs", "config", "flags", "runs", "train", "corpus_commands", "use_commands"),
+        *(
+            "torch_environment",
+            "errors",
+            "files",
+            "knobs",
+            "config",
+            "flags",
+            "runs",
+            "train",
+            "corpus_commands",
+            "use_commands",
+        ),
         *("pretraining", "evaluation", "exporting", "reproduction", "serving"),
     },
 }

@@ -1,12 +1,12 @@
 """A model's folder -> what computes it."""
 
-import os
 from pathlib import Path
 
 from mere_ds.backends.onnx_files import MODEL
 from mere_ds.backends.stated import Backend
 from mere_ds.config import Precision
 from mere_ds.sums import check_early
+from mere_ds.torch_environment import prepare_use
 
 
 def load_backend(
@@ -18,7 +18,7 @@ def load_backend(
 
         return OnnxBackend.load(folder, k, threads, precision)
     check_early(Path(folder))
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # large weights in large pages: read in half the time
+    prepare_use()
     from mere_ds.backends.with_torch import TorchBackend  # only here: it loads torch
 
     return TorchBackend.load(folder, k, threads, precision)

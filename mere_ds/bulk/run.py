@@ -4,7 +4,7 @@ import gc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -39,6 +39,7 @@ class Options:
     batch_size: int
     precision: Precision
     candidates: bool = False
+    threads: int | None = None
 
 
 class Result(NamedTuple):
@@ -82,9 +83,10 @@ class Job:
     """Whether results have digests of what was read."""
 
     def begin(self, threads: int | None) -> Callable[[Unit], Result]:
-        """Loads the model and returns the function that answers a unit. `threads` None: as many as the library
-        chooses."""
-        extractor = Extractor.load(self.model, **asdict(self.options), threads=threads)
+        """Loads the model and returns the function that answers a unit. `threads` is for options that don't say; None:
+        one for each core."""
+        options = self.options if self.options.threads else replace(self.options, threads=threads)
+        extractor = Extractor.load(self.model, **asdict(options))
         answerer = Answerer(extractor, extractor.languages, self.language)
         gc.freeze()  # what was loaded stays
         return partial(self._answer, answerer)

@@ -70,7 +70,15 @@ class ExtractSettings:
     )
     batch_size: int = knob("Number of texts that the model computes at a time.", 32, least=1)
     precision: Precision = knob(
-        "Number format of the computation: fp32, bf16 or fp16; auto: the fastest of the hardware.", "auto"
+        "Number format of the computation; auto: bf16 where a CPU has products in it, and on GPUs (fp16 on older "
+        "ones), else fp32. 16 bits are faster, but round.",
+        "auto",
+    )
+    threads: int | None = _free(
+        "Number of threads of a process on a CPU (None: one for each core, or a single one if there are several "
+        "processes).",
+        None,
+        least=1,
     )
     processes: int | None = _free(
         "Number of processes with a thread each (None: with OUT as many as cores and memory allow, but one where there "

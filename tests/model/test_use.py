@@ -1,6 +1,7 @@
 """Models in use are those that training saved: same triples, same refusals, without transformers where it can be."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -140,6 +141,16 @@ def test_using_a_model_loads_neither_transformers_nor_a_compiler(tmp_path):
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert said.stdout == "1\n[]\n", said.stderr
+
+
+def test_threads_of_a_model_in_use_sleep_when_they_wait_unless_told_otherwise(tmp_path):
+    folder = leave_run(tmp_path / "run")
+    code = f"import os; from mere_ds.backends.loading import load_backend; load_backend({str(folder)!r}, threads=1)"
+    code += "; import torch; print(os.environ['OMP_WAIT_POLICY'], torch.get_num_threads())"
+    for given, expected in ({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"):
+        environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"} | given
+        said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+        assert said.stdout == f"{expected} 1\n", said.stderr
 
 
 def write_sums_again(folder):
