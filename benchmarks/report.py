@@ -29,7 +29,15 @@ def write_report(bench, folder: Path) -> None:
     before, mark, after = page.read_text(encoding="utf-8").partition(f"<!-- {bench.ceiling.device.type} -->\n")
     rest = after.partition("<!-- end -->")[2]
     page.write_text(f"{before}{mark}\n{tables}\n\n<!-- end -->{rest}", encoding="utf-8")
-    (folder / "results.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    keep_results(folder / "results.json", entries)
+
+
+def keep_results(path: Path, entries: list[dict]) -> None:
+    """Write entries into a file of them, in the place of those of the same names."""
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    names = {entry["name"] for entry in entries}
+    entries = [entry for entry in kept if entry["name"] not in names] + entries
+    path.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
 
 
 def _entries(bench) -> list[dict]:
@@ -39,15 +47,16 @@ def _entries(bench) -> list[dict]:
         ours = got.rates["ours"]
         for rival in ("literal", "hf"):
             theirs = got.rates[rival]
-            ratio = _triple([o / t for o, t in zip(ours, theirs, strict=True)])
-            rates = {"unit": "sentences/s", "ours": _triple(ours), "theirs": _triple(theirs)}
+            ratio = median_triple([o / t for o, t in zip(ours, theirs, strict=True)])
+            rates = {"unit": "sentences/s", "ours": median_triple(ours), "theirs": median_triple(theirs)}
             entries.append({"name": f"{name}/{rival}", "ratio": ratio, **rates, **told})
         if got.shares:
-            entries.append({"name": f"{name}/gemm_share", "ratio": _triple(got.shares), **told})
+            entries.append({"name": f"{name}/gemm_share", "ratio": median_triple(got.shares), **told})
     return entries
 
 
-def _triple(values: list[float]) -> list[float]:
+def median_triple(values: list[float]) -> list[float]:
+    """minimum, median and maximum."""
     return [round(f(values), 4) for f in (min, statistics.median, max)]
 
 
