@@ -9,7 +9,8 @@ import torch
 from mere_ds.backends.stated import ModelFacts, Prediction
 from mere_ds.config import Precision
 from mere_ds.errors import UserError
-from mere_ds.model.use import load_for_use
+from mere_ds.model.packing import pack
+from mere_ds.model.use import UsedMere, load_for_use
 from mere_ds.runs.trained import check_k
 
 
@@ -41,6 +42,8 @@ class TorchBackend:
             model.config.top_k = k
         if threads is not None:
             torch.set_num_threads(threads)
+        if isinstance(model, UsedMere):
+            pack(model)
         return cls(model)
 
     @torch.no_grad()

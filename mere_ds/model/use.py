@@ -49,7 +49,7 @@ class UsedMere(MereParts):
 
     @property
     def device(self) -> torch.device:
-        return self.relation.weight.device
+        return self.label_mask_NU.device
 
     def forward(self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor, languages_B: torch.Tensor) -> Predicted:
         """As `MereModel.forward` without gold values."""

@@ -1,5 +1,6 @@
 """Models in use are those that training saved: same triples, same refusals, without transformers where it can be."""
 
+import copy
 import json
 import os
 import shutil
@@ -9,10 +10,12 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from mere_ds.backends.loading import load_backend
 from mere_ds.errors import UserError
 from mere_ds.model.mere import MereModel
+from mere_ds.model.packing import PackedLinear, pack
 from mere_ds.model.plain_bert import BertShape
 from mere_ds.model.use import UsedMere, load_for_use
 from mere_ds.sums import write_sums
@@ -91,6 +94,20 @@ def test_16_bits_halve_the_weights_and_hardly_change_scores(tmp_path):
     assert found.score_F.dtype == torch.float32
     close = (found.score_F - expected.score_F).abs() < 0.1
     assert close.float().mean() >= 0.8
+
+
+def test_packed_matrices_multiply_as_others(tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(256, 512), nn.Linear(512, 256, bias=False), nn.Linear(256, 3)).bfloat16()
+    whole = copy.deepcopy(model)
+    pack(model)
+    assert [type(part) for part in model] == [PackedLinear, PackedLinear, nn.Linear]
+    for x in (torch.randn(7, 5, 256), torch.randn(3, 9, 256)[:, 0], torch.randn(1, 256)):
+        with torch.no_grad():
+            torch.testing.assert_close(model(x.bfloat16()), whole(x.bfloat16()), rtol=0.02, atol=0.02)
+    in_fp32 = nn.Sequential(nn.Linear(256, 512))
+    pack(in_fp32)
+    assert type(in_fp32[0]) is nn.Linear
 
 
 def test_a_precision_that_the_device_lacks_is_refused(tmp_path):
