@@ -49,6 +49,8 @@ def local(place: str | Path, needed: str) -> Path:
     if found is None:
         if str(place).startswith("hf:/"):
             raise UserError(f"{place}: not a model on the hub: write hf://org/name or hf://org/name@revision")
+        if _ON_HUB.fullmatch(f"hf://{place}") and not Path(place).exists():
+            raise UserError(f"{place}: no such folder; a model on the hub is written hf://{place}")
         return Path(place)
     name, revision = found.groups()
     advice = "check the name, log in (hf auth login) if it is private, or pass a folder"

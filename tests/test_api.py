@@ -57,6 +57,10 @@ def test_what_has_no_model_is_refused_in_one_line(checkpoint, tmp_path):
         with pytest.raises(mere_ds.UserError, match=says) as refused:
             mere_ds.load(source)
         assert "\n" not in str(refused.value)
+    with pytest.raises(
+        mere_ds.UserError, match="^no/such: no such folder; a model on the hub is written hf://no/such$"
+    ):
+        mere_ds.load("no/such")
     with pytest.raises(mere_ds.UserError, match="single model: remove --which"):
         mere_ds.load(model_alone(checkpoint, tmp_path / "alone"), which="latest")
     for wrong in (None, 3, b"runs/a"):
