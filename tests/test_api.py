@@ -16,6 +16,7 @@ import pytest
 import mere_ds
 from mere_ds import language_detection
 from mere_ds.auto_classes import make_known
+from mere_ds.exporting.making import export_model
 from mere_ds.inference import Extractor
 from tests.small_model import LABELS, LANGUAGES, TEXTS, leave_run, model_alone
 
@@ -291,12 +292,21 @@ def test_a_document_of_any_length(model):
         model.extract_document(TEXTS, "de")
 
 
-def test_eight_threads_get_the_answers_of_one(checkpoint):
+@pytest.fixture(params=["torch", pytest.param("onnx", marks=pytest.mark.slow)])
+def source(request, checkpoint, tmp_path):
+    """The model as it was trained, and exported."""
+    if request.param == "torch":
+        return checkpoint
+    pytest.importorskip("onnxruntime")
+    return export_model(checkpoint, tmp_path / "exported", to="onnx").folder
+
+
+def test_eight_threads_get_the_answers_of_one(source):
     texts = (*TEXTS, GERMAN, "", " ".join(TEXTS) * 9)
     jobs = [(text, language) for text in texts for language in (*LANGUAGES, "auto")] * 3
-    one = mere_ds.load(checkpoint)
+    one = mere_ds.load(source)
     expected = [one.extract(text, lang=language).to_dict() for text, language in jobs]
-    shared = mere_ds.load(checkpoint)  # whatever is made at first use is made by all at once
+    shared = mere_ds.load(source)  # whatever is made at first use is made by all at once
     together = threading.Barrier(8)
 
     def work(_):
