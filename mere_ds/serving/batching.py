@@ -14,6 +14,8 @@ from mere_ds.errors import MachineError, UserError
 from mere_ds.serving.measures import Measures
 
 _MOST_SECONDS = 60
+_AHEAD = 8
+"""Batches that are sorted by length together, so that texts of a batch are of like length and need little padding."""
 _log = logging.getLogger("mere_ds.serving")
 
 
@@ -61,9 +63,10 @@ class _Text(NamedTuple):
 
 
 class Batcher:
-    """Computes texts in the order in which they come, at most `max_batch` at once.
+    """Computes texts, at most `max_batch` at once.
 
-    A text waits at most `max_wait` seconds for others, and as long as those before it take. Requests are put in by the
+    They are taken in the order in which they come, and of those taken together the shortest are computed first. A text
+    waits at most `max_wait` seconds for others, and as long as those taken before it need. Requests are put in by the
     event loop's thread; `compute` is called by one other thread.
     """
 
@@ -71,11 +74,12 @@ class Batcher:
         self._compute, self._measures = compute, measures
         self._max_batch, self._max_wait, self._max_queue = max_batch, max_wait, max_queue
         self._waiting: deque[_Text] = deque()
+        self._taken = 0  # from the queue, but not yet being computed
         self._changed = threading.Condition()
         self._closed = False
         self._done, self._busy = 0, 0.0  # texts computed, and seconds that this took
         self._thread = threading.Thread(target=self._run, name="extractor", daemon=True)
-        measures.queue.set_function(lambda: len(self._waiting))
+        measures.queue.set_function(self._length)
 
     def start(self) -> None:
         self._thread.start()
@@ -98,7 +102,7 @@ class Batcher:
             job.answers.set_result([])
         now = time.monotonic()
         with self._changed:
-            if len(self._waiting) + len(texts) > self._max_queue:
+            if self._length() + len(texts) > self._max_queue:
                 raise QueueFull(self._seconds_until_free(len(texts)))
             self._waiting.extend(_Text(job, number, now) for number in range(len(texts)))
             self._changed.notify()
@@ -111,22 +115,32 @@ class Batcher:
             self._waiting = deque(text for text in self._waiting if not text.job.dropped)
 
     def _seconds_until_free(self, texts: int) -> int:
-        excess = len(self._waiting) + texts - self._max_queue
+        excess = self._length() + texts - self._max_queue
         rate = self._done / self._busy if self._busy else 1.0
         return min(max(1, math.ceil(excess / max(rate, 1e-9))), _MOST_SECONDS)
 
+    def _length(self) -> int:
+        return len(self._waiting) + self._taken
+
     def _run(self) -> None:
-        while batch := self._next():
-            started = time.monotonic()
-            done = self._answer(batch)
-            seconds = time.monotonic() - started
-            self._done, self._busy = self._done + len(batch), self._busy + seconds
-            self._measures.batch(len(batch), seconds)  # before the answers, so that their readers see it
-            for job in done:
-                self._deliver(job)
+        while taken := self._next():
+            taken.sort(key=lambda text: len(text.job.texts[text.number]))
+            for start in range(0, len(taken), self._max_batch):
+                batch = taken[start : start + self._max_batch]
+                self._taken -= len(batch)
+                self._compute_batch([text for text in batch if not text.job.dropped])
+
+    def _compute_batch(self, batch: list[_Text]) -> None:
+        started = time.monotonic()
+        done = self._answer(batch)
+        seconds = time.monotonic() - started
+        self._done, self._busy = self._done + len(batch), self._busy + seconds
+        self._measures.batch(len(batch), seconds)  # before the answers, so that their readers see it
+        for job in done:
+            self._deliver(job)
 
     def _next(self) -> list[_Text]:
-        """The texts to compute next; none if there will be no more."""
+        """The texts to compute next, some batches of them; none if there will be no more."""
         with self._changed:
             while not self._closed:
                 if len(self._waiting) >= self._max_batch:
@@ -135,7 +149,8 @@ class Batcher:
                 if left is not None and left <= 0:
                     break
                 self._changed.wait(left)
-            return [self._waiting.popleft() for _ in range(min(self._max_batch, len(self._waiting)))]
+            self._taken = min(_AHEAD * self._max_batch, len(self._waiting))
+            return [self._waiting.popleft() for _ in range(self._taken)]
 
     def _answer(self, batch: list[_Text]) -> list[Job]:
         """Computes a batch; the jobs that are done with it."""

@@ -55,6 +55,21 @@ def test_what_waits_is_computed_together_in_order():
     assert stand_in.batches == [[f"text {n}" for n in range(4)], [f"text {n}" for n in range(4, 7)]]
 
 
+def test_texts_that_wait_together_are_computed_with_those_of_like_length():
+    async def ask():
+        texts = ["a" * n for n in (9, 1, 8, 2, 7, 3)]
+        job = its.put(texts, ["de"] * 6, Limits())
+        its.start()
+        return texts, await job.answers
+
+    stand_in = StandIn()
+    its = batcher(stand_in, max_batch=3)
+    texts, answers = asyncio.run(ask())
+    its.close()
+    assert [answer["text"] for answer in answers] == texts
+    assert [[len(text) for text in batch] for batch in stand_in.batches] == [[1, 2, 3], [7, 8, 9]]
+
+
 def test_a_text_waits_for_others():
     """The batch is full before the time is over, or this test would take an hour."""
 
