@@ -3,17 +3,19 @@
 import json
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mere_ds.bulk.reading import Source, format_of, open_source, whole_text
 from mere_ds.bulk.settings import ExtractSettings, processes_for
 from mere_ds.bulk.writing import Writer, form_of
+from mere_ds.config import AUTO
 from mere_ds.errors import UserError
 from mere_ds.files import json_line, naming
 from mere_ds.knobs import deciding, takes_knobs
 from mere_ds.runs.trained import used_model
+from mere_ds.versions import version_of
 
 if TYPE_CHECKING:
     from mere_ds.bulk.run import Job, Options, Totals
@@ -43,6 +45,7 @@ def extract(run: str, text: str | None = None, **given: Any) -> None:
 
     OUT appears when it is whole. If the command was stopped or killed, the same command goes on where it was, with the
     same result: what is done lies in .OUT.work beside OUT. OUT.record.json says what OUT was made from.
+    On another machine it goes on in the precision that it was begun in, and parts in different ones are not joined.
 
     Examples:
         mere-ds extract runs/a --lang=de "Anna Berg wurde in Köln geboren."
@@ -90,13 +93,22 @@ def extract(run: str, text: str | None = None, **given: Any) -> None:
 
 def _answer_rows(settings: ExtractSettings, source: Source, job: "Job", model: str) -> "Totals | None":
     """To a file or to standard output; `model` is the model's digest. None if there was nothing to do."""
+    from mere_ds.backends.loading import precision_here
+    from mere_ds.bulk.finishing import begun_with
     from mere_ds.bulk.run import Target, answer_file, answer_stream, input_digest, join_parts
 
     if settings.out is None:
         return answer_stream(job, source, settings.processes or 1, sys.stdout.buffer, show=source.path is not None)
+    if settings.precision == "auto":  # what it is here must hold for all of OUT, wherever the rest is made
+        besides = None if settings.resume else settings.share
+        begun = begun_with(Path(settings.out), "precision", besides, settings.overwrite)
+        precision = begun or precision_here(job.model)
+        job = replace(job, options=replace(job.options, precision=precision))
+    detects = job.language == AUTO or settings.lang_field is not None
     what = {
         **{"model": model, "input": input_digest(source), "input_format": source.parser.format},
         **{"lang": job.language, "to": "".join((job.writer.format, job.writer.compression))},
+        **{"precision": job.options.precision, "detector": version_of("eldc") if detects else None},
     }
     made_from = json.loads(json.dumps(deciding(settings) | what))  # as it will be read
     target = Target(Path(settings.out), made_from, settings.share, settings.overwrite, settings.resume)

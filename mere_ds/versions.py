@@ -19,12 +19,15 @@ _SECONDS = 30  # timeout of git
 def versions() -> dict[str, str]:
     """Versions of this program, Python and `LIBRARIES` ("not installed" if missing) by name, without importing them."""
     found = {"mere_ds": mere_ds.__version__, "python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    return found | {name: version_of(name) for name in LIBRARIES}
+
+
+def version_of(library: str) -> str:
+    """That of an installed library, without importing it; "not installed" if it is missing."""
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def commit(package: Path | None = None) -> str | None:

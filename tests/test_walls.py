@@ -68,7 +68,9 @@ MAY_IMPORT = {
     "bulk": {
         *("errors", "files", "streams", "versions", "lease", "knobs", "config", "runs", "corpus", "inference"),
     },
-    "use_commands": {"errors", "files", "knobs", "runs", "inference", "documents", "bulk"},
+    "use_commands": {
+        *("versions", "errors", "files", "knobs", "config", "runs", "backends", "inference", "documents", "bulk"),
+    },
     "corpus_commands": {"flags", "knobs", "config", "converting", "corpus", "shards"},
     "cli": {
         *(

@@ -13,7 +13,7 @@ def load_backend(
     folder: str | Path, k: int | None = None, threads: int | None = None, precision: Precision = "auto"
 ) -> Backend:
     """The model in a folder, with `k` sub-modules instead of its own number. Raises UserError."""
-    if (Path(folder) / MODEL).exists():
+    if _has_graphs(folder):
         from mere_ds.backends.with_onnx import OnnxBackend
 
         return OnnxBackend.load(folder, k, threads, precision)
@@ -22,3 +22,16 @@ def load_backend(
     from mere_ds.backends.with_torch import TorchBackend  # only here: it loads torch
 
     return TorchBackend.load(folder, k, threads, precision)
+
+
+def precision_here(folder: str | Path) -> Precision:
+    """What the precision `auto` is for this model on this machine; graphs have one of their own: theirs is `auto`."""
+    if _has_graphs(folder):
+        return "auto"
+    from mere_ds.model.use import best_here  # loads torch
+
+    return best_here()
+
+
+def _has_graphs(folder: str | Path) -> bool:
+    return (Path(folder) / MODEL).exists()

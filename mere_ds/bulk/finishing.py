@@ -38,6 +38,17 @@ def is_finished(out: Path, made_from: dict[str, Any], overwrite: bool) -> bool:
     return same and not list(work_folder(out).glob("*.data"))
 
 
+def begun_with(out: Path, name: str, besides: Part | None, overwrite: bool) -> Any:
+    """What `out`, or what is begun of it, was made from under this name, if anything. The part `besides` is
+    not asked, nor an output that is to be overwritten."""
+    if out.exists() and record_of(out).is_file() and not overwrite:
+        return read_json(record_of(out), "remove it").get("made_from", {}).get(name)
+    folder = work_folder(out)
+    begun = (Part.of_journal(path) for path in sorted(folder.glob("*.journal")))
+    states = (read_state(folder, part) for part in begun if part != besides)
+    return next((state.made_from.get(name) for state in states if state), None)
+
+
 def states_of(out: Path, made_from: dict[str, Any], of: int) -> dict[Part, State]:
     """All parts. Raises UserError if one is missing, unfinished, or made from something else."""
     parts = [Part(number, of) for number in range(1, of + 1)]

@@ -9,6 +9,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +35,10 @@ class Part(NamedTuple):
         if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
             raise UserError(f"--part={text}: must be such as 2/4, the second of four parts")
         return cls(int(number), int(of))
+
+    @classmethod
+    def of_journal(cls, path: Path) -> "Part":
+        return cls.parse(path.stem.replace("-of-", "/"))
 
     def has(self, unit: int) -> bool:
         return unit % self.of == self.number - 1
@@ -146,9 +151,10 @@ class Progress:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._data.close()
-        self._journal.close()
-        self._lease.release()
+        with naming(self.out, self.folder), ExitStack() as ends:  # of a full disk closing tells once more
+            ends.callback(self._lease.release)
+            ends.callback(self._journal.close)
+            ends.callback(self._data.close)
 
     def _open(self) -> None:
         state = read_state(self.folder, self.part) if self._resume else None

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from mere_ds.config import Precision
 from mere_ds.errors import UserError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -18,7 +19,7 @@ def at_least_fp32(x: torch.Tensor) -> torch.Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def best_precision(device: torch.device) -> str:
+def best_precision(device: torch.device) -> Precision:
     """The fastest one of `DTYPES` that the hardware computes: bf16, fp16 on older GPUs, fp32 on CPUs without bf16
     products."""
     if device.type == "cuda":

@@ -65,10 +65,19 @@ def load_for_use(folder: str | Path, precision: Precision = "auto") -> Any:
     Everything is checked, and raises UserError, as in `load_model`, which loads what `UsedMere` can't be; also for a
     precision that the device lacks.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    chosen = best_precision(device) if precision == "auto" else precision
+    device = _device()
+    chosen = best_here() if precision == "auto" else precision
     check_available(chosen, device)
     return _load(Path(folder), DTYPES[chosen]).to(device)
+
+
+def best_here() -> Precision:
+    """What the precision `auto` is on this machine."""
+    return best_precision(_device())
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _load(folder: Path, dtype: torch.dtype) -> Any:
