@@ -20,6 +20,9 @@ from mere_ds.runs.trained import check_k
 from mere_ds.sums import check_for_use
 
 ADVICE = "copy the folder again, or export the model again"
+TOKENS_AT_ONCE = 2048
+"""Padding included. More at once is not faster, and onnxruntime keeps the memory that it once needed."""
+
 FIELDS: dict[str, Any] = {
     **{"languages": list, "labels": list, "max_length": int, "top_k": int, "ordered_spans": bool},
     **{"overlapping_spans": bool},
@@ -82,7 +85,17 @@ class OnnxBackend:
         return self._model.get_modelmeta().custom_metadata_map.get(PRECISION, "fp32")
 
     def predict(self, token_ids_BM: np.ndarray, mask_BM: np.ndarray, languages_B: np.ndarray) -> Prediction:
-        """As `Backend.predict`."""
+        """As `Backend.predict`, `TOKENS_AT_ONCE` at a time."""
+        B, M = mask_BM.shape
+        parts, at_once = [], max(1, TOKENS_AT_ONCE // M)
+        for start in range(0, B, at_once):
+            rows = slice(start, start + at_once)
+            width = mask_BM[rows].sum(axis=1).max()
+            found = self._predict(token_ids_BM[rows, :width], mask_BM[rows, :width], languages_B[rows])
+            parts.append(found._replace(sentence_F=found.sentence_F + start))
+        return Prediction(*map(np.concatenate, zip(*parts, strict=True)))
+
+    def _predict(self, token_ids_BM: np.ndarray, mask_BM: np.ndarray, languages_B: np.ndarray) -> Prediction:
         outputs = self._model.run(None, dict(zip(INPUTS, (token_ids_BM, mask_BM, languages_B), strict=True)))
         given = dict(zip((output.name for output in self._model.get_outputs()), outputs, strict=True))
         found = self._many(mask_BM, given) if self._pairs else self._one(given)
@@ -131,6 +144,7 @@ def session(graph: Path | bytes, threads: int | None = None) -> Any:
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    options.enable_mem_pattern = False  # is kept for each shape, and ours differ from batch to batch
     # threads that spin while they wait take the cores from other work, and from each other
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     name = "the graph" if isinstance(graph, bytes) else str(graph)
