@@ -5,6 +5,7 @@ from pathlib import Path
 from mere_ds.backends.onnx_files import MODEL
 from mere_ds.backends.stated import Backend
 from mere_ds.config import Precision
+from mere_ds.optional_libraries import needed
 from mere_ds.sums import check_early
 from mere_ds.torch_environment import prepare_use
 
@@ -19,7 +20,8 @@ def load_backend(
         return OnnxBackend.load(folder, k, threads, precision)
     check_early(Path(folder))
     prepare_use()
-    from mere_ds.backends.with_torch import TorchBackend  # only here: it loads torch
+    with needed("a model that is not exported to ONNX needs"):
+        from mere_ds.backends.with_torch import TorchBackend  # only here: it loads torch
 
     return TorchBackend.load(folder, k, threads, precision)
 

@@ -97,6 +97,9 @@ def _parts(name: str, facts: Facts, weights: Weights, license: str | None) -> It
     yield from _use(name, facts, weights)
     yield from _languages_and_labels(facts)
     yield from _scores(facts, weights)
+    if weights.f1_lost:
+        yield "Points of triple F1 by tokens that this folder has less than the run's own weights:"
+        yield table(["language", "points"], [[row, f"{points:.2f}"] for row, points in weights.f1_lost.items()])
     yield from _data(facts)
     yield from _limits(facts)
     yield from _making(facts, weights)
@@ -141,9 +144,6 @@ def _scores(facts: Facts, weights: Weights) -> Iterator[str]:
     for scores in facts.scores:
         yield f"### {scores.split}" + (f" ({', '.join(scores.remarks)})" if scores.remarks else "")
         yield _score_table(scores)
-    if weights.f1_lost:
-        yield "Points of triple F1 by tokens that this folder has less than the run's own weights:"
-        yield table(["language", "points"], [[row, f"{points:.2f}"] for row, points in weights.f1_lost.items()])
 
 
 def _score_table(scores: Scores) -> str:

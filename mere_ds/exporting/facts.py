@@ -140,19 +140,26 @@ def gather(model: TrainedModel, config: TripleConfig | MereFields) -> tuple[Fact
     ), missing
 
 
-def _data(model: TrainedModel, languages: list[str]) -> tuple[Data | None, list[str]]:
-    """What the shards' manifest says; None, and why, if it can't be read or isn't that of the training."""
+def manifest_of(model: TrainedModel, languages: list[str]) -> Manifest:
+    """Of the shards that a model was trained on, in its languages. Raises UserError and MachineError if they can't be
+    read any more."""
     told = model.state.get("told") or {}
     place = told.get("shards")
     if place is None:
-        return None, ["counts of the training data are left out: the checkpoint doesn't record where the shards are"]
+        raise UserError("the checkpoint doesn't record where the shards are")
+    manifest = Manifest.load(place, told.get("shard_cache"), told.get("shard_cache_gib", CACHE_GIB))
+    if manifest.sha256 != model.trained_on:
+        raise UserError(f"{place}: not the shards of the training: restore them")
+    return manifest.only(languages)
+
+
+def _data(model: TrainedModel, languages: list[str]) -> tuple[Data | None, list[str]]:
+    """What the shards' manifest says; None, and why, if it can't be read or isn't that of the training."""
     try:
-        manifest = Manifest.load(place, told.get("shard_cache"), told.get("shard_cache_gib", CACHE_GIB))
-        if manifest.sha256 != model.trained_on:
-            raise UserError(f"{place}: not the shards of the training: restore them")
-        manifest = manifest.only(languages)
+        manifest = manifest_of(model, languages)
     except (UserError, MachineError) as error:
         return None, [f"counts of the training data are left out: {error}"]
+    told = model.state.get("told") or {}
     triples: Counter[str] = Counter()
     for counts in manifest.splits["train"].counts.values():
         triples.update(counts)

@@ -2,17 +2,19 @@
 
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import mere_ds
 from mere_ds.backends.with_torch import TorchBackend
 from mere_ds.config import Which
 from mere_ds.encoders.tokenizer_files import TOKENIZER_FILES
-from mere_ds.errors import UserError
+from mere_ds.errors import MachineError, UserError
 from mere_ds.exporting.card import CARD, card
-from mere_ds.exporting.facts import gather
+from mere_ds.exporting.facts import Weights, gather, manifest_of
 from mere_ds.exporting.formats import FORMATS
+from mere_ds.exporting.rounding import WARNED, f1_lost
 from mere_ds.files import check_apart, read_json, write_json, write_whole
 from mere_ds.model.calibration import CALIBRATION
 from mere_ds.runs.trained import TrainedModel, used_model
@@ -78,11 +80,25 @@ def export_model(
                 shutil.copyfile(model.folder / name, part / name)
         weights = FORMATS[to](loaded, model.folder, part, precision)
         write_json(part / STATE, _state(model, to, precision))
+        if precision == "int8":
+            weights, told = _with_loss(weights, model, loaded, part)
+            notes += told
         write_sums(part)  # the card has no digest, for it is meant to be edited
         write_whole(part / CARD, card(out.resolve().name, facts, weights, license, datasets).encode())
         files = {path.name: path.stat().st_size for path in sorted(part.iterdir())}
     unfinished = [f"stage {model.stage} is not finished: this is its model at step {model.step}"]
     return Exported(out, files, unfinished * (not model.finished) + notes)
+
+
+def _with_loss(weights: Weights, model: TrainedModel, loaded: Any, folder: Path) -> tuple[Weights, list[str]]:
+    """What the card tells of rounded weights, with the F1 that they lose; and a note if it isn't known, or is much."""
+    try:
+        lost, measured_on = f1_lost(loaded, folder, manifest_of(model, loaded.config.languages))
+    except (UserError, MachineError) as error:
+        return weights, [f"what int8 loses in F1 was not measured: {error}"]
+    warning = f"int8 loses {lost['average']:.2f} points of triple F1 on average, on {measured_on}"
+    remarks = (*weights.remarks, f"What they lose in F1 was measured on {measured_on}.")
+    return replace(weights, remarks=remarks, f1_lost=lost), [warning] * (lost["average"] > WARNED)
 
 
 def _state(model: TrainedModel, to: str, precision: str) -> dict:
