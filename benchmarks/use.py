@@ -121,7 +121,7 @@ def measure_rates(
         }
         if rival:
             encoder = {
-                "folder": str(models.material.manifest.encoder_folder), "labels": list(models.material.manifest.labels),
+                "folder": str(models.encoder), "labels": list(models.material.manifest.labels),
             }  # fmt: skip
             running["gliner"] = stack.enter_context(Running(rival, "rivals/gliner_use.py", told | encoder, ROOT))
         for _ in range(rounds):
@@ -211,9 +211,9 @@ def main(
     sizes: tuple[str, ...] = ("mBERT", "e5-small"),
     only: tuple[str, ...] = PARTS,
     rounds: int = 3,
-    sentences: int = 128,
-    one: int = 12,
-    lines: int = 2000,
+    sentences: int = 64,
+    one: int = 8,
+    lines: int = 1500,
     out: str = str(Path(__file__).parent),
     quick: bool = False,
 ) -> None:

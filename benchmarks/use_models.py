@@ -34,6 +34,8 @@ class Models:
 
     material: Material
     checkpoint: Path
+    encoder: Path
+    """The encoder alone, with weights and tokenizer, as transformers reads it."""
     graphs: dict[str, Path]
     """By precision."""
     texts: Path
@@ -60,7 +62,7 @@ def make_models(folder: Path, size: str, texts: int, batches: int, graphs: tuple
     parts = {f"{ours}{i}": getattr(batch, its).numpy() for i, batch in enumerate(rows) for ours, its in named.items()}
     np.savez(folder / "arrays.npz", **parts)
     flops = encoder_flops(model, rows) + stage_flops(model, rows, 2, 1, k=material.sizes.top_k, training=False)
-    return Models(material, checkpoint, made, _texts(folder, texts), folder / "arrays.npz", flops)
+    return Models(material, checkpoint, folder / "encoder", made, _texts(folder, texts), folder / "arrays.npz", flops)
 
 
 def _graphs(checkpoint: Path, out: Path, precision: str) -> Path:
