@@ -65,6 +65,7 @@ def test_answers_of_an_unfinished_stage_say_so(run, finished, capsys):
 
 def test_an_empty_test_set_is_refused(run, shards, capsys):
     folder = run(finished=True)
+    capsys.readouterr()  # of saving the model
     with pytest.raises(SystemExit, match="2"):
         flags.run(COMMANDS, ["evaluate", str(folder), f"--shards={shards.source}"], "mere-ds")
     said = capsys.readouterr().err
