@@ -90,7 +90,7 @@ def test_memory_does_not_grow_with_the_text_and_time_grows_linearly(encoder):  #
     read = []
 
     class Counting:
-        max_length, room, pad_id, text = encoder.max_length, encoder.room, encoder.pad_id, encoder.text
+        max_length, room, padded, text = encoder.max_length, encoder.room, encoder.padded, encoder.text
 
         def words(self, texts):
             read.append(sum(map(len, texts)))
