@@ -1,10 +1,16 @@
 """Which format a source is of, and what its files are for."""
 
 import json
+import pkgutil
+import subprocess
+import sys
+from importlib import import_module
 
 import pytest
 
+from mere_ds.corpus import formats
 from mere_ds.corpus.folder import open_corpus
+from mere_ds.corpus.formats import registry
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.registry import FORMATS, open_source, recognised
 from mere_ds.errors import UserError
@@ -22,6 +28,27 @@ def written(path, *rows):
 def splits(source, **options):
     options = SourceOptions(format="crossre", lang="de", **options)
     return [(file.path.name, file.split) for file in open_source(source, options)[1]]
+
+
+def test_every_module_s_formats_are_listed():
+    modules = [import_module(f"{formats.__name__}.{found.name}") for found in pkgutil.iter_modules(formats.__path__)]
+    stated = [format.name for module in modules if module is not registry for format in vars(module).get("FORMATS", ())]
+    assert list(FORMATS) == sorted(stated)
+
+
+def test_only_the_module_of_the_format_that_is_read_is_imported(tmp_path):
+    written(tmp_path / "train.json", CROSSRE)
+    program = (
+        "import sys; from mere_ds.corpus.folder import open_corpus; import mere_ds.corpus.inspection;"
+        "from mere_ds.corpus.formats.options import SourceOptions;"
+        f"open_corpus({str(tmp_path)!r}, options=SourceOptions(format='crossre', lang='de'));"
+        "print(*(name.rpartition('.')[2] for name in sys.modules if name.startswith('mere_ds.corpus.formats.')))"
+    )
+    imported = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert "crossre" in imported
+    assert not {"brat", "tables", "xmi", "strings", "doccano"} & {*imported}
 
 
 def test_each_format_says_what_it_is_and_what_its_reasons_mean():
