@@ -124,7 +124,8 @@ def _opened(
         or not (lines or tables)
         or (not tables and _is_of_other_format(folder, lines))
     ):
-        return _of_source(folder, languages, english, triples, negative_labels, options)
+        _check_smiler_s(folder, english, cut_marks)
+        return _of_source(folder, languages, triples, negative_labels, options)
     if lines and tables:
         names = ", ".join(sorted(path.name for path in [*lines, *tables]))
         raise UserError(f"{folder}: contains corpus files in two formats ({names}): move those of one format away")
@@ -134,15 +135,20 @@ def _opened(
     files: Sequence[CorpusFile]
     chosen: list[str] | None
     if lines:
-        if english != "auto":
-            raise UserError(
-                f"--english={english}: {folder} contains JSON lines, which have no sizes of English: omit it"
-            )
+        _check_smiler_s(folder, english, cut_marks)
         files, chosen = _json_lines(lines, languages, folder)
     else:
         files = split_files(folder, languages, english)
         chosen = list(dict.fromkeys(file.language for file in files))
     return Corpus(folder, files, chosen, "many" if many else "one", negative, cut_marks)
+
+
+def _check_smiler_s(folder: Path, english: str, cut_marks: str) -> None:
+    """Raises UserError for what only SMiLER's files have a use for."""
+    if english != "auto":
+        raise UserError(f"--english={english}: {folder} has no sizes of English, as SMiLER's files have: omit it")
+    if cut_marks != "repair":
+        raise UserError(f"--cut_marks={cut_marks}: {folder} has no marks, as SMiLER's files have: omit it")
 
 
 def _is_of_other_format(folder: Path, lines: Sequence[Path]) -> bool:
@@ -176,13 +182,10 @@ def _begins_as_ours(path: Path) -> bool | None:
 def _of_source(
     path: Path,
     languages: str | Sequence[str],
-    english: str,
     triples: str,
     negative_labels: Sequence[str],
     options: SourceOptions,
 ) -> Corpus:
-    if english != "auto":
-        raise UserError(f"--english={english}: {path} has no sizes of English: omit it")
     source, files = open_source(path, options)
     many = triples != "one"
     negative = _negative_labels(negative_labels, many)

@@ -1,10 +1,12 @@
 """A corpus folder of either format, seen through one front."""
 
 import json
+from dataclasses import fields
 
 import pytest
 
 from mere_ds.corpus.folder import open_corpus
+from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.inspection import format_table, inspect_corpus
 from mere_ds.corpus.reading import COLUMNS
 from mere_ds.errors import UserError
@@ -70,8 +72,34 @@ def test_json_lines_files_in_the_languages_order(tmp_path):
     assert names(open_corpus(folder, "de")) == ordered and not open_corpus(folder, "fr,xx").has("dev")
     with pytest.raises(UserError, match="contains no row for it, pt"):
         open_corpus(folder, "EURO")
-    with pytest.raises(UserError, match="--english=small: .* have no sizes of English"):
+    with pytest.raises(UserError, match="--english=small: .* has no sizes of English"):
         open_corpus(folder, english="small")
+
+
+GIVEN = {
+    **{"lang": "fr", "split": "dev", "cut": "sentence", "map": ("text=a",)},
+    **{"offsets": "utf16", "end": "inclusive", "ambiguous": "all"},
+}
+"""A value of every option that says how another tool's files are read."""
+
+
+@pytest.mark.parametrize("option", GIVEN)
+def test_what_is_said_of_other_tools_files_is_refused_for_ours_and_not_passed_over(tables, tmp_path, option):
+    assert GIVEN.keys() == {field.name for field in fields(SourceOptions)} - {"format"}
+    for format, folder in (("smiler", tables), ("jsonl", json_lines(tmp_path / "lines", "fr.train.jsonl"))):
+        for given in {format, "auto"} if option != "map" else {format}:
+            with pytest.raises(UserError, match=f"--{option}=.*: format {format} has no use for it: omit it"):
+                open_corpus(folder, options=SourceOptions(format=given, **{option: GIVEN[option]}))
+
+
+def test_what_is_for_smiler_s_files_is_refused_for_others(tmp_path):
+    lines = json_lines(tmp_path / "lines", "fr.train.jsonl")
+    other = tmp_path / "train.csv"
+    other.write_text("text,head,relation,tail\nA or B,A,x,B\n")
+    for folder in (lines, other):
+        for option, reason in ({"cut_marks": "reject"}, "no marks"), ({"english": "mid"}, "no sizes of English"):
+            with pytest.raises(UserError, match=f"{reason}, as SMiLER's files have: omit it"):
+                open_corpus(folder, options=SourceOptions(lang="de" if folder is other else None), **option)
 
 
 def test_unusable_folders(tables, tmp_path):

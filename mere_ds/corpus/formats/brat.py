@@ -16,7 +16,7 @@ from mere_ds.corpus.formats.brat_places import NOTES as PLACE_NOTES
 from mere_ds.corpus.formats.brat_places import REPAIRS, Entity, Placed, Places
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
-from mere_ds.corpus.formats.stated import MOST_RAW, Format, Link, Lost, Stated, Unreadable
+from mere_ds.corpus.formats.stated import MOST_RAW, Format, Link, Lost, Stated, Unreadable, WeakReason
 from mere_ds.corpus.rows import open_file
 from mere_ds.errors import UserError
 from mere_ds.files import read_json
@@ -73,11 +73,11 @@ def _parts(source: Path) -> Iterator[Path]:
 
 def _recognise(sample: Sample) -> str | None:
     folder, names = _names(sample.path)
-    both = next((name for name in names if all((folder / f"{name}{end}").is_file() for end in (".ann", ".txt"))), None)
-    if both is None:
-        return None
-    lines = Sample(folder / f"{both}.ann").lines
-    return ".ann beside .txt" if not any(lines) or any(map(_RECORD.match, lines)) else None
+    pairs = [name for name in names if all((folder / f"{name}{end}").is_file() for end in (".ann", ".txt"))]
+    contents = (Sample(folder / f"{name}.ann").lines for name in pairs)
+    if lines := next((lines for lines in contents if any(lines)), None):
+        return ".ann beside .txt" if any(map(_RECORD.match, lines)) else None
+    return WeakReason("an empty .ann beside .txt") if pairs else None
 
 
 def _names(part: Path) -> tuple[Path, list[str]]:

@@ -9,8 +9,17 @@ from mere_ds.corpus.languages import language_code
 from mere_ds.errors import UserError
 from mere_ds.knobs import check_knobs, knob
 
+FOR_ALL = ("lang", "split", "cut")
+"""Options that every format of another tool reads, but neither SMiLER's files nor our JSON lines."""
 NOT_FOR_ALL = ("map", "offsets", "end", "ambiguous")
-"""Options that a format may have no use for."""
+"""Options that such a format may have no use for."""
+
+_INSTEAD = {  # of an option that has no use
+    "map": " or pass --format=table, which uses it",
+    "lang": ", as the names of the files or their rows state the language",
+    "split": ", as the names of the files say it",
+    "cut": ", as each row is a sentence",
+}
 
 _option = partial(knob, on_resume="content")  # what is read decides a result, not how it was named
 
@@ -72,12 +81,12 @@ class SourceOptions:
         return {field.strip(): column.strip() for field, _, column in pairs}
 
     def check_used(self, name: str, used: Collection[str]) -> None:
-        """Raises UserError for an option of `NOT_FOR_ALL` that is given, but not `used` by the format of this name."""
+        """Raises UserError for an option that is given, but not `used` by the format of this name."""
         for field in fields(self):
-            if field.name in NOT_FOR_ALL and field.name not in used and getattr(self, field.name) != field.default:
-                value = getattr(self, field.name)
+            value = getattr(self, field.name)
+            if value != field.default and field.name not in ("format", *used):
                 given = ",".join(value) if isinstance(value, tuple) else value
-                hint = " or pass --format=table, which uses it" if field.name == "map" else ""
+                hint = _INSTEAD.get(field.name, "")
                 raise UserError(f"--{field.name}={given}: format {name} has no use for it: omit it{hint}")
 
     def unit(self, own: str, *others: str) -> str:

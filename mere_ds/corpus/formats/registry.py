@@ -6,10 +6,10 @@ from importlib import import_module
 from pathlib import Path
 
 from mere_ds.corpus.formats.checking import FormatFile, Source
-from mere_ds.corpus.formats.options import SourceOptions
+from mere_ds.corpus.formats.options import FOR_ALL, SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.splits import splits_in
-from mere_ds.corpus.formats.stated import Format
+from mere_ds.corpus.formats.stated import Format, WeakReason
 from mere_ds.corpus.rows import SPLITS
 from mere_ds.errors import UserError
 
@@ -65,7 +65,7 @@ FORMATS = _Formats(
 def open_source(path: Path, options: SourceOptions) -> tuple[Source, list[FormatFile]]:
     """The source's format and what is to be read of it, in order. Raises UserError if it is of none, or of several."""
     format = _chosen(path, options)
-    options.check_used(format.name, format.flags)
+    options.check_used(format.name, (*FOR_ALL, *format.flags))
     parts = list(format.parts(path))
     if not parts:
         raise UserError(f"{path}: contains nothing of --format={format.name} ({format.about}): pass its file or folder")
@@ -79,12 +79,13 @@ def open_source(path: Path, options: SourceOptions) -> tuple[Source, list[Format
 
 def recognised(path: Path, general: bool = True) -> dict[str, str]:
     """The formats that a source may be of, each with the reason: those that all of its parts fit; `general` ones
-    (see `Format`) only where no other fits, if at all."""
+    (see `Format`) only where no other surely fits, if at all."""
     found: dict[bool, dict[str, str]] = {False: {}, True: {}}
     for format in FORMATS.values():
         if reason := _reason(format, path):
             found[format.general][format.name] = reason
-    return found[False] or (found[True] if general else {})
+    is_sure = any(not isinstance(reason, WeakReason) for reason in found[False].values())
+    return found[False] if is_sure or not general else found[False] | found[True]
 
 
 def check_whole(path: Path) -> None:
@@ -100,13 +101,14 @@ def check_whole(path: Path) -> None:
 
 
 def _reason(format: Format, path: Path) -> str | None:
-    """Why the first part of a source is of a format; None unless all are."""
-    first = None
+    """Why the first part of a source is of a format, or the first of which that is sure; None unless all are."""
+    found: str | None = None
     for sample in _samples(format, path):
         if not (reason := format.recognise(sample)):
             return None
-        first = first or reason
-    return first
+        if found is None or (isinstance(found, WeakReason) and not isinstance(reason, WeakReason)):
+            found = reason
+    return found
 
 
 def _samples(format: Format, path: Path) -> Iterator[Sample]:

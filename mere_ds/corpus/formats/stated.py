@@ -130,6 +130,12 @@ def files_below(suffixes: tuple[str, ...]) -> Callable[[Path], Iterator[Path]]:
     return parts
 
 
+class WeakReason(str):
+    """Why a part may be of a format that says little: it may be of a `general` one too."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Format:
     """A corpus format."""
@@ -141,7 +147,7 @@ class Format:
     parts: Callable[[Path], Iterator[Path]]
     """What of a source is read on its own: its data files, or folders where a text takes several files."""
     recognise: Callable[[Sample], str | None]
-    """Why a part seems to be of this format, in a few words; None if it isn't."""
+    """Why a part seems to be of this format, in a few words (a `WeakReason` if it only may be); None if it isn't."""
     read: Callable[[Path, SourceOptions], Iterator[Stated | Unreadable]]
     """A part's texts in order. Raises UserError for a part of another format, or an option that is missing."""
     losses: Mapping[str, str] = field(default_factory=dict)
@@ -159,7 +165,7 @@ class Format:
     one_relation: bool = False
     """Whether `Stated.one_relation` holds for all."""
     general: bool = False
-    """Whether nearly any file fits, so that it is recognised only where no other format is."""
+    """Whether nearly any file fits, so that it is recognised only where no other format surely is."""
     languages: Callable[[Path, SourceOptions], Collection[str]] | None = None
     """The languages that the texts of a part state, where these can be had for less than by `read`; "" for none."""
     splits: Callable[[Path, SourceOptions], Collection[str]] = lambda part, options: ()

@@ -25,6 +25,7 @@ from mere_ds.corpus.formats.units import join_tokens
 from mere_ds.corpus.formats.values import is_strings, objects
 from mere_ds.corpus.jsonl import MOST_TRIPLES
 from mere_ds.corpus.rows import SPLITS, Rejected
+from mere_ds.errors import UserError
 
 _WHOLE = re.compile(r"\s*(-?[0-9]{1,18})(?:\.0+)?\s*")  # as pandas writes numbers of a column with missing ones
 _TOKEN = re.compile(r"\S+")
@@ -114,6 +115,7 @@ class _Reading:
         end = stated["end"] if options.end == "auto" else options.end
         self._conventions: Conventions | None = None
         self._has_surfaces = bool(self._get_head or self._get_tail)
+        _check_used(path, options, bool(self._get_offsets))
         if self._get_offsets:
             self._conventions = Conventions(str(path), self._offsets, end, self._has_surfaces)
 
@@ -220,6 +222,15 @@ class _Reading:
         """Of head and tail; None where there is none, which doesn't matter beside offsets. Raises Rejected."""
         found = [get(item) if get else None for get in (self._get_head, self._get_tail)]
         return [None if value in (None, "") else _text_of(value) for value in found]
+
+
+def _check_used(path: Path, options: SourceOptions, has_offsets: bool) -> None:
+    """Raises UserError for an option that this table has no use for."""
+    if has_offsets and options.ambiguous != "reject":
+        raise UserError(f"--ambiguous={options.ambiguous}: {path} says where heads and tails are: omit it")
+    for name, given, without in (("offsets", options.offsets, ("auto", "token")), ("end", options.end, ("auto",))):
+        if not has_offsets and given not in without:
+            raise UserError(f"--{name}={given}: {path} has no offsets: omit it, or name their columns by --map")
 
 
 def _joined(rows: list[Stated]) -> Stated:

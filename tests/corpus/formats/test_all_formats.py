@@ -10,7 +10,7 @@ import pytest
 from mere_ds.converting import convert_corpus
 from mere_ds.corpus.folder import open_corpus
 from mere_ds.corpus.formats import checking
-from mere_ds.corpus.formats.options import NOT_FOR_ALL, SourceOptions
+from mere_ds.corpus.formats.options import NOT_FOR_ALL
 from mere_ds.corpus.formats.registry import FORMATS, recognised
 from mere_ds.corpus.formats.writer_registry import WRITERS
 from mere_ds.corpus.rows import REJECTIONS
@@ -55,7 +55,6 @@ def test_a_formats_files_are_recognised_as_of_it_alone(tmp_path, name):
 
 
 def test_files_that_are_named_like_our_json_lines_are_told_from_them_by_their_first_row(tmp_path):
-    options = SourceOptions(lang="de")
     triple = {"head": [0, 3], "relation": "left", "tail": [4, 5]}
     ours = [{"id": "1", "text": "Ida x", "triples": triples} for triples in ([triple], [])]
     rebels = [{"docid": "1", "text": "Ida", "entities": [], "triples": triples} for triples in ([{}], [])]
@@ -64,7 +63,7 @@ def test_files_that_are_named_like_our_json_lines_are_told_from_them_by_their_fi
     for kind, row in kinds.items():
         folder = written(tmp_path / kind, {"train.jsonl": lines(row)})
         try:
-            corpus = open_corpus(folder, options=options)
+            corpus = open_corpus(folder)
             opened[kind] = corpus.source and corpus.source.format.name
         except UserError as error:
             opened[kind] = str(error)

@@ -71,6 +71,23 @@ def test_a_source_of_two_formats_is_an_error_that_lists_them_with_reasons(tmp_pa
         assert corpus.source and corpus.source.format.name == name
 
 
+def test_a_table_beside_a_text_without_annotations_may_be_of_either_format(tmp_path):
+    (tmp_path / "train.csv").write_text("text,head,relation,tail\nAda runs X,Ada,runs,X\n")
+    for end in (".ann", ".txt"):
+        (tmp_path / f"a{end}").write_text("")
+    answers = r"--format=brat \(an empty .ann beside .txt\); --format=table \(a column text\)"
+    with pytest.raises(UserError, match=f"may be of several formats: pass {answers}"):
+        open_corpus(tmp_path, options=SourceOptions(lang="de", split="train"))
+    (tmp_path / "b.txt").write_text("Ada")
+    (tmp_path / "b.ann").write_text("T1\tName 0 3\tAda\n")
+    assert list(recognised(tmp_path)) == ["brat"]
+    (tmp_path / "b.ann").write_text("a list\n")
+    assert list(recognised(tmp_path)) == ["table"]
+    (tmp_path / "b.ann").write_text("")
+    (tmp_path / "train.csv").unlink()
+    assert recognised(tmp_path) == {"brat": "an empty .ann beside .txt"}
+
+
 def test_what_was_recognised_is_named_with_the_reason_and_what_was_given_is_not(tmp_path, caplog):
     path = written(tmp_path / "train.json", CROSSRE)
     open_corpus(path, options=SourceOptions(lang="de", format="crossre"))

@@ -321,3 +321,13 @@ def test_what_is_no_table_is_refused_in_one_line(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError):
             of_format("table", tmp_path / name)
+
+
+def test_what_this_table_has_no_use_for_is_refused(tmp_path):
+    texts = json_lines(tmp_path, [{"text": "Ada lebt in Bonn.", "head": "Ada", "relation": "in", "tail": "Bonn"}])
+    for option, value in (("offsets", "utf16"), ("end", "inclusive")):
+        with pytest.raises(UserError, match=f"--{option}={value}: {texts} has no offsets: omit it"):
+            convert(texts, "table", **{option: value})
+    places = json_lines(tmp_path, [flat("Ada lebt in Bonn.", "Ada", "Bonn")], "y.jsonl")
+    with pytest.raises(UserError, match=f"--ambiguous=all: {places} says where heads and tails are: omit it"):
+        convert(places, "table", end="exclusive", ambiguous="all")
