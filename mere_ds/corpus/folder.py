@@ -1,10 +1,10 @@
 """A corpus of any format: which files it has, and their sentences with one triple each or any number."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mere_ds.corpus.example import Example
 from mere_ds.corpus.formats.checking import FormatFile, Source, languages_of, read_source
@@ -41,6 +41,14 @@ class Corpus:
     def languages(self) -> list[str]:
         """In the order of `sort_languages`. Where rows have their own and all are read, this goes through all rows."""
         return sort_languages(_languages(self.files, self.source)) if self.chosen is None else self.chosen
+
+    @property
+    def read_as(self) -> dict[str, Any]:
+        """Of another tool's files, the format and all other options that they are read with, as plain JSON; else {}."""
+        if not self.source:
+            return {}
+        given = asdict(self.source.options)
+        return given | {"format": self.source.format.name, "map": list(given["map"])}
 
     @property
     def bytes(self) -> int:

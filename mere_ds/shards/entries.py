@@ -68,6 +68,7 @@ def _rules(plain: dict[str, Any]) -> Iterator[tuple[bool, str]]:
     yield distinct, "negative_labels must be given once and must not be among the labels"
     yield triples == "many" or not negative, "negative_labels are for many triples"
     yield _is_label_map(plain.get("label_map", {})), "label_map must have a sha256 and labels"
+    yield _are_options(plain.get("read_as", {})), "read_as must have a format and its options"
     leaks = plain.get("dropped_leaks")
     known = leaks is None or (set(leaks) <= set(SPLITS) and all(_counts(row, languages) for row in leaks.values()))
     yield known, "dropped_leaks must count sentences by split and language"
@@ -95,6 +96,11 @@ def _is_label_map(value: dict) -> bool:
     labels = value.get("labels", {})
     texts = all(type(text) is str for pair in labels.items() for text in pair)
     return not value or (set(value) == {"sha256", "labels"} and _is_text(value["sha256"], _SHA256) and texts)
+
+
+def _are_options(value: dict) -> bool:
+    texts = [text for given in value.values() for text in (given if type(given) is list else [given])]
+    return not value or ("format" in value and all(text is None or type(text) is str for text in texts))
 
 
 def _rules_of_files(files: list[dict]) -> Iterator[tuple[bool, str]]:

@@ -25,7 +25,7 @@ MANIFEST, INDEX, ENCODER, REJECTS = "manifest.json", "index.npz", "encoder", "re
 _PERCENTILES = (50, 90, 99)
 _SHOWN = 8
 """Maximum number of languages or labels listed in a message."""
-_IF_ANY = ("label_map", "dropped_leaks", "windows")
+_IF_ANY = ("label_map", "dropped_leaks", "windows", "read_as")
 _NOT_STORED = ("source", "sha256", "stored_languages")
 
 
@@ -106,6 +106,9 @@ class Manifest:
     windows: dict[str, dict[str, int]] | None = None
     """Where training sentences were divided into windows, by language: how many "sentences" were, the number of
     "windows", and the "repeated_triples" that are in more than one of them; None without --windows."""
+    read_as: dict = field(default_factory=dict)
+    """Of another tool's corpus, its "format" and the other options that it was read with, see
+    `mere_ds.corpus.formats.options.SourceOptions`."""
     source: ShardSource = field(compare=False, kw_only=True)
     """Not stored."""
     sha256: str = field(default="", compare=False)

@@ -1,26 +1,26 @@
 """Corpus files -> shards: read and tokenise once, shuffle everything, write."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from mere_ds.corpus.example import Example
 from mere_ds.corpus.folder import Corpus, open_corpus
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.graphemes import compose
 from mere_ds.corpus.repeats import ReadRows
 from mere_ds.corpus.rows import RejectsFile
 from mere_ds.encoders.sources import TinySize, build_encoder, load_tokenizer, most_bytes
-from mere_ds.encoders.tiny import SENTENCES, sample
 from mere_ds.errors import UserError
 from mere_ds.files import check_apart
 from mere_ds.shards.collecting import Collected, collect
+from mere_ds.shards.dividing import Division
 from mere_ds.shards.encoding import SentenceEncoder
 from mere_ds.shards.manifest import ENCODER, MANIFEST, REJECTS, SPLITS, Manifest, Split, length_percentiles, save_index
 from mere_ds.shards.packing import LocalSource, Shard, describe, write_shard
-from mere_ds.shards.splitting import draw_dev
 from mere_ds.target import making
 
 MOST_DEV_SHARE = 0.5
@@ -76,63 +76,67 @@ def shard_corpus(
     check_apart("OUT", out, **{"SOURCE": source, "--encoder": encoder if Path(encoder).is_dir() else None})
     needed = _DISK_FACTOR * corpus.bytes + most_bytes(encoder, tiny)
     codes = corpus.languages
+    division = Division(corpus, ReadRows(codes, keep_ids=parallel_ids), seed, dev_share, drop_leaks)
     with making(out, overwrite, needed, MANIFEST, "shards") as work:
         part = work / "part"
-        rows = ReadRows(codes, keep_ids=parallel_ids)
-
-        def texts() -> Iterable[str]:
-            """For `tiny`, which learns its word pieces from them, training without dev; for pruning, all texts."""
-            if encoder == "tiny":
-                return _training_texts(corpus, seed, dev_share, rows, drop_leaks)
-            return (compose(example.text)[0] for file in corpus.files for example in corpus.read(file))
-
+        # tiny learns its word pieces from training without dev; pruning keeps those of all texts
+        texts = division.training_texts if encoder == "tiny" else partial(_all_texts, corpus)
         info = build_encoder(encoder, part / ENCODER, texts, codes, seed, prune_vocabulary, tiny)
         if max_length > info.max_length:
             raise UserError(f"--max_length={max_length}: must be at most {info.max_length}, the limit of {encoder}")
-        tokenizer = load_tokenizer(part / ENCODER)
-        divisible = _divisible(corpus, seed, dev_share, rows, drop_leaks) if windows else None
+        sentence_encoder = SentenceEncoder(load_tokenizer(part / ENCODER), codes, max_length)
+        divisible = division.divisible() if windows else None
         with RejectsFile(part / REJECTS) as rejects:
-            sentence_encoder = SentenceEncoder(tokenizer, codes, max_length)
-            collected = collect(corpus, sentence_encoder, rejects.write, work, rows, divisible)
-        if len(rows) != collected.rows_read:
+            collected = collect(corpus, sentence_encoder, rejects.write, work, division.rows, divisible)
+        if len(division.rows) != collected.rows_read:
             raise UserError(f"{source}: its files changed while they were read: run the same command again")
-        leaks, dev = _held_out(corpus, seed, dev_share, rows, drop_leaks)
+        leaks, dev = division.held_out()
         chosen = _split(collected, dev[collected.rows], leaks[collected.rows], seed)
         if drop_leaks:
             collected.forget_other_labels(np.concatenate(list(chosen.values())))
-        shards = {
-            name: _write_split(part, name, collected, chosen[name], sentences_per_shard, sentences_per_member)
-            for name in SPLITS
-        }
-        label_mask, unseen_labels = _labels_shown(collected, codes, chosen)
-        index = save_index(part, collected.sentences, chosen)
-        Manifest(
-            languages=codes,
-            labels=collected.labels,
-            label_mask=label_mask,
-            splits={name: _describe(collected, corpus, chosen[name], shards[name]) for name in SPLITS},
-            files=[counts.as_dict() for counts in collected.counts],
-            missed_test=collected.missed_test,
-            unseen_labels=unseen_labels,
-            encoder=info,
-            pad_id=sentence_encoder.pad_id,
-            max_length=max_length,
-            cut_marks=cut_marks,
-            seed=seed,
-            cuts=True,
-            index_sha256=index.sha256,
-            index_bytes=index.bytes,
-            encoder_files=[describe(path) for path in sorted((part / ENCODER).iterdir())],
-            repeats=rows.repeats(),
-            dev_share=dev_share,
-            triples=corpus.triples,
-            negative_labels=list(corpus.negative_labels),
-            label_map=corpus.label_map.as_dict() if corpus.label_map else {},
+        per_file = sentences_per_shard, sentences_per_member
+        shards = {name: _write_split(part, name, collected, chosen[name], *per_file) for name in SPLITS}
+        _described(
+            part, corpus, collected, chosen, shards,
+            encoder=info, pad_id=sentence_encoder.pad_id, max_length=max_length, cut_marks=cut_marks, seed=seed,
+            repeats=division.rows.repeats(), dev_share=dev_share,
             dropped_leaks=_by_split(corpus, collected, leaks) if drop_leaks else None,
             windows=_by_language(collected, codes) if windows else None,
-            source=LocalSource(part),
-        ).save(part)
+        ).save(part)  # fmt: skip
     return Manifest.load(out)
+
+
+def _described(
+    part: Path,
+    corpus: Corpus,
+    collected: Collected,
+    chosen: dict[str, np.ndarray],
+    shards: dict[str, list[Shard]],
+    **others: Any,
+) -> Manifest:
+    """The manifest of the folder `part` with `chosen` rows and `shards` by split; `others` are entries of it."""
+    codes = corpus.languages
+    label_mask, unseen_labels = _labels_shown(collected, codes, chosen)
+    index = save_index(part, collected.sentences, chosen)
+    return Manifest(
+        languages=codes,
+        labels=collected.labels,
+        label_mask=label_mask,
+        splits={name: _describe(collected, corpus, chosen[name], shards[name]) for name in SPLITS},
+        files=[counts.as_dict() for counts in collected.counts],
+        missed_test=collected.missed_test,
+        unseen_labels=unseen_labels,
+        cuts=True,
+        index_sha256=index.sha256,
+        index_bytes=index.bytes,
+        encoder_files=[describe(path) for path in sorted((part / ENCODER).iterdir())],
+        triples=corpus.triples,
+        negative_labels=list(corpus.negative_labels),
+        label_map=corpus.label_map.as_dict() if corpus.label_map else {},
+        read_as=corpus.read_as,
+        source=LocalSource(part),
+        **others,
+    )
 
 
 def _check_fit(corpus: Corpus, dev_share: float | None, windows: bool) -> None:
@@ -147,54 +151,8 @@ def _check_fit(corpus: Corpus, dev_share: float | None, windows: bool) -> None:
         raise UserError("--windows is for many triples a sentence: omit it, or pass --triples=many")
 
 
-def _training_texts(corpus: Corpus, seed: int, dev_share: float | None, rows: ReadRows, drop_leaks: bool) -> list[str]:
-    """The training texts without dev and leaks, or a sample of them; all rows of the files are added to `rows`."""
-
-    def numbered() -> Iterator[tuple[int, str]]:
-        for example, split in _read(corpus, rows):
-            if split == "train":
-                yield len(rows) - 1, compose(example.text)[0]
-
-    drawn = sample(numbered(), SENTENCES, seed)
-    leaks, dev = _held_out(corpus, seed, dev_share, rows, drop_leaks)
-    return [text for row, text in drawn if not (leaks | dev)[row]]
-
-
-def _read(corpus: Corpus, rows: ReadRows) -> Iterator[tuple[Example, str]]:
-    """All examples with the splits of their files; they are added to `rows`."""
-    for file in corpus.files:
-        for example in corpus.read(file):
-            rows.add(example, file.split)
-            yield example, file.split
-
-
-def _divisible(corpus: Corpus, seed: int, dev_share: float | None, rows: ReadRows, drop_leaks: bool) -> np.ndarray:
-    """bool [n]: the rows that are training in the shards, which may be divided. What was drawn for dev isn't, so that
-    its scores are of whole sentences, as in test. Reads all rows, unless that was done."""
-    if not len(rows):
-        for _ in _read(corpus, rows):
-            pass
-    leaks, dev = _held_out(corpus, seed, dev_share, rows, drop_leaks)
-    return rows.is_of("train") & ~leaks & ~dev
-
-
-def _held_out(
-    corpus: Corpus, seed: int, dev_share: float | None, rows: ReadRows, drop_leaks: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """bool [n] each: the rows that are left out because test has their text, and those that are dev."""
-    leaks = _leaks(rows, drop_leaks)
-    dev = rows.is_of("dev") & ~leaks if corpus.has("dev") else draw_dev(rows, seed, dev_share, leaks)
-    return leaks, dev
-
-
-def _leaks(rows: ReadRows, drop_leaks: bool) -> np.ndarray:
-    """bool [n]: the rows to leave out because test has their text."""
-    if not drop_leaks:
-        return np.zeros(len(rows), bool)
-    leaks, is_train = rows.leaks(), rows.is_of("train")
-    if is_train.any() and leaks[is_train].all():
-        raise UserError("--drop_leaks leaves no training sentence: omit it, or use other test files")
-    return leaks
+def _all_texts(corpus: Corpus) -> Iterator[str]:
+    return (compose(example.text)[0] for file in corpus.files for example in corpus.read(file))
 
 
 def _by_language(collected: Collected, languages: list[str]) -> dict[str, dict[str, int]]:

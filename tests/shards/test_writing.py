@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.reading import read_file, split_files
 from mere_ds.encoders.sources import fingerprint, load_tokenizer
 from mere_ds.errors import UserError
@@ -282,3 +283,20 @@ def test_misuse_is_refused(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1))
     with pytest.raises(UserError, match="make room"):
         shard_corpus(corpus, tmp_path / "out", "tiny", tiny=TINY)
+
+
+def test_the_manifest_says_how_another_tool_s_files_were_read_and_of_ours_nothing(tmp_path, manifest):
+    assert manifest.read_as == {} and "read_as" not in (manifest.source.folder / "manifest.json").read_text()
+    rows = [{"satz": f"gau{i} dorf", "kind": "near", "a": [0, 5], "b": [6, 10]} for i in range(10, 50)]
+    (tmp_path / "tables").mkdir()
+    for split in ("train", "test"):
+        lines = "".join(json.dumps(row) + "\n" for row in rows).replace("gau", f"{split[:3]}")
+        (tmp_path / "tables" / f"{split}.jsonl").write_text(lines)
+    columns = ("text=satz", "relation=kind", "head_start=a.0", "head_end=a.1", "tail_start=b.0", "tail_end=b.1")
+    options = SourceOptions(lang="de", map=columns, end="exclusive", offsets="char")
+    made = make_shards(tmp_path / "tables", tmp_path / "out", options=options)
+    assert made.read_as == {
+        **{"format": "table", "lang": "de", "split": "auto", "map": list(columns), "offsets": "char"},
+        **{"end": "exclusive", "ambiguous": "reject", "cut": "auto"},
+    }
+    assert Manifest.load(tmp_path / "out").read_as == made.read_as
