@@ -54,6 +54,12 @@ class Conventions:
         """Whether there is nothing more to `learn`."""
         return len(self._left) == 1
 
+    @property
+    def past_end(self) -> int | None:
+        """What to add to an end to get the place after it, if offsets certainly count code points."""
+        unit, ends = self._left[0]
+        return int(ends == "inclusive") if self.settled and unit == "char" else None
+
     def learn(self, passages: Iterable[Passage]) -> None:
         """Takes note of the next passages, before `span` is asked for theirs. Raises UserError if they leave a choice
         that changes a span."""

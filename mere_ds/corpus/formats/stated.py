@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mere_ds.corpus.example import Span
+from mere_ds.corpus.example import Span, Triple
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 
@@ -92,6 +92,13 @@ class Stated(NamedTuple):
     """Keys of the format's `notes` that hold for the text."""
     one_relation: bool = False
     """Whether each relation is a record of its own, so that the text is rejected if none can be kept."""
+    plain: tuple[Triple, ...] = ()
+    """In place of `links`, if `checking.plain_triple` gave all of them, and no two are equal."""
+
+    @property
+    def relations(self) -> int:
+        """How many are stated."""
+        return len(self.plain or self.links)
 
 
 class Unreadable(NamedTuple):

@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mere_ds.corpus.example import Span
+from mere_ds.corpus.example import Span, Triple
 from mere_ds.corpus.formats import csv_rows, locating
+from mere_ds.corpus.formats.checking import plain_triple
 from mere_ds.corpus.formats.conventions import Conventions, Passage, Place
 from mere_ds.corpus.formats.csv_rows import csv_sample
 from mere_ds.corpus.formats.options import NOT_FOR_ALL, SourceOptions
@@ -25,7 +26,6 @@ from mere_ds.corpus.formats.units import join_tokens
 from mere_ds.corpus.formats.values import is_strings, objects
 from mere_ds.corpus.jsonl import MOST_TRIPLES
 from mere_ds.corpus.rows import SPLITS, Rejected
-from mere_ds.errors import UserError
 
 _WHOLE = re.compile(r"\s*(-?[0-9]{1,18})(?:\.0+)?\s*")  # as pandas writes numbers of a column with missing ones
 _TOKEN = re.compile(r"\S+")
@@ -115,7 +115,6 @@ class _Reading:
         end = stated["end"] if options.end == "auto" else options.end
         self._conventions: Conventions | None = None
         self._has_surfaces = bool(self._get_head or self._get_tail)
-        _check_used(path, options, bool(self._get_offsets))
         if self._get_offsets:
             self._conventions = Conventions(str(path), self._offsets, end, self._has_surfaces)
 
@@ -125,6 +124,7 @@ class _Reading:
         for batch in self._table.batches(self._columns):
             if self._conventions and not self._conventions.settled:
                 self._conventions.learn(self._passages(batch))
+            self._past_end = self._conventions.past_end if self._conventions else None
             for row in batch:
                 if self._get_split and not self._is_wanted(row, self._get_split):
                     continue
@@ -158,13 +158,23 @@ class _Reading:
             if self._get_split and not _split_of(value, self._get_split):
                 raise Rejected("unknown_split")
             text, tokens = self._text(value)
-            own_id = _text_of(self._get_id(value)) if self._get_id else f"{self._stem}-{row.place}"
-            language = _given(self._get_language(value)) if self._get_language else ""
-            if get:
-                links = [link for item in _items(get(value)) for link in self._links_or_lost(item, text, tokens)]
+            own_id = self._get_id(value) if self._get_id else f"{self._stem}-{row.place}"
+            if type(own_id) is not str:
+                own_id = _text_of(own_id)
+            language = self._get_language(value) if self._get_language else ""
+            if self._get_language and not (type(language) is str and language):
+                language = _given(language)
+            items = _items(get(value)) if get else (value,)
+            plain = self._plain(items, text)
+            if plain:
+                links = []
+            elif get:
+                links = [link for item in items for link in self._links_or_lost(item, text, tokens)]
             else:
                 links = self._links(value, row.raw, text, tokens)
-            return Stated(row.place, own_id, text, tuple(links), row.size, row.raw, language, one_relation=not get)
+            return Stated(
+                row.place, own_id, text, tuple(links), row.size, row.raw, language, one_relation=not get, plain=plain
+            )
         except Rejected as rejected:
             lost = get(value) if get else [None]
             relations = len(lost) if isinstance(lost, list) else 0
@@ -190,8 +200,27 @@ class _Reading:
             if not is_strings(value):
                 raise Rejected("missing_value" if value is None else "wrong_keys")
             return join_tokens(value)
-        text = _text_of(value)
+        text = value if type(value) is str else _text_of(value)
         return text, [token.span() for token in _TOKEN.finditer(text)] if self._offsets == "token" else ()
+
+    def _plain(self, items: Sequence[Any], text: str) -> tuple[Triple, ...]:
+        """The relations, if all have what is needed and nothing is to be said of them, as of nearly all; else ()."""
+        past_end = self._past_end
+        if past_end is None:
+            return ()
+        found = []
+        for item in items:
+            label = self._get_label(item)
+            a, b, c, d = [get(item) for get in self._get_offsets]
+            if not (type(label) is str and type(a) is type(b) is type(c) is type(d) is int):
+                return ()
+            head, tail = (a, b + past_end), (c, d + past_end)
+            if self._has_surfaces and self._surfaces_of(item) != [text[slice(*span)] for span in (head, tail)]:
+                return ()
+            if not (triple := plain_triple(text, head, label, tail)):
+                return ()
+            found.append(triple)
+        return tuple(found) if len({*found}) == len(found) else ()
 
     def _links_or_lost(self, item: Any, text: str, tokens: Sequence[Span]) -> list[Link | Lost]:
         raw = Shown(item)
@@ -224,21 +253,17 @@ class _Reading:
         return [None if value in (None, "") else _text_of(value) for value in found]
 
 
-def _check_used(path: Path, options: SourceOptions, has_offsets: bool) -> None:
-    """Raises UserError for an option that this table has no use for."""
-    if has_offsets and options.ambiguous != "reject":
-        raise UserError(f"--ambiguous={options.ambiguous}: {path} says where heads and tails are: omit it")
-    for name, given, without in (("offsets", options.offsets, ("auto", "token")), ("end", options.end, ("auto",))):
-        if not has_offsets and given not in without:
-            raise UserError(f"--{name}={given}: {path} has no offsets: omit it, or name their columns by --map")
-
-
 def _joined(rows: list[Stated]) -> Stated:
     """One sentence of rows that have a relation of it each."""
     if len(rows) == 1:
         return rows[0]
-    links = tuple(link for row in rows for link in row.links)
-    return rows[0]._replace(links=links, size=sum(row.size for row in rows), notes=("joined_rows",))
+    links = tuple(link for row in rows for link in row.links or _linked(row))
+    return rows[0]._replace(links=links, plain=(), size=sum(row.size for row in rows), notes=("joined_rows",))
+
+
+def _linked(row: Stated) -> list[Link]:
+    """The plain relations of a row as others are."""
+    return [Link(Mention((head,)), relation, Mention((tail,)), row.raw) for head, relation, tail in row.plain]
 
 
 def _items(triples: Any) -> list[Any]:

@@ -52,7 +52,7 @@ def read_all(source: Source, file: FormatFile) -> Result:
     def read(*arguments: Any) -> Iterator[Stated | Unreadable]:
         nonlocal relations
         for item in source.format.read(*arguments):
-            relations += len(item.links) if isinstance(item, Stated) else item.relations
+            relations += item.relations
             yield item
 
     noted = Source(replace(source.format, read=read), source.options)

@@ -7,9 +7,14 @@ import sys
 import pyarrow
 import pyarrow.parquet
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from mere_ds.corpus.example import Triple
 from mere_ds.corpus.folder import open_corpus
+from mere_ds.corpus.formats.checking import _checked, plain_triple
 from mere_ds.corpus.formats.options import SourceOptions
+from mere_ds.corpus.formats.stated import Link, Mention
 from mere_ds.corpus.rows import Tally
 from mere_ds.errors import UserError
 from tests.corpus.formats.reading import convert, of_format
@@ -323,11 +328,17 @@ def test_what_is_no_table_is_refused_in_one_line(tmp_path):
             of_format("table", tmp_path / name)
 
 
-def test_what_this_table_has_no_use_for_is_refused(tmp_path):
-    texts = json_lines(tmp_path, [{"text": "Ada lebt in Bonn.", "head": "Ada", "relation": "in", "tail": "Bonn"}])
-    for option, value in (("offsets", "utf16"), ("end", "inclusive")):
-        with pytest.raises(UserError, match=f"--{option}={value}: {texts} has no offsets: omit it"):
-            convert(texts, "table", **{option: value})
-    places = json_lines(tmp_path, [flat("Ada lebt in Bonn.", "Ada", "Bonn")], "y.jsonl")
-    with pytest.raises(UserError, match=f"--ambiguous=all: {places} says where heads and tails are: omit it"):
-        convert(places, "table", end="exclusive", ambiguous="all")
+@settings(max_examples=200)
+@given(
+    st.text("aé\u0301 \r\n\u200d\U0001f468", max_size=12),
+    st.lists(st.tuples(*[st.integers(-2, 14)] * 4, st.sampled_from(["r", " r", "", "ä", "\ud800"])), max_size=3),
+)
+def test_plain_relations_are_what_a_closer_look_gives(text, relations):
+    for a, b, c, d, label in relations:
+        notes: list[str] = []
+        link = Link(Mention(((a, b),)), label, Mention(((c, d),)), "raw")
+        checked = _checked(link, text, notes)
+        plain = plain_triple(text, (a, b), label, (c, d))
+        assert plain is None or (plain == checked and not notes)
+        if isinstance(checked, Triple) and not notes and checked == ((a, b), label, (c, d)):
+            assert plain == checked
