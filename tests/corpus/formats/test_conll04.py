@@ -235,7 +235,9 @@ def test_damaged_rows_are_kept_or_counted(tmp_path_factory, data, shape):
             place = data.draw(st.integers(0, len(row[key]) - 1))
             item = row[key][place]
             changed = (
-                item | {data.draw(st.sampled_from(sorted(item))): data.draw(VALUES)} if isinstance(item, dict) else ...
+                item | {data.draw(st.sampled_from(sorted(item))): data.draw(VALUES)}
+                if item and isinstance(item, dict)
+                else ...
             )
             row[key] = [*row[key][:place], data.draw(VALUES) if changed is ... else changed, *row[key][place + 1 :]]
         else:
