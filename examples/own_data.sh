@@ -14,6 +14,7 @@ mere-ds evaluate "$out/run"
 mere-ds export "$out/run" "$out/model"
 
 coproc server { exec mere-ds serve "$out/model" --port=0 2>&1; }
+# shellcheck disable=SC2154  # bash sets it
 pid=$server_PID
 trap 'kill $pid 2> /dev/null || true' EXIT
 while read -r address rest <&"${server[0]}" && [[ $address != http://* ]]; do echo "$address $rest"; done
