@@ -12,7 +12,7 @@ from mere_ds.bulk.settings import ExtractSettings, processes_for
 from mere_ds.bulk.writing import Writer, form_of
 from mere_ds.config import AUTO
 from mere_ds.errors import UserError
-from mere_ds.files import json_line, naming
+from mere_ds.files import check_apart, json_line, naming
 from mere_ds.knobs import deciding, takes_knobs
 from mere_ds.runs.trained import used_model
 from mere_ds.versions import version_of
@@ -98,7 +98,12 @@ def _answer_rows(settings: ExtractSettings, source: Source, job: "Job", model: s
     from mere_ds.bulk.run import Target, answer_file, answer_stream, input_digest, join_parts
 
     if settings.out is None:
-        return answer_stream(job, source, settings.processes or 1, sys.stdout.buffer, show=source.path is not None)
+        show = source.path is not None or not (sys.stdin.isatty() or sys.stdout.isatty())
+        return answer_stream(job, source, settings.processes or 1, sys.stdout.buffer, show)
+    if source.path and Path(settings.out).resolve() == source.path.resolve():
+        raise UserError(f"--out={settings.out}: --out is the input: choose another file")
+    if job.writer.format == "neo4j":
+        check_apart("--out", settings.out, **{"--file": source.path})
     if settings.precision == "auto":  # what it is here must hold for all of OUT, wherever the rest is made
         besides = None if settings.resume else settings.share
         begun = begun_with(Path(settings.out), "precision", besides, settings.overwrite)

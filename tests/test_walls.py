@@ -66,7 +66,7 @@ MAY_IMPORT = {
         *("corpus", "encoders", "shards", "evaluation", "training", "train"),
     },
     "bulk": {
-        *("errors", "files", "streams", "versions", "lease", "knobs", "config", "runs", "corpus", "inference"),
+        *("errors", "files", "sums", "streams", "versions", "lease", "knobs", "config", "runs", "corpus", "inference"),
     },
     "use_commands": {
         *("versions", "errors", "files", "knobs", "config", "runs", "backends", "inference", "documents", "bulk"),

@@ -24,13 +24,14 @@ def record_of(out: Path) -> Path:
     return out.with_name(f"{out.name}.record.json")
 
 
-def is_finished(out: Path, made_from: dict[str, Any], overwrite: bool) -> bool:
+def is_finished(out: Path, made_from: dict[str, Any], overwrite: bool, is_stream: bool) -> bool:
     """Whether `out` was made from the same already, and nothing is left to do. Raises UserError if it is there and was
-    not, unless it may be replaced."""
+    not, unless it may be replaced. Of a stream it isn't known whether it is the same."""
     if not out.exists():
         return False
     record = record_of(out)
     same = record.is_file() and read_json(record, "remove it").get("made_from") == made_from
+    same = same and not (is_stream and not list(work_folder(out).glob("*.data")))
     if not same and not overwrite:
         raise UserError(f"{out}: exists already: choose another file or pass --overwrite")
     if not same and out.is_dir() and not (out / next(iter(HEADERS))).is_file():

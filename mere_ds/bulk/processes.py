@@ -111,9 +111,9 @@ def _talk(worker: _Worker, act: Callable[[Connection], Any]) -> Any:
 
 
 def _serve(pipe: Connection, begin: Begin) -> None:
-    """A process's work, one thread's, until the pipe closes. What the user or the machine did wrong is an answer too;
+    """A process's work, by one thread, until the pipe closes. What the user or the machine did wrong is an answer too;
     any other exception ends the process and shows its traceback."""
-    os.environ["OMP_NUM_THREADS"] = "1"  # before anything that counts cores is loaded
+    os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}  # before anything counts cores
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         work = _or_error(begin)

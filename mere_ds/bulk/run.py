@@ -138,7 +138,7 @@ def answer_file(job: Job, source: Source, target: Target, processes: int) -> Tot
     makes it, OSError that names it.
     """
     out, part, writer = target.out, target.part, job.writer
-    if is_finished(out, target.made_from, target.overwrite) and source.path:
+    if is_finished(out, target.made_from, target.overwrite, is_stream=source.path is None):
         remove_work(out)
         return None
     header = writer.header() if part.of == 1 else b""
@@ -160,7 +160,7 @@ def answer_file(job: Job, source: Source, target: Target, processes: int) -> Tot
 
 def join_parts(job: Job, source: Source, target: Target) -> Totals | None:
     """Make `target.out` of the parts that other calls have made, as many as `target.part.of`; None if it is there."""
-    if is_finished(target.out, target.made_from, target.overwrite):
+    if is_finished(target.out, target.made_from, target.overwrite, is_stream=source.path is None):
         remove_work(target.out)
         return None
     states = states_of(target.out, target.made_from, target.part.of)

@@ -1,6 +1,7 @@
 """What `mere-ds extract` is told besides the model and a single text, as knobs."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,9 @@ from mere_ds.config import NO_RELATION, Precision, Which
 from mere_ds.errors import UserError
 from mere_ds.knobs import check_knobs, knob
 from mere_ds.runs.trained import check_limits
+from mere_ds.sums import OPTIMIZER
+
+_PROCESS_BYTES = 1 << 30  # of Python, its libraries and a batch
 
 _free = partial(knob, on_resume="free")
 _content = partial(knob, on_resume="content")  # what it leads to is compared
@@ -149,12 +153,13 @@ def processes_for(model: Path) -> int:
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     if not hidden and any(Path("/dev").glob("nvidia[0-9]*")):
         return 1
-    each = 2 * sum(path.stat().st_size for path in model.iterdir() if path.is_file()) + _PROCESS_BYTES
-    return max(1, min(len(os.sched_getaffinity(0)), _free_bytes() // each))
-
-
-_PROCESS_BYTES = 1 << 30  # of Python, its libraries and a batch
+    weights = sum(path.stat().st_size for path in model.iterdir() if path.is_file() and path.name != OPTIMIZER)
+    return max(1, min(len(os.sched_getaffinity(0)), _free_bytes() // (2 * weights + _PROCESS_BYTES)))
 
 
 def _free_bytes() -> int:
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """Memory that processes can have; where the system doesn't say, all that there is."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

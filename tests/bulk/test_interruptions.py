@@ -235,6 +235,8 @@ def test_a_stream_goes_on_if_it_is_the_same(file, tmp_path):
             make_of(other)
     make_of(lines)
     assert (tmp_path / "out.jsonl").read_bytes() == whole.read_bytes()
+    with pytest.raises(UserError, match="exists already"):
+        make_of(b"")  # it may be another one
     assert json.loads(record_of(tmp_path / "out.jsonl").read_text())["made_from"]["input"] == STREAM
 
 

@@ -4,6 +4,8 @@ import csv
 import gzip
 import io
 import json
+import re
+import sys
 from datetime import datetime
 
 import pyarrow as pa
@@ -16,6 +18,8 @@ from hypothesis import strategies as st
 from mere_ds.bulk.answering import Answered
 from mere_ds.bulk.graph_files import HEADERS, write_graph
 from mere_ds.bulk.n_triples import NAMESPACE, statements
+from mere_ds.bulk.reading import open_source
+from mere_ds.bulk.run import _bar
 from mere_ds.bulk.writing import TRIPLE_COLUMNS, Writer
 from tests.bulk.conftest import answers
 from tests.small_model import TEXTS
@@ -202,6 +206,28 @@ def test_entities_of_many_units_are_nodes_once(tmp_path):
     write_graph(tmp_path / "graph", ([Answered(n, "A", "de", {}, [triple], None)] for n in range(3)), {"stage": 1})
     assert (tmp_path / "graph/entities.csv").read_text().splitlines()[1:] == ["de:A,A,de,Entity"]
     assert (tmp_path / "graph/relations.csv").read_text().splitlines()[1] == "de:A,de:A,r,1.0,0,0,1,0,1,1"
+
+
+def test_an_input_is_not_replaced_by_its_answers(extract, rows, tmp_path):
+    extract("--lang=de", f"--file={rows}", f"--out={rows}", "--overwrite", code=2)
+    assert "--out is the input: choose another file" in extract.said and len(rows.read_text().splitlines()) == len(ROWS)
+
+
+def test_a_bar_says_how_much_is_read_and_the_time_left(rows, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    for file, says in ((str(rows), r"50%.*/.*<.*B/s"), ("/dev/null", r"2.00 rows")):
+        monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+        source = open_source(file, "jsonl", "text", None)
+        with _bar(source, show=True) as advance:
+            advance(rows.stat().st_size // 2 if source.total else 2)
+        assert re.search(says, terminal.getvalue()), terminal.getvalue()
+    before = terminal.getvalue()
+    with _bar(source, show=False) as advance:
+        advance(2)
+    assert terminal.getvalue() == before
 
 
 @pytest.mark.parametrize(
