@@ -18,7 +18,8 @@ from mere_ds.runs.trained import used_model
 from mere_ds.versions import version_of
 
 if TYPE_CHECKING:
-    from mere_ds.bulk.run import Job, Options, Totals
+    from mere_ds.bulk.progress import Totals
+    from mere_ds.bulk.run import Job, Options
 
 
 @takes_knobs(ExtractSettings)
@@ -100,6 +101,8 @@ def _answer_rows(settings: ExtractSettings, source: Source, job: "Job", model: s
     if settings.out is None:
         show = source.path is not None or not (sys.stdin.isatty() or sys.stdout.isatty())
         return answer_stream(job, source, settings.processes or 1, sys.stdout.buffer, show)
+    if (settings.part or settings.join) and source.path is None:
+        raise UserError(f"--part and --join: {source.name} can be read only once: pass a file")
     if source.path and Path(settings.out).resolve() == source.path.resolve():
         raise UserError(f"--out={settings.out}: --out is the input: choose another file")
     if job.writer.format == "neo4j":

@@ -13,7 +13,7 @@ from typing import Any
 from mere_ds.bulk.answering import Answered
 from mere_ds.bulk.graph_files import HEADERS, write_graph
 from mere_ds.bulk.parquet_tables import write_table
-from mere_ds.bulk.progress import Part, State, check_same, read_state, units_of, work_folder
+from mere_ds.bulk.progress import Part, State, Totals, check_same, read_state, units_of, work_folder
 from mere_ds.bulk.writing import MADE_AT_THE_END, Writer, kept_answers
 from mere_ds.errors import UserError
 from mere_ds.files import naming, read_json, sync, write_json, writing
@@ -115,13 +115,12 @@ def remove_work(out: Path) -> None:
 
 
 def _record(states: dict[Part, State]) -> dict[str, Any]:
-    all_of = list(states.values())
-    notes = sum((state.notes for state in all_of), start=type(all_of[0].notes)())
+    totals = Totals.of(states.values())
     return {
-        "made_from": all_of[0].made_from,
-        "rows": sum(state.rows for state in all_of),
-        "triples": sum(state.triples for state in all_of),
-        "notes": dict(sorted(notes.items())),
+        "made_from": next(iter(states.values())).made_from,
+        "rows": totals.rows,
+        "triples": totals.triples,
+        "notes": dict(sorted(totals.notes.items())),
         "versions": versions(),
         "commit": commit(),
     }

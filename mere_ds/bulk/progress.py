@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -75,17 +76,32 @@ class State:
     def end(self) -> int:
         return self.done[-1].end if self.done else self.start
 
-    @property
-    def rows(self) -> int:
-        return sum(its.rows for its in self.done)
 
-    @property
-    def triples(self) -> int:
-        return sum(its.triples for its in self.done)
+@dataclass
+class Totals:
+    """What was done in several units."""
 
-    @property
-    def notes(self) -> Counter[str]:
-        return sum((Counter(its.notes) for its in self.done), Counter())
+    rows: int = 0
+    triples: int = 0
+    notes: Counter[str] = field(default_factory=Counter)
+    """By kind."""
+
+    @classmethod
+    def of(cls, states: Iterable[State]) -> "Totals":
+        totals = cls()
+        for done in chain.from_iterable(state.done for state in states):
+            totals.add(done)
+        return totals
+
+    def add(self, done: Done) -> None:
+        self.rows += done.rows
+        self.triples += done.triples
+        self.notes.update(done.notes)
+
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{kind}: {number:,}" for kind, number in self.notes.most_common())
+        told = f"rows: {self.rows:,}, triples: {self.triples:,}"
+        return told + f", notes: {self.notes.total():,} ({kinds})" * bool(kinds)
 
 
 def work_folder(out: Path) -> Path:

@@ -1,10 +1,9 @@
 """An input of any length answered unit by unit, to a stream or to a file; an interrupted call is gone on with."""
 
 import gc
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -15,7 +14,7 @@ from tqdm import tqdm
 from mere_ds.bulk.answering import Answerer, kinds_of
 from mere_ds.bulk.finishing import finish_output, is_finished, remove_work, states_of
 from mere_ds.bulk.processes import working
-from mere_ds.bulk.progress import AGAIN, Done, Part, Progress
+from mere_ds.bulk.progress import AGAIN, Done, Part, Progress, Totals
 from mere_ds.bulk.reading import Source, Unit
 from mere_ds.bulk.rows import Parser
 from mere_ds.bulk.writing import Writer
@@ -48,25 +47,6 @@ class Result(NamedTuple):
     content: bytes
     done: Done
     read: int
-
-
-@dataclass
-class Totals:
-    """What was done."""
-
-    rows: int = 0
-    triples: int = 0
-    notes: Counter[str] = field(default_factory=Counter)
-
-    def add(self, done: Done) -> None:
-        self.rows += done.rows
-        self.triples += done.triples
-        self.notes = self.notes + Counter(done.notes)
-
-    def __str__(self) -> str:
-        told = f"{self.rows:,} rows, {self.triples:,} triples"
-        kinds = ", ".join(f"{kind} {number:,}" for kind, number in self.notes.most_common())
-        return told + f", {self.notes.total():,} rows with a note ({kinds})" * bool(kinds)
 
 
 @dataclass(frozen=True)
@@ -120,7 +100,6 @@ def answer_stream(job: Job, source: Source, processes: int, stream: BinaryIO, sh
     totals = Totals()
     with _bar(source, show) as advance, working(_begin(job, processes), processes) as work:
         result: Result
-        stream.write(job.writer.header())
         for result in work(source.units()):
             with naming(Path("standard output")):
                 stream.write(result.content)
@@ -142,20 +121,17 @@ def answer_file(job: Job, source: Source, target: Target, processes: int) -> Tot
         remove_work(out)
         return None
     header = writer.header() if part.of == 1 else b""
-    totals = Totals()
     try:
         with Progress(out, part, target.made_from, header, target.resume) as progress:
             if not progress.state.whole:
                 _advance(job, source, progress, processes)
                 progress.finish()
-            for done in progress.state.done:
-                totals.add(done)
             if part.of == 1:
                 finish_output(out, {part: progress.state}, writer, _table(job, source))
     except KeyboardInterrupt as stopped:
         stopped.args = (f"nothing is lost: the same command goes on with {out}",)
         raise
-    return totals
+    return Totals.of([progress.state])
 
 
 def join_parts(job: Job, source: Source, target: Target) -> Totals | None:
@@ -165,10 +141,7 @@ def join_parts(job: Job, source: Source, target: Target) -> Totals | None:
         return None
     states = states_of(target.out, target.made_from, target.part.of)
     finish_output(target.out, states, job.writer, _table(job, source))
-    totals = Totals()
-    for done in chain.from_iterable(state.done for state in states.values()):
-        totals.add(done)
-    return totals
+    return Totals.of(states.values())
 
 
 def _table(job: Job, source: Source) -> Path | None:

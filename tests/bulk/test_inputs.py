@@ -43,7 +43,7 @@ def test_a_bad_row_of_json_costs_one_answer(extract, tmp_path, line, note):
     assert first["input_triples"] == "gold" and first["input_lang"] == "DE" and first["meta"] == GOOD["meta"]
     assert bad["note"] == note and bad["triples"] == []
     kind = note.split(":")[0]
-    assert extract.said.endswith(f"{file}: 3 rows, 2 triples, 1 rows with a note ({kind} 1)\n")
+    assert extract.said.endswith(f"{file}: rows: 3, triples: 2, notes: 1 ({kind}: 1)\n")
     if kind in ("not JSON", "empty line"):
         assert bad["raw"] == line
 
@@ -60,7 +60,7 @@ def test_the_language_of_rows_is_detected(extract, tmp_path):
     assert german["lang"] == "de" and german["triples"] and named["lang"] == "de"
     assert turkish["lang"] is None and turkish["triples"] == []
     assert turkish["note"].startswith("language not of this model: tr")
-    assert "(language not of this model 1)" in extract.said
+    assert "(language not of this model: 1)" in extract.said
     for out in ("out.csv", "out.parquet", "out.nt"):
         extract("--lang=auto", f"--file={file}", f"--out={tmp_path / out}")
     assert (tmp_path / "out.csv").read_text(encoding="utf-8").count(",de,") == 1

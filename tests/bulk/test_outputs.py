@@ -55,7 +55,7 @@ def test_json_lines_are_what_is_printed(extract, rows, plain, tmp_path):
         said = made(extract, rows, tmp_path / name)
         with opened(tmp_path / name, "rt", encoding="utf-8") as file:
             assert answers(file.read()) == plain
-        assert "4 rows, 2 triples, 2 rows with a note (empty text 1, unknown language 1)" in said
+        assert "rows: 4, triples: 2, notes: 2 (empty text: 1, unknown language: 1)" in said
         for path in (tmp_path / name, tmp_path / f"{name}.record.json"):
             path.unlink()
     made(extract, rows, tmp_path / "c.jsonl.zst")
@@ -238,6 +238,7 @@ def test_a_bar_says_how_much_is_read_and_the_time_left(rows, monkeypatch):
         (["--to=csv"], "pass --out"),
         (["--part=1/2"], "pass --out"),
         (["--out=x.jsonl", "--part=3/2"], "must be such as 2/4"),
+        (["--out=x.jsonl", "--part=1/2", "--file=/dev/null"], "can be read only once: pass a file"),
         (["--out=x.jsonl", "--part=1/2", "--join=2"], "first make each part"),
         (["--out=x.jsonl", "--processes=0"], "must be at least 1"),
         (["--out=x.jsonl", "--batch_size=0"], "must be at least 1"),
@@ -245,5 +246,6 @@ def test_a_bar_says_how_much_is_read_and_the_time_left(rows, monkeypatch):
 )
 def test_an_output_that_cannot_be_made_is_refused(extract, rows, tmp_path, monkeypatch, argv, says):
     monkeypatch.chdir(tmp_path)
-    extract("--lang=de", f"--file={rows}", *argv, code=2)
+    file = [] if argv[-1].startswith("--file") else [f"--file={rows}"]
+    extract("--lang=de", *file, *argv, code=2)
     assert says in extract.said and [path.name for path in tmp_path.iterdir()] == [rows.name]

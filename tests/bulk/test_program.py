@@ -87,7 +87,7 @@ def test_whatever_ends_it_the_same_command_makes_the_same_file(run, extract, tmp
     assert not out.exists()
     with Started(run, file, out) as last:
         code, said = last.ended()
-    assert code == 0 and said == [f"{out}: {len(lines):,} rows, {len(lines):,} triples"]
+    assert code == 0 and said == [f"{out}: rows: {len(lines):,}, triples: {len(lines):,}"]
     argv = ("--lang=de", f"--file={file}", "--batch_size=64", "--precision=fp32", "--processes=1")
     extract(*argv, f"--out={(whole := tmp_path / 'whole.jsonl')}")
     assert out.read_bytes() == whole.read_bytes()

@@ -30,7 +30,7 @@ def test_parts_by_an_array_are_joined(cluster, tmp_path):
         shown = "".join(path.read_text() for path in sorted(tmp_path.glob("mere-extract-*.out")))
         assert cluster.job(join)["JobState"] == "COMPLETED", shown
         assert "stopped by SIGTERM: nothing is lost: the same command goes on with" in shown and "requeued" in shown
-        assert f"{out}: {3 * LINES_AT_ONCE:,} rows" in shown and not work_folder(out).exists()
+        assert f"{out}: rows: {3 * LINES_AT_ONCE:,}" in shown and not work_folder(out).exists()
     finally:
         cluster.command("scancel", "--user=root")
     assert out.read_bytes().count(b"\n") == 3 * LINES_AT_ONCE
