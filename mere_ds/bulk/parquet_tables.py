@@ -50,7 +50,7 @@ def _of_answers(pa: Any, units: Units, beside: dict[str, Any]) -> Iterator[Any]:
     kinds: dict[str, set[type]] = {}
     for answers in units():
         for answer in answers:
-            for name, value in merged(answer, beside).items():
+            for name, value in _row(answer, beside).items():
                 if name not in names and value is not None:
                     kinds.setdefault(name, set()).add(_kind(value))
                 elif name not in names:
@@ -62,10 +62,14 @@ def _of_answers(pa: Any, units: Units, beside: dict[str, Any]) -> Iterator[Any]:
     yield schema
     texts = {field.name for field in given if field.type == pa.string()}
     for answers in units():
-        rows = [merged(answer, beside) for answer in answers]
+        rows = [_row(answer, beside) for answer in answers]
         for row in rows:
             row |= {name: _text(row[name]) for name in texts & row.keys()}
         yield pa.RecordBatch.from_pylist(rows, schema)
+
+
+def _row(answer: Answered, beside: dict[str, Any]) -> dict[str, Any]:
+    return {_text(name) or "": value for name, value in merged(answer, beside).items()}
 
 
 def _kind(value: Any) -> type:

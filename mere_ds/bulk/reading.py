@@ -146,11 +146,11 @@ def _reader(stream: BinaryIO, name: str) -> Callable[[int], bytes]:
 
     def checked(most: int) -> bytes:
         try:
-            with naming(Path(name)):
-                return read(most)
+            return read(most)
         except (EOFError, ValueError, zlib.error, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
-                raise
+                with naming(Path(name)):
+                    raise
             raise UserError(f"{name}: damaged ({error}): compress it again") from None
 
     return checked

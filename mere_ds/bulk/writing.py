@@ -63,7 +63,10 @@ class Writer:
 
     def header(self) -> bytes:
         """What stands before all units."""
-        return self._compressed(_csv([[*TRIPLE_COLUMNS, *self.beside]])) if self.format == "csv" else b""
+        if self.format in MADE_AT_THE_END:
+            return b""
+        content = _csv([[*TRIPLE_COLUMNS, *self.beside]]) if self.format == "csv" else b""
+        return self._compressed(content)  # of nothing too: a .gz without any byte would be damaged
 
     def unit(self, answers: Sequence[Answered]) -> bytes:
         """A unit's part of the output, compressed by itself."""

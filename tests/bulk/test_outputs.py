@@ -122,6 +122,25 @@ def test_an_empty_input_makes_an_empty_output(extract, tmp_path):
     for name, content in (("a.jsonl", b""), ("a.nt", b""), ("a.csv", ",".join(TRIPLE_COLUMNS).encode() + b"\r\n")):
         extract("--lang=de", f"--file={file}", f"--out={tmp_path / name}")
         assert (tmp_path / name).read_bytes() == content
+    extract("--lang=de", f"--file={file}", f"--out={(packed := tmp_path / 'a.jsonl.gz')}")
+    assert packed.read_bytes() and gzip.decompress(packed.read_bytes()) == b"", "no bytes at all were no .gz"
+    extract("--lang=de", f"--file={file}", f"--out={(packed := tmp_path / 'a.jsonl.zst')}")
+    assert packed.read_bytes() and pa.input_stream(str(packed)).read() == b""
+
+
+def test_names_of_fields_that_parquet_cannot_have_are_escaped(extract, tmp_path):
+    (file := tmp_path / "in.jsonl").write_text(r'{"text": "Anna in Oslo", "\ud800": "\udc00", "n": 1}' + "\n")
+    made(extract, file, out := tmp_path / "out.parquet", language="--lang=de")
+    (row,) = pq.read_table(out).to_pylist()
+    assert row[r"\ud800"] == r"\udc00" and row["n"] == 1 and row["text"] == "Anna in Oslo"
+
+
+def test_what_is_read_is_never_replaced(extract, tmp_path):
+    (file := tmp_path / "in.jsonl").write_text('{"text": "Anna in Oslo"}\n')
+    (link := tmp_path / "link.jsonl").symlink_to(file)
+    for out in (file, link):
+        extract("--lang=de", f"--file={file}", f"--out={out}", "--overwrite", code=2)
+        assert "is the file that is read" in extract.said and file.read_text() == '{"text": "Anna in Oslo"}\n'
 
 
 def test_n_triples_say_what_was_found(extract, rows, plain, tmp_path):
