@@ -72,8 +72,6 @@ def extract(run: str, text: str | None = None, **given: Any) -> None:
         fields = settings.text_field or "text", settings.lang_field
         source = open_source(settings.file, format, *fields, at_once=settings.out is None)
     form = form_of(settings.out, settings.to) if settings.out else ("jsonl", "")
-    if settings.out and source and source.path and _same_file(settings.out, source.path):
-        raise UserError(f"--out={settings.out}: is the file that is read, which stays as it is: choose another file")
     if settings.candidates and form[0] != "jsonl":
         raise UserError(f"--candidates: only JSON lines hold them, not {form[0]}: leave it out, or pass --to=jsonl")
     model = used_model(run, settings.which)
@@ -129,10 +127,6 @@ def _answer_rows(settings: ExtractSettings, source: Source, job: "Job", model: s
     if totals is None:
         sys.stderr.write(f"{settings.out}: is whole already: nothing to do\n")
     return totals
-
-
-def _same_file(out: str, read: Path) -> bool:
-    return Path(out).exists() and Path(out).samefile(read)
 
 
 def _options(settings: ExtractSettings) -> "Options":

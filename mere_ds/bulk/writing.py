@@ -34,6 +34,7 @@ _SUFFIXES: dict[str, OutputFormat] = {
     **{".csv": "csv", ".nt": "nt", ".parquet": "parquet"},
 }
 _COMPRESSIONS: dict[str, Compression] = {".gz": ".gz", ".zst": ".zst"}
+_ZST = ".zst files need"
 
 
 def form_of(out: str, to: OutputFormat | None) -> tuple[OutputFormat, Compression]:
@@ -47,6 +48,10 @@ def form_of(out: str, to: OutputFormat | None) -> tuple[OutputFormat, Compressio
         raise UserError(f"--out={out}: says no format: end it in one of {names}, or pass --to")
     if compression and format in MADE_AT_THE_END:
         raise UserError(f"--out={out}: {format} is not compressed like that: leave {compression} out")
+    if format == "parquet":
+        pyarrow_or_error("parquet")  # now, not when all is computed
+    elif compression == ".zst":
+        pyarrow_or_error(purpose=_ZST)
     return format, compression
 
 
@@ -82,7 +87,7 @@ class Writer:
         if self.compression == ".gz":
             return gzip.compress(content, mtime=0)
         if self.compression == ".zst":
-            return pyarrow_or_error(purpose=".zst files need").compress(content, "zstd", asbytes=True)
+            return pyarrow_or_error(purpose=_ZST).compress(content, "zstd", asbytes=True)
         return content
 
     def _triple_rows(self, answer: Answered) -> Iterator[list[Any]]:

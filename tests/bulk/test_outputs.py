@@ -135,12 +135,12 @@ def test_names_of_fields_that_parquet_cannot_have_are_escaped(extract, tmp_path)
     assert row[r"\ud800"] == r"\udc00" and row["n"] == 1 and row["text"] == "Anna in Oslo"
 
 
-def test_what_is_read_is_never_replaced(extract, tmp_path):
-    (file := tmp_path / "in.jsonl").write_text('{"text": "Anna in Oslo"}\n')
-    (link := tmp_path / "link.jsonl").symlink_to(file)
-    for out in (file, link):
-        extract("--lang=de", f"--file={file}", f"--out={out}", "--overwrite", code=2)
-        assert "is the file that is read" in extract.said and file.read_text() == '{"text": "Anna in Oslo"}\n'
+@pytest.mark.parametrize("name", ["a.parquet", "a.jsonl.zst"])
+def test_a_missing_library_is_named_before_anything_is_computed(extract, rows, tmp_path, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    extract("--lang=de", f"--file={rows}", f"--out={tmp_path / 'new' / name}", code=2)
+    assert "need pyarrow, which is not installed: pip install 'mere-ds[formats]'" in extract.said
+    assert not (tmp_path / "new").exists(), "nothing is begun"
 
 
 def test_n_triples_say_what_was_found(extract, rows, plain, tmp_path):
