@@ -9,7 +9,7 @@ from pathlib import Path
 from mere_ds.bulk.progress import Part
 from mere_ds.bulk.rows import InputFormat
 from mere_ds.bulk.writing import OutputFormat
-from mere_ds.config import NO_RELATION, Precision, Which
+from mere_ds.config import AUTO, NO_RELATION, Precision, Which
 from mere_ds.errors import UserError
 from mere_ds.knobs import check_knobs, knob
 from mere_ds.runs.trained import check_limits
@@ -109,6 +109,8 @@ class ExtractSettings:
             raise UserError("--document prints the triples of one text: pass --lang, and neither fields nor --out")
         if self.candidates and self.document:
             raise UserError("--candidates is of texts: leave it or --document out")
+        if self.candidates and self.lang != AUTO and self.lang_field is None:
+            raise UserError("--candidates is of detected languages: pass --lang=auto, or leave it out")
         if self.out is None and (self.to not in (None, "jsonl") or self._given("part", "join", "overwrite")):
             raise UserError("--to, --part, --join and --overwrite are about a file: pass --out")
         if self.part and self.join:

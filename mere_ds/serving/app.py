@@ -24,7 +24,7 @@ from mere_ds.serving.description import description
 from mere_ds.serving.measures import Measures
 from mere_ds.serving.settings import ServeSettings, is_allowed
 
-_BODY_SECONDS = 30.0
+_BODY_SECONDS = 20.0
 _BODIES = 64
 """Bytes of unread requests that are held, as a multiple of the largest request."""
 
@@ -133,6 +133,8 @@ class _Server:
         most, body = self.settings.max_body, bytearray()
         too_large = Refused(413, f"the request has more than {most} bytes: send fewer texts at once")
         stated = request.headers.get("content-length", "")
+        if stated and "transfer-encoding" in request.headers:  # a proxy may read the other length
+            raise Refused(400, "the request states its length twice: send Content-Length or chunks")
         if stated.isascii() and stated.isdigit() and int(stated[:20]) > most:
             raise too_large
         try:

@@ -77,6 +77,8 @@ def test_candidates_are_given_where_they_are_asked_for(extract, tmp_path):
     assert alone["candidates"][0][0] == alone["lang"] == "de"
     extract("--lang=auto", "--candidates", f"--file={file}", f"--out={tmp_path / 'out.nt'}", code=2)
     assert "--candidates: only JSON lines hold them, not nt" in extract.said
+    extract("--lang=de", "--candidates", "Anna", code=2)
+    assert "--candidates is of detected languages" in extract.said
 
 
 def test_a_documents_language_is_detected(extract, tmp_path):

@@ -74,6 +74,15 @@ def test_a_chunked_body_is_counted_as_it_comes(client):
         assert its.recv(100).startswith(b"HTTP/1.1 413")
 
 
+def test_a_body_whose_length_is_stated_in_two_ways_is_refused(client):
+    with socket.create_connection(("127.0.0.1", client.port)) as its:
+        its.sendall(
+            b"POST /extract HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        )
+        assert its.recv(100).startswith(b"HTTP/1.1 400")
+
+
 def test_the_description_is_valid_and_true(client):
     document = json.loads(client.get("/openapi.json")[2])
     OpenAPIV31SpecValidator(document).validate()
