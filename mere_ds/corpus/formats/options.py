@@ -82,7 +82,7 @@ class SourceOptions:
 
     def check_used(self, name: str, used: Collection[str]) -> None:
         """Raises UserError for an option that is given, but not `used` by the format of this name."""
-        for field in fields(self):
+        for field in fields(SourceOptions):  # a subclass has other settings too
             value = getattr(self, field.name)
             if value != field.default and field.name not in ("format", *used):
                 given = ",".join(value) if isinstance(value, tuple) else value
