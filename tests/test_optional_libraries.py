@@ -46,7 +46,7 @@ def test_corpora_are_made_read_and_converted_without_extras(tmp_path):
     made = json.loads(bare("synthesize", corpus, "--sentences=60", "--languages=de,fr"))
     assert made
     assert "de" in bare("inspect", corpus)
-    bare("convert", corpus, converted, "--split=train")
+    bare("convert", corpus, converted)
     assert (converted / "de.train.jsonl").exists()
 
 

@@ -14,6 +14,7 @@ from mere_ds.model.limits import MOST_RELATIONS, pairs_at_once
 from mere_ds.model.pair_decoding import best_of_sentences, likely_relations, triples_of_pairs
 from mere_ds.model.pair_heads import PairScores
 from mere_ds.model.pair_loss import gold_relations, pair_losses, pairs_to_train, relation_loss
+from mere_ds.model.precision import nan_where_infinite
 
 
 class Gold(NamedTuple):
@@ -71,7 +72,9 @@ def find_many(
 ) -> Found:
     """The triples whose score is `least` or more, `most` of a sentence at most, in bounded memory."""
     M, D = h_BMD.shape[1:]
-    sentence_P, labels_P, probability_P = likely_relations(relation_BU, allowed_BU, least, MOST_RELATIONS)
+    sentence_P, labels_P, probability_P = likely_relations(
+        nan_where_infinite(relation_BU), allowed_BU, least, MOST_RELATIONS
+    )
 
     def triples(scores: PairScores, pairs: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         found = triples_of_pairs(scores, probability_P[pairs], least, most)

@@ -17,7 +17,7 @@ from mere_ds.model.fields import MereFields, TripleFields
 from mere_ds.model.limits import MASKED
 from mere_ds.model.many import Found, find_many
 from mere_ds.model.pair_heads import PairHeads, StatePairHeads
-from mere_ds.model.precision import at_least_fp32
+from mere_ds.model.precision import at_least_fp32, nan_where_infinite
 from mere_ds.model.switcher import LanguageSwitcher, Switcher
 
 
@@ -42,7 +42,8 @@ class Decoding:
     def best_relation(self, relation_BU: torch.Tensor, languages_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The most likely of the language's relations and its probability among them (both B), from fp32 logits."""
         allowed_BU = self.label_mask_NU[languages_B]
-        probability_B, relation_B = relation_BU.masked_fill(~allowed_BU, MASKED).softmax(dim=-1).max(dim=-1)
+        seen_BU = nan_where_infinite(relation_BU).masked_fill(~allowed_BU, MASKED)
+        probability_B, relation_B = seen_BU.softmax(dim=-1).max(dim=-1)
         return relation_B, probability_B
 
     def _best_spans(self, logits_BM4: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -19,6 +19,11 @@ def at_least_fp32(x: torch.Tensor) -> torch.Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def nan_where_infinite(x: torch.Tensor) -> torch.Tensor:
+    """`x` with NaN for what is infinite, so that it isn't taken for a small number or for one that is left out."""
+    return x + (x - x)
+
+
 def best_precision(device: torch.device) -> Precision:
     """The fastest one of `DTYPES` that the hardware computes: bf16, fp16 on older GPUs, fp32 on CPUs without bf16
     products."""

@@ -26,10 +26,12 @@ class Started:
     def __init__(self, run: Path, file: Path, out: Path):
         words = ("--lang=de", f"--file={file}", f"--out={out}", "--processes=2", "--batch_size=64", "--precision=fp32")
         self._journal = work_folder(out) / "1-of-1.journal"
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
         self.program = subprocess.Popen(
             [BIN / "mere-ds", "extract", run, *words], env=environment(), stderr=subprocess.PIPE, text=True,
             start_new_session=True,
         )  # fmt: skip
+        signal.signal(signal.SIGINT, before)
 
     def __enter__(self) -> "Started":
         return self

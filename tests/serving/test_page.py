@@ -116,6 +116,8 @@ def middle(box: dict) -> float:
 
 
 def test_opens_without_errors_and_asks_only_its_own_server(page, server):
+    page.get_log("performance")  # also has what other tests opened before
+    opened(page, server)
     find(page, NESTED)
     assert not page.get_log("browser")
     events = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]

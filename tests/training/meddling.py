@@ -36,6 +36,11 @@ def every(*meddles: Callable[[], None]) -> None:
         meddle()
 
 
+def environment(**named: str) -> None:
+    """In the ranks' environment, which else is the server's."""
+    os.environ.update(named)
+
+
 def before(owner: object, name: str, act: Callable) -> None:
     """Call `act` with the same arguments before each call of `owner.name`."""
     original = getattr(owner, name)

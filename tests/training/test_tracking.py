@@ -1,12 +1,15 @@
 """W&B and MLflow as observers, by the real libraries, without a network: what is told is what can be read there."""
 
 import json
+import os
 import socket
 import struct
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from meddling import environment
 from outcomes import metrics
 
 from mere_ds import optional_libraries
@@ -177,7 +180,9 @@ def test_others_are_refused():
 
 @pytest.mark.slow
 def test_a_training_reports_what_its_run_folder_has(train, no_network):
-    train(2, run=no_network, stage="1", max_steps=4, report_to="mlflow,wandb").ended(0)
+    named = {name: os.environ[name] for name in ("WANDB_MODE", "MLFLOW_TRACKING_URI", "MLFLOW_ALLOW_FILE_STORE")}
+    meddle = partial(environment, **named)
+    train(2, run=no_network, stage="1", max_steps=4, report_to="mlflow,wandb", meddle=meddle).ended(0)
     (run,) = runs_of_mlflow()
     rows = [row for row in metrics(no_network) if row["kind"] == "train"]
     history = client().get_metric_history(run.info.run_id, "train/loss")
