@@ -31,8 +31,8 @@ def serve(
     and one that finds the queue full by 429.
 
     If the environment has MERE_DS_TOKEN, clients must send it (Authorization: Bearer TOKEN), except for /healthz
-    and the page's files. An address that other machines reach is refused without one. When it is told to stop, the
-    server answers what it has accepted.
+    and the page's files. An address that other machines reach is refused without one. On Ctrl-C or
+    SIGTERM the server answers the requests that it has accepted, and ends.
 
     Examples:
         mere-ds serve runs/a

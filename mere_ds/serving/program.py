@@ -1,4 +1,4 @@
-"""The server as a program: it answers until it is told to stop, and then what it has accepted."""
+"""Runs the server until SIGINT or SIGTERM; requests that it has accepted are answered first."""
 
 import resource
 import signal
