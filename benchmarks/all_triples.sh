@@ -1,22 +1,23 @@
 #!/bin/bash
-# All triples of real sentences: bash benchmarks/all_triples.sh DATA ENCODER OUT [UPDATES] [RIVAL_PYTHON] [MOST]
+# All triples of real sentences: bash benchmarks/all_triples.sh DATA ENCODER OUT [UPDATES] [RIVAL_PYTHON] [FLAGS]
 # DATA is a folder of JSON lines with train, dev and test (see benchmarks/triples_corpus.py for what becomes what),
 # ENCODER a folder with an encoder such as e5-small. mERE, mERE-LS, mERE-LS-LA and mBERT on a budget of UPDATES of 16
 # sentences (by default three epochs), each scored on test, by language with intervals, and compared with mERE. With
 # RIVAL_PYTHON, the Python of an environment with gliner[training] 0.2.29, its relation model is trained on as many
 # sentences as both stages of mERE together and scored beside mERE and mERE-LS (see benchmarks/rivals/gliner_relex.py).
-# MOST takes so many rows of each file, to try it all.
+# FLAGS go to benchmarks/triples_corpus.py: --most=20 takes so many rows of each file, to try it all; --test_one_of=6 a
+# sixth of test's sentences.
 # The same command resumes where it stopped.
 set -euo pipefail
 data=$1 encoder=$2 out=$3
 export DS_ACCELERATOR=cpu OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 case $(tr ' ' '\n' < /proc/cpuinfo | grep -xm1 -e avx512_bf16 -e amx_bf16) in
-  '') config=cpu precision=fp32 ;;
-  *) config=cpu_bf16 precision=bf16 ;;
+  '') config=cpu precision=fp32 compile=() ;;
+  *) config=cpu_bf16 precision=bf16 compile=(--compile) ;;
 esac
 mkdir -p "$out"
 [ -e "$out/shards/manifest.json" ] || {
-  python benchmarks/triples_corpus.py "$data" "$out/corpus" ${6:+--most="$6"}
+  python benchmarks/triples_corpus.py "$data" "$out/corpus" "${@:6}"
   mere-ds shard "$out/corpus" "$out/shards" --encoder="$encoder" --max_length=128
 }
 updates=${4:-}
@@ -26,7 +27,7 @@ print(-(-3 * Manifest.load('$out/shards').splits['train'].sentences // 16))")
 knobs=(
   --shards="$out/shards" --deepspeed_config="ds_configs/$config.json" --save_minutes=10
   --learning_rate=2e-4 --learning_rate_stage_two=1.5e-4 --new_parts_rate=5 --pooler=mean
-  --feature_cache="$out/features" --keep_features
+  --feature_cache="$out/features" --keep_features "${compile[@]}"
 )
 
 train() { # SYSTEM, KNOBS...

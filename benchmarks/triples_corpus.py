@@ -1,8 +1,9 @@
 """The protocol for corpora with any number of triples: what is trained on, what is dev, what is test.
 
-`python benchmarks/triples_corpus.py SOURCE OUT [--languages=en,de] [--most=100]`: a folder of JSON lines becomes one
-with the same rows in `{lang}.{train,dev,test}.jsonl`. Test is test; dev is about every tenth sentence of the source's
-dev, chosen by a digest of its id, so that translations with the same id stay together; all others are train.
+`python benchmarks/triples_corpus.py SOURCE OUT [--languages=en,de] [--most=100] [--test_one_of=6]`: a folder of JSON
+lines becomes one with the same rows in `{lang}.{train,dev,test}.jsonl`. Test is test, or about one of so many of its
+sentences; dev is about every tenth sentence of the source's dev; all others are train. Sentences are chosen by a digest
+of their id, so that translations with the same id stay together.
 """
 
 import json
@@ -21,9 +22,14 @@ ONE_OF = 10
 
 
 def make_corpus(
-    source: str | Path, out: str | Path, languages: list[str] | None = None, most: int | None = None
+    source: str | Path,
+    out: str | Path,
+    languages: list[str] | None = None,
+    most: int | None = None,
+    test_one_of: int = 1,
 ) -> None:
-    """Write the folder `out` from JSON lines in `source`; of each file's rows in a language `most` at most.
+    """Write the folder `out` from JSON lines in `source`; of each file's rows in a language `most` at most, and of
+    test's sentences about one of `test_one_of`.
 
     Raises UserError for a folder without JSON lines, for a row that is none, and for languages that it doesn't have.
     """
@@ -41,6 +47,8 @@ def make_corpus(
                 ) from None
             if languages is not None and language not in languages:
                 continue
+            if file.split == "test" and not _chosen(id, test_one_of):
+                continue
             seen[language, file.split] = seen.get((language, file.split), 0) + 1
             if most is None or seen[language, file.split] <= most:
                 rows.setdefault((language, _split(file.split, id)), []).append(line + b"\n")
@@ -54,12 +62,16 @@ def make_corpus(
 
 def _split(split: str, id: str) -> str:
     """Where a sentence of the source's split goes."""
-    return "train" if split == "dev" and zlib.crc32(id.encode()) % ONE_OF else split
+    return "train" if split == "dev" and not _chosen(id, ONE_OF) else split
 
 
-def main(source: str, out: str, languages: str | None = None, most: int | None = None) -> None:
-    """Make OUT from SOURCE; of each file's rows in a language `most` at most."""
-    make_corpus(source, out, languages.split(",") if languages else None, most)
+def _chosen(id: str, one_of: int) -> bool:
+    return zlib.crc32(id.encode()) % one_of == 0
+
+
+def main(source: str, out: str, languages: str | None = None, most: int | None = None, test_one_of: int = 1) -> None:
+    """Make OUT from SOURCE; of each file's rows in a language `most` at most, of test about one of `test_one_of`."""
+    make_corpus(source, out, languages.split(",") if languages else None, most, test_one_of)
 
 
 if __name__ == "__main__":
