@@ -4,13 +4,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mere_ds import flags
 from mere_ds.backends.with_torch import TorchBackend
 from mere_ds.cli import COMMANDS
 from mere_ds.encoders.sources import TinySize, build_encoder, load_tokenizer
 from mere_ds.errors import UserError
-from mere_ds.inference import Extractor
+from mere_ds.inference import BATCH_COST, Extractor, batches_of
 from mere_ds.model.calibration import Calibration, Curve
 from mere_ds.model.triple import MereOutput
 from mere_ds.shards.encoding import SentenceEncoder
@@ -157,3 +159,20 @@ def test_limits_that_no_answer_can_keep_are_refused(argument, says, tmp_path, ca
     with pytest.raises(UserError, match="must be"):
         name, value = argument.removeprefix("--").split("=")
         Extractor.load(tmp_path, **{name: float(value)})
+
+
+@given(st.lists(st.integers(1, 512), max_size=200).map(sorted), st.integers(1, 64))
+def test_batches_hold_every_row_once_and_cost_no_more_than_those_of_full_size(lengths, most):
+    def cost(batches: list[slice]) -> int:
+        return sum(BATCH_COST + max(lengths[its]) * len(lengths[its]) for its in batches)
+
+    batches = list(batches_of(lengths, most))
+    assert [i for its in batches for i in range(len(lengths))[its]] == [*range(len(lengths))]
+    assert all(1 <= len(lengths[its]) <= most for its in batches)
+    assert cost(batches) <= cost([slice(start, start + most) for start in range(0, len(lengths), most)])
+
+
+def test_a_long_text_does_not_widen_a_batch_of_short_ones():
+    assert [*batches_of([10] * 31 + [206], 32)] == [slice(0, 31), slice(31, 32)]
+    assert [*batches_of([*range(10, 42)], 64)] == [slice(0, 16), slice(16, 32)]
+    assert [*batches_of([*range(10, 18)] * 1, 64)] == [slice(0, 8)]

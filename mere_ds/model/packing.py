@@ -2,20 +2,29 @@
 
 import torch
 from torch import nn
+from torch.nn.functional import gelu
 
 _LEAST = 1 << 16  # numbers of a matrix; below that there is nothing to gain
 
 
+class LinearGelu(nn.Linear):
+    """A linear map and GELU after it; packed, they are one operation."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return gelu(super().forward(x))
+
+
 class PackedLinear(nn.Module):
-    """`nn.Linear` for bf16 on a CPU, without gradients."""
+    """`nn.Linear`, or `LinearGelu`, for bf16 on a CPU, without gradients."""
 
     def __init__(self, linear: nn.Linear):
         super().__init__()
         self.bias = linear.bias
+        self.then = "gelu" if isinstance(linear, LinearGelu) else "none"
         self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, self.then, [], "none")
 
 
 def pack(model: nn.Module) -> None:

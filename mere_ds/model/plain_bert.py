@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
+
+from mere_ds.model.packing import LinearGelu
 
 POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta")
 """Model types whose first position has the number after the padding token's."""
@@ -100,7 +102,7 @@ class Layer(nn.Module):
         self.qkv = nn.Linear(D, 3 * D)
         self.mixed = nn.Linear(D, D)
         self.norm_mixed = nn.LayerNorm(D, epsilon)
-        self.up = nn.Linear(D, shape.intermediate_size)
+        self.up = LinearGelu(D, shape.intermediate_size)
         self.down = nn.Linear(shape.intermediate_size, D)
         self.norm = nn.LayerNorm(D, epsilon)
 
@@ -108,7 +110,7 @@ class Layer(nn.Module):
         q_BAMd, k_BAMd, v_BAMd = self.qkv(h_BMD).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         attended_BAMd = scaled_dot_product_attention(q_BAMd, k_BAMd, v_BAMd, attn_mask=seen_B11M)
         h_BMD = self.norm_mixed(self.mixed(attended_BAMd.transpose(1, 2).flatten(2)) + h_BMD)
-        return self.norm(self.down(gelu(self.up(h_BMD))) + h_BMD)
+        return self.norm(self.down(self.up(h_BMD)) + h_BMD)
 
 
 class PlainBert(nn.Module):

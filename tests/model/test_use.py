@@ -15,7 +15,7 @@ from torch import nn
 from mere_ds.backends.loading import load_backend
 from mere_ds.errors import UserError
 from mere_ds.model.mere import MereModel
-from mere_ds.model.packing import PackedLinear, pack
+from mere_ds.model.packing import LinearGelu, PackedLinear, pack
 from mere_ds.model.plain_bert import BertShape
 from mere_ds.model.use import UsedMere, load_for_use
 from mere_ds.sums import write_sums
@@ -98,7 +98,7 @@ def test_16_bits_halve_the_weights_and_hardly_change_scores(tmp_path):
 
 def test_packed_matrices_multiply_as_others(tmp_path):
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(256, 512), nn.Linear(512, 256, bias=False), nn.Linear(256, 3)).bfloat16()
+    model = nn.Sequential(LinearGelu(256, 512), nn.Linear(512, 256, bias=False), nn.Linear(256, 3)).bfloat16()
     whole = copy.deepcopy(model)
     pack(model)
     assert [type(part) for part in model] == [PackedLinear, PackedLinear, nn.Linear]
