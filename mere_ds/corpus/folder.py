@@ -137,7 +137,7 @@ def _opened(
     if lines and tables:
         names = ", ".join(sorted(path.name for path in [*lines, *tables]))
         raise UserError(f"{folder}: contains corpus files in two formats ({names}): move those of one format away")
-    options.check_used("jsonl" if lines else "smiler", ())
+    options.check_used(f"format {'jsonl' if lines else 'smiler'}", ())
     many = triples == "many" or (triples == "auto" and bool(lines))
     negative = _negative_labels(negative_labels, many)
     files: Sequence[CorpusFile]

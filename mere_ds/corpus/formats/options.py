@@ -80,14 +80,14 @@ class SourceOptions:
             raise UserError(f"--map={wrong}: must be FIELD=COLUMN, several separated by commas")
         return {field.strip(): column.strip() for field, _, column in pairs}
 
-    def check_used(self, name: str, used: Collection[str]) -> None:
-        """Raises UserError for an option that is given, but not `used` by the format of this name."""
+    def check_used(self, reader: str, used: Collection[str]) -> None:
+        """Raises UserError for an option that is given, but not `used` by the `reader`, such as "format brat"."""
         for field in fields(SourceOptions):  # a subclass has other settings too
             value = getattr(self, field.name)
             if value != field.default and field.name not in ("format", *used):
                 given = ",".join(value) if isinstance(value, tuple) else value
                 hint = _INSTEAD.get(field.name, "")
-                raise UserError(f"--{field.name}={given}: format {name} has no use for it: omit it{hint}")
+                raise UserError(f"--{field.name}={given}: {reader} has no use for it: omit it{hint}")
 
     def unit(self, own: str, *others: str) -> str:
         """What offsets count that are of `own` unit, unless --offsets says one of the others. Raises UserError."""

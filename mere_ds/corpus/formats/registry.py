@@ -65,10 +65,11 @@ FORMATS = _Formats(
 def open_source(path: Path, options: SourceOptions) -> tuple[Source, list[FormatFile]]:
     """The source's format and what is to be read of it, in order. Raises UserError if it is of none, or of several."""
     format = _chosen(path, options)
-    options.check_used(format.name, (*FOR_ALL, *format.flags))
+    options.check_used(f"format {format.name}", (*FOR_ALL, *format.flags))
     parts = list(format.parts(path))
     if not parts:
         raise UserError(f"{path}: contains nothing of --format={format.name} ({format.about}): pass its file or folder")
+    format.check(parts, options)
     files = [
         FormatFile(part, split, options.lang or "")
         for part in parts

@@ -167,6 +167,8 @@ class Format:
     """Files that are read with a part, such as names of its labels."""
     flags: Collection[str] = ()
     """Which of `options.NOT_FOR_ALL` it reads; the others are refused."""
+    check: Callable[[Collection[Path], SourceOptions], None] = lambda parts, options: None
+    """Raises UserError for one of `flags` that is given, but that none of these parts has a use for."""
     documents: bool = False
     """Whether its texts are documents of several sentences."""
     one_relation: bool = False

@@ -16,7 +16,7 @@ from mere_ds.corpus.formats import csv_rows, locating
 from mere_ds.corpus.formats.checking import plain_triple
 from mere_ds.corpus.formats.conventions import Conventions, Passage, Place
 from mere_ds.corpus.formats.csv_rows import csv_sample
-from mere_ds.corpus.formats.options import NOT_FOR_ALL, SourceOptions
+from mere_ds.corpus.formats.options import FOR_ALL, NOT_FOR_ALL, SourceOptions
 from mere_ds.corpus.formats.samples import Sample
 from mere_ds.corpus.formats.splits import splits_in
 from mere_ds.corpus.formats.stated import Format, Link, Lost, Mention, Raw, Shown, Stated, Unreadable, files_below
@@ -59,6 +59,16 @@ def _recognise_folder(sample: Sample) -> str | None:
 
 def _read(path: Path, options: SourceOptions) -> Iterator[Stated | Unreadable]:
     return _Reading(path, options).stated()
+
+
+def _check(paths: Collection[Path], options: SourceOptions) -> None:
+    """Raises UserError for --offsets and --end if no table has offsets, and for --ambiguous if all of them have."""
+    if options == replace(options, offsets="auto", end="auto", ambiguous="reject"):
+        return
+    have = {OFFSETS[0] in fields_of(open_table(path), options).relation for path in paths}
+    if len(have) == 1:
+        which, unused = ("with", {"ambiguous"}) if have.pop() else ("without", {"offsets", "end"})
+        options.check_used(f"a table {which} columns of offsets", {*FOR_ALL, *NOT_FOR_ALL} - unused)
 
 
 def _splits(path: Path, options: SourceOptions) -> Collection[str]:
@@ -320,6 +330,7 @@ _TABLE = Format(
     recognise=_recognise,
     read=_read,
     flags=NOT_FOR_ALL,
+    check=_check,
     losses=_LOSSES,
     notes=_NOTES,
     general=True,

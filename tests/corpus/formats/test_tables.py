@@ -17,7 +17,7 @@ from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.stated import Link, Mention
 from mere_ds.corpus.rows import Tally
 from mere_ds.errors import UserError
-from tests.corpus.formats.reading import convert, of_format
+from tests.corpus.formats.reading import convert, of_format, read_all
 
 MAP = ("text=satz", "relation=typ", "head_start=a.von", "head_end=a.bis", "tail_start=b.von", "tail_end=b.bis")
 ROWS = [
@@ -216,6 +216,35 @@ def test_strings_alone_are_found_as_ambiguous_says(tmp_path):
     assert convert(path).counts.rejected == {"ambiguous": 1}
     assert convert(path, ambiguous="first").triples == [[("Bo", "knows", "Ada")]]
     assert len(convert(path, ambiguous="all").triples[0]) == 3
+
+
+@pytest.mark.parametrize("option", [{"end": "inclusive"}, {"offsets": "utf16"}, {"offsets": "token"}])
+@pytest.mark.parametrize("prefix", ["", "triples."])
+def test_what_says_how_offsets_count_is_refused_where_there_are_none(tmp_path, prefix, option):
+    relation = {"relation": "knows", "head": "Bo", "tail": "Ada"}
+    path = json_lines(tmp_path, [{"text": "Bo kennt Ada.", **({"triples": [relation]} if prefix else relation)}])
+    assert convert(path).triples == [[("Bo", "knows", "Ada")]]
+    ((name, value),) = option.items()
+    for whole in (path, tmp_path):
+        with pytest.raises(UserError) as refused:
+            open_corpus(whole, options=SourceOptions(format="table", lang="de", **option))
+        assert str(refused.value) == f"--{name}={value}: a table without columns of offsets has no use for it: omit it"
+
+
+def test_what_says_how_offsets_count_holds_for_those_tables_of_a_folder_that_have_some(tmp_path):
+    json_lines(tmp_path, [flat("Ada in Bonn.", "Ada", "Bonn", inclusive=True)], "dev.jsonl")
+    json_lines(tmp_path, [{"text": "Bo kennt Ada.", "relation": "knows", "head": "Bo", "tail": "Ada"}], "train.jsonl")
+    corpus = open_corpus(tmp_path, options=SourceOptions(format="table", lang="de", end="inclusive", ambiguous="all"))
+    found = [triples for file in corpus.files for triples in read_all(corpus.source, file).triples]
+    assert sorted(found) == [[("Ada", "r", "Bonn")], [("Bo", "knows", "Ada")]]
+
+
+def test_how_to_search_texts_is_refused_where_offsets_say_where_they_are(tmp_path):
+    options = SourceOptions(lang="de", map=MAP, end="exclusive", ambiguous="first")
+    with pytest.raises(
+        UserError, match="--ambiguous=first: a table with columns of offsets has no use for it: omit it"
+    ):
+        open_corpus(json_lines(tmp_path, ROWS), options=options)
 
 
 @pytest.mark.parametrize("name", ["x.csv", "x.tsv"])
