@@ -1,20 +1,23 @@
 """A component for spaCy's pipelines, `nlp.add_pipe("mere_ds", config={"model": "runs/a"})`, that finds triples.
 
 spaCy finds this module by itself where the package is installed (entry point `spacy_factories`). The component gives
-a document `doc._.triples`, and `doc.spans["mere_ds"]` with their entities.
+a document `doc._.triples`, and `doc.spans["mere_ds"]` with their entities. Importing it raises UserError where spaCy is
+not installed.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from spacy.language import Language
-from spacy.tokens import Doc, Span, SpanGroup
-from spacy.util import minibatch
-
 import mere_ds
 from mere_ds.api import Model, Triples
 from mere_ds.config import AUTO
 from mere_ds.errors import UserError
+from mere_ds.optional_libraries import needed
+
+with needed("the component for spaCy's pipelines needs"):
+    from spacy.language import Language
+    from spacy.tokens import Doc, Span, SpanGroup
+    from spacy.util import minibatch
 
 KEY = "mere_ds"
 """Of the entities in `doc.spans`, and of what is kept in `doc.user_data`."""

@@ -12,7 +12,7 @@ from mere_ds.cli import COMMANDS
 from mere_ds.errors import UserError
 from mere_ds.optional_libraries import EXTRAS, from_import_error, needed
 
-BARE = f"""
+ABSENT = f"""
 import sys
 
 class Absent:
@@ -21,14 +21,17 @@ class Absent:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Absent())
-from mere_ds.cli import main
-main()
 """
 
 
 def bare(*argv, code=0):
     """What mere-ds prints and says where no library of an extra is installed."""
-    done = subprocess.run([sys.executable, "-c", BARE, *map(str, argv)], capture_output=True, text=True)
+    return bare_python("from mere_ds.cli import main\nmain()", *argv, code=code)
+
+
+def bare_python(program, *argv, code=0):
+    """The same of a program in Python."""
+    done = subprocess.run([sys.executable, "-c", ABSENT + program, *map(str, argv)], capture_output=True, text=True)
     assert done.returncode == code, done.stderr
     return done.stdout + done.stderr
 
@@ -63,6 +66,20 @@ def test_corpora_are_made_read_and_converted_without_extras(tmp_path):
 def test_a_command_without_its_extra_says_what_to_install(argv):
     (line,) = bare(*argv, code=2).splitlines()
     assert line.startswith("mere-ds: this needs ") and line.endswith("not installed: pip install 'mere-ds[train]'")
+
+
+def test_the_component_for_spacy_says_what_to_install_where_it_is_imported():
+    said = bare_python(
+        """
+from mere_ds import UserError
+try:
+    import mere_ds.spacy_component
+except UserError as error:
+    print(error)
+"""
+    )
+    line = "the component for spaCy's pipelines needs spacy, which is not installed: pip install 'mere-ds[formats]'\n"
+    assert said == line
 
 
 @pytest.mark.parametrize("library", sorted({library for libraries in EXTRAS.values() for library in libraries}))
