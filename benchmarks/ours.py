@@ -21,8 +21,8 @@ CONFIGS = Path(__file__).resolve().parents[1] / "ds_configs"
 CONFIG = {
     ("cpu", "fp32"): "cpu.json",
     ("cpu", "bf16"): "cpu_bf16.json",
-    ("cuda", "bf16"): "h100_bf16_zero1.json",
-    ("cuda", "fp16"): "v100_fp16_zero2.json",
+    ("cuda", "bf16"): "a100_h100.json",
+    ("cuda", "fp16"): "v100.json",
 }
 
 

@@ -33,7 +33,7 @@ def train(**given: Any) -> None:
     Examples:
         deepspeed mere_ds/train.py --stage=all --shards=shards --run=runs/a
         deepspeed --num_gpus=4 mere_ds/train.py --stage=1 --shards=shards --run=runs/b
-            --deepspeed_config=v100_fp16_zero2 --epochs=3 --new_parts_rate=10
+            --deepspeed_config=v100 --epochs=3 --new_parts_rate=10
         deepspeed mere_ds/train.py --stage=2 --stage_one_run=runs/b --shards=shards --run=runs/c
             --deepspeed_config=cpu --submodule_layers=1,1,3,3 --top_k=2
         tensorboard --logdir=runs

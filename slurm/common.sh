@@ -23,7 +23,7 @@ Nodes, GPUs, time, partition, account and so on are sbatch's own flags; the next
 
   sbatch --nodes=4 --time=12:00:00 --partition=v100 slurm/stage1.sh --shards=shards --run=runs/a --epochs=3
   sbatch --ntasks-per-node=8 --gres=gpu:8 slurm/stage1.sh --shards=shards --run=runs/b \
-      --deepspeed_config=h100_bf16_zero1
+      --deepspeed_config=a100_h100
   sbatch --ntasks-per-node=2 --gres=none slurm/stage1.sh --shards=shards --run=runs/c
 
 While a job is pending, also after a requeue, its number of nodes can be changed; training resumes with the same result:

@@ -45,8 +45,8 @@ def choose_config(given: str | None, before: str | None, device: torch.device) -
         return "cpu", "torch finds no GPU here"
     gpu, capability = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
     if capability >= BF16_CAPABILITY:
-        return "h100_bf16_zero1", f"{gpu} has bf16 hardware"
-    return "v100_fp16_zero2", f"{gpu} has no bf16 hardware"
+        return "a100_h100", f"{gpu} has bf16 hardware"
+    return "v100", f"{gpu} has no bf16 hardware"
 
 
 def read_config(name: str) -> dict:

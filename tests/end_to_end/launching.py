@@ -65,12 +65,13 @@ def deepspeed_train(*flags, ranks: int = 2, timeout: int = 600) -> subprocess.Co
     )  # fmt: skip
 
 
-def deepspeed_config(folder: Path, zero: int = 1, precision: str = "fp32") -> Path:
+def deepspeed_config(folder: Path, zero: int | str = 1, precision: str = "fp32") -> Path:
+    """`zero` is ZeRO's stage, or the included config with its settings."""
     path = folder / f"ds_zero{zero}_{precision.replace(' ', '_')}.json"
     config = {
         "optimizer": {"type": "AdamW", "params": {"torch_adam": True, "fused": True}},
         "gradient_clipping": 1.0,
-        "zero_optimization": {"stage": zero},
+        "zero_optimization": {"stage": zero} if isinstance(zero, int) else _included(zero)["zero_optimization"],
     }
     if precision == "bf16 autocast":
         config["torch_autocast"] = {"enabled": True, "dtype": "bfloat16"}
@@ -78,6 +79,10 @@ def deepspeed_config(folder: Path, zero: int = 1, precision: str = "fp32") -> Pa
         config[precision] = {"enabled": True}
     path.write_text(json.dumps(config))
     return path
+
+
+def _included(name: str) -> dict:
+    return json.loads((REPOSITORY / "ds_configs" / f"{name}.json").read_text())
 
 
 def records(run: Path, kind: str = "train", stage: int = 1) -> list[dict]:

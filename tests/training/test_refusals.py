@@ -76,7 +76,7 @@ def test_another_deepspeed_config_is_refused(train, stopped, zero, tmp_path, cha
 @pytest.mark.parametrize(
     ("ds", "says"),
     [
-        ((REPOSITORY / "ds_configs" / "h100_bf16_zero1.json").read_text(), "use --deepspeed_config=cpu"),
+        ((REPOSITORY / "ds_configs" / "a100_h100.json").read_text(), "use --deepspeed_config=cpu"),
         ('{"zero_optimisation": {"stage": 2}}', "did you mean zero_optimization?"),
         ('{"optimizer": {"params": {"torch_adam": true, "lr": "x"}}}', 'optimizer.params.lr = "x": must be a number'),
     ],
