@@ -23,7 +23,7 @@ from mere_ds.evaluation.predictions import PredictionsWriter, check_predictions,
 from mere_ds.evaluation.summary import scores_of
 from mere_ds.files import digest_of_json, read_json, write_json, writing
 from mere_ds.runs.run_folder import RunFolder
-from mere_ds.runs.trained import TrainedModel, trained_model
+from mere_ds.runs.trained import TrainedModel, check_run, trained_model
 from mere_ds.versions import versions
 
 if TYPE_CHECKING:  # comparing and reporting go without torch, which shards need
@@ -133,7 +133,7 @@ def read_evaluation(run: RunFolder, split: str, k: int | None = None) -> Evaluat
     is intact and of the run's current model."""
     path = run.evaluation / f"{evaluation_name(split, k)}.json"
     plain = _command_for(run, {"split": split}, k)
-    run.check_exists()
+    check_run(run)
     if not path.exists():
         raise UserError(f"{path}: missing: {plain}")
     content = read_json(path, plain)

@@ -129,7 +129,7 @@ def _languages_and_labels(facts: Facts) -> Iterator[str]:
 def _scores(facts: Facts, weights: Weights) -> Iterator[str]:
     yield "## Scores"
     if not facts.scores:
-        yield "This model was not evaluated."
+        yield "No scores of this model are known here."
         return
     yield (
         "F1 in percent. A triple is right if its relation and both entities are: by tokens if the entities' first and "

@@ -29,14 +29,18 @@ def export(
     With --to=onnx the model is written as ONNX graphs, which need no torch: pip install 'mere-ds[runtime]' is enough to
     use OUT. Every export is compared with torch before OUT appears.
 
+    An exported model with weights (not ONNX) can be exported again, to another format; its new card lacks what only the
+    run says, which a note tells.
+
     Examples:
         mere-ds export runs/a my-model --license=cc-by-sa-4.0
         mere-ds export runs/a my-model --to=onnx --int8
         mere-ds export runs/a my-model --precision=bf16 --overwrite
+        mere-ds export my-model light-model --to=onnx
         hf upload me/my-model my-model
 
     Args:
-        run: Run folder, or the folder of one of its checkpoints.
+        run: Run folder, the folder of a checkpoint or of an exported model with weights, or hf://org/name on the hub.
         out: Folder for the model; its name is the model's in the card.
         which: The best or the latest model of the last stage; stage1: the best model of stage one, without stage two.
         to: safetensors: weights for torch. onnx: graphs for onnxruntime, on CPUs.

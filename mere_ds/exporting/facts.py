@@ -111,12 +111,7 @@ def gather(model: TrainedModel, config: TripleConfig | MereFields) -> tuple[Fact
     """
     if strange := [language for language in config.languages if language_code(language) is None]:
         raise UserError(f"{model.folder}: {strange[0]!r} is not a language code: train on data with codes such as de")
-    data, missing = _data(model, config.languages)
-    scores = []
-    for split in SPLITS:
-        found, lack = _scores(model, split)
-        scores += [found] if found else []
-        missing += lack
+    data, scores, missing = _of_run(model, config.languages)
     stages = {"one": model.stage_one} if model.stage_one else {}
     stages |= {"one" if model.stage == 1 else "two": model.ingredients}
     return Facts(
@@ -138,6 +133,20 @@ def gather(model: TrainedModel, config: TripleConfig | MereFields) -> tuple[Fact
         versions=(model.state.get("start") or {}).get("versions") or {},
         scores=scores,
     ), missing
+
+
+def _of_run(model: TrainedModel, languages: list[str]) -> tuple[Data | None, list[Scores], list[str]]:
+    """What only the run says; and lines on what is missing."""
+    if model.exported:
+        told = "scores, counts of the training data and versions are left out, which an exported model doesn't record"
+        return None, [], [f"{told}: export the run itself for a card with them"]
+    data, missing = _data(model, languages)
+    scores = []
+    for split in SPLITS:
+        found, lack = _scores(model, split)
+        scores += [found] if found else []
+        missing += lack
+    return data, scores, missing
 
 
 def manifest_of(model: TrainedModel, languages: list[str]) -> Manifest:

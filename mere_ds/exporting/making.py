@@ -17,14 +17,12 @@ from mere_ds.exporting.formats import FORMATS
 from mere_ds.exporting.rounding import WARNED, f1_lost
 from mere_ds.files import check_apart, read_json, write_json, write_whole
 from mere_ds.model.calibration import CALIBRATION
-from mere_ds.runs.trained import TrainedModel, used_model
+from mere_ds.runs.trained import EXPORTED, TrainedModel, check_weights, used_model
 from mere_ds.sums import OPTIMIZER, STATE, write_sums
 from mere_ds.target import making
 
 COPIED = ("config.json", *TOKENIZER_FILES, CALIBRATION)
 """Files that a model is used with as they are in its checkpoint; not every model has a calibration."""
-EXPORTED = "exported"
-"""The entry of training.json that a checkpoint doesn't have."""
 
 _ID = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
@@ -51,8 +49,8 @@ def export_model(
     datasets: tuple[str, ...] = (),
     overwrite: bool = False,
 ) -> Exported:
-    """Write the folder `out`: the model of a run or checkpoint in one of `FORMATS`, its tokenizer, calibration, model
-    card and digests. Equal runs give equal bytes.
+    """Write the folder `out`: the model of a run, of a checkpoint or of an export with weights in one of `FORMATS`, its
+    tokenizer, calibration, model card and digests. Equal runs give equal bytes.
 
     Raises UserError for a model that can't be used yet, a stale evaluation, malformed ids, and if `out` exists (with
     `overwrite`: and is no exported model); MachineError for a full disk. Then `out` stays as it was.
@@ -64,9 +62,11 @@ def export_model(
             raise UserError(
                 f"--datasets={name}: not the id of a data set on the Hugging Face hub, such as name or org/name"
             )
-    model = used_model(run, which)
-    if EXPORTED in model.state:
-        raise UserError(f"{run}: is an exported model already: export the run itself")
+    model, stored = _source(run, which)
+    if to == "safetensors" and stored not in ("fp32", precision):
+        raise UserError(
+            f"{run}: its weights are rounded to {stored} already: pass --precision={stored}, or the run itself"
+        )
     check_apart("OUT", out, RUN=run)
     _check_replaced(out)
     needed = sum(path.stat().st_size for path in model.folder.iterdir() if path.name != OPTIMIZER)
@@ -79,6 +79,8 @@ def export_model(
             if (model.folder / name).exists():
                 shutil.copyfile(model.folder / name, part / name)
         weights = FORMATS[to](loaded, model.folder, part, precision)
+        if stored not in ("fp32", precision):
+            weights = replace(weights, remarks=(*weights.remarks, f"They were made from weights rounded to {stored}."))
         write_json(part / STATE, _state(model, to, precision))
         if precision == "int8":
             weights, told = _with_loss(weights, model, loaded, part)
@@ -88,6 +90,17 @@ def export_model(
         files = {path.name: path.stat().st_size for path in sorted(part.iterdir())}
     unfinished = [f"stage {model.stage} is not finished: this is its model at step {model.step}"]
     return Exported(out, files, unfinished * (not model.finished) + notes)
+
+
+def _source(place: str | Path, which: Which) -> tuple[TrainedModel, str]:
+    """The model to export, and the precision of its weights; one that is exported already counts as the checkpoint that
+    it was made from. Raises UserError."""
+    model = used_model(place, which)
+    check_weights(model)
+    made = model.exported
+    if made is None:
+        return model, "fp32"
+    return replace(model, sha256=made["from"], finished=model.state["finished"]), made["precision"]
 
 
 def _with_loss(weights: Weights, model: TrainedModel, loaded: Any, folder: Path) -> tuple[Weights, list[str]]:

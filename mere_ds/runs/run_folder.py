@@ -106,7 +106,8 @@ class RunFolder:
     def check_exists(self) -> None:
         """Raises UserError if the folder does not exist."""
         if not self.root.is_dir():
-            raise UserError(f"{self.root}: {'a file, not a folder' if self.root.exists() else 'no such folder'}")
+            what = "a file, not a folder" if self.root.exists() else "no such folder"
+            raise UserError(f"{self.root}: {what}: pass the folder of a run")
 
     def has_begun(self, stage: int) -> bool:
         """Whether a stage was ever started here, even if its checkpoints are gone."""

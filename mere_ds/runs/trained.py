@@ -11,6 +11,10 @@ from mere_ds.runs.resume import DATA, STAGE_ONE
 from mere_ds.runs.run_folder import RunFolder
 from mere_ds.sums import STATE, identity_of, is_intact, recorded_digest
 
+EXPORTED = "exported"
+"""The entry of training.json that an exported model has, and a checkpoint doesn't."""
+_OF_AN_EXPORT = ("from", "to", "precision")
+
 
 @dataclass(frozen=True)
 class TrainedModel:
@@ -53,6 +57,12 @@ class TrainedModel:
     @property
     def seed(self) -> int:
         return self.ingredients["--seed"]
+
+    @property
+    def exported(self) -> dict | None:
+        """Of an exported model: what it was made "from" (a checkpoint's `sha256`), "to" which format, and in which
+        "precision"; None for a checkpoint."""
+        return self.state.get(EXPORTED)
 
     def check_language(self, language: str) -> str:
         """As the model spells it, or `AUTO`; needs no torch. Raises UserError if it wasn't trained on it."""
@@ -108,7 +118,7 @@ def trained_model(run: RunFolder, which: Which = "best") -> TrainedModel:
     Raises UserError if there is none. Stage one never replaces a missing stage two, and a stage two is refused if its
     stage one has been trained again since.
     """
-    run.check_exists()
+    check_run(run)
     link = "best" if which == "stage1" else which
     two = None if which == "stage1" else _read(run, 2, link)
     if two:
@@ -119,6 +129,18 @@ def trained_model(run: RunFolder, which: Which = "best") -> TrainedModel:
     if one is None:
         raise UserError(f"{run.root}: no trained model (checkpoints/stage1/{link} is missing): train it first")
     return one
+
+
+def check_run(run: RunFolder) -> None:
+    """Raises UserError for what is no run's folder, with what to pass instead."""
+    run.check_exists()
+    root = run.root
+    if (root / STATE).is_file():
+        if EXPORTED in read_json(root / STATE, "pass the folder of a run"):
+            raise UserError(f"{root}: is an exported model, not a run: pass the run that it was exported from")
+        raise UserError(f"{root}: is a checkpoint, not a run: pass the folder of the run that it belongs to")
+    if not (root / "checkpoints").is_dir() and is_model(root):
+        raise UserError(f"{root}: is a model without {STATE}, not a run: pass the run that it is from")
 
 
 def used_model(place: str | Path, which: Which = "best") -> TrainedModel:
@@ -132,6 +154,15 @@ def used_model(place: str | Path, which: Which = "best") -> TrainedModel:
     folder = folder.resolve()
     # the user named this checkpoint, so whether training continued after it does not matter
     return TrainedModel(RunFolder(folder), folder, identity_of(folder), _state(folder), finished=True, stage_one=None)
+
+
+def check_weights(model: TrainedModel) -> None:
+    """Raises UserError for a model that was exported to a format without the weights that torch reads."""
+    if model.exported and model.exported["to"] == "onnx":
+        raise UserError(
+            f"{model.folder}: is exported to ONNX, which has no weights for torch: pass the run that it was exported "
+            "from, or its export without --to=onnx"
+        )
 
 
 def model_folder(place: str | Path, which: Which = "best") -> Path:
@@ -192,7 +223,9 @@ def _state(folder: Path, stage: int | None = None) -> dict:
         and type(recorded.get("--seed")) is int
         and isinstance(recorded.get(DATA), str)
     )
-    if not (whole and known):
+    made = state.get(EXPORTED, dict.fromkeys(_OF_AN_EXPORT, ""))
+    traced = isinstance(made, dict) and all(isinstance(made.get(name), str) for name in _OF_AN_EXPORT)
+    if not (whole and known and traced):
         raise UserError(f"{path}: does not record how this stage was trained: {advice}")
     return state
 

@@ -31,6 +31,7 @@ from mere_ds.training.cost import (
 )
 from mere_ds.training.session import settled
 from mere_ds.training.stages import begin_stage_two, model_config, new_model, open_shards
+from mere_ds.training.starting import find_start
 
 _MIB = 2**20
 _MORE_RANKS = (8, 64)
@@ -50,6 +51,8 @@ def print_cost(config: TrainConfig, given: frozenset[str]) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config, ds, why = settled(config, given, place.ranks, device)
     manifest = open_shards(config)
+    if config.stage != "2":
+        find_start(config.start)
     print(f"--deepspeed_config={config.deepspeed_config}{f': {why}' if why else ''}")
     for stage in (1, 2) if config.stage == "all" else (int(config.stage),):
         if stage == 1 or config.system in TWO_STAGES:

@@ -26,7 +26,7 @@ from mere_ds.model.mere import MereModel
 from mere_ds.model.triple import TripleModel
 from mere_ds.runs.checkpoint import state_of
 from mere_ds.runs.run_folder import RunFolder
-from mere_ds.runs.trained import TrainedModel
+from mere_ds.runs.trained import TrainedModel, check_run
 from mere_ds.shards.manifest import Manifest
 from mere_ds.sums import OPTIMIZER, STATE, damage, recorded_digest
 from mere_ds.training.observers import Observer
@@ -154,6 +154,8 @@ def train_stage_two(session: Session, manifest: Manifest, observers: Iterable[Ob
 
 def _best_of_stage_one(run: RunFolder) -> Path:
     """The checkpoint that stage two starts from. Raises UserError if it is missing or damaged."""
+    if run.root.exists():
+        check_run(run)
     best = run.model(1, "best")
     if not (best / STATE).is_file():
         raise UserError(f"{best} is missing: train stage one first (--stage=1 --run={run.root})")

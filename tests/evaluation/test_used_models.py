@@ -1,6 +1,7 @@
 """What the commands say of a run whose training continues, and of shards that hold nothing to score."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -14,7 +15,7 @@ from mere_ds.errors import UserError
 from mere_ds.evaluation.run import evaluate_runs
 from mere_ds.files import digest_file, write_json
 from mere_ds.model.mere import MereModel
-from mere_ds.sums import SUMS, write_sums
+from mere_ds.sums import STATE, SUMS, write_sums
 from tests.evaluation.made_up_runs import ingredients_of, make_checkpoint, train
 from tests.model.samples import tiny_config
 from tests.shards.toy_corpus import make_shards, write_corpus
@@ -107,12 +108,36 @@ def test_what_needs_no_torch_is_refused_before_it_is_loaded(tmp_path):
         ("report", run, f"--out={tmp_path}/out"): f"{run}/evaluation/test.json: missing",
         ("compare", run, one): f"{run}/evaluation/test.json: missing",
     }
+    cases |= no_runs(one, tmp_path)
     commands = ["\t".join(map(str, command)) for command in cases]
     told = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, *commands], capture_output=True, text=True)
     lines = told.stderr.splitlines()
     assert lines[1::2] == ["2"] * len(cases), told.stderr
     for line, shown in zip(lines[::2], cases.values(), strict=True):
         assert line.startswith(f"mere-ds: {shown}"), line
+
+
+def no_runs(run, tmp_path) -> dict[tuple, str]:
+    """Commands that need a run, given what is none, with what they say."""
+    checkpoint = (run / "checkpoints/stage1/best").resolve()
+    exported, alone, file = tmp_path / "exported", tmp_path / "alone", run / "config.json"
+    for folder in (exported, alone):
+        shutil.copytree(checkpoint, folder)
+    state = json.loads((exported / STATE).read_text())
+    write_json(exported / STATE, state | {"exported": {"from": "0" * 64, "to": "onnx", "precision": "int8"}})
+    (alone / STATE).unlink()
+    write_json(alone / "config.json", {"model_type": "mere"})
+    said = {
+        exported: "is an exported model, not a run: pass the run that it was exported from",
+        checkpoint: "is a checkpoint, not a run: pass the folder of the run that it belongs to",
+        alone: "is a model without training.json, not a run: pass the run that it is from",
+        file: "a file, not a folder: pass the folder of a run",
+    }
+    cases = {("extract", alone, "Ein Satz.", "--lang=de"): f"{alone}: {said[alone]}"}
+    for place, what in said.items():
+        for command in (("evaluate", place), ("report", place, f"--out={tmp_path}/out"), ("compare", place, run)):
+            cases[command] = f"{place}: {what}"
+    return cases
 
 
 def test_shards_that_do_not_fit_a_model_are_told_by_what_differs(run, tmp_path):

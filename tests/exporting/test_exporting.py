@@ -158,7 +158,7 @@ def test_what_the_card_cannot_say_is_told(make_run, shards, tmp_path, capsys):
     for flag in ("evaluate before", "evaluate --split=dev before"):
         assert [line for line in notes if line.endswith(f"run mere-ds {flag}")]
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert "was not evaluated" in card and "training was not finished" in card and shards.sha256 in card
+    assert "No scores of this model are known" in card and "training was not finished" in card and shards.sha256 in card
 
 
 def refused(capsys, *argv: object) -> str:
@@ -270,7 +270,6 @@ def test_what_is_no_exported_model_is_never_overwritten(make_run, tmp_path, caps
     (tmp_path / "notes").mkdir()
     assert "is not a mere-ds model folder" in refused(capsys, run, tmp_path / "notes", "--overwrite")
     assert "choose another folder for OUT" in refused(capsys, run, run / "out")
-    assert "is an exported model already" in refused(capsys, out, tmp_path / "again")
 
 
 def test_an_edited_card_is_used_and_damaged_weights_are_not(make_run, tmp_path):
@@ -349,6 +348,50 @@ def test_a_checkpoints_folder_is_exported_without_scores(make_run, tmp_path):
     exported = export_model(trained_model(RunFolder(run)).folder, tmp_path / "out", datasets=("org/corpus",))
     assert any("scores on test are left out" in note for note in exported.notes)
     assert ModelCard.load(tmp_path / "out" / "README.md").data.datasets == ["org/corpus"]
+
+
+def content_of(folder) -> dict[str, bytes]:
+    """Its files but the card."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "README.md"}
+
+
+@pytest.mark.parametrize("how", [{"precision": "fp32"}, {"precision": "bf16"}, {"to": "onnx"}])
+def test_an_exported_model_is_exported_again_as_its_run(make_run, tmp_path, how):
+    run, exported = make_run(finished=False), tmp_path / "exported"
+    evaluate(run)
+    export_model(run, exported)
+    export_model(run, tmp_path / "direct", **how)
+    made = export_model(exported, tmp_path / "again", **how)
+    assert content_of(tmp_path / "again") == content_of(tmp_path / "direct")
+    (unfinished, left_out) = made.notes
+    assert "stage 1 is not finished" in unfinished
+    assert "scores, counts of the training data and versions are left out" in left_out and "export the run" in left_out
+    card = (tmp_path / "again" / "README.md").read_text(encoding="utf-8")
+    assert f"sha256 `{trained_model(RunFolder(run)).sha256}`" in card, "of the checkpoint that it came from"
+    assert "No scores of this model are known" in card and "training was not finished" in card
+
+
+def test_rounded_weights_are_never_given_out_as_others(make_run, tmp_path, capsys):
+    rounded = tmp_path / "rounded"
+    export_model(make_run(), rounded, precision="bf16")
+    for more in ([], ["--precision=fp16"]):
+        line = refused(capsys, rounded, tmp_path / "out", *more)
+        assert line.endswith("rounded to bf16 already: pass --precision=bf16, or the run itself")
+    export_model(rounded, tmp_path / "again", precision="bf16", license="mit")
+    assert content_of(tmp_path / "again") == content_of(rounded)
+    export_model(rounded, tmp_path / "graphs", to="onnx")
+    assert "made from weights rounded to bf16" in (tmp_path / "graphs" / "README.md").read_text(encoding="utf-8")
+
+
+def test_graphs_have_no_weights_to_export_or_to_start_from(make_run, tmp_path, capsys):
+    graphs = tmp_path / "graphs"
+    export_model(make_run(), graphs, to="onnx")
+    said = "is exported to ONNX, which has no weights for torch: pass the run that it was exported from, or its export "
+    for more in ([], ["--to=onnx", "--int8"], ["--precision=bf16"]):
+        assert said in refused(capsys, graphs, tmp_path / "out", *more)
+    with pytest.raises(UserError, match=f"--start: {graphs}: {said}"):
+        find_start(str(graphs))
+    assert not (tmp_path / "out").exists()
 
 
 def test_languages_that_are_no_codes_are_refused(make_run, tmp_path):

@@ -10,6 +10,7 @@ from launching import deepspeed_config
 
 from mere_ds.config import PRESETS, TrainConfig
 from mere_ds.encoders.loading import encoder_shapes
+from mere_ds.errors import UserError
 from mere_ds.shards.manifest import Manifest
 from mere_ds.train import run
 from mere_ds.training.cost import optimizer_bytes, traffic, weight_bytes, zero_bytes
@@ -113,3 +114,10 @@ def test_it_tells_the_steps_bytes_and_time_and_leaves_nothing(toy_shards, tmp_pa
     monkeypatch.setenv("RANK", "1")
     run(given)
     assert not capsys.readouterr().out, "one rank tells it"
+
+
+def test_a_start_that_would_be_refused_is_refused_here(toy_shards, tmp_path):
+    given = {"shards": str(toy_shards), "run": str(tmp_path / "run"), "dry_run": True, "start": "/nowhere", **SMALL}
+    with pytest.raises(UserError, match="--start: /nowhere: no such folder"):
+        run(given)
+    run(given | {"stage": "2"})  # on which it has no effect

@@ -100,6 +100,13 @@ def test_a_stage_one_that_does_not_fit_is_refused(train, both_stages, tmp_path, 
     assert shown in refused.stderr[0].splitlines()[-1], refused
 
 
+def test_stage_one_is_taken_from_a_run_not_from_a_checkpoint(train, both_stages, tmp_path):
+    place = both_stages / "checkpoints" / "stage1" / "best"
+    refused = train(1, run=tmp_path / "run", stage="2", stage_one_run=place).ended(MISUSE)
+    said = f"{place}: is a checkpoint, not a run: pass the folder of the run that it belongs to"
+    assert refused.stderr[0].splitlines()[-1].endswith(said), refused
+
+
 def test_a_run_goes_on_with_the_same_languages_only(train, both_stages):
     refused = train(2, run=both_stages, stage="1", languages="de").ended(MISUSE)
     assert "--languages was de,ko, is de" in refused.stderr[0].splitlines()[-1], refused
