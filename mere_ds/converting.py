@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from mere_ds.corpus.folder import Corpus, files_of, open_corpus
+from mere_ds.corpus.folder import Corpus, open_corpus
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.corpus.formats.stated import REPORTS
 from mere_ds.corpus.formats.writer_registry import WRITERS
 from mere_ds.corpus.inspection import inspect_corpus
 from mere_ds.errors import UserError
-from mere_ds.files import check_apart, digest_file, read_json, write_json
+from mere_ds.files import check_apart, read_json, write_json
 from mere_ds.target import making
 from mere_ds.versions import commit, versions
 
@@ -86,13 +86,10 @@ def _append(new: Path, rejects: Path) -> None:
 
 
 def _record(corpus: Corpus, options: SourceOptions, to: str, report: dict) -> dict:
-    paths = [path for file in corpus.files for path in files_of(file.path)]
-    if corpus.source:
-        paths += [table for file in corpus.files for table in corpus.source.format.tables(file.path)]
     return {
         "options": asdict(options) | {"negative_label": corpus.negative_labels, "triples": corpus.triples, "to": to},
         "versions": versions(),
         "commit": commit(),
-        "source_sha256": {str(path.relative_to(corpus.folder.parent)): digest_file(path) for path in paths},
+        "source_sha256": corpus.digests(),
         **report,
     }

@@ -2,12 +2,14 @@
 
 import gc
 import json
+import sys
 from typing import Any, Literal
 
 from mere_ds.config import CutMarks, English
 from mere_ds.corpus.formats.options import SourceOptions
 from mere_ds.flags import helped_by
 from mere_ds.knobs import takes_knobs
+from mere_ds.parts import asked_for
 
 
 @takes_knobs(SourceOptions)
@@ -182,16 +184,23 @@ def shard(
     negative_label: tuple[str, ...] = (),
     label_map: str | None = None,
     drop_leaks: bool = False,
+    part: str | None = None,
+    join: int | None = None,
     overwrite: bool = False,
     **given: Any,
 ) -> None:
     """Tokenise a corpus into WebDataset shards with a manifest.
+
+    Several machines share the work by --part: each makes a part in OUT/parts, and --join makes OUT of them, with the
+    same bytes as one machine. The same command makes a part again that was stopped or killed.
 
     Examples:
         mere-ds shard smiler/ shards/
         mere-ds shard smiler/ shards/ --encoder=e5-small --prune_vocabulary --languages=SVO
         mere-ds shard corpus/ shards/ --encoder=tiny
         mere-ds shard smiler/ shards/ --triples=many --negative_label=no_relation
+        mere-ds shard corpus/ shards/ --part=2/4
+        mere-ds shard corpus/ shards/ --join=4
 
     Args:
         source: Folder with {lang}_corpora_{train,test}.tsv, or with {lang}.{train,dev,test}.jsonl, or a corpus in a
@@ -213,34 +222,36 @@ def shard(
         negative_label: With many triples: labels that mean that there is no triple, such as no_relation,NA.
         label_map: JSON file with new names of labels, such as {"born": "birth-place", "unwanted": null}; null drops.
         drop_leaks: Take sentences whose text is in test out of training and dev.
-        overwrite: Replace OUT if it exists.
+        part: Make only this part of OUT, such as 2/4, the second of four; --join makes OUT of them.
+        join: Make OUT of this many parts, after all of them; the other flags are those of the parts.
+        overwrite: Replace OUT, or its part, if it exists.
     """
-    options = SourceOptions(**given)
+    how: dict[str, Any] = {
+        "encoder": encoder,
+        "languages": languages,
+        "english": english,
+        "cut_marks": cut_marks,
+        "max_length": max_length,
+        "seed": seed,
+        "prune_vocabulary": prune_vocabulary,
+        "parallel_ids": parallel_ids,
+        "dev_share": dev_share,
+        "triples": triples,
+        "negative_labels": negative_label,
+        "label_map": label_map,
+        "drop_leaks": drop_leaks,
+        "windows": windows,
+        "options": SourceOptions(**given),
+        "overwrite": overwrite,
+    }
+    share = asked_for(part, join)
     from mere_ds.shards.summary import summary
-    from mere_ds.shards.writing import shard_corpus
+    from mere_ds.shards.writing import join_shards, shard_corpus, shard_part
 
     gc.freeze()  # modules stay anyway: without this the collector goes through all of them many times
-    print(
-        summary(
-            shard_corpus(
-                source,
-                out,
-                encoder=encoder,
-                languages=languages,
-                english=english,
-                cut_marks=cut_marks,
-                max_length=max_length,
-                seed=seed,
-                prune_vocabulary=prune_vocabulary,
-                parallel_ids=parallel_ids,
-                dev_share=dev_share,
-                triples=triples,
-                negative_labels=negative_label,
-                label_map=label_map,
-                drop_leaks=drop_leaks,
-                windows=windows,
-                options=options,
-                overwrite=overwrite,
-            )
-        )
-    )
+    if part:
+        made = shard_part(source, out, share, **how)
+        told = "is whole already: nothing to do" if made is None else f"{made:,} sentences"
+        sys.stderr.write(f"{out}, part {part}: {told}\n")
+        return
+    print(summary(join_shards(source, out, share.of, **how) if join else shard_corpus(source, out, **how)))

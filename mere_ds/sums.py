@@ -36,8 +36,9 @@ def is_intact(path: Path, sha256: str) -> bool:
 
 
 def write_sums(folder: Path) -> None:
-    """List all files of a folder in its `SHA256SUMS`. Raises OSError."""
-    sums = "".join(f"{digest_file(path)}  {path.name}\n" for path in sorted(folder.iterdir()))
+    """List all files of a folder, without those in folders of it, in its `SHA256SUMS`. Raises OSError."""
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    sums = "".join(f"{digest_file(path)}  {path.name}\n" for path in files)
     (folder / SUMS).write_text(sums, encoding="ascii")
 
 

@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "config": {"errors", "files", "knobs"},
     "streams": set(),
     "columns": set(),
+    "parts": {"errors"},
     "network": set(),
     "torch_environment": set(),
     "hub_files": {"errors"},
@@ -30,7 +31,9 @@ MAY_IMPORT = {
     "corpus": {"errors", "files", "columns", "network", "optional_libraries", "streams", "knobs"},
     "converting": {"versions", "errors", "files", "target", "corpus"},
     "encoders": {"hub_files", "errors", "files", "optional_libraries", "sums"},
-    "shards": {"errors", "files", "columns", "network", "sums", "target", "corpus", "encoders"},
+    "shards": {
+        *("versions", "errors", "files", "columns", "parts", "network", "sums", "target", "corpus", "encoders"),
+    },
     "fused": set(),
     "model": {"errors", "files", "sums", "config", "encoders", "fused"},
     "backends": {"torch_environment", "errors", "files", "config", "sums", "optional_libraries", "runs", "model"},
@@ -66,12 +69,13 @@ MAY_IMPORT = {
         *("corpus", "encoders", "shards", "evaluation", "training", "train"),
     },
     "bulk": {
-        *("errors", "files", "sums", "streams", "versions", "lease", "knobs", "config", "runs", "corpus", "inference"),
+        *("errors", "files", "sums", "streams", "versions", "parts", "lease", "knobs", "config", "runs", "corpus"),
+        "inference",
     },
     "use_commands": {
         *("versions", "errors", "files", "knobs", "config", "runs", "backends", "inference", "documents", "bulk"),
     },
-    "corpus_commands": {"flags", "knobs", "config", "converting", "corpus", "shards"},
+    "corpus_commands": {"parts", "flags", "knobs", "config", "converting", "corpus", "shards"},
     "cli": {
         *(
             "torch_environment",

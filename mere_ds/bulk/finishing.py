@@ -13,10 +13,11 @@ from typing import Any
 from mere_ds.bulk.answering import Answered
 from mere_ds.bulk.graph_files import HEADERS, write_graph
 from mere_ds.bulk.parquet_tables import write_table
-from mere_ds.bulk.progress import Part, State, Totals, check_same, read_state, units_of, work_folder
+from mere_ds.bulk.progress import AGAIN, State, Totals, read_state, units_of, work_folder
 from mere_ds.bulk.writing import MADE_AT_THE_END, Writer, kept_answers
 from mere_ds.errors import UserError
 from mere_ds.files import naming, read_json, sync, write_json, writing
+from mere_ds.parts import Part, check_finished, check_same
 from mere_ds.versions import commit, versions
 
 
@@ -45,23 +46,18 @@ def begun_with(out: Path, name: str, besides: Part | None, overwrite: bool) -> A
     if out.exists() and record_of(out).is_file() and not overwrite:
         return read_json(record_of(out), "remove it").get("made_from", {}).get(name)
     folder = work_folder(out)
-    begun = (Part.of_journal(path) for path in sorted(folder.glob("*.journal")))
+    begun = (Part.of_name(path.stem) for path in sorted(folder.glob("*.journal")))
     states = (read_state(folder, part) for part in begun if part != besides)
     return next((state.made_from.get(name) for state in states if state), None)
 
 
 def states_of(out: Path, made_from: dict[str, Any], of: int) -> dict[Part, State]:
     """All parts. Raises UserError if one is missing, unfinished, or made from something else."""
-    parts = [Part(number, of) for number in range(1, of + 1)]
-    states = {part: read_state(work_folder(out), part) for part in parts}
-    missing = [part for part in parts if (state := states[part]) is None or not state.whole]
-    if missing:
-        names = ", ".join(f"{part.number}/{of}" for part in missing)
-        raise UserError(f"{out}: of its {of} parts, {names} {'is' if len(missing) == 1 else 'are'} not finished: run "
-                        "the command with --part for each of them first")  # fmt: skip
+    states = {part: read_state(work_folder(out), part) for part in Part.all(of)}
+    check_finished(out, (part for part, state in states.items() if state is None or not state.whole))
     found = {part: state for part, state in states.items() if state is not None}
     for state in found.values():
-        check_same(out, state, made_from)
+        check_same(out, state.made_from, made_from, AGAIN)
     units = sorted(done.unit for state in found.values() for done in state.done)
     if units != list(range(len(units))):
         raise UserError(f"{out}: its parts don't fit together: pass --noresume with each --part to make them again")

@@ -19,33 +19,9 @@ from typing import Any, NamedTuple
 from mere_ds.errors import UserError
 from mere_ds.files import json_line, naming, sync
 from mere_ds.lease import WriterLease
+from mere_ds.parts import Part, check_same
 
 AGAIN = "pass what it was begun with, or --noresume to begin again"
-
-
-class Part(NamedTuple):
-    """The units whose number has the remainder `number` - 1 by `of`."""
-
-    number: int
-    of: int
-
-    @classmethod
-    def parse(cls, text: str) -> "Part":
-        """From `2/4`. Raises UserError."""
-        number, slash, of = text.partition("/")
-        if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
-            raise UserError(f"--part={text}: must be such as 2/4, the second of four parts")
-        return cls(int(number), int(of))
-
-    @classmethod
-    def of_journal(cls, path: Path) -> "Part":
-        return cls.parse(path.stem.replace("-of-", "/"))
-
-    def has(self, unit: int) -> bool:
-        return unit % self.of == self.number - 1
-
-    def __str__(self) -> str:
-        return f"{self.number}-of-{self.of}"
 
 
 class Done(NamedTuple):
@@ -129,20 +105,6 @@ def read_state(folder: Path, part: Part) -> State | None:
         raise UserError(f"{folder / f'{part}.journal'}: damaged: pass --noresume to begin again") from None
 
 
-def check_same(out: Path, state: State, made_from: dict[str, Any]) -> None:
-    """Raises UserError that names what is not as it was when the output was begun."""
-    names = sorted(state.made_from.keys() | made_from.keys())
-    other = [name for name in names if state.made_from.get(name) != made_from.get(name)]
-    if other:
-        told = ", ".join(f"{name} was {_short(state.made_from, name)}, is {_short(made_from, name)}" for name in other)
-        raise UserError(f"{out}: was begun from something else ({told}): {AGAIN}")
-
-
-def _short(made_from: dict[str, Any], name: str) -> str:
-    text = json.dumps(made_from.get(name), ensure_ascii=False)
-    return text if len(text) <= 40 else f"{text[:20]}..."
-
-
 class Progress:
     """The data and journal of one part, which one process at a time may write. Use it in a with block.
 
@@ -178,7 +140,7 @@ class Progress:
         if state and not data.exists():
             state = None  # it has become the output
         if state:
-            check_same(self.out, state, self._made_from)
+            check_same(self.out, state.made_from, self._made_from, AGAIN)
             if data.stat().st_size < state.end:
                 raise UserError(f"{data}: damaged, it is shorter than it was: pass --noresume to begin again")
         mode = "r+b" if state else "wb"

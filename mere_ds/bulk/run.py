@@ -14,7 +14,7 @@ from tqdm import tqdm
 from mere_ds.bulk.answering import Answerer, kinds_of
 from mere_ds.bulk.finishing import finish_output, is_finished, remove_work, states_of
 from mere_ds.bulk.processes import working
-from mere_ds.bulk.progress import AGAIN, Done, Part, Progress, Totals
+from mere_ds.bulk.progress import AGAIN, Done, Progress, Totals
 from mere_ds.bulk.reading import Source, Unit
 from mere_ds.bulk.rows import Parser
 from mere_ds.bulk.writing import Writer
@@ -22,6 +22,7 @@ from mere_ds.config import Precision
 from mere_ds.errors import UserError
 from mere_ds.files import digest_file, naming
 from mere_ds.inference import Extractor
+from mere_ds.parts import WHOLE, Part
 
 STREAM = "a stream"
 """What an output was made from, where it can't be read again."""
@@ -85,7 +86,7 @@ class Target:
 
     out: Path
     made_from: dict[str, Any]
-    part: Part = Part(1, 1)
+    part: Part = WHOLE
     overwrite: bool = False
     resume: bool = True
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from mere_ds.bulk.progress import Part
 from mere_ds.bulk.rows import InputFormat
 from mere_ds.bulk.writing import OutputFormat
 from mere_ds.config import AUTO, NO_RELATION, Precision, Which
 from mere_ds.errors import UserError
 from mere_ds.knobs import check_knobs, knob
+from mere_ds.parts import Part, asked_for
 from mere_ds.runs.trained import check_limits
 from mere_ds.sums import OPTIMIZER
 
@@ -113,14 +113,12 @@ class ExtractSettings:
             raise UserError("--candidates is of detected languages: pass --lang=auto, or leave it out")
         if self.out is None and (self.to not in (None, "jsonl") or self._given("part", "join", "overwrite")):
             raise UserError("--to, --part, --join and --overwrite are about a file: pass --out")
-        if self.part and self.join:
-            raise UserError("--part and --join are both given: first make each part, then join them")
         _ = self.share
 
     @property
     def share(self) -> Part:
         """The part of OUT that is made, or the last of those that are joined."""
-        return Part.parse(self.part) if self.part else Part(self.join or 1, self.join or 1)
+        return asked_for(self.part, self.join)
 
     def check_alone(self, text: str) -> None:
         """Raises UserError unless TEXT is to be read, and nothing else."""

@@ -17,6 +17,7 @@ from mere_ds.corpus.languages import parse_languages, sort_languages
 from mere_ds.corpus.reading import CUT_MARKS, read_file, split_files, tsv_paths
 from mere_ds.corpus.rows import SPLITS, CorpusFile, Reject, Tally, check_folder, check_regular
 from mere_ds.errors import UserError
+from mere_ds.files import digest_file
 
 TRIPLES = ("auto", "one", "many")
 
@@ -54,6 +55,13 @@ class Corpus:
     def bytes(self) -> int:
         """Size of all files."""
         return sum(path.stat().st_size for file in self.files for path in files_of(file.path))
+
+    def digests(self) -> dict[str, str]:
+        """sha256 of all that is read, by the path from the folder that holds the corpus. Reads the files."""
+        paths = [path for file in self.files for path in files_of(file.path)]
+        if self.source:
+            paths += [table for file in self.files for table in self.source.format.tables(file.path)]
+        return {str(path.relative_to(self.folder.parent)): digest_file(path) for path in paths}
 
     def has(self, split: str) -> bool:
         """Whether there is a file of this split."""

@@ -96,6 +96,19 @@ class FileCounts:
         for name in ("repaired", "rejected", "labels", "notes", *_IF_ANY):
             getattr(self, name).update(getattr(other, name))
 
+    @classmethod
+    def sum(cls, *counts: "FileCounts") -> "FileCounts":
+        """Of counts of the same file and language."""
+        total = cls(counts[0].file, counts[0].split, counts[0].language)
+        for its in counts:
+            total.add(its)
+        return total
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "FileCounts":
+        """The inverse of `as_dict`."""
+        return cls(**{name: Counter(value) if isinstance(value, dict) else value for name, value in values.items()})
+
     def as_dict(self) -> dict:
         """Plain JSON; counters are ordered by name, so equal counts give equal bytes; those of triples if not empty."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}

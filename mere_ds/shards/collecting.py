@@ -1,6 +1,7 @@
 """The first pass over a corpus: read and tokenise all sentences and store them for access in any order.
 
-Token ids and texts go to flat files on disk; about 60 bytes per sentence stay in memory.
+Token ids and texts go to flat files on disk; about 60 bytes per sentence stay in memory. Of a part of the corpus only
+its units are tokenised, each some thousand sentences of a file; all rows are read and counted.
 """
 
 from array import array
@@ -22,11 +23,18 @@ from mere_ds.corpus.reading import TsvFile
 from mere_ds.corpus.repeats import ReadRows
 from mere_ds.corpus.rows import SPLITS, FileCounts, Reject, Tally
 from mere_ds.errors import UserError
+from mere_ds.parts import WHOLE, Part
 from mere_ds.shards.encoding import EncodedExample, SentenceEncoder
 from mere_ds.shards.entries import WINDOWS
 from mere_ds.shards.packing import Sentences
 from mere_ds.shards.windows import training_windows
 
+TOKENS, TEXTS = "tokens", "texts"
+"""The flat files."""
+OF_TRIPLES = {"labels": 1, "positions": 4, "exact": 2, "cuts": 4}
+"""How many numbers of a triple there are in a column of triples; the others have one of each sentence."""
+
+_COLUMNS = ("rows", "lengths", "languages", "counts", "split", "truncated", "text_bytes", *OF_TRIPLES)
 _BATCH = 2048  # sentences per tokeniser call
 _BATCH_CHARACTERS = 1 << 22  # the same for sentences of 2,048 characters and more
 # rejected rows of test that are not misses: they are no sentences, or the user doesn't want them
@@ -82,6 +90,60 @@ class Collected:
         return self._texts[start : self._text_ends[row]].tobytes()
 
 
+@dataclass
+class Gathered:
+    """What was kept of a corpus, or of some of its units, in the order of the files."""
+
+    columns: dict[str, np.ndarray]
+    """int32; of each sentence or, see `OF_TRIPLES`, of each triple. "labels" are indices into `labels`."""
+    labels: list[str]
+    counts: list[FileCounts]
+    """What was read of all files."""
+    changes: list[FileCounts]
+    """What tokenising takes off each of these or adds to them."""
+    rows_read: int
+    windows: dict[str, Counter]
+    units: int
+    """Of the whole corpus."""
+    sizes: np.ndarray
+    """int64 [units that are here, 2]; sentences and lines of rejects of each."""
+
+    def collected(self, folder: Path) -> Collected:
+        """All sentences; the flat files, which are in `folder`, are mapped, not read. Raises UserError if no sentence
+        or no triple is left."""
+        columns = self.columns
+        if not self.labels:
+            what = "triple" if len(columns["rows"]) else "usable sentence"
+            raise UserError(f"the corpus contains no {what}: run mere-ds inspect to see why")
+        if len(self.labels) > np.iinfo(np.int16).max:
+            raise UserError(f"the corpus has {len(self.labels)} labels: check that these are labels and no texts")
+        labels = sorted(self.labels)
+        place = {label: i for i, label in enumerate(labels)}
+        sentences = Sentences(
+            np.memmap(folder / TOKENS, np.int32, "r"),
+            columns["lengths"],
+            columns["languages"],
+            np.array([place[label] for label in self.labels])[columns["labels"]],
+            columns["positions"].reshape(-1, 4),
+            columns["cuts"].reshape(-1, 4),
+            columns["counts"],
+        )
+        inexact = (columns["exact"].reshape(-1, 2) == 0) & (sentences.positions[:, ::2] >= 0)
+        return Collected(
+            sentences,
+            labels,
+            columns["split"],
+            columns["truncated"].astype(bool),
+            sentences.have(inexact.any(axis=1)),
+            list(map(FileCounts.sum, self.counts, self.changes)),
+            columns["rows"],
+            self.rows_read,
+            self.windows,
+            np.memmap(folder / TEXTS, np.uint8, "r"),
+            np.cumsum(columns["text_bytes"], dtype=np.int64),
+        )
+
+
 def collect(
     corpus: Corpus,
     encoder: SentenceEncoder,
@@ -89,36 +151,37 @@ def collect(
     folder: Path,
     rows: ReadRows,
     divisible: np.ndarray | None = None,
-) -> Collected:
-    """Reads and tokenises the files; the flat files go to `folder`, which exists, the rows that are read into `rows`,
-    unless these are there already.
+    part: Part = WHOLE,
+) -> Gathered:
+    """Reads the files and tokenises those units that are of `part`; the flat files go to `folder`, which exists, the
+    rows that are read into `rows`, unless these are there already.
 
     Where a span has no tokens, a sentence of a test or dev file is kept without that span. In a training file the
     triple is left out where sentences have many, else the sentence is rejected. The `divisible` rows (bool [n]; none
     by default), which are of training files with many triples, become several windows where they are too long, and
-    triples in none of these are left out. All are shown to `on_reject`. Raises UserError if no sentence or no triple
-    is left.
+    triples in none of these are left out. All are shown to `on_reject`, as are the rows of these units that the reader
+    repairs or rejects.
     """
-    paths = folder / "tokens", folder / "texts"
     bar = tqdm(total=corpus.bytes, desc="tokenising", unit="B", unit_scale=True, disable=None)
-    with bar, paths[0].open("wb") as tokens, paths[1].open("wb") as texts:
-        collector = _Collector(corpus, encoder, on_reject, tokens, texts, divisible)
+    with bar, (folder / TOKENS).open("wb") as tokens, (folder / TEXTS).open("wb") as texts:
+        collector = _Collector(corpus, encoder, on_reject, tokens, texts, divisible, part)
         remember = not len(rows)
         for file in corpus.files:
-            tally, done = Tally(file), bar.n
-            for batch in _batches(corpus.read(file, on_reject, tally)):
+            tally, changes, done = Tally(file), Tally(file), bar.n
+            row = _row if isinstance(file, TsvFile) else _json_row
+            for batch in _batches(corpus.read(file, collector.show, tally)):
                 if remember:
                     for example in batch:
                         rows.add(example, file.split)
-                row = _row if isinstance(file, TsvFile) else _json_row
-                collector.add(batch, file.split, tally, row)
+                collector.take(batch, file.split, changes, row)
                 bar.update(done + tally.bytes - bar.n)
-            collector.counts += tally.counts
-    return collector.finish(*paths)
+            collector.count(tally, changes)
+    return collector.gathered()
 
 
 def _batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
-    """Lists of sentences to tokenise at once, limited in characters to bound memory."""
+    """Lists of sentences to tokenise at once, limited in characters to bound memory; the last one may be empty, and
+    what the reader rejects after the list before is of its unit."""
     batch: list[Example] = []
     characters = 0
     for example in examples:
@@ -127,8 +190,7 @@ def _batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
         if len(batch) == _BATCH or characters > _BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0
-    if batch:
-        yield batch
+    yield batch
 
 
 class _Collector:
@@ -140,8 +202,12 @@ class _Collector:
         tokens: BinaryIO,
         texts: BinaryIO,
         divisible: np.ndarray | None,
+        part: Part,
     ):
-        self.counts: list[FileCounts] = []
+        self._counts: list[FileCounts] = []
+        self._changes: list[FileCounts] = []
+        self._part, self._unit = part, 0
+        self._sizes, self._rejects = array("q"), 0
         self._encoder, self._on_reject, self._tokens, self._texts = encoder, on_reject, tokens, texts
         self._many = corpus.triples == "many"
         self._languages = {language: i for i, language in enumerate(corpus.languages)}
@@ -151,21 +217,40 @@ class _Collector:
         self._windows: dict[str, Counter] = {name: Counter() for name in WINDOWS}
         self._columns: dict[str, array] = defaultdict(lambda: array("i"))
 
-    def add(self, batch: list[Example], split: str, tally: Tally, row: Callable[[Example], str]) -> None:
-        """Tokenises a batch of one file and appends what is kept of it; `row` makes the row of an example again."""
+    def show(self, reject: Reject) -> None:
+        """A row of the unit that is read."""
+        if self._part.has(self._unit):
+            self._rejects += 1
+            self._on_reject(reject)
+
+    def take(self, batch: list[Example], split: str, changes: Tally, row: Callable[[Example], str]) -> None:
+        """The sentences of the unit that is read, which ends with them; `row` makes the row of an example again."""
+        if self._part.has(self._unit):
+            self._sizes.extend((self._add(batch, split, changes, row), self._rejects))
+            self._rejects = 0
+        self._rows_read += len(batch)
+        self._unit += 1
+
+    def count(self, tally: Tally, changes: Tally) -> None:
+        """What was read of a file, and what tokenising has changed in that."""
+        counts = tally.counts
+        self._counts += counts
+        self._changes += [changes.of(its.language) for its in counts]
+
+    def _add(self, batch: list[Example], split: str, changes: Tally, row: Callable[[Example], str]) -> int:
+        """Tokenises a batch of one file and appends what is kept of it; how many sentences that are."""
         kept: list[tuple[Example, EncodedExample]] = []
         rows: list[int] = []
         for number, pair in enumerate(zip(batch, self._encoder.encode_examples(batch), strict=True), self._rows_read):
             example, encoded = pair
             if encoded.truncated and self._divisible[number : number + 1].any():
-                found = self._divided(example, tally.of(example.language), row)
+                found = self._divided(example, changes.of(example.language), row)
             elif encoded.is_whole:
                 found = [pair]
             else:
-                found = self._repaired(example, encoded, split, tally.of(example.language), row)
+                found = self._repaired(example, encoded, split, changes.of(example.language), row)
             kept += found
             rows += [number] * len(found)
-        self._rows_read += len(batch)
         texts = [_record(example) for example, _ in kept]
         triples = [triple for _, encoded in kept for triple in encoded.triples]
         new: dict[str, Iterable[int]] = {
@@ -189,6 +274,7 @@ class _Collector:
             self._columns[name].extend(values)
         np.fromiter(chain.from_iterable(encoded.ids for _, encoded in kept), np.int32).tofile(self._tokens)
         self._texts.write(b"".join(texts))
+        return len(kept)
 
     def _repaired(
         self,
@@ -234,44 +320,19 @@ class _Collector:
 
     def _report(self, example: Example, problems: dict[int, str], kept: bool, row: Callable[[Example], str]) -> None:
         for problem in dict.fromkeys(problems.values()):
-            self._on_reject(Reject(example.file, example.line, problem, kept, row(example)))
+            self.show(Reject(example.file, example.line, problem, kept, row(example)))
 
-    def finish(self, tokens: Path, texts: Path) -> Collected:
-        """What was added; the flat files are mapped, not read."""
-        if not self._labels:
-            what = "triple" if self._columns["rows"] else "usable sentence"
-            raise UserError(f"the corpus contains no {what}: run mere-ds inspect to see why")
-        if len(self._labels) > np.iinfo(np.int16).max:
-            raise UserError(f"the corpus has {len(self._labels)} labels: check that these are labels and no texts")
-        columns = {name: np.frombuffer(column, np.int32) for name, column in self._columns.items()}
-        labels = sorted(self._labels)
-        renumbered = np.argsort([self._labels[label] for label in labels])
-        sentences = Sentences(
-            np.memmap(tokens, np.int32, "r"),
-            columns["lengths"],
-            columns["languages"],
-            renumbered[columns["labels"]],
-            columns["positions"].reshape(-1, 4),
-            columns["cuts"].reshape(-1, 4),
-            columns["counts"],
-        )
-        text_ends = np.cumsum(columns["text_bytes"], dtype=np.int64)
-        truncated = columns["truncated"].astype(bool)
-        inexact = (columns["exact"].reshape(-1, 2) == 0) & (sentences.positions[:, ::2] >= 0)
-        unaligned = sentences.have(inexact.any(axis=1))
-        flat = np.memmap(texts, np.uint8, "r")
-        return Collected(
-            sentences,
-            labels,
-            columns["split"],
-            truncated,
-            unaligned,
-            self.counts,
-            columns["rows"],
+    def gathered(self) -> Gathered:
+        """What was taken."""
+        return Gathered(
+            {name: np.frombuffer(self._columns[name], np.int32) for name in _COLUMNS},
+            list(self._labels),
+            self._counts,
+            self._changes,
             self._rows_read,
             self._windows,
-            flat,
-            text_ends,
+            self._unit,
+            np.frombuffer(self._sizes, np.int64).reshape(-1, 2),
         )
 
 

@@ -1,109 +1,97 @@
-"""Corpus files -> shards: read and tokenise once, shuffle everything, write."""
+"""Corpus files -> shards: read and tokenise once, shuffle everything, write; or make parts of this and join them."""
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from mere_ds.corpus.folder import Corpus, open_corpus
-from mere_ds.corpus.formats.options import SourceOptions
-from mere_ds.corpus.graphemes import compose
-from mere_ds.corpus.repeats import ReadRows
-from mere_ds.corpus.rows import RejectsFile
-from mere_ds.encoders.sources import TinySize, build_encoder, load_tokenizer, most_bytes
+from mere_ds.corpus.folder import Corpus
 from mere_ds.errors import UserError
 from mere_ds.files import check_apart
-from mere_ds.shards.collecting import Collected, collect
-from mere_ds.shards.dividing import Division
-from mere_ds.shards.encoding import SentenceEncoder
-from mere_ds.shards.manifest import ENCODER, MANIFEST, REJECTS, SPLITS, Manifest, Split, length_percentiles, save_index
+from mere_ds.parts import Part
+from mere_ds.shards.collecting import Collected
+from mere_ds.shards.manifest import ENCODER, MANIFEST, SPLITS, Manifest, Split, length_percentiles, save_index
 from mere_ds.shards.packing import LocalSource, Shard, describe, write_shard
-from mere_ds.target import making
+from mere_ds.shards.parts import PARTS, RECORD, is_whole, join, made_from, read_parts, save_part
+from mere_ds.shards.settings import ShardSettings
+from mere_ds.shards.tokenising import Tokenised, tokenise
+from mere_ds.target import check_new, making
 
-MOST_DEV_SHARE = 0.5
-"""Maximum share of a language's training sentences that can become dev."""
-
-MOST_SEED = 2**63 - 1  # what torch takes
-_DISK_FACTOR = 4  # what is written for sentences, spill included, in sizes of the corpus files
+_SHARDS = MANIFEST, "shards"  # what a folder of this kind has, and what it is called
 
 
-def shard_corpus(
-    source: str | Path,
-    out: str | Path,
-    encoder: str = "bert-base-multilingual-cased",
-    languages: str | Sequence[str] = "all",
-    english: str = "auto",
-    cut_marks: str = "repair",
-    max_length: int = 256,
-    seed: int = 0,
-    prune_vocabulary: bool = False,
-    parallel_ids: bool = False,
-    overwrite: bool = False,
-    dev_share: float | None = None,
-    triples: str = "auto",
-    negative_labels: Sequence[str] = (),
-    options: SourceOptions = SourceOptions(),  # noqa: B008 (frozen)
-    tiny: TinySize = TinySize(),  # noqa: B008 (frozen)
-    sentences_per_shard: int = 8192,
-    sentences_per_member: int = 4096,
-    label_map: str | Path | None = None,
-    drop_leaks: bool = False,
-    windows: bool = False,
-) -> Manifest:
+def shard_corpus(source: str | Path, out: str | Path, *, overwrite: bool = False, **how: Any) -> Manifest:
     """Writes the shards folder `out` atomically and returns its manifest. Same input and seed give the same digests.
 
-    Files, `languages`, `english`, `cut_marks`, `triples`, `negative_labels`, `options`, `label_map` as in
-    `folder.open_corpus`; `encoder`, `prune_vocabulary` and `tiny` as in `mere_ds.encoders.sources.build_encoder`.
-    `max_length` bounds a sentence in tokens; with `windows` a longer one of training becomes several sentences, see
-    `mere_ds.shards.windows`, not one that is cut off. Sentences of dev and test are always cut off.
-
-    Dev is the dev files; without any, it is drawn from the training files, see `splitting.draw_dev`; with
-    `parallel_ids` rows with the same id (see `shared_id`) are translations and stay together. `drop_leaks` takes
-    sentences out of training and dev whose text (see `repeats.fold`) is in test. For entities that would
-    be cut off, see `collecting.collect`. Raises UserError for bad input, an `out` that exists or is inside the corpus,
-    or too little disk space; MachineError while another process writes `out`; OSError that names `out`.
+    `how` are the fields of `ShardSettings`. Dev is the dev files; without any, it is drawn from the training files, see
+    `splitting.draw_dev`. For entities that would be cut off, see `collecting.collect`. Raises UserError for bad input,
+    an `out` that exists or is inside the corpus, or too little disk space; MachineError while another process writes
+    `out`; OSError that names `out`.
     """
-    if min(sentences_per_shard, sentences_per_member) < 1:
-        raise UserError("sentences_per_shard and sentences_per_member must be greater than 0")
-    if not 0 <= seed <= MOST_SEED:
-        raise UserError(f"--seed={seed}: must be from 0 to {MOST_SEED}")
-    corpus = open_corpus(source, languages, english, cut_marks, triples, negative_labels, options, label_map)
-    _check_fit(corpus, dev_share, windows)
-    out = Path(out)
-    check_apart("OUT", out, **{"SOURCE": source, "--encoder": encoder if Path(encoder).is_dir() else None})
-    needed = _DISK_FACTOR * corpus.bytes + most_bytes(encoder, tiny)
-    codes = corpus.languages
-    division = Division(corpus, ReadRows(codes, keep_ids=parallel_ids), seed, dev_share, drop_leaks)
-    with making(out, overwrite, needed, MANIFEST, "shards") as work:
-        part = work / "part"
-        # tiny learns its word pieces from training without dev; pruning keeps those of all texts
-        texts = division.training_texts if encoder == "tiny" else partial(_all_texts, corpus)
-        info = build_encoder(encoder, part / ENCODER, texts, codes, seed, prune_vocabulary, tiny)
-        if max_length > info.max_length:
-            raise UserError(f"--max_length={max_length}: must be at most {info.max_length}, the limit of {encoder}")
-        sentence_encoder = SentenceEncoder(load_tokenizer(part / ENCODER), codes, max_length)
-        divisible = division.divisible() if windows else None
-        with RejectsFile(part / REJECTS) as rejects:
-            collected = collect(corpus, sentence_encoder, rejects.write, work, division.rows, divisible)
-        if len(division.rows) != collected.rows_read:
-            raise UserError(f"{source}: its files changed while they were read: run the same command again")
-        leaks, dev = division.held_out()
-        chosen = _split(collected, dev[collected.rows], leaks[collected.rows], seed)
-        if drop_leaks:
-            collected.forget_other_labels(np.concatenate(list(chosen.values())))
-        per_file = sentences_per_shard, sentences_per_member
-        shards = {name: _write_split(part, name, collected, chosen[name], *per_file) for name in SPLITS}
-        _described(
-            part, corpus, collected, chosen, shards,
-            encoder=info, pad_id=sentence_encoder.pad_id, max_length=max_length, cut_marks=cut_marks, seed=seed,
-            repeats=division.rows.repeats(), dev_share=dev_share,
-            dropped_leaks=_by_split(corpus, collected, leaks) if drop_leaks else None,
-            windows=_by_language(collected, codes) if windows else None,
-        ).save(part)  # fmt: skip
+    settings, out = ShardSettings(**how), Path(out)
+    corpus = _opened(source, out, settings)
+    with making(out, overwrite, settings.most_bytes(corpus), *_SHARDS) as work:
+        tokenised = tokenise(corpus, settings, work / "part", work)
+        _write(work / "part", work, corpus, settings, tokenised)
     return Manifest.load(out)
+
+
+def shard_part(source: str | Path, out: str | Path, part: Part, *, overwrite: bool = False, **how: Any) -> int | None:
+    """Writes a part of the shards folder `out`, `out/parts/2-of-4` for `Part(2, 4)`, atomically, for `join_shards`;
+    returns the number of its sentences, None if it is there already. The other arguments, and what is raised, as in
+    `shard_corpus`; UserError also for a part that is there but was made from something else or is damaged.
+    """
+    settings, out = ShardSettings(**how), Path(out)
+    corpus = _opened(source, out, settings)
+    check_new(out, overwrite, *_SHARDS, besides=PARTS)
+    origin = made_from(corpus, settings)
+    folder = out / PARTS / str(part)
+    if not overwrite and is_whole(folder, part, origin):
+        return None
+    with making(folder, overwrite, settings.most_bytes(corpus), RECORD, "part") as work:
+        tokenised = tokenise(corpus, settings, work / "part", work / "part", part)
+        save_part(work / "part", part, origin, tokenised)
+    return len(tokenised.gathered.columns["rows"])
+
+
+def join_shards(source: str | Path, out: str | Path, of: int, *, overwrite: bool = False, **how: Any) -> Manifest:
+    """Makes the shards folder `out`, atomically, of its `of` parts, which are removed: the folder has the same bytes as
+    that of `shard_corpus` with these arguments. Reads `source` for its digests only. Raises what that raises, and
+    UserError if a part is missing, was made from something else or is damaged, or if there are others.
+    """
+    settings, out = ShardSettings(**how), Path(out)
+    corpus = _opened(source, out, settings)
+    with making(out, overwrite, settings.most_bytes(corpus), *_SHARDS, besides=PARTS) as work:
+        parts = read_parts(out, of, made_from(corpus, settings))
+        tokenised = join(parts, work / "part", work)
+        _write(work / "part", work, replace(corpus, chosen=tokenised.languages), settings, tokenised)
+    return Manifest.load(out)
+
+
+def _opened(source: str | Path, out: Path, settings: ShardSettings) -> Corpus:
+    corpus, encoder = settings.open(source), settings.encoder
+    check_apart("OUT", out, **{"SOURCE": source, "--encoder": encoder if Path(encoder).is_dir() else None})
+    return corpus
+
+
+def _write(part: Path, work: Path, corpus: Corpus, settings: ShardSettings, tokenised: Tokenised) -> None:
+    """The shards, the index and the manifest go to the folder `part`; the flat files are in `work`."""
+    collected, leaks = tokenised.gathered.collected(work), tokenised.leaks
+    chosen = _split(collected, tokenised.dev[collected.rows], leaks[collected.rows], settings.seed)
+    if settings.drop_leaks:
+        collected.forget_other_labels(np.concatenate(list(chosen.values())))
+    per_file = settings.sentences_per_shard, settings.sentences_per_member
+    shards = {name: _write_split(part, name, collected, chosen[name], *per_file) for name in SPLITS}
+    _described(
+        part, corpus, collected, chosen, shards,
+        encoder=tokenised.encoder, pad_id=tokenised.pad_id, repeats=tokenised.repeats,
+        max_length=settings.max_length, cut_marks=settings.cut_marks, seed=settings.seed, dev_share=settings.dev_share,
+        dropped_leaks=_by_split(corpus, collected, leaks) if settings.drop_leaks else None,
+        windows=_by_language(collected, corpus.languages) if settings.windows else None,
+    ).save(part)  # fmt: skip
 
 
 def _described(
@@ -137,22 +125,6 @@ def _described(
         source=LocalSource(part),
         **others,
     )
-
-
-def _check_fit(corpus: Corpus, dev_share: float | None, windows: bool) -> None:
-    """Raises UserError for a corpus that can't be sharded, or not so."""
-    if dev_share is not None and not 0 < dev_share <= MOST_DEV_SHARE:
-        raise UserError(f"--dev_share={dev_share}: must be greater than 0 and at most {MOST_DEV_SHARE}")
-    if not corpus.has("train"):
-        raise UserError(f"{corpus.folder}: contains no training file: add files for training, or pass --split=train")
-    if corpus.has("dev") and dev_share is not None:
-        raise UserError(f"--dev_share={dev_share}: {corpus.folder} contains dev files, so dev isn't drawn: omit it")
-    if windows and corpus.triples == "one":
-        raise UserError("--windows is for many triples a sentence: omit it, or pass --triples=many")
-
-
-def _all_texts(corpus: Corpus) -> Iterator[str]:
-    return (compose(example.text)[0] for file in corpus.files for example in corpus.read(file))
 
 
 def _by_language(collected: Collected, languages: list[str]) -> dict[str, dict[str, int]]:

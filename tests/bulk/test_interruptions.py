@@ -17,12 +17,14 @@ from mere_ds import lease
 from mere_ds.bulk import finishing, reading
 from mere_ds.bulk.answering import Answerer
 from mere_ds.bulk.finishing import record_of
-from mere_ds.bulk.progress import Part, work_folder
+from mere_ds.bulk.progress import work_folder
 from mere_ds.bulk.reading import format_of, open_source
 from mere_ds.bulk.run import STREAM, Job, Options, Target, answer_file, input_digest, join_parts
 from mere_ds.bulk.writing import Writer, form_of
 from mere_ds.errors import MachineError, UserError
+from mere_ds.parts import Part
 from tests.full_disk import files_of_at_most
+from tests.killing import killed_at
 
 LINES, AT_ONCE = 100, 40
 """Of the input and of a unit: three units."""
@@ -82,35 +84,6 @@ def content(out: Path) -> dict[str, bytes]:
 
 def begun_of(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in work_folder(out).glob("1-of-1.[dj]*")}
-
-
-def killed_at(number: int, act: Callable[[], object]) -> bool:
-    """Does `act` in a process that is killed before its call with this number that changes what is on disk; whether it
-    came so far."""
-    child = os.fork()
-    if child == 0:
-        calls = 0
-
-        def dying(call):
-            def counted(*given, **how):
-                nonlocal calls
-                calls += 1
-                if calls == number:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return call(*given, **how)
-
-            return counted
-
-        for name in ("fsync", "replace", "unlink", "rmdir"):
-            setattr(os, name, dying(getattr(os, name)))
-        try:
-            act()
-            os._exit(0)
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(child, 0)
-    assert status in (0, signal.SIGKILL)
-    return status != 0
 
 
 OUTPUTS = [("a.jsonl", None), ("a.csv.gz", None), ("a.parquet", None), ("graph", "neo4j")]

@@ -12,7 +12,7 @@ from launching import start_program
 from mere_ds import flags, lease
 from mere_ds.cli import COMMANDS
 from mere_ds.errors import MachineError, UserError
-from mere_ds.shards import writing
+from mere_ds.shards import tokenising
 from mere_ds.shards.manifest import Manifest
 from tests.full_disk import files_of_at_most
 from tests.shards.toy_corpus import make_shards
@@ -20,8 +20,8 @@ from tests.shards.toy_corpus import make_shards
 
 def meddle(monkeypatch, act) -> None:
     """Call `act` when the encoder is there and the corpus is about to be read."""
-    collect = writing.collect
-    monkeypatch.setattr(writing, "collect", lambda *given: (act(), collect(*given))[1])
+    collect = tokenising.collect
+    monkeypatch.setattr(tokenising, "collect", lambda *given: (act(), collect(*given))[1])
 
 
 def run(*argv) -> None:

@@ -282,7 +282,7 @@ def test_misuse_is_refused(corpus, tmp_path, monkeypatch):
         make_shards(unusable, tmp_path / "out")
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1))
     with pytest.raises(UserError, match="make room"):
-        shard_corpus(corpus, tmp_path / "out", "tiny", tiny=TINY)
+        shard_corpus(corpus, tmp_path / "out", encoder="tiny", tiny=TINY)
 
 
 def test_the_manifest_says_how_another_tool_s_files_were_read_and_of_ours_nothing(tmp_path, manifest):
