@@ -51,7 +51,11 @@ def make_sides(folder: Path, sentences: int, sizes: Sizes) -> dict[str, Material
     _with_dev(folder / "corpus", folder / "lines")
     manifests = {
         triples: shard_corpus(
-            folder / "lines", folder / triples, str(folder / "encoder"), max_length=sizes.max_length, triples=triples
+            folder / "lines",
+            folder / triples,
+            encoder=str(folder / "encoder"),
+            max_length=sizes.max_length,
+            triples=triples,
         )
         for triples in ("one", "many")
     }

@@ -1,15 +1,19 @@
 """An output that several calls make in parts, and one call joins: whose a unit of it is, and what fits together."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mere_ds.errors import UserError
 
+_SHOWN = 8
+"""Maximum number of parts listed in a message."""
+
 
 class Part(NamedTuple):
-    """The units whose number has the remainder `number` - 1 by `of`."""
+    """A share of an output's units: those whose number has the remainder `number` - 1 by `of`."""
 
     number: int
     of: int
@@ -28,8 +32,8 @@ class Part(NamedTuple):
         return cls.parse(name.replace("-of-", "/"))
 
     @classmethod
-    def all(cls, of: int) -> "list[Part]":
-        return [cls(number, of) for number in range(1, of + 1)]
+    def all(cls, of: int) -> "Iterator[Part]":
+        return (cls(number, of) for number in range(1, of + 1))
 
     def has(self, unit: int) -> bool:
         return unit % self.of == self.number - 1
@@ -51,9 +55,10 @@ def asked_for(part: str | None, join: int | None) -> Part:
 
 
 def check_finished(out: Path, missing: Iterable[Part]) -> None:
-    """Raises UserError that names the parts that are missing, if any."""
-    if lacking := list(missing):
-        names = ", ".join(f"{part.number}/{part.of}" for part in lacking)
+    """Raises UserError that names the first parts that are missing, if any."""
+    if lacking := list(islice(missing, _SHOWN + 1)):  # somebody may ask for a billion parts
+        names = ", ".join(f"{part.number}/{part.of}" for part in lacking[:_SHOWN])
+        names += " and others" * (len(lacking) > _SHOWN)
         verb = "is" if len(lacking) == 1 else "are"
         raise UserError(
             f"{out}: of its {lacking[0].of} parts, {names} {verb} not finished: run the command with --part for each "

@@ -53,15 +53,23 @@ def begun_with(out: Path, name: str, besides: Part | None, overwrite: bool) -> A
 
 def states_of(out: Path, made_from: dict[str, Any], of: int) -> dict[Part, State]:
     """All parts. Raises UserError if one is missing, unfinished, or made from something else."""
-    states = {part: read_state(work_folder(out), part) for part in Part.all(of)}
-    check_finished(out, (part for part, state in states.items() if state is None or not state.whole))
-    found = {part: state for part, state in states.items() if state is not None}
-    for state in found.values():
+    states: dict[Part, State] = {}
+
+    def unfinished() -> Iterator[Part]:
+        for part in Part.all(of):
+            state = read_state(work_folder(out), part)
+            if state and state.whole:
+                states[part] = state
+            else:
+                yield part
+
+    check_finished(out, unfinished())
+    for state in states.values():
         check_same(out, state.made_from, made_from, AGAIN)
-    units = sorted(done.unit for state in found.values() for done in state.done)
+    units = sorted(done.unit for state in states.values() for done in state.done)
     if units != list(range(len(units))):
         raise UserError(f"{out}: its parts don't fit together: pass --noresume with each --part to make them again")
-    return found
+    return states
 
 
 def finish_output(out: Path, states: dict[Part, State], writer: Writer, table: Path | None) -> None:

@@ -106,7 +106,7 @@ class Gathered:
     units: int
     """Of the whole corpus."""
     sizes: np.ndarray
-    """int64 [units that are here, 2]; sentences and lines of rejects of each."""
+    """int64 [units that are here, 3]; the number of each, ascending, its sentences and its lines of rejects."""
 
     def collected(self, folder: Path) -> Collected:
         """All sentences; the flat files, which are in `folder`, are mapped, not read. Raises UserError if no sentence
@@ -217,16 +217,22 @@ class _Collector:
         self._windows: dict[str, Counter] = {name: Counter() for name in WINDOWS}
         self._columns: dict[str, array] = defaultdict(lambda: array("i"))
 
+    @property
+    def _is_ours(self) -> bool:
+        """Whether the unit that is read is of the part. By rows, for units may be small where files are: so all parts
+        get as many sentences."""
+        return self._part.has(self._rows_read // _BATCH)
+
     def show(self, reject: Reject) -> None:
         """A row of the unit that is read."""
-        if self._part.has(self._unit):
+        if self._is_ours:
             self._rejects += 1
             self._on_reject(reject)
 
     def take(self, batch: list[Example], split: str, changes: Tally, row: Callable[[Example], str]) -> None:
         """The sentences of the unit that is read, which ends with them; `row` makes the row of an example again."""
-        if self._part.has(self._unit):
-            self._sizes.extend((self._add(batch, split, changes, row), self._rejects))
+        if self._is_ours:
+            self._sizes.extend((self._unit, self._add(batch, split, changes, row), self._rejects))
             self._rejects = 0
         self._rows_read += len(batch)
         self._unit += 1
@@ -332,7 +338,7 @@ class _Collector:
             self._rows_read,
             self._windows,
             self._unit,
-            np.frombuffer(self._sizes, np.int64).reshape(-1, 2),
+            np.frombuffer(self._sizes, np.int64).reshape(-1, 3),
         )
 
 

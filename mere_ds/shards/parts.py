@@ -114,7 +114,7 @@ class StoredPart:
     @cached_property
     def units(self) -> np.ndarray:
         """int64 [units + 1]; where each unit of this part begins, and the last one ends, in columns of sentences."""
-        return np.cumsum([0, *self.arrays["sizes"][:, 0]])
+        return np.cumsum([0, *self.arrays["sizes"][:, 1]])
 
     def ends(self, sizes: str, width: int = 1) -> np.ndarray:
         """The same in what has as many numbers or bytes for a sentence as the column `sizes` says, times `width`."""
@@ -129,15 +129,30 @@ class StoredPart:
 def read_parts(out: Path, of: int, origin: dict[str, Any]) -> list[StoredPart]:
     """All parts of a folder. Raises UserError if one is missing, damaged or made from something else than `origin`, if
     there are others, or if they don't fit together."""
-    folder, wanted = out / PARTS, Part.all(of)
+    folder = out / PARTS
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if others := sorted(name for name in there - set(map(str, wanted)) if not name.startswith(".")):
+    if others := sorted(name for name in there if not (name.startswith(".") or _is_of(name, of))):
         raise UserError(
             f"{folder}: {', '.join(others)} is none of {of} parts: pass --join with the number of parts that were "
             "made, or remove it"
         )
-    check_finished(out, (part for part in wanted if str(part) not in there))
-    parts = [StoredPart(path := folder / str(part), _record_of(path, part, origin)) for part in wanted]
+    check_finished(out, (part for part in Part.all(of) if str(part) not in there))
+    parts = [StoredPart(path := folder / str(part), _record_of(path, part, origin)) for part in Part.all(of)]
+    _check_read_alike(parts)
+    read = parts[0].record["read"]
+    numbers = np.concatenate([part.arrays["sizes"][:, 0] for part in parts])
+    if not np.array_equal(np.sort(numbers), np.arange(read["units"])):
+        raise UserError(f"{folder}: the parts don't fit together: make them again with --overwrite")
+    return parts
+
+
+def _is_of(name: str, of: int) -> bool:
+    """Whether this is the name of one of so many parts."""
+    number = name.partition("-of-")[0]
+    return number.isdecimal() and 1 <= int(number) <= of and name == str(Part(int(number), of))
+
+
+def _check_read_alike(parts: Sequence[StoredPart]) -> None:
     read = parts[0].record["read"]
     for part in parts:
         differing = sorted(name for name, value in read.items() if part.record["read"][name] != value)
@@ -146,7 +161,6 @@ def read_parts(out: Path, of: int, origin: dict[str, Any]) -> list[StoredPart]:
                 f"{part.folder}: read the source otherwise than {parts[0].folder.name} ({', '.join(differing)}): make "
                 "both again with the same libraries"
             )
-    return parts
 
 
 def _record_of(folder: Path, part: Part, origin: dict[str, Any]) -> dict[str, Any]:
@@ -163,24 +177,26 @@ def join(parts: Sequence[StoredPart], folder: Path, work: Path) -> Tokenised:
     """What one call would have tokenised: unit by unit, in the order of the files. Encoder and rejects go to `folder`,
     which is made, tokens and texts to `work`. Raises UserError if the encoder is damaged."""
     first = parts[0].record
-    files = [StoredFile(**file) for file in first["encoder_files"]]
+    read, encoder_files = first["read"], [StoredFile(**file) for file in first["encoder_files"]]
     folder.mkdir()
-    shutil.copytree(LocalSource(parts[0].folder).folder_of(ENCODER, files), folder / ENCODER)
-    read, units = first["read"], first["read"]["units"]
-    _copy_units(parts, units, folder, work)
+    shutil.copytree(LocalSource(parts[0].folder).folder_of(ENCODER, encoder_files), folder / ENCODER)
+    sizes = np.concatenate([part.arrays["sizes"] for part in parts])
+    order = np.argsort(sizes[:, 0])
+    there = [(number, place) for number, part in enumerate(parts) for place in range(len(part.units) - 1)]
+    places = [there[unit] for unit in order]
+    _copy_units(parts, places, folder, work)
     labels = list(dict.fromkeys(label for part in parts for label in part.record["labels"]))
     columns = {}
     for name in parts[0].arrays.keys() - {"sizes", "leaks", "dev"}:
         pieces = [part.pieces(name) for part in parts]
         if name == "labels":
             pieces = [_renumbered(part, its, labels) for part, its in zip(parts, pieces, strict=True)]
-        columns[name] = np.concatenate([pieces[unit % len(parts)][unit // len(parts)] for unit in range(units)])
+        columns[name] = np.concatenate([pieces[number][place] for number, place in places])
     windows: dict[str, Counter] = {}
     for part in parts:
         for name, counts in part.record["windows"].items():
             windows.setdefault(name, Counter()).update(counts)
     changes = [list(map(FileCounts.from_dict, part.record["changes"])) for part in parts]
-    sizes = np.concatenate([part.arrays["sizes"] for part in parts])  # of all units, in another order
     gathered = Gathered(
         columns,
         labels,
@@ -188,28 +204,27 @@ def join(parts: Sequence[StoredPart], folder: Path, work: Path) -> Tokenised:
         [FileCounts.sum(*of_file) for of_file in zip(*changes, strict=True)],
         read["rows"],
         windows,
-        units,
-        sizes,
+        read["units"],
+        sizes[order],
     )
     leaks, dev = (np.unpackbits(parts[0].arrays[name], count=read["rows"]).astype(bool) for name in ("leaks", "dev"))
     encoder = EncoderInfo.from_dict(read["encoder"])
     return Tokenised(read["languages"], gathered, encoder, read["pad_id"], read["repeats"], leaks, dev)
 
 
-def _copy_units(parts: Sequence[StoredPart], units: int, folder: Path, work: Path) -> None:
-    """Tokens, texts and rejects of all parts, unit by unit."""
+def _copy_units(parts: Sequence[StoredPart], places: Sequence[tuple[int, int]], folder: Path, work: Path) -> None:
+    """Tokens, texts and rejects unit by unit; `places` are the part of each and its place in that."""
     sizes = {
         work / TOKENS: [np.diff(part.ends("lengths", np.dtype(np.int32).itemsize)).tolist() for part in parts],
         work / TEXTS: [np.diff(part.ends("text_bytes")).tolist() for part in parts],
-        folder / REJECTS: [part.arrays["sizes"][:, 1].tolist() for part in parts],
+        folder / REJECTS: [part.arrays["sizes"][:, 2].tolist() for part in parts],
     }
     for path, of_parts in sizes.items():
         with ExitStack() as files, path.open("wb") as out:
             opened = [files.enter_context((part.folder / path.name).open("rb")) for part in parts]
-            for unit in range(units):
-                place, number = divmod(unit, len(parts))
-                size = of_parts[number][place]
-                out.writelines(islice(opened[number], size) if path.name == REJECTS else [opened[number].read(size)])
+            for number, place in places:
+                file, size = opened[number], of_parts[number][place]
+                out.writelines(islice(file, size) if path.name == REJECTS else [file.read(size)])
 
 
 def _renumbered(part: StoredPart, pieces: list[np.ndarray], labels: list[str]) -> list[np.ndarray]:

@@ -59,7 +59,7 @@ def shard_part(source: str | Path, out: str | Path, part: Part, *, overwrite: bo
 
 def join_shards(source: str | Path, out: str | Path, of: int, *, overwrite: bool = False, **how: Any) -> Manifest:
     """Makes the shards folder `out`, atomically, of its `of` parts, which are removed: the folder has the same bytes as
-    that of `shard_corpus` with these arguments. Reads `source` for its digests only. Raises what that raises, and
+    that of `shard_corpus` with these arguments. `source` is compared by its digest. Raises what that raises, and
     UserError if a part is missing, was made from something else or is damaged, or if there are others.
     """
     settings, out = ShardSettings(**how), Path(out)

@@ -5,9 +5,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from launching import mere_ds, succeeded
 
 from mere_ds import flags, lease
 from mere_ds.cli import COMMANDS
@@ -18,6 +20,7 @@ from mere_ds.parts import Part
 from mere_ds.shards import collecting, parts
 from mere_ds.shards.encoding import SentenceEncoder
 from mere_ds.shards.manifest import Manifest
+from mere_ds.shards.packing import save_arrays
 from mere_ds.shards.summary import summary
 from mere_ds.shards.writing import join_shards, shard_corpus, shard_part
 from mere_ds.sums import write_sums
@@ -54,7 +57,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def make_parts(corpus: Path, out: Path, of: int, **how) -> list[int]:
     """In another order than theirs; the number of sentences of each."""
-    return [shard_part(corpus, out, part, **how) for part in reversed(Part.all(of))][::-1]
+    return [shard_part(corpus, out, part, **how) for part in reversed(list(Part.all(of)))][::-1]
 
 
 def defective(folder: Path) -> Path:
@@ -156,6 +159,12 @@ def test_each_part_tokenises_its_share_alone(corpus, how, tmp_path, monkeypatch)
     assert sum(shares) == whole and max(shares) < 0.3 * whole and not done
 
 
+def test_parts_are_alike_where_files_are_small_and_large_by_turns(how, tmp_path):
+    corpus = write_corpus(tmp_path / "corpus", {"de": (42, 3), "fr": (42, 3), "uk": (42, 3)})
+    sentences = make_parts(corpus, tmp_path / "out", 2, **how)
+    assert sum(sentences) == 135 and abs(sentences[0] - sentences[1]) <= 14
+
+
 def test_a_part_is_a_folder_that_other_programs_can_check_and_the_join_takes_it_away(corpus, how, tmp_path):
     make_parts(corpus, tmp_path / "out", 2, **how)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["parts"]
@@ -241,6 +250,14 @@ def read_otherwise(first: Path, second: Path) -> None:
     edited(second, lambda record: record["read"].update(rows=1))
 
 
+def with_another_unit(first: Path, second: Path) -> None:
+    with np.load(second / "sentences.npz") as arrays:
+        changed = dict(arrays)
+    changed["sizes"][0, 0] = 0
+    save_arrays(second / "sentences.npz", changed)
+    edited(second, lambda record: None)
+
+
 def cut_off(first: Path, second: Path) -> None:
     path = second / "tokens"
     path.write_bytes(path.read_bytes()[:-1])
@@ -258,6 +275,7 @@ REFUSALS = {
     of_another_version: r"2-of-2: was begun from something else \(mere_ds was \"0.0\", is",
     of_another_tokeniser: r"2-of-2: was begun from something else \(tokenizers was \"0.0\", is",
     read_otherwise: r"2-of-2: read the source otherwise than 1-of-2 \(rows\): make both again",
+    with_another_unit: r"parts: the parts don't fit together: make them again with --overwrite",
     cut_off: r"2-of-2: damaged \(tokens does not match its sha256\): copy this part again",
     lambda first, second: (second / "record.json").unlink(): r"damaged \(record.json: No such file or directory\)",
     lambda first, second: (second / "SHA256SUMS").unlink(): r"damaged \(SHA256SUMS is missing or unreadable\)",
@@ -346,6 +364,17 @@ def test_the_command(corpus, encoder, tmp_path, capsys):
     assert capsys.readouterr().out == joined and contents(out) == contents(tmp_path / "whole")
 
 
+@pytest.mark.slow
+def test_parts_of_several_processes_fit_together(corpora, tmp_path):
+    """Each process has hashes of its own."""
+    corpus, out = corpora["rows of test in training"], tmp_path / "out"
+    words = ("--encoder=tiny", "--drop_leaks", "--parallel_ids")
+    for more in (["--part=1/2"], ["--part=2/2"], ["--join=2"]):
+        succeeded(mere_ds("shard", corpus, out, *words, *more))
+    succeeded(mere_ds("shard", corpus, tmp_path / "whole", *words))
+    assert contents(out) == contents(tmp_path / "whole")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -353,6 +382,7 @@ def test_the_command(corpus, encoder, tmp_path, capsys):
         (["--part=1/2", "--join=2"], "--part and --join are both given: first make each part, then join them"),
         (["--join=0"], "--join=0: must be at least 1, the number of parts"),
         (["--join=2"], "of its 2 parts, 1/2, 2/2 are not finished"),
+        (["--join=2000000000"], "8/2000000000 and others are not finished"),
     ],
 )
 def test_what_the_command_refuses_is_one_line(corpus, encoder, tmp_path, capsys, words, message):
