@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from mere_ds.errors import UserError
 from mere_ds.files import json_line, writing
@@ -107,7 +107,10 @@ class FileCounts:
     @classmethod
     def from_dict(cls, values: dict) -> "FileCounts":
         """The inverse of `as_dict`."""
-        return cls(**{name: Counter(value) if isinstance(value, dict) else value for name, value in values.items()})
+        found: dict[str, Any] = {
+            name: Counter(value) if isinstance(value, dict) else value for name, value in values.items()
+        }
+        return cls(**found)
 
     def as_dict(self) -> dict:
         """Plain JSON; counters are ordered by name, so equal counts give equal bytes; those of triples if not empty."""
