@@ -4,7 +4,8 @@ Sentences come from `sentencex`, which knows our languages and is linear in the 
 one after the other. A sentence that is longer than the model's max_length is read in windows that overlap by half.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from mere_ds.config import AUTO
 from mere_ds.corpus.sentences import Split, sentences_of, with_sentencex
@@ -13,6 +14,35 @@ from mere_ds.inference import Extractor
 from mere_ds.language_detection import detector_for
 from mere_ds.shards.windows import Window, windows
 from mere_ds.streams import LINES_AT_ONCE
+
+
+class Cut(NamedTuple):
+    """A document as the model reads it."""
+
+    language: str | None
+    """None if it was to be detected and is unclear."""
+    windows: list[Window]
+    note: str | None
+    """Why there are no windows."""
+
+
+def cut(extractor: Extractor, text: str, language: str, split: Split) -> Cut:
+    """A document that is held in memory, for windows that are computed elsewhere; `AUTO` as in `language_of`. Raises
+    UserError for an unknown language."""
+    extractor.check_language(language)
+    if language == AUTO:
+        (found,) = detector_for(extractor.languages).detect([text])
+        if found.language is None:
+            return Cut(None, [], found.note)
+        language = found.language
+    windows = list(windows_of(extractor, text, language, split))
+    return Cut(language, windows, None if windows else "empty text")
+
+
+def joined(windows: Sequence[Window], found: Sequence[list[dict]]) -> list[dict]:
+    """The triples of a document from those of its windows, as `extract_document` gives them."""
+    held: dict[tuple, dict] = {}
+    return [*_moved(windows, found, held), *_by_score(held.values())]
 
 
 def language_of(extractor: Extractor, text: str, language: str) -> str:
@@ -54,8 +84,12 @@ def windows_of(extractor: Extractor, text: str, language: str, split: Split) -> 
 def _triples(extractor: Extractor, chunk: list[Window], language: str, held: dict[tuple, dict]) -> Iterator[dict]:
     """The windows' triples, those before them that are `held` too; the last ones stay held."""
     texts, encoded = [window.text for window in chunk], [window.encoded for window in chunk]
-    found = extractor.triples_of(texts, encoded, [language] * len(chunk))
-    for window, triples in zip(chunk, found, strict=True):
+    return _moved(chunk, extractor.triples_of(texts, encoded, [language] * len(chunk)), held)
+
+
+def _moved(windows: Sequence[Window], found: Sequence[list[dict]], held: dict[tuple, dict]) -> Iterator[dict]:
+    """As `_triples`, from what was found in each window."""
+    for window, triples in zip(windows, found, strict=True):
         done = [key for key, triple in held.items() if _begin(triple) < window.start]
         yield from _by_score([held.pop(key) for key in done])
         for triple in triples:

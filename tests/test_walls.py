@@ -45,7 +45,10 @@ MAY_IMPORT = {
     "documents": {"errors", "streams", "config", "corpus", "shards", "language_detection", "inference"},
     "api": {"errors", "streams", "config", "runs", "language_detection", "inference", "documents"},
     "spacy_component": {"errors", "optional_libraries", "config", "api"},
-    "serving": {"errors", "files", "knobs", "config", "runs", "language_detection", "inference"},
+    "serving": {
+        *("errors", "files", "knobs", "config", "runs", "corpus", "shards"),
+        *("language_detection", "inference", "documents"),
+    },
     "evaluation": {
         *("versions", "errors", "files", "columns", "sums", "config", "runs"),
         *("corpus", "encoders", "shards", "model", "inference"),

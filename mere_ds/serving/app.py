@@ -5,7 +5,7 @@ import contextlib
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -18,8 +18,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import mere_ds
-from mere_ds.serving.asking import Reader, Refused
-from mere_ds.serving.batching import Batcher, Compute, Failed, QueueFull
+from mere_ds.documents import Cut, joined
+from mere_ds.serving.asking import Question, Reader, Refused
+from mere_ds.serving.batching import Batcher, Compute, Failed, QueueFull, Text
 from mere_ds.serving.description import description
 from mere_ds.serving.measures import Measures
 from mere_ds.serving.settings import ServeSettings, is_allowed
@@ -58,6 +59,8 @@ class Engine:
     min_score: float | None
     """Least score of a triple if a request names none; None: any."""
     compute: Compute
+    cut: Callable[[str, str], Cut] | None
+    """(document, language) -> what to compute of it; None if documents can't be cut into sentences."""
 
 
 def make_app(engine: Engine, settings: ServeSettings, token: str | None) -> ASGIApp:
@@ -72,7 +75,7 @@ class _Server:
         self.measures = Measures()
         wait = settings.max_wait_ms / 1000
         self.batcher = Batcher(engine.compute, settings.max_batch, wait, settings.max_queue, self.measures)
-        self.reader = Reader(engine.languages, settings.max_text, settings.max_queue)
+        self.reader = Reader(engine.languages, settings.max_text, settings.max_queue, engine.cut is not None)
         self.description = description(self.reader, settings.max_body, token is not None)
         self.held = 0  # bytes of requests that are being received
         self.routes = [
@@ -101,11 +104,31 @@ class _Server:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             raise Refused(415, "send the request as Content-Type: application/json")
         question = self.reader.question(await self._body(request))
-        try:
-            job = self.batcher.put(question.texts, question.languages, question.limits)
-        except QueueFull as full:
-            after = {"retry-after": str(full.seconds)}
-            raise Refused(429, f"the queue is full: try again in {full.seconds} s", after) from None
+        if question.is_document:
+            return _json(await self._document(request, question))
+        answers = await self._computed(request, question, question.texts, question.languages)
+        return _json(answers[0] if question.is_one else {"answers": answers})
+
+    async def _document(self, request: Request, question: Question) -> dict:
+        """The answer to a document, of which each piece that the model reads has a place in the queue."""
+        (text,), (language,) = question.texts, question.languages
+        assert self.engine.cut is not None  # else the reader has refused it
+        with _queue_full():
+            self.batcher.check_room()  # before it is cut
+        cut = await asyncio.to_thread(self.engine.cut, text, language)
+        most, pieces = self.settings.max_queue, len(cut.windows)
+        if pieces > most:
+            raise Refused(413, f'"document" has {pieces} sentences: send at most {most} at once')
+        found = await self._computed(request, question, cut.windows, [cut.language or ""] * pieces)
+        answer = {"text": text, "lang": cut.language, "triples": joined(cut.windows, [its["triples"] for its in found])}
+        return answer if cut.note is None else answer | {"note": cut.note}
+
+    async def _computed(
+        self, request: Request, question: Question, texts: Sequence[Text], languages: Sequence[str]
+    ) -> list[dict]:
+        """The answers to texts. Raises Refused, and ClientDisconnect as soon as nobody waits for them."""
+        with _queue_full():
+            job = self.batcher.put(texts, languages, question.limits)
         gone = asyncio.ensure_future(_gone(request.receive))
         either: set[asyncio.Future[Any]] = {job.answers, gone}
         try:
@@ -117,10 +140,9 @@ class _Server:
             self.batcher.drop(job)
             raise ClientDisconnect
         try:
-            answers = job.answers.result()
+            return job.answers.result()
         except Failed as failed:
             raise Refused(500, str(failed)) from None
-        return _json(answers[0] if question.is_one else {"answers": answers})
 
     async def _body(self, request: Request) -> bytes:
         """Raises Refused if it is too large, comes too slowly, or too many are coming at once."""
@@ -160,6 +182,7 @@ class _Server:
                 "max_text": self.settings.max_text,
                 "max_texts": self.settings.max_queue,
                 "max_body": self.settings.max_body,
+                "documents": self.engine.cut is not None,
             }
         )
 
@@ -214,6 +237,16 @@ class _Guard:
             how = {"www-authenticate": "Bearer"}
             return _json({"error": "send the server's token as Authorization: Bearer TOKEN"}, 401, how)
         return None
+
+
+@contextlib.contextmanager
+def _queue_full() -> Iterator[None]:
+    """Raises Refused for QueueFull."""
+    try:
+        yield
+    except QueueFull as full:
+        after = {"retry-after": str(full.seconds)}
+        raise Refused(429, f"the queue is full: try again in {full.seconds} s", after) from None
 
 
 def _page_file(name: str) -> Callable[[Request], Awaitable[Response]]:

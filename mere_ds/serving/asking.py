@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 from mere_ds.files import distinct_keys, parser
 from mere_ds.serving.batching import Limits
 
-ONE, MANY = "text", "texts"
-_FIELDS = {ONE, MANY, "lang", "min_score", "max_triples"}
+ONE, MANY, WHOLE = "text", "texts", "document"
+_FIELDS = {ONE, MANY, WHOLE, "lang", "min_score", "max_triples"}
 _OF_A_TEXT = {"text", "lang"}
 
 
@@ -30,6 +30,8 @@ class Question:
     limits: Limits
     is_one: bool
     """Whether it is answered by one object rather than a list."""
+    is_document: bool
+    """Whether its one text is a document: read whole, sentence by sentence."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,21 @@ class Reader:
     """As requests may name them; `config.AUTO` among them if languages can be detected."""
     max_text: int
     max_texts: int
+    documents: bool
+    """Whether documents can be cut into sentences."""
 
     def question(self, content: bytes) -> Question:
         """Raises Refused: 400 for what is not JSON, 413 for too much, 422 for anything else that is wrong."""
         asked = _fields(_parsed(content), "the request", _FIELDS)
-        if (ONE in asked) == (MANY in asked):
-            _wrong(f'pass either "{ONE}" (one text) or "{MANY}" (a list)')
+        named = [name for name in (ONE, MANY, WHOLE) if name in asked]
+        if len(named) != 1:
+            _wrong(f'pass one of "{ONE}" (a text), "{MANY}" (a list) and "{WHOLE}" (a text of many sentences)')
+        (kind,) = named
+        if kind == WHOLE and not self.documents:
+            _wrong(f"\"{WHOLE}\": the server lacks sentencex for these: pip install 'mere-ds[documents]' there")
         language = self._language(asked["lang"], '"lang"') if "lang" in asked else None
-        if ONE in asked:
-            pairs = [self._pair(asked[ONE], f'"{ONE}"', language)]
+        if kind != MANY:
+            pairs = [self._pair(asked[kind], f'"{kind}"', language)]
         else:
             given = asked[MANY]
             if not isinstance(given, list):
@@ -57,7 +65,7 @@ class Reader:
                 raise Refused(413, f'"{MANY}" has {len(given)} texts: send at most {self.max_texts} at once')
             pairs = [self._member(member, f"text {n}", language) for n, member in enumerate(given, start=1)]
         limits = Limits(_score(asked.get("min_score")), _count(asked.get("max_triples")))
-        return Question([text for text, _ in pairs], [its for _, its in pairs], limits, ONE in asked)
+        return Question([text for text, _ in pairs], [its for _, its in pairs], limits, kind != MANY, kind == WHOLE)
 
     def _member(self, member: Any, name: str, language: str | None) -> tuple[str, str]:
         """A text of a list: a string, or an object with a language of its own."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from mere_ds.errors import MachineError, UserError
 from mere_ds.serving.measures import Measures
+from mere_ds.shards.windows import Window
 
 _MOST_SECONDS = 60
 _AHEAD = 8
@@ -26,8 +27,10 @@ class Limits(NamedTuple):
     max_triples: int | None = None
 
 
-Compute = Callable[[Sequence[str], Sequence[str], Limits], list[dict]]
-"""(texts, languages, limits) -> an answer for each."""
+Text = str | Window
+"""A text, or a piece of a document."""
+Compute = Callable[[Sequence[Text], Sequence[str], Limits], list[dict]]
+"""(texts, languages, limits) -> an answer for each, with its "triples"."""
 
 
 class QueueFull(Exception):
@@ -46,7 +49,7 @@ class Failed(Exception):
 class Job:
     """The texts of one request, with an answer for each once `answers` is done."""
 
-    texts: Sequence[str]
+    texts: Sequence[Text]
     languages: Sequence[str]
     limits: Limits
     answers: "asyncio.Future[list[dict]]"
@@ -95,7 +98,13 @@ class Batcher:
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
-    def put(self, texts: Sequence[str], languages: Sequence[str], limits: Limits) -> Job:
+    def check_room(self) -> None:
+        """Raises QueueFull if not even one text has room."""
+        with self._changed:
+            if self._length() >= self._max_queue:
+                raise QueueFull(self._seconds_until_free(1))
+
+    def put(self, texts: Sequence[Text], languages: Sequence[str], limits: Limits) -> Job:
         """A job for these texts, computed soon; called where an event loop runs. Raises QueueFull."""
         job = Job(texts, languages, limits, asyncio.get_running_loop().create_future())
         if not texts:
@@ -124,7 +133,7 @@ class Batcher:
 
     def _run(self) -> None:
         while taken := self._next():
-            taken.sort(key=lambda text: len(text.job.texts[text.number]))
+            taken.sort(key=lambda text: _characters(text.job.texts[text.number]))
             for start in range(0, len(taken), self._max_batch):
                 batch = taken[start : start + self._max_batch]
                 self._taken -= len(batch)
@@ -187,6 +196,10 @@ class Batcher:
     def _deliver(self, job: Job) -> None:
         if not job.dropped:
             _settle(job, [job.found[number] for number in range(len(job.texts))])
+
+
+def _characters(text: Text) -> int:
+    return len(text if isinstance(text, str) else text.text)
 
 
 def _settle(job: Job, outcome: list[dict] | Exception) -> None:

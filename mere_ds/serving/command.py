@@ -24,11 +24,11 @@ def serve(
 ) -> None:
     """Answer texts with their triples over HTTP, until Ctrl-C or SIGTERM.
 
-    POST /extract takes {"text": ..., "lang": "de"} or {"texts": [...], "lang": "de"}, with "min_score" and
-    "max_triples" if wanted, and answers as mere-ds extract does; the language may be "auto". /openapi.json describes
-    it. GET /healthz says whether the server answers, /metrics what it has done so far, for Prometheus; / is a page to
-    try the model with. Texts that arrive together are computed together. Too large a request is refused by status 413,
-    and one that finds the queue full by 429.
+    POST /extract takes {"text": ..., "lang": "de"}, {"texts": [...], "lang": "de"} or {"document": ..., "lang": "de"},
+    with "min_score" and "max_triples" if wanted, and answers as mere-ds extract does, with or without --document; the
+    language may be "auto". /openapi.json describes it. GET /healthz says whether the server answers, /metrics what it
+    has done so far, for Prometheus; / is a page to try the model with. Texts that arrive together are computed
+    together. Too large a request is refused by status 413, and one that finds the queue full by 429.
 
     If the environment has MERE_DS_TOKEN, clients must send it (Authorization: Bearer TOKEN), except for /healthz
     and the page's files. An address that other machines reach is refused without one. On Ctrl-C or

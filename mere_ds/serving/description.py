@@ -37,14 +37,24 @@ _ANSWER = {
         "triples": {
             "type": "array",
             "items": {"$ref": "#/components/schemas/Triple"},
-            "description": "The highest score first.",
+            "description": "The highest score first; of a document in the order of its sentences.",
         },
         "note": {"type": "string", "description": "Why there is none, or that only the text's beginning was read."},
     },
 }
 _ABOUT = {
     "type": "object",
-    "required": ["model", "version", "languages", "labels", "min_score", "max_text", "max_texts", "max_body"],
+    "required": [
+        "model",
+        "version",
+        "languages",
+        "labels",
+        "min_score",
+        "max_text",
+        "max_texts",
+        "max_body",
+        "documents",
+    ],
     "properties": {
         "model": {"type": "string"},
         "version": {"type": "string"},
@@ -54,6 +64,7 @@ _ABOUT = {
         "max_text": {"type": "integer"},
         "max_texts": {"type": "integer"},
         "max_body": {"type": "integer"},
+        "documents": {"type": "boolean", "description": "Whether requests may have a document."},
     },
 }
 _ERRORS = {
@@ -86,13 +97,17 @@ def description(reader: Reader, max_body: int, with_token: bool) -> dict[str, An
     member = {"oneOf": [text, _object({"text": text, "lang": language}, "text")]}
     texts = {"type": "array", "maxItems": reader.max_texts, "items": member}
     many = _object({"texts": texts, **common}, "texts")
+    whole = _object(
+        {"document": text | {"description": "Read whole, sentence by sentence."}, **common}, "document", "lang"
+    )
     answers = {"$ref": "#/components/schemas/Answers"}
     found = {"oneOf": [{"$ref": "#/components/schemas/Answer"}, answers]}
     extract = {
-        "summary": "The triples of one text or of many",
-        "description": f"At most {max_body} bytes. Texts without a language of their own have that of the request.",
+        "summary": "The triples of one text, of many, or of a document",
+        "description": f"At most {max_body} bytes. Texts without a language of their own have that of the request. "
+        "max_triples is of a text, and of each sentence of a document.",
         "operationId": "extract",
-        "requestBody": {"required": True, "content": _json({"oneOf": [one, many]})},
+        "requestBody": {"required": True, "content": _json({"oneOf": [one, many, *[whole] * reader.documents]})},
         "responses": {"200": {"description": "The answer, or one for each text in order", "content": _json(found)}}
         | _errors(400, 401, 408, 413, 415, 421, 422, 429, 500),
     }

@@ -1,5 +1,5 @@
 "use strict";
-// Asks the server for the triples of texts, each line one, and shows them.
+// Asks the server for the triples of texts, each line one, or of a document, and shows them.
 const at = (id) => document.getElementById(id);
 const HUES = 8;
 let model = null;
@@ -50,6 +50,7 @@ async function begin() {
   at("about").textContent = `${model.model}: ${names.length} languages, ${labels.length} relations`;
   if (languages.includes("auto")) names.unshift(["auto", "detect it"]);
   at("language").replaceChildren(...names.map(([value, name]) => element("option", { value }, name)));
+  at("whole-field").hidden = !model.documents;
   at("least").value = minScore ?? 0;
   showLeast();
 }
@@ -116,14 +117,16 @@ function showLeast() {
 }
 
 async function extract() {
-  const texts = at("texts").value.split("\n").filter((text) => text.trim());
-  if (!texts.length) return;
+  const given = at("texts").value;
+  if (!given.trim()) return;
+  const read = at("whole").checked ? { document: given } : { texts: given.split("\n").filter((text) => text.trim()) };
   at("extract").disabled = true;
   say("computing");
   try {
     if (!model) await begin();
-    const body = JSON.stringify({ texts, lang: at("language").value, min_score: 0 });
-    ({ answers } = await ask("extract", { method: "POST", headers: { "content-type": "application/json" }, body }));
+    const body = JSON.stringify({ ...read, lang: at("language").value, min_score: 0 });
+    const answer = await ask("extract", { method: "POST", headers: { "content-type": "application/json" }, body });
+    answers = answer.answers ?? [answer];
     items = answers.map(item);
     at("list").replaceChildren(...items.map(({ node }) => node));
     at("json").textContent = answers.map((answer) => JSON.stringify(answer)).join("\n");

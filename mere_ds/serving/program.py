@@ -4,17 +4,21 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import uvicorn
 
 from mere_ds.config import AUTO
+from mere_ds.corpus.sentences import with_sentencex
+from mere_ds.documents import Cut, cut
 from mere_ds.errors import UserError
 from mere_ds.inference import Extractor
 from mere_ds.language_detection import detector_for
 from mere_ds.serving.app import Engine, make_app
-from mere_ds.serving.batching import Limits
+from mere_ds.serving.batching import Limits, Text
 from mere_ds.serving.settings import ServeSettings
 
 _FILES, _SPARE_FILES = 8192, 64
@@ -24,10 +28,13 @@ _FILES, _SPARE_FILES = 8192, 64
 def engine_of(extractor: Extractor, name: str) -> Engine:
     """Answers with this extractor, whose own limits hold where a request has none."""
 
-    def compute(texts: Sequence[str], languages: Sequence[str], limits: Limits) -> list[dict]:
+    def compute(texts: Sequence[Text], languages: Sequence[str], limits: Limits) -> list[dict]:
         given = {field: value for field, value in limits._asdict().items() if value is not None}
-        return replace(extractor, **given).answers(texts, languages)
+        return _answers(replace(extractor, **given), texts, languages)
 
+    make_cut: Callable[[str, str], Cut] | None = None
+    with suppress(UserError):  # sentencex is not installed
+        make_cut = partial(cut, extractor, split=with_sentencex())
     try:
         detector_for(extractor.languages)
         auto: tuple[str, ...] = (AUTO,)
@@ -35,7 +42,18 @@ def engine_of(extractor: Extractor, name: str) -> Engine:
         auto = ()
     least = extractor.calibration.min_score if extractor.finds_many else None
     min_score = least if extractor.min_score is None else extractor.min_score
-    return Engine(name, (*auto, *extractor.languages), extractor.labels, min_score, compute)
+    return Engine(name, (*auto, *extractor.languages), extractor.labels, min_score, compute, make_cut)
+
+
+def _answers(extractor: Extractor, texts: Sequence[Text], languages: Sequence[str]) -> list[dict]:
+    """An answer for each text; for pieces of documents one that has their triples alone."""
+    pairs = list(zip(texts, languages, strict=True))
+    whole = [(text, language) for text, language in pairs if isinstance(text, str)]
+    pieces = [(piece, language) for piece, language in pairs if not isinstance(piece, str)]
+    answers = iter(extractor.answers([text for text, _ in whole], [language for _, language in whole]))
+    read, encoded = [piece.text for piece, _ in pieces], [piece.encoded for piece, _ in pieces]
+    found = iter(extractor.triples_of(read, encoded, [language for _, language in pieces]))
+    return [next(answers) if isinstance(text, str) else {"triples": next(found)} for text in texts]
 
 
 def serve_model(engine: Engine, listening: socket.socket, settings: ServeSettings, token: str | None) -> None:

@@ -30,8 +30,12 @@ class ServeSettings:
     )
     max_batch: int = knob("Texts to compute at once.", 128, least=1, also="batch_size")
     max_wait_ms: float = knob("How long a text waits for others to be computed with it.", 3.0, least=0, most=10_000)
-    max_queue: int = knob("Texts that may wait; a request beyond that is answered by status 429.", 4096, least=1)
-    max_text: int = knob("Longest text in characters.", 20_000, least=1)
+    max_queue: int = knob(
+        "Texts, and sentences of documents, that may wait; a request beyond that is answered by status 429.",
+        4096,
+        least=1,
+    )
+    max_text: int = knob("Longest text or document in characters.", 20_000, least=1)
     max_body: int = knob("Largest request in bytes.", 1 << 20, least=1)
 
     def __post_init__(self) -> None:

@@ -3,15 +3,21 @@
 import contextlib
 import http.client
 import json
+import re
 import threading
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
+import numpy as np
+
+from mere_ds.documents import Cut
 from mere_ds.errors import UserError
 from mere_ds.serving.app import Engine
 from mere_ds.serving.batching import Limits
 from mere_ds.serving.program import http_server
 from mere_ds.serving.settings import ServeSettings, listener
+from mere_ds.shards.encoding import Encoded
+from mere_ds.shards.windows import Window
 
 LANGUAGES = ("de", "ko", "pt-BR")
 NO_LIMITS = Limits()
@@ -29,17 +35,25 @@ class StandIn:
         self.may_go_on.set()
 
     def engine(self) -> Engine:
-        return Engine("model", LANGUAGES, ("first",), 0.2, self.compute)
+        return Engine("model", LANGUAGES, ("first",), 0.2, self.compute, at_stops)
 
     def compute(self, texts, languages, limits: Limits) -> list[dict]:
         self.is_computing.set()
         assert self.may_go_on.wait(60)
+        texts = [text if isinstance(text, str) else text.text for text in texts]
         self.batches.append(list(texts))
         if "boom" in texts:
             raise RuntimeError("secret of the traceback")
         if "too large" in texts:
             raise UserError("the model's scores aren't finite")
         return [answer_to(text, language, limits) for text, language in zip(texts, languages, strict=True)]
+
+
+def at_stops(text: str, language: str) -> Cut:
+    """Sentences end at full stops."""
+    found = re.finditer(r"[^. ][^.]*", text)
+    windows = [Window(its.start(), its[0], Encoded(np.zeros(0, np.int32), [], False)) for its in found]
+    return Cut(language, windows, None if windows else "empty text")
 
 
 def answer_to(text: str, language: str, limits: Limits = NO_LIMITS) -> dict:

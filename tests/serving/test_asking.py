@@ -1,6 +1,7 @@
 """Requests as bytes -> texts, languages and limits, or one line that says what is wrong."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from mere_ds.serving.asking import Reader, Refused
 
-READER = Reader(("de", "ko", "pt-BR"), max_text=20, max_texts=3)
+READER = Reader(("de", "ko", "pt-BR"), max_text=20, max_texts=3, documents=True)
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
     lambda its: (
@@ -20,6 +21,7 @@ NEARLY = st.fixed_dictionaries(
     {},
     optional={
         "text": st.text(max_size=25) | JSON,
+        "document": st.text(max_size=25) | JSON,
         "texts": st.lists(st.text(max_size=25) | JSON | st.fixed_dictionaries({"text": st.text(), "lang": JSON}))
         | JSON,
         "lang": st.sampled_from(["de", "KO", "pt_br", "xx"]) | JSON,
@@ -47,6 +49,16 @@ def test_one_text_and_many():
     assert (many.texts, many.languages, many.is_one) == (["a", "b", "c"], ["de", "pt-BR", "de"], False)
     assert question({"texts": [{"text": "b", "lang": "de"}]}).limits == (None, None)
     assert question({"texts": []}).texts == []
+    assert not one.is_document and not many.is_document
+    whole = question({"document": "a. b.", "lang": "de", "max_triples": 2})
+    assert (whole.texts, whole.languages, whole.limits) == (["a. b."], ["de"], (None, 2))
+    assert whole.is_one and whole.is_document
+
+
+def test_documents_are_refused_where_they_cannot_be_cut():
+    with pytest.raises(Refused, match=r"sentencex .* pip install 'mere-ds\[documents\]'") as refused:
+        replace(READER, documents=False).question(b'{"document": "a", "lang": "de"}')
+    assert refused.value.status == 422
 
 
 @pytest.mark.parametrize(
@@ -61,8 +73,12 @@ def test_one_text_and_many():
         (b'{"text": "a", "lang": "de", "min_score": NaN}', 400, "NaN"),
         (b'{"text": "\\ud800", "lang": "de"}', 422, "surrogate"),
         ([], 422, "the request must be a JSON object"),
-        ({"lang": "de"}, 422, 'either "text" (one text) or "texts"'),
-        ({"text": "a", "texts": ["b"], "lang": "de"}, 422, "either"),
+        ({"lang": "de"}, 422, 'pass one of "text" (a text), "texts" (a list) and "document"'),
+        ({"text": "a", "texts": ["b"], "lang": "de"}, 422, "pass one of"),
+        ({"text": "a", "document": "b", "lang": "de"}, 422, "pass one of"),
+        ({"document": "a"}, 422, '"document" has no language: pass "lang"'),
+        ({"document": ["a"], "lang": "de"}, 422, '"document" must be a string'),
+        ({"document": "a" * 21, "lang": "de"}, 413, '"document" has 21 characters: send at most 20'),
         ({"text": "a"}, 422, 'no language: pass "lang", one of de, ko, pt-BR'),
         ({"text": "a", "lang": "xx"}, 422, '"xx", which this model doesn\'t know: pass one of de, ko, pt-BR'),
         ({"texts": ["a", {"text": "b", "lang": "xx"}], "lang": "de"}, 422, '"lang" of text 2'),
@@ -95,7 +111,7 @@ def test_any_request_is_read_whole_or_refused_in_one_line(content):
         assert refused.message.isprintable() and "Traceback" not in refused.message
         return
     asked = json.loads(content)
-    given = [asked["text"]] if its.is_one else asked["texts"]
+    given = [asked["document" if its.is_document else "text"]] if its.is_one else asked["texts"]
     assert its.texts == [text["text"] if isinstance(text, dict) else text for text in given]
     assert set(its.languages) <= set(READER.languages) and len(its.languages) == len(its.texts)
     assert all(len(text) <= 20 for text in its.texts)

@@ -8,7 +8,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from mere_ds.serving.app import Engine
-from tests.serving.served import serving
+from mere_ds.shards.windows import Window
+from tests.serving.served import at_stops, serving
 
 NESTED = "😀 <b>Marie Curie</b> led the Radium Institute in Paris, France, after her time in Warsaw."
 ARABIC = "ولد نجيب محفوظ في القاهرة عام 1911."
@@ -25,7 +26,8 @@ STATED = {
 
 def compute(texts, languages, limits):
     assert limits.min_score == 0, "the page shows and hides by itself"
-    return [answer(text, language) for text, language in zip(texts, languages, strict=True)]
+    read = [text.text if isinstance(text, Window) else text for text in texts]
+    return [answer(text, language) for text, language in zip(read, languages, strict=True)]
 
 
 def answer(text: str, language: str) -> dict:
@@ -34,14 +36,14 @@ def answer(text: str, language: str) -> dict:
 
     triples = [
         {"head": span(head), "relation": relation, "tail": span(tail), "score": score}
-        for head, relation, tail, score in STATED.get(text, [])
+        for head, relation, tail, score in (STATED.get(text) or STATED.get(f"{text.strip()}.", []))
     ]
     return {"text": text, "lang": language, "triples": triples} | ({} if triples else {"note": "empty text"})
 
 
 @pytest.fixture(scope="module")
 def engine():
-    return Engine("runs-a", ("de", "en", "ar"), ("born-in", "led", "lies-in", "lived-in"), 0.5, compute)
+    return Engine("runs-a", ("de", "en", "ar"), ("born-in", "led", "lies-in", "lived-in"), 0.5, compute, at_stops)
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +202,18 @@ def test_narrow_windows(page, width):
             assert outer["top"] - 2 <= box["top"]
     tail = boxes(page, items[1], "القاهرة")
     assert tail["left"] <= middle(drawn(page, items[1], ".arrow")[0]) <= tail["right"], "drawn again in the new width"
+
+
+def test_all_lines_may_be_one_document(page):
+    until(page, "document.querySelectorAll('#language option').length")
+    page.find_element(By.ID, "whole").click()
+    document = f"One line.\n{ARABIC}\nAnother one."
+    (item,) = find(page, document)
+    assert item.find_element(By.CSS_SELECTOR, ".drawn p").text == document
+    (line,) = item.find_elements(By.CSS_SELECTOR, ".triples button")
+    assert "نجيب محفوظ" in line.text and "القاهرة" in line.text
+    marked = [mark.text for mark in item.find_elements(By.TAG_NAME, "mark")]
+    assert marked == ["نجيب محفوظ", "القاهرة"], "in their places of the document"
 
 
 def test_what_the_server_says_is_shown(page):

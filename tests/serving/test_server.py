@@ -37,6 +37,19 @@ def test_one_text_and_many(client):
     assert client.ask({"texts": []}) == (200, {"answers": []})
 
 
+def test_a_document_is_read_sentence_by_sentence_with_its_own_offsets(client):
+    text = "Ada kennt Bo.\n\n Bo lebt in Köln . 😀 Ada auch."
+    status, answer = client.ask({"document": text, "lang": "de", "max_triples": 1})
+    assert status == 200 and (answer["text"], answer["lang"]) == (text, "de") and "note" not in answer
+    found = [(triple["head"], triple["tail"]) for triple in answer["triples"]]
+    assert [(head["text"], tail["text"]) for head, tail in found] == [("Ada", "kennt"), ("\n\n", "Bo"), ("😀", "Ada")]
+    assert all(text[span["start"] : span["end"]] == span["text"] for pair in found for span in pair)
+    assert client.ask({"document": " . ", "lang": "de"}) == (
+        *(200,), {"text": " . ", "lang": "de", "triples": [], "note": "empty text"}
+    )  # fmt: skip
+    assert client.ask({"document": "a b. boom. c d.", "lang": "de"})[0] == 500
+
+
 @pytest.mark.parametrize(
     ("status", "body", "headers"),
     [
@@ -48,6 +61,7 @@ def test_one_text_and_many(client):
         (413, b'"%s"' % (b"a" * 5000), {}),
         (421, b'{"text": "a", "lang": "de"}', {"host": "evil.example"}),
         (500, b'{"text": "boom", "lang": "de"}', {}),
+        (413, b'{"document": "a.b.c.d.e.f.g.h.i.", "lang": "de"}', {}),
     ],
 )
 def test_what_is_refused_is_said_in_one_line(client, status, body, headers):
@@ -102,6 +116,10 @@ def test_the_description_is_valid_and_true(client):
         {"text": 1, "lang": "de"},
         {"text": "a", "lang": "de", "min_score": 2},
         {"text": "boom", "lang": "de"},
+        {"document": "a b. c d.", "lang": "de", "min_score": 0.1},
+        {"document": "a b. c d."},
+        {"document": "a" * 101, "lang": "de"},
+        {"document": "a", "text": "a", "lang": "de"},
     ):
         status, answer = client.ask(asked)
         assert request.is_valid(asked) == (status in (200, 500)), asked
@@ -142,10 +160,29 @@ def test_a_full_queue_is_answered_at_once_and_what_was_accepted_is_computed():
         body = b'{"text": "g h", "lang": "de"}'
         status, headers, answer = client.send("POST", "/extract", body, content_type="application/json")
         assert status == 429 and int(headers["retry-after"]) >= 1 and "queue is full" in json.loads(answer)["error"]
+        assert client.ask({"document": "g. h.", "lang": "de"})[0] == 429
         assert client.get("/healthz")[0] == 200, "the server answers while it computes"
         stand_in.may_go_on.set()
         assert first.result() == (200, answer_to("a b", "de"))
         assert second.result()[0] == 200
+
+
+def test_each_sentence_of_a_document_has_a_place_in_the_queue():
+    stand_in = StandIn()
+    with serving(stand_in.engine(), max_queue=4, max_batch=1) as server, ThreadPoolExecutor() as pool:
+        stand_in.may_go_on.clear()
+        client = Client(server.port)
+        first = pool.submit(client.ask, {"text": "a b", "lang": "de"})
+        assert stand_in.is_computing.wait(60)
+        document = pool.submit(client.ask, {"document": "c d. e f. g h.", "lang": "de"})
+        while values(client)[("mere_ds_queue_texts",)] < 3:
+            pass
+        assert client.ask({"document": "i j. k l.", "lang": "de"})[0] == 429, "one place is left"
+        stand_in.may_go_on.set()
+        assert first.result()[0] == 200
+        status, answer = document.result()
+    assert status == 200 and [triple["head"]["text"] for triple in answer["triples"]] == ["c", "e", "g"]
+    assert sorted(text for batch in stand_in.batches for text in batch) == ["a b", "c d", "e f", "g h"]
 
 
 def test_a_request_whose_client_went_away_is_not_computed():

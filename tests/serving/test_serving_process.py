@@ -10,9 +10,12 @@ import pytest
 
 from mere_ds import flags
 from mere_ds.cli import COMMANDS
+from mere_ds.corpus.sentences import with_sentencex
+from mere_ds.documents import extract_document, windows_of
 from mere_ds.inference import Extractor
+from mere_ds.serving.program import engine_of
 from mere_ds.serving.settings import TOKEN
-from tests.serving.served import Client
+from tests.serving.served import Client, serving
 from tests.small_model import LANGUAGES, TEXTS, leave_run
 
 
@@ -80,6 +83,24 @@ def alike(triple: dict) -> tuple:
     """Of a triple computed in another batch, where the last digits of sums differ."""
     head, tail = (tuple(triple[side].values()) for side in ("head", "tail"))
     return head, triple["relation"], tail, pytest.approx(triple["score"], abs=2e-5)
+
+
+def test_a_document_gets_what_the_library_gives_and_is_never_cut_off(run):
+    extractor = Extractor.load(run[1], precision="fp32")
+    long = "Anna Berg und " + "Stein Gau " * 100 + "."
+    document = f"{TEXTS[0]} {TEXTS[0]}\n\n{long} {TEXTS[0]}"
+    assert len(list(windows_of(extractor, long, "de", with_sentencex()))) > 1, "a sentence that is too long"
+    expected = list(extract_document(extractor, document, "de"))
+    with serving(engine_of(extractor, "model"), max_batch=3) as server, ThreadPoolExecutor(4) as pool:
+        client = Client(server.port)
+        asked = [pool.submit(client.ask, {"document": document, "lang": "de"}) for _ in range(3)]
+        beside = pool.submit(client.ask, {"texts": [TEXTS[0]] * 3, "lang": "de"})
+        answers = [its.result() for its in asked]
+        assert client.ask({"document": "1234. 5678.", "lang": "auto"})[1]["lang"] is None
+    for status, answer in answers:
+        assert status == 200 and answer["lang"] == "de" and "note" not in answer
+        assert [alike(triple) for triple in answer["triples"]] == [alike(triple) for triple in expected] != []
+    assert all(answer["triples"] for answer in beside.result()[1]["answers"])
 
 
 @pytest.mark.slow
