@@ -12,6 +12,7 @@ if not __package__:  # started by its path: this folder's names must not shadow 
 from mere_ds import flags
 from mere_ds.config import TrainConfig
 from mere_ds.knobs import takes_knobs
+from mere_ds.ranks.deepspeed_import import import_deepspeed
 from mere_ds.ranks.stop import StopSignals
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def run(given: dict, observers: Iterable["Observer"] = ()) -> None:
     stop = StopSignals()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else pages of C++ frames when ranks time out
-    _choose_accelerator()
+    import_deepspeed()
     if config.dry_run:
         from mere_ds.training.dry_run import print_cost
 
@@ -66,14 +67,6 @@ def run(given: dict, observers: Iterable["Observer"] = ()) -> None:
             train_stage_one(session, manifest, followers)
         if config.stage in ("2", "all"):
             train_stage_two(session, manifest, followers)
-
-
-def _choose_accelerator() -> None:
-    """Without a GPU, make DeepSpeed use the CPU: this must be set before it is imported."""
-    import torch
-
-    if not torch.cuda.is_available():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 
 def main() -> None:
