@@ -9,7 +9,7 @@ from mere_ds.model.loading import load_model
 from mere_ds.model.transfer import Matched, Transfer, take_over
 from mere_ds.model.triple import TripleModel
 from mere_ds.runs.run_folder import RunFolder
-from mere_ds.runs.trained import TrainedModel, check_weights, used_model
+from mere_ds.runs.trained import TrainedModel, check_run, check_weights, used_model
 from mere_ds.shards.manifest import Manifest, shortened
 from mere_ds.sums import STATE
 
@@ -23,6 +23,8 @@ def find_start(place: str | None) -> TrainedModel | None:
         return None
     is_checkpoint = (Path(place) / STATE).is_file()
     try:
+        if not is_checkpoint and Path(place).exists():  # else it may be on the hub
+            check_run(RunFolder(place))
         start = used_model(place, "best" if is_checkpoint or not RunFolder(place).has_begun(1) else "stage1")
         check_weights(start)
     except UserError as error:

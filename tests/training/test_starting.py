@@ -25,6 +25,7 @@ from mere_ds.shards.manifest import Manifest
 from mere_ds.training.stages import model_of_stage_one, open_shards
 from mere_ds.training.starting import find_start
 from tests.shards.toy_corpus import make_shards, write_corpus, write_json_lines
+from tests.small_model import model_alone
 
 pytestmark = pytest.mark.slow
 
@@ -242,12 +243,17 @@ def wide(run: Path, tmp_path: Path) -> Path:
     return run
 
 
+def model_without_state(run: Path, tmp_path: Path) -> Path:
+    return model_alone(run / "checkpoints" / "stage1" / "best", tmp_path / "alone")
+
+
 @pytest.mark.parametrize(
     ("start", "shown"),
     [
         (lambda run, _: Path("/nowhere"), "--start: /nowhere: no such folder"),
         (lambda run, there: there, "no trained model (checkpoints/stage1/best is missing): train it first"),
         (lambda run, _: run / "config.json", "--start: .*config.json: a file, not a folder"),
+        (model_without_state, "--start: .*: is a model without training.json, not a run: pass the run that it is from"),
         (damaged, "damaged .model.safetensors does not match its sha256"),
     ],
 )
