@@ -162,6 +162,7 @@ def test_what_the_card_cannot_say_is_told(make_run, shards, tmp_path, capsys):
 
 
 def refused(capsys, *argv: object) -> str:
+    capsys.readouterr()  # of saving the run's model
     with pytest.raises(SystemExit) as left:
         flags.run(COMMANDS, ["export", *map(str, argv)], "mere-ds")
     (line,) = capsys.readouterr().err.splitlines()
