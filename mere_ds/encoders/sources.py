@@ -14,8 +14,8 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 from mere_ds.encoders import e5, hub
 from mere_ds.encoders import tiny as tiny_bert
 from mere_ds.encoders.families import auto_class, check_family, usable_positions
+from mere_ds.encoders.info import EncoderInfo
 from mere_ds.encoders.loading import (
-    EncoderInfo,
     check_undamaged,
     encoder_damage,
     load_encoder,

@@ -1,12 +1,13 @@
 """The tokenizer of a folder, read by the library tokenizers alone: using a model needs no transformers and no torch."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from mere_ds.errors import UserError, first_line
-from mere_ds.files import read_json
+from mere_ds.files import digest_of, read_json
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
@@ -44,6 +45,10 @@ class FolderTokenizer:
     def pad_token_id(self) -> int:
         return self._number("pad_token")
 
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint_of(self.backend_tokenizer, self.roles)
+
     def _number(self, role: str) -> int:
         number = self.backend_tokenizer.token_to_id(self.roles[role])
         assert number is not None, "`read_tokenizer` checks it"
@@ -76,3 +81,13 @@ def read_tokenizer(folder: str | Path) -> FolderTokenizer:
     backend.no_truncation()
     backend.no_padding()
     return FolderTokenizer(backend, roles, longest)
+
+
+def fingerprint_of(backend: Tokenizer, roles: dict[str, str]) -> str:
+    """sha256 (hex) of everything that affects a text's token ids, but not of file layout, truncation or padding."""
+    state = json.loads(backend.to_str())
+    for passing in ("truncation", "padding", "version"):
+        state.pop(passing, None)
+    state["roles"] = roles
+    canonical = json.dumps(state, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return digest_of(canonical.encode("ascii"))

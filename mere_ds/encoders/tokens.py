@@ -8,9 +8,8 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from mere_ds.encoders.tokenizer_files import NEEDED_ROLES, ROLES, language_symbol, read_tokenizer
+from mere_ds.encoders.tokenizer_files import NEEDED_ROLES, ROLES, fingerprint_of, language_symbol, read_tokenizer
 from mere_ds.errors import UserError
-from mere_ds.files import digest_of
 
 STAND_INS = {"cls_token": "bos_token", "sep_token": "eos_token"}
 """What takes the place of a token that a tokenizer lacks."""
@@ -130,13 +129,8 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerFast:
 
 
 def fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
-    """sha256 (hex) of everything that affects a text's token ids, but not of file layout, truncation or padding."""
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    for passing in ("truncation", "padding", "version"):
-        state.pop(passing, None)
-    state["roles"] = roles_of(tokenizer)
-    canonical = json.dumps(state, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return digest_of(canonical.encode("ascii"))
+    """`fingerprint_of` a tokenizer of transformers."""
+    return fingerprint_of(tokenizer.backend_tokenizer, roles_of(tokenizer))
 
 
 def batches(texts: Iterable[str], size: int) -> Iterable[list[str]]:

@@ -4,11 +4,10 @@ Shape suffixes: B sentences, T gold triples of these, F triples found in them, 4
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerFast
 
 from mere_ds.corpus.example import Span
 from mere_ds.corpus.graphemes import trim
@@ -17,11 +16,14 @@ from mere_ds.evaluation.calibration import Candidates
 from mere_ds.evaluation.metrics import right_metrics
 from mere_ds.evaluation.triple_sets import Named, right_counts, unequal
 from mere_ds.model.calibration import Calibration
-from mere_ds.model.triple import MereOutput
+from mere_ds.model.parts import Predicted
 from mere_ds.shards.batch import Batch
-from mere_ds.shards.encoding import Encoded, SentenceEncoder
+from mere_ds.shards.encoding import Encoded, FramingTokenizer, SentenceEncoder
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.reading import TextReader
+
+if TYPE_CHECKING:  # it loads transformers
+    from mere_ds.model.triple import MereOutput
 
 _CHUNK = 1024  # sentences whose texts are in memory at a time
 
@@ -49,7 +51,7 @@ class Recorder:
         self,
         manifest: Manifest,
         split: str,
-        tokenizer: PreTrainedTokenizerFast,
+        tokenizer: FramingTokenizer,
         calibration: Calibration = Calibration(),  # noqa: B008  # frozen
     ):
         self._manifest, self._split, self.calibration = manifest, split, calibration
@@ -58,7 +60,7 @@ class Recorder:
         self._gold: list[tuple[np.ndarray, ...]] = []
         self._found: list[tuple[np.ndarray, ...]] = []
 
-    def add(self, batch: Batch, output: MereOutput) -> None:
+    def add(self, batch: Batch, output: "Predicted | MereOutput") -> None:
         """Add a batch's answers, without padding rows."""
         assert output.sentence_F is not None  # an answer has all columns
         real_B = batch.weights_B > 0

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from mere_ds.config import Which
-from mere_ds.encoders.sources import fingerprint, load_tokenizer
+from mere_ds.encoders.tokenizer_files import read_tokenizer
 from mere_ds.errors import UserError
 from mere_ds.evaluation.calibration import calibrated, reliability
 from mere_ds.evaluation.predictions import evaluation_name
@@ -15,11 +16,11 @@ from mere_ds.evaluation.provenance import made_from, write_evaluation
 from mere_ds.evaluation.recording import Recorder
 from mere_ds.evaluation.scoring import EVALUATION_BATCH, batches
 from mere_ds.model.calibration import Calibration
-from mere_ds.model.loading import load_model
-from mere_ds.model.mere import MereModel
+from mere_ds.model.packing import pack
+from mere_ds.model.parts import MereParts
 from mere_ds.model.precision import DTYPES, check_available
 from mere_ds.model.switcher import LanguageSwitcher, Switcher
-from mere_ds.model.triple import TripleModel
+from mere_ds.model.use import UsedMere, load_in_memory
 from mere_ds.runs.run_folder import RunFolder
 from mere_ds.runs.trained import TrainedModel, trained_model
 from mere_ds.shards.batch import Batch
@@ -32,7 +33,8 @@ class Candidate:
     """A run's model and its answers with each k."""
 
     trained: TrainedModel
-    model: TripleModel
+    model: Any
+    """As `load_for_use` gives it."""
     manifest: Manifest
     recorders: dict[int | None, Recorder]
     results: list[dict] = field(default_factory=list)
@@ -71,7 +73,7 @@ def evaluate_runs(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     check_available(precision, device)
     passes: list[list[Candidate]] = []
-    candidates = [_open(run, shards, split, ks, which, shard_cache) for run in runs]
+    candidates = [_open(run, shards, split, ks, which, shard_cache, DTYPES[precision]) for run in runs]
     for one in candidates:
         for others in passes:
             if one.joins(others[0]):
@@ -81,21 +83,27 @@ def evaluate_runs(
             passes.append([one])
     about = {"split": split, "k": None, "which": which, "precision": precision}
     for group in passes:
-        _answer_all(group, split, device, DTYPES[precision])
+        _answer_all(group, split, device)
         for one in group:
             one.results = [_write(one, about, k) for k in ks]
     return [result for one in candidates for result in one.results]
 
 
 def _open(
-    run: str, shards: str | None, split: str, ks: Sequence[int | None], which: Which, shard_cache: str | None
+    run: str,
+    shards: str | None,
+    split: str,
+    ks: Sequence[int | None],
+    which: Which,
+    shard_cache: str | None,
+    dtype: torch.dtype,
 ) -> Candidate:
     """The arguments of `evaluate_runs` for one run, loaded and checked."""
     trained = trained_model(RunFolder(run), which)
     for k in ks:
         trained.check_k(k)
     manifest = _manifest(trained, shards, shard_cache)
-    model = load_model(trained.folder).eval()
+    model = load_in_memory(trained.folder, dtype)
     if differences := manifest.differences(model.config.languages, model.config.labels, others_too=True):
         raise UserError(f"{manifest.source} does not fit the model in {trained.folder}: it {differences}")
     kind = getattr(model.config, "triples", "one")  # HERBERTa has one in any case
@@ -104,8 +112,8 @@ def _open(
             f"{manifest.source} was made with --triples={manifest.triples}, but the model in {trained.folder} is of "
             f"--triples={kind}: pass such --shards"
         )
-    tokenizer = load_tokenizer(trained.folder)
-    manifest.check_tokenizer(fingerprint(tokenizer))
+    tokenizer = read_tokenizer(trained.folder)
+    manifest.check_tokenizer(tokenizer.fingerprint)
     manifest = manifest.only(model.config.languages)
     if not manifest.splits[split].sentences and not (split == "test" and any(manifest.missed_test.values())):
         languages = ", ".join(manifest.languages)
@@ -134,16 +142,18 @@ def _manifest(trained: TrainedModel, shards: str | None, shard_cache: str | None
 
 
 @torch.no_grad()
-def _answer_all(group: Sequence[Candidate], split: str, device: torch.device, dtype: torch.dtype) -> None:
+def _answer_all(group: Sequence[Candidate], split: str, device: torch.device) -> None:
     """Run all models of a group on every sentence; they share the first one's encoder and LA."""
     first = group[0]
     for one in group:
-        one.model.to(device, dtype)
+        one.model.to(device)
+        if isinstance(one.model, UsedMere):
+            pack(one.model)
     several = sum(len(one.recorders) for one in group) > 1
     total = -(-first.manifest.splits[split].sentences // EVALUATION_BATCH)
     for batch in tqdm(batches(first.manifest, split, device), desc=split, total=total, unit="batch", disable=None):
         features = None
-        if several and isinstance(first.model, MereModel):
+        if several and isinstance(first.model, MereParts):
             features = first.model.unify(batch.token_ids_BM, batch.mask_BM)
         for one in group:
             one.answer(batch, features)

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import torch
 import torch.distributed as dist
-from transformers import PreTrainedTokenizerFast
 
 from mere_ds.evaluation.calibration import Candidates, calibrate, errors
 from mere_ds.evaluation.metrics import COLUMNS, counts_of, scores
 from mere_ds.evaluation.recording import Recorder
 from mere_ds.shards.batch import Batch
+from mere_ds.shards.encoding import FramingTokenizer
 from mere_ds.shards.features import FeatureStore
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.plan import EpochPlan
@@ -26,7 +26,7 @@ def score_split(
     forward: Callable,
     manifest: Manifest,
     split: str,
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: FramingTokenizer,
     device: torch.device,
     rank: int = 0,
     ranks: int = 1,

@@ -94,21 +94,6 @@ class MereModel(MereParts, TripleModel):
             cut_loss_B = sums_of_sentences(cut_loss_B, sentence_T, len(h_BMD))
         return MereOutput(loss_B + c.alpha / 2 * cut_loss_B, torch.column_stack((terms_BN, cut_loss_B)))
 
-    def share_unifying_parts(self, other: TripleModel) -> bool:
-        """As in `TripleModel`; true for all models tuned from the same stage one."""
-        if not isinstance(other, MereModel):
-            return False
-        (mine, my_weights), (theirs, their_weights) = self._what_unifies(), other._what_unifies()
-        if mine != theirs or not all(map(torch.equal, my_weights, their_weights)):
-            return False
-        self.encoder, self.aggregator = other.encoder, other.aggregator
-        return True
-
-    def _what_unifies(self) -> tuple[tuple, list[torch.Tensor]]:
-        """Everything that determines the results of `unify`: settings with the weights' names, and the weights."""
-        parts = {n: w for n, w in self.state_dict().items() if n.startswith(("encoder.", "aggregator."))}
-        return (self.config.encoder_config, self.config.pooler, list(parts)), list(parts.values())
-
     @torch.no_grad()
     def begin_stage_two(self, **choices: Any) -> None:
         """Add a new switcher, with its language table set to the encoder's embeddings of the language symbols, widened

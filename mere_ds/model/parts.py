@@ -93,6 +93,22 @@ class MereParts(Decoding, nn.Module):
             h_BMD = self.aggregator(h_BMD, mask_BM, concatenate)
         return h_BMD, pooled_BD
 
+    def share_unifying_parts(self, other: nn.Module) -> bool:
+        """Replace our parts for `unify` by `other`'s if they are equal, to save memory; returns whether they are: true
+        for all models tuned from the same stage one. Matrices must not be packed yet."""
+        if not isinstance(other, MereParts) or type(self.encoder.model) is not type(other.encoder.model):
+            return False
+        (mine, my_weights), (theirs, their_weights) = self._what_unifies(), other._what_unifies()
+        if mine != theirs or not all(map(torch.equal, my_weights, their_weights)):
+            return False
+        self.encoder, self.aggregator = other.encoder, other.aggregator
+        return True
+
+    def _what_unifies(self) -> tuple[tuple, list[torch.Tensor]]:
+        """Everything that determines the results of `unify`: settings with the weights' names, and the weights."""
+        parts = {n: w for n, w in self.state_dict().items() if n.startswith(("encoder.", "aggregator."))}
+        return (self.config.encoder_config, self.config.pooler, list(parts)), list(parts.values())
+
     def relations(self, pooled_BD: torch.Tensor) -> torch.Tensor:
         """fp32 logits of the relations, B x U."""
         return at_least_fp32(self.relation(pooled_BD))

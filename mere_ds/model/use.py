@@ -51,11 +51,18 @@ class UsedMere(MereParts):
     def device(self) -> torch.device:
         return self.label_mask_NU.device
 
-    def forward(self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor, languages_B: torch.Tensor) -> Predicted:
+    def forward(
+        self,
+        token_ids_BM: torch.Tensor,
+        mask_BM: torch.Tensor,
+        languages_B: torch.Tensor,
+        k: int | None = None,
+        features: tuple[torch.Tensor, torch.Tensor] | None = None,
+    ) -> Predicted:
         """As `MereModel.forward` without gold values."""
-        h_BMD, pooled_BD = self.unify(token_ids_BM, mask_BM)
+        h_BMD, pooled_BD = self.unify(token_ids_BM, mask_BM) if features is None else features
         if self.config.stage == 2:
-            h_BMD = self.switcher(h_BMD, languages_B, self.config.top_k)
+            h_BMD = self.switcher(h_BMD, languages_B, self.config.top_k if k is None else k)
         return self._find(h_BMD, mask_BM, languages_B, self.relations(pooled_BD))
 
 
@@ -68,7 +75,7 @@ def load_for_use(folder: str | Path, precision: Precision = "auto") -> Any:
     device = _device()
     chosen = best_here() if precision == "auto" else precision
     check_available(chosen, device)
-    return _load(Path(folder), DTYPES[chosen]).to(device)
+    return load_in_memory(Path(folder), DTYPES[chosen]).to(device)
 
 
 def best_here() -> Precision:
@@ -80,7 +87,8 @@ def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _load(folder: Path, dtype: torch.dtype) -> Any:
+def load_in_memory(folder: Path, dtype: torch.dtype) -> Any:
+    """`load_for_use` without a device, for models that may share parts before they compute."""
     model = _light(folder, dtype)
     if model is not None:
         check_for_use(folder)  # last, since its digests are made while the weights are read

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mere_ds.encoders.sources import EncoderInfo
+from mere_ds.encoders.info import EncoderInfo
 from mere_ds.errors import UserError
 from mere_ds.files import digest_of, write_whole
 from mere_ds.shards.arrays import read_index

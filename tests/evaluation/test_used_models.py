@@ -6,15 +6,22 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from mere_ds import flags
 from mere_ds.cli import COMMANDS
 from mere_ds.encoders.sources import load_encoder, load_tokenizer
 from mere_ds.encoders.tokens import save_tokenizer
 from mere_ds.errors import UserError
+from mere_ds.evaluation.predictions import read_predictions
+from mere_ds.evaluation.recording import Recorder
 from mere_ds.evaluation.run import evaluate_runs
+from mere_ds.evaluation.scoring import batches
 from mere_ds.files import digest_file, write_json
+from mere_ds.model import packing
+from mere_ds.model.loading import load_model
 from mere_ds.model.mere import MereModel
+from mere_ds.model.parts import MereParts
 from mere_ds.sums import STATE, SUMS, write_sums
 from tests.evaluation.made_up_runs import ingredients_of, make_checkpoint, train
 from tests.model.samples import tiny_config
@@ -72,6 +79,45 @@ def test_an_empty_test_set_is_refused(run, shards, capsys):
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "contains no test sentence in fr, de, so there is nothing to score" in said
     assert not (folder / "evaluation").exists()
+
+
+@torch.no_grad()
+def test_triples_are_those_of_the_trained_model(run, shards):
+    folder = run(finished=True)
+    (result,) = evaluate_runs([str(folder)], str(shards.source), "dev")
+    checkpoint = folder / "checkpoints/stage1/best"
+    model, recorder = load_model(checkpoint).eval(), Recorder(shards, "dev", load_tokenizer(checkpoint))
+    for batch in batches(shards, "dev", torch.device("cpu")):
+        recorder.add(batch, model(batch.token_ids_BM, batch.mask_BM, batch.languages_B))
+    expected = list(recorder.answers())
+    written = list(read_predictions(folder / "evaluation/dev.jsonl", result["made_from"]["predictions"], ""))
+    assert len(written) == len(expected) > 0
+    for here, there in zip(written, expected, strict=True):
+        for name in ("probability", "score"):
+            assert here["predicted"].pop(name) == pytest.approx(there["predicted"].pop(name), abs=2e-6)
+    assert written == expected
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_models_with_one_encoder_share_its_pass_also_packed(precision, run, shards, tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "_LEAST", 1)
+    runs = [str(run(finished=True)), str(shutil.copytree(tmp_path / "run", tmp_path / "copy", symlinks=True))]
+    alone = [evaluate_runs([run], str(shards.source), "dev", precision=precision)[0] for run in runs]
+    unify, passes = MereParts.unify, []
+    monkeypatch.setattr(MereParts, "unify", lambda self, *given: passes.append(given) or unify(self, *given))
+    assert evaluate_runs(runs, str(shards.source), "dev", precision=precision) == alone
+    assert len(passes) == len(list(batches(shards, "dev", torch.device("cpu"))))
+
+
+def test_evaluating_loads_neither_transformers_nor_a_compiler(run, shards):
+    command = ["evaluate", str(run(finished=True)), f"--shards={shards.source}", "--split=dev"]
+    code = (
+        "import sys; from mere_ds import flags; from mere_ds.cli import COMMANDS; "
+        f"flags.run(COMMANDS, {command!r}, 'mere-ds'); "
+        "print(sorted({'transformers', 'torch._dynamo', 'sympy', 'deepspeed'} & sys.modules.keys()))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert told.stdout.endswith("\n[]\n"), told.stderr
 
 
 WITHOUT_TORCH = """

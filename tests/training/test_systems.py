@@ -22,7 +22,7 @@ from mere_ds.evaluation.scoring import EVALUATION_BATCH
 from mere_ds.evaluation.table import format_evaluation
 from mere_ds.inference import Extractor
 from mere_ds.model.loading import load_model
-from mere_ds.model.mere import MereModel
+from mere_ds.model.parts import MereParts
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.sealing import seal
 from mere_ds.training.stages import model_config
@@ -157,8 +157,8 @@ def _without_cuts(arrays: dict) -> None:
 def test_several_k_in_one_pass_score_as_one_by_one(trained, monkeypatch):
     run, passes = str(trained("mERE")), []
     one_by_one = [evaluate_runs([run], None, "test", (k,))[0] for k in (1, 2)]
-    unify = MereModel.unify
-    monkeypatch.setattr(MereModel, "unify", lambda self, *given: passes.append(given) or unify(self, *given))
+    unify = MereParts.unify
+    monkeypatch.setattr(MereParts, "unify", lambda self, *given: passes.append(given) or unify(self, *given))
     assert evaluate_runs([run], None, "test", (1, 2)) == one_by_one
     assert [result["k"] for result in one_by_one] == [1, 2]
     sentences = sum(row["sentences"] for row in one_by_one[0]["languages"].values())
@@ -174,8 +174,8 @@ def test_runs_over_one_stage_one_share_its_pass(trained, short, tmp_path, monkey
     short(run=tmp_path / "run", stage="2", stage_one_run=trained("mERE-LS")).ended(0)
     runs = [str(run) for run in (trained("HERBERTa"), trained("mERE-LS"), trained("mERE-LS-LA"), tmp_path / "run")]
     one_by_one = [evaluate_runs([run], None, "test")[0] for run in runs]
-    unify, passes = MereModel.unify, []
-    monkeypatch.setattr(MereModel, "unify", lambda self, *given: passes.append(given) or unify(self, *given))
+    unify, passes = MereParts.unify, []
+    monkeypatch.setattr(MereParts, "unify", lambda self, *given: passes.append(given) or unify(self, *given))
     assert evaluate_runs(runs, None, "test") == one_by_one
     sentences = sum(row["sentences"] for row in one_by_one[0]["languages"].values())
     assert len(passes) == 2 * -(-sentences // EVALUATION_BATCH), "mERE-LS with mERE, mERE-LS-LA"
