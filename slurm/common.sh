@@ -170,6 +170,15 @@ requeue() { # CODE with which the program ended
   scontrol requeue "$job" || end "$1" "this job can't be requeued: submit it again"
 }
 
+run_program() { # COMMAND...: returns its exit code; a signal to stop goes to it as TERM and sets `stopped` to yes
+  local child=''
+  trap 'stopped=yes; [ -z "${child:-}" ] || kill -TERM "$child"' USR1 TERM # it may come after the end too
+  "$@" &
+  child=$!
+  while kill -0 "$child" 2>/dev/null; do wait "$child"; done # a signal ends wait early
+  wait "$child"
+}
+
 has_stage_two() { # SYSTEM, empty for the default
   case $1 in '' | mERE | mERE14 | HERBERTa) ;; *) return 1 ;; esac
 }

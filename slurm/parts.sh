@@ -48,18 +48,14 @@ submit_parts() { # SCRIPT [SBATCH'S FLAGS --] FLAGS...: an array, then the job t
 }
 
 run_part() { # COMMAND PARTS FLAGS...: mere-ds COMMAND for one part, or in the last job to join all of them
-  local command=$1 parts=$2 child='' code stopped=''
+  local command=$1 parts=$2 code stopped=''
   shift 2
   if [ -z "${SLURM_ARRAY_TASK_ID:-}" ]; then
     set -- "$@" "--join=$parts"
   else
     set -- "$@" "--part=$SLURM_ARRAY_TASK_ID/$parts"
   fi
-  trap 'stopped=yes; [ -z "$child" ] || kill -TERM "$child"' USR1 TERM
-  "$PYTHON" -c 'from mere_ds.cli import main; main()' "$command" "$@" &
-  child=$!
-  while kill -0 "$child" 2>/dev/null; do wait "$child"; done # a signal ends wait early
-  wait "$child"
+  run_program "$PYTHON" -c 'from mere_ds.cli import main; main()' "$command" "$@"
   code=$?
   [ -z "$stopped" ] || [ "$code" = 0 ] || requeue_part "$code"
   exit "$code"

@@ -58,13 +58,9 @@ submit() { # NUMBERS OF JOBS (empty: the report) FLAGS...: submit them to run af
 }
 
 run() { # FLAGS...: one task's job, or in the last job everything still missing, which is the report
-  local child='' code
+  local code
   [ -n "${SLURM_JOB_ID:-}" ] || { usage >&2 && exit 2; }
-  trap '[ -z "$child" ] || kill -TERM "$child"' USR1 TERM
-  "${reproduce[@]}" "$@" ${SLURM_ARRAY_TASK_ID:+--only="$SLURM_ARRAY_TASK_ID"} &
-  child=$!
-  while kill -0 "$child" 2>/dev/null; do wait "$child"; done # a signal ends wait early
-  wait "$child"
+  run_program "${reproduce[@]}" "$@" ${SLURM_ARRAY_TASK_ID:+--only="$SLURM_ARRAY_TASK_ID"}
   code=$?
   [ "$code" != "$LEFT_ON_SIGNAL" ] || requeue "$code"
   exit "$code"
