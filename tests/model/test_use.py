@@ -14,8 +14,9 @@ from torch import nn
 
 from mere_ds.backends.loading import load_backend
 from mere_ds.errors import UserError
+from mere_ds.model import plain_bert
 from mere_ds.model.mere import MereModel
-from mere_ds.model.packing import LinearGelu, PackedLinear, pack
+from mere_ds.model.packing import PackedLinear, pack
 from mere_ds.model.plain_bert import BertShape
 from mere_ds.model.use import UsedMere, load_for_use
 from mere_ds.sums import write_sums
@@ -65,6 +66,25 @@ def test_a_model_in_use_finds_the_same(kind, tmp_path):
     assert len(found.score_F) > 0
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("lengths", [(16, 16), (32, 4, 7), (5,), (5, 5), (17, 16, 4), (15, 15, 15)])
+def test_sentences_of_any_width_see_themselves_alone(lengths, tmp_path, monkeypatch):
+    trained = saved(tmp_path, stage=2)
+    used = load_for_use(tmp_path, "fp32").cpu()
+    attend, keys = plain_bert.scaled_dot_product_attention, []
+    monkeypatch.setattr(
+        plain_bert,
+        "scaled_dot_product_attention",
+        lambda q, k, v, **mask: keys.append(k.shape[2]) or attend(q, k, v, **mask),
+    )
+    batch = without_gold(tiny_batch(lengths=lengths))
+    given = batch["token_ids_BM"], batch["mask_BM"]
+    (ours_BMD, pooled_BD), (theirs_BMD, their_pooled_BD) = used.unify(*given), trained.unify(*given)
+    torch.testing.assert_close(ours_BMD[given[1]], theirs_BMD[given[1]], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(pooled_BD, their_pooled_BD, rtol=1e-4, atol=1e-5)
+    assert keys and not [K for K in keys if K % 16 or max(lengths) > K], "whole vectors of exponentials"
+
+
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_encoders_without_a_plain_twin_are_those_of_transformers(encoder, tmp_path):
     trained = saved(tmp_path, ENCODERS[encoder], stage=2)
@@ -98,7 +118,7 @@ def test_16_bits_halve_the_weights_and_hardly_change_scores(tmp_path):
 
 def test_packed_matrices_multiply_as_others(tmp_path):
     torch.manual_seed(0)
-    model = nn.Sequential(LinearGelu(256, 512), nn.Linear(512, 256, bias=False), nn.Linear(256, 3)).bfloat16()
+    model = nn.Sequential(nn.Linear(256, 512), nn.Linear(512, 256, bias=False), nn.Linear(256, 3)).bfloat16()
     whole = copy.deepcopy(model)
     pack(model)
     assert [type(part) for part in model] == [PackedLinear, PackedLinear, nn.Linear]
