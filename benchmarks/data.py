@@ -35,10 +35,9 @@ def plan(folder: str, sentences: int) -> dict:
     from mere_ds.shards.plan import EpochPlan
 
     manifest = Manifest.load(f"{folder}/shards")
-    index = manifest.lengths("train"), manifest.language_ids("train"), manifest.shard_sizes("train")
 
     def all_windows() -> EpochPlan:
-        epoch = EpochPlan(*index, global_batch=128, concatenate=2)
+        epoch = EpochPlan(manifest.index_of("train"), global_batch=128, concatenate=2)
         for window in range(epoch.windows):
             epoch.batches_of(window)
         return epoch
@@ -53,9 +52,7 @@ def read(folder: str, sentences: int) -> dict:
     from mere_ds.shards.reading import ShardReader
 
     manifest = Manifest.load(f"{folder}/shards")
-    epoch = EpochPlan(
-        manifest.lengths("train"), manifest.language_ids("train"), manifest.shard_sizes("train"), 64, concatenate=2
-    )
+    epoch = EpochPlan(manifest.index_of("train"), 64, concatenate=2)
 
     def all_batches() -> int:
         with ShardReader(manifest, "train", epoch, micro=64) as reader:

@@ -109,9 +109,7 @@ class Material:
         """
         m = self.manifest
         plan = EpochPlan(
-            m.lengths(split),
-            m.language_ids(split),
-            m.shard_sizes(split),
+            m.index_of(split),
             batch_size,
             concatenate=concatenate,
             seed=self.seed,

@@ -199,9 +199,7 @@ class Data:
     """Short batches of a split with the states of the lower layers."""
 
     def __init__(self, manifest: Manifest, split: str, lower: nn.Module, longest: int):
-        plan = EpochPlan(
-            manifest.lengths(split), manifest.language_ids(split), manifest.shard_sizes(split), BATCH, seed=0
-        )
+        plan = EpochPlan(manifest.index_of(split), BATCH, seed=0)
         with ShardReader(manifest, split, plan, micro=BATCH) as reader:
             self.batches = [batch for batch in reader if batch.mask_BM.shape[1] <= longest]
         self.states = [_states(lower, batch) for batch in self.batches]

@@ -77,9 +77,7 @@ def batches(
 ) -> Iterator[Batch]:
     """The batches of a rank's part of a split, on `device`."""
     plan = EpochPlan(
-        manifest.lengths(split),
-        manifest.language_ids(split),
-        manifest.shard_sizes(split),
+        manifest.index_of(split),
         global_batch=EVALUATION_BATCH * ranks,
         shuffle=False,
     )

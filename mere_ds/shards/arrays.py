@@ -14,28 +14,61 @@ import numpy as np
 from mere_ds.errors import UserError, first_line
 from mere_ds.shards.packing import ADVICE, Sentences
 
+_LENGTHS = 1 << 15  # that an int16 can have
+_MOST = 1 << 40  # sentences
 _BEFORE, _AFTER = 2, 1  # [CLS] and the language symbol before the words, [SEP] after them
 
 
 def read_index(content: bytes, path: str, splits: Sequence[str], languages: int) -> dict[str, np.ndarray]:
-    """`{split}_lengths` and `{split}_languages` (both int16 [n], the latter below `languages`) of an `index.npz`.
+    """The arrays of an `index.npz`: `{split}_counts`, int64 [shards, languages], and `{split}_lengths`, int64
+    [languages, lengths]; of one of before version 5 `{split}_lengths` and `{split}_languages`, both int16 [n].
 
     Raises UserError that names `path`.
     """
-    names = [f"{split}_{what}" for split in splits for what in ("lengths", "languages")]
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             index = {name: arrays[name] for name in arrays.files}
     except Exception as error:  # zipfile and numpy raise many kinds for an invalid .npz
         raise UserError(f"{path}: not a valid index ({first_line(error)}): {ADVICE}") from error
-    if set(index) != set(names) or any(array.dtype != np.int16 or array.ndim != 1 for array in index.values()):
+    by_shard = f"{splits[0]}_counts" in index
+    names = ("counts", "lengths") if by_shard else ("lengths", "languages")
+    if set(index) != {f"{split}_{name}" for split in splits for name in names}:
         raise UserError(f"{path}: its arrays are not those of an index: {ADVICE}")
+    check = _check_counts if by_shard else _check_columns
     for split in splits:
-        lengths, numbers = index[f"{split}_lengths"], index[f"{split}_languages"]
-        words = lengths.min(initial=_BEFORE + _AFTER) >= _BEFORE + _AFTER
-        if len(lengths) != len(numbers) or not words or not _within(numbers, languages):
-            raise UserError(f"{path}: its {split} sentences have invalid lengths or languages: {ADVICE}")
+        first, second = (index[f"{split}_{name}"] for name in names)
+        check(first, second, languages, path, f"{split} sentences")
     return index
+
+
+def read_columns(content: bytes, path: str, languages: int) -> np.ndarray:
+    """Lengths and languages of a shard's n sentences, int16 [2, n]. Raises UserError that names `path`."""
+    try:
+        columns = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    except Exception as error:  # numpy raises many kinds for an invalid .npy
+        raise UserError(f"{path}: not a valid index ({first_line(error)}): {ADVICE}") from error
+    if columns.shape[:1] != (2,):
+        raise UserError(f"{path}: its arrays are not those of an index: {ADVICE}")
+    _check_columns(columns[0], columns[1], languages, path, "sentences")
+    return columns
+
+
+def _check_columns(lengths: np.ndarray, numbers: np.ndarray, languages: int, path: str, what: str) -> None:
+    if any(array.dtype != np.int16 or array.ndim != 1 for array in (lengths, numbers)):
+        raise UserError(f"{path}: its arrays are not those of an index: {ADVICE}")
+    words = lengths.min(initial=_BEFORE + _AFTER) >= _BEFORE + _AFTER
+    if len(lengths) != len(numbers) or not words or not _within(numbers, languages):
+        raise UserError(f"{path}: its {what} have invalid lengths or languages: {ADVICE}")
+
+
+def _check_counts(counts_HU: np.ndarray, lengths_UL: np.ndarray, languages: int, path: str, what: str) -> None:
+    tables = (counts_HU, lengths_UL)
+    if any(table.dtype != np.int64 or table.ndim != 2 for table in tables):
+        raise UserError(f"{path}: its arrays are not those of an index: {ADVICE}")
+    fits = (counts_HU.shape[1], len(lengths_UL)) == (languages, languages) and lengths_UL.shape[1] <= _LENGTHS
+    fits = fits and all(_within(table, _MOST) for table in tables) and not lengths_UL[:, : _BEFORE + _AFTER].any()
+    if not fits or not np.array_equal(counts_HU.sum(axis=0), lengths_UL.sum(axis=1)):
+        raise UserError(f"{path}: its {what} have invalid lengths or languages: {ADVICE}")
 
 
 def check_sentences(

@@ -13,7 +13,8 @@ WINDOWS = ("sentences", "windows", "repeated_triples")
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_FILE, _SHARD = {"file", "bytes", "sha256"}, {"file", "bytes", "sha256", "sentences"}
+_FILE = {"file", "bytes", "sha256"}
+_SHARD, _INDEXED = {*_FILE, "sentences"}, {*_FILE, "sentences", "index"}
 _SPLIT = {"sentences", "tokens", "shards", "lengths", "counts", "truncated", "unaligned", "cut_spans"}
 _NEWER = {"by_language", "by_triples"}
 _BY_LANGUAGE = ("truncated", "unaligned", "cut_spans")
@@ -52,10 +53,13 @@ def _rules(plain: dict[str, Any]) -> Iterator[tuple[bool, str]]:
         _STRANGE,
     )
     shards = [shard for name in SPLITS for shard in splits[name]["shards"]]
-    yield all(set(shard) == _SHARD for shard in shards), _STRANGE
+    indexed = bool(shards) and "index" in shards[0]
+    yield all(set(shard) == (_INDEXED if indexed else _SHARD) for shard in shards), _STRANGE
+    columns = [shard["index"] for shard in shards] if indexed else []
+    yield all(set(file) == _FILE for file in columns), _STRANGE
     yield all(set(file) == _FILE for file in plain["encoder_files"]), _STRANGE
     index = {"file": "index.npz", "bytes": plain["index_bytes"], "sha256": plain["index_sha256"]}
-    for files in (plain["encoder_files"], [index, *shards]):
+    for files in (plain["encoder_files"], [index, *shards, *columns]):
         yield from _rules_of_files(files)
 
     yield _names(languages) and _names(labels), "languages and labels must be lists of different names"

@@ -1,12 +1,12 @@
 """The manifest of a shards folder: its content, where it came from, and the digests to verify it.
 
-`manifest.json` describes the folder; `index.npz` contains each sentence's token length and language, from which the
-batch plan is made.
+`manifest.json` describes the folder; `index.npz` counts the sentences of each shard by language and those of each
+language by length, from which the batch plan is made, and beside each shard its sentences' lengths and languages are.
 """
 
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,14 @@ import numpy as np
 from mere_ds.encoders.info import EncoderInfo
 from mere_ds.errors import UserError
 from mere_ds.files import digest_of, write_whole
-from mere_ds.shards.arrays import read_index
+from mere_ds.shards.arrays import read_columns, read_index
 from mere_ds.shards.entries import SPLITS, fault_in, unseen_labels
-from mere_ds.shards.packing import ADVICE, Sentences, Shard, ShardSource, StoredFile, save_arrays
+from mere_ds.shards.index import INDEX, SplitIndex
+from mere_ds.shards.packing import ADVICE, Sentences, Shard, ShardSource, StoredFile
 from mere_ds.shards.remote import CACHE_GIB, open_source
 from mere_ds.shards.sealing import seal, unseal
 
-MANIFEST, INDEX, ENCODER, REJECTS = "manifest.json", "index.npz", "encoder", "rejects.jsonl"
+MANIFEST, ENCODER, REJECTS = "manifest.json", "encoder", "rejects.jsonl"
 
 _PERCENTILES = (50, 90, 99)
 _SHOWN = 8
@@ -147,12 +148,13 @@ class Manifest:
             raise UserError(f"{path}: {fault}: {ADVICE}")
         plain["encoder_files"] = [StoredFile(**file) for file in plain["encoder_files"]]
         for name, split in plain["splits"].items():
-            plain["splits"][name] = Split(**{**split, "shards": [Shard(**shard) for shard in split["shards"]]})
+            plain["splits"][name] = Split(**{**split, "shards": list(map(_shard, split["shards"]))})
         plain["encoder"] = EncoderInfo.from_dict(plain["encoder"])
         manifest = cls(**plain, source=source, sha256=digest_of(content))
         for split in manifest.splits.values():
             for shard in split.shards:
-                source.check(shard)
+                for file in (shard, shard.index) if shard.index else (shard,):
+                    source.check(file)
         manifest._check_index()
         return manifest
 
@@ -197,18 +199,15 @@ class Manifest:
         )
 
     def _only(self, name: str, languages: Sequence[str]) -> Split:
-        split = self.splits[name]
-        kept = np.isin(self.language_ids(name), [self.languages.index(language) for language in languages])
-        lengths = self.lengths(name)[kept]
-        before = np.concatenate([[0], np.cumsum(kept)])
-        ends = np.cumsum(self.shard_sizes(name), dtype=np.int64)
-        left = np.diff(before[ends], prepend=0)
+        split, index = self.splits[name], self.index_of(name)
+        chosen = [self.languages.index(language) for language in languages]
+        left, counts_L = index.counts_HU[:, chosen].sum(axis=1), index.lengths_UL[chosen].sum(axis=0)
         by_language = ("counts", "truncated", "unaligned", "cut_spans", "by_language", "by_triples")
         return Split(
-            sentences=len(lengths),
-            tokens=int(lengths.sum(dtype=np.int64)),
+            sentences=int(counts_L.sum()),
+            tokens=int(counts_L @ np.arange(len(counts_L))),
             shards=[replace(shard, sentences=int(n)) for shard, n in zip(split.shards, left, strict=True) if n],
-            lengths=length_percentiles(lengths),
+            lengths=percentiles(counts_L),
             **{what: _of(languages, getattr(split, what)) for what in by_language},
         )
 
@@ -237,51 +236,81 @@ class Manifest:
         return self.source.folder_of(ENCODER, self.encoder_files)
 
     def lengths(self, split: str) -> np.ndarray:
-        """Tokens of each sentence of a split, in shard order; int16."""
-        return self._index[f"{split}_lengths"]
+        """Tokens of each sentence of a split, in shard order; int16. Reads the index of every shard."""
+        return self.index_of(split).columns[0]
 
     def language_ids(self, split: str) -> np.ndarray:
-        """Language of each sentence of a split, in shard order; int16."""
-        return self._index[f"{split}_languages"]
+        """Language of each sentence of a split, in shard order; int16. Reads the index of every shard."""
+        return self.index_of(split).columns[1]
+
+    def index_of(self, split: str) -> SplitIndex:
+        """The index of a split, for its batch plan."""
+        return self._indices[split]
 
     def _check_index(self) -> None:
         """Raises UserError unless the index matches the splits' counts."""
         for name, split in self.splits.items():
-            lengths, languages = self.lengths(name), self.language_ids(name)
-            counted = np.bincount(languages, minlength=len(self.languages)).tolist()
-            found = len(lengths), int(lengths.sum(dtype=np.int64)), int(lengths.max(initial=0)), counted
+            index = self.index_of(name)
+            counted, counts_L = index.counts_HU.sum(axis=0).tolist(), index.counts_L
+            found = int(counts_L @ np.arange(len(counts_L))), len(counts_L) - 1, counted, index.sizes_H.tolist()
             by_language = [split.by_language.get(language, 0) for language in self.languages]
-            if found != (split.sentences, split.tokens, split.lengths["max"], by_language):
+            if found != (split.tokens, split.lengths["max"], by_language, self.shard_sizes(name)):
                 raise UserError(f"{self.source.path(INDEX)}: its {name} sentences do not match the manifest: {ADVICE}")
 
     @cached_property
-    def _index(self) -> dict[str, np.ndarray]:
-        index = read_index(self.source.read(self.index), self.source.path(INDEX), SPLITS, len(self.stored_languages))
-        for split in SPLITS:
-            numbers = self._numbers[index[f"{split}_languages"]]
-            kept = numbers >= 0
-            index |= {f"{split}_lengths": index[f"{split}_lengths"][kept], f"{split}_languages": numbers[kept]}
-        return index
+    def _indices(self) -> dict[str, SplitIndex]:
+        path, kinds = self.source.path(INDEX), len(self.stored_languages)
+        arrays = read_index(self.source.read(self.index), path, SPLITS, kinds)
+        by_shard = f"{SPLITS[0]}_counts" in arrays
+        if any(bool(shard.index) != by_shard for split in self.splits.values() for shard in split.shards):
+            raise UserError(f"{path}: not of the same version as the manifest: {ADVICE}")
+        return {name: (self._by_shard if by_shard else self._whole)(name, arrays) for name in SPLITS}
+
+    def _by_shard(self, split: str, arrays: dict[str, np.ndarray]) -> SplitIndex:
+        order = [self.stored_languages.index(language) for language in self.languages]
+        counts_HU = arrays[f"{split}_counts"][:, order]
+        counts_HU = counts_HU[counts_HU.any(axis=1)]  # a view has no shards without a sentence of its languages
+        return SplitIndex(counts_HU, arrays[f"{split}_lengths"][order], partial(self._columns_of, split))
+
+    def _whole(self, split: str, arrays: dict[str, np.ndarray]) -> SplitIndex:
+        """Of an `index.npz` with all sentences."""
+        numbers = self._numbers[arrays[f"{split}_languages"]]
+        kept, sizes = numbers >= 0, self.shard_sizes(split)
+        if np.count_nonzero(kept) != sum(sizes):
+            raise UserError(f"{self.source.path(INDEX)}: its {split} sentences do not match the manifest: {ADVICE}")
+        lengths = arrays[f"{split}_lengths"][kept]
+        return SplitIndex.of(lengths, numbers[kept], sizes, len(self.languages), drawn_by_shard=False)
+
+    def _columns_of(self, split: str, shard: int) -> tuple[np.ndarray, np.ndarray]:
+        """Lengths and languages of a shard's sentences, which match the counts."""
+        file, index = self.splits[split].shards[shard].index, self.index_of(split)
+        assert file, "older shards have one index for all"
+        path = self.source.path(file.file)
+        lengths, languages = read_columns(self.source.read(file), path, len(self.stored_languages))
+        numbers = self._numbers[languages]
+        kept = numbers >= 0
+        lengths, numbers = lengths[kept], numbers[kept]
+        counts_U = np.bincount(numbers, minlength=len(self.languages))
+        if not np.array_equal(counts_U, index.counts_HU[shard]) or lengths.max() >= index.lengths_UL.shape[1]:
+            raise UserError(f"{path}: its sentences do not match {INDEX}: {ADVICE}")
+        return lengths, numbers
 
     def shard_sizes(self, split: str) -> list[int]:
         """Sentences of each shard of a split."""
         return [shard.sentences for shard in self.splits[split].shards]
 
 
-def save_index(folder: Path, sentences: Sentences, rows: dict[str, np.ndarray]) -> StoredFile:
-    """Writes `index.npz` for splits whose shards contain these `rows` of `sentences`, in order."""
-    arrays: dict[str, np.ndarray] = {}
-    for name, chosen in rows.items():
-        arrays |= {f"{name}_lengths": sentences.lengths[chosen], f"{name}_languages": sentences.languages[chosen]}
-    return save_arrays(folder / INDEX, arrays)
+def _shard(plain: dict) -> Shard:
+    return Shard(**{**plain, "index": StoredFile(**plain["index"]) if "index" in plain else None})
 
 
-def length_percentiles(lengths: np.ndarray) -> dict[str, int]:
-    """p50, p90, p99 (lengths that occur) and max."""
-    if not len(lengths):
-        return {**{f"p{p}": 0 for p in _PERCENTILES}, "max": 0}
-    values = np.percentile(lengths, _PERCENTILES, method="inverted_cdf")
-    return {**{f"p{p}": int(v) for p, v in zip(_PERCENTILES, values, strict=True)}, "max": int(lengths.max())}
+def percentiles(counts: np.ndarray) -> dict[str, int]:
+    """p50, p90, p99 (numbers that occur) and max, where `counts` says how often each number from 0 on occurs."""
+    reached = np.cumsum(counts)
+    total = int(reached[-1]) if len(reached) else 0
+    found = [int(np.searchsorted(reached, max(1, -(-p * total // 100)))) if total else 0 for p in _PERCENTILES]
+    most = int(np.flatnonzero(counts).max(initial=0))
+    return {**{f"p{p}": number for p, number in zip(_PERCENTILES, found, strict=True)}, "max": most}
 
 
 def _difference(what: str, here: Sequence[str], there: Sequence[str], others_too: bool = False) -> str | None:

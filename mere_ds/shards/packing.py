@@ -128,6 +128,8 @@ class Shard(StoredFile):
     """One shard file."""
 
     sentences: int
+    index: StoredFile | None = None
+    """A file beside it with the lengths and languages of its sentences; None before version 5."""
 
 
 class ShardSource(Protocol):
@@ -158,7 +160,10 @@ class ShardSource(Protocol):
 def write_shard(
     path: Path, sentences: Sentences, sentences_per_member: int, records: Sequence[bytes] | None = None
 ) -> Shard:
-    """Writes a shard; equal sentences give equal bytes. `records`: each sentence as a JSON object in UTF-8."""
+    """Writes a shard and its index; equal sentences give equal bytes.
+
+    `records`: each sentence as a JSON object in UTF-8.
+    """
     buffer = io.BytesIO()
     with wds.TarWriter(buffer, user="", group="", mtime=0, encoder=False) as tar:
         for member, start in enumerate(range(0, len(sentences), sentences_per_member)):
@@ -170,7 +175,9 @@ def write_shard(
             tar.write(sample)
     packed = buffer.getvalue()
     path.write_bytes(packed)
-    return Shard(path.name, len(packed), digest_of(packed), len(sentences))
+    columns = path.with_suffix(".index.npy")
+    columns.write_bytes(_npy(np.stack([sentences.lengths, sentences.languages])))
+    return Shard(path.name, len(packed), digest_of(packed), len(sentences), describe(columns))
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> StoredFile:
@@ -188,10 +195,14 @@ def _npz(arrays: dict[str, np.ndarray]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, array in arrays.items():
-            content = io.BytesIO()
-            np.lib.format.write_array(content, np.ascontiguousarray(array), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())  # ZipInfo's own date is fixed
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), _npy(array))  # ZipInfo's own date is fixed
     return buffer.getvalue()
+
+
+def _npy(array: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    np.lib.format.write_array(content, np.ascontiguousarray(array), allow_pickle=False)
+    return content.getvalue()
 
 
 class LocalSource:

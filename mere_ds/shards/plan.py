@@ -1,4 +1,4 @@
-"""The batch plan: a pure function from sentence lengths, languages, seed and epoch to an epoch's global batches.
+"""The batch plan: a pure function from a split's index, seed and epoch to an epoch's global batches.
 
 An epoch is a stream of sentences: the shards in random order, with the sentences of each shuffled. With a language
 temperature a sentence may come several times or not at all in the stream, always with its shard. The stream is split
@@ -6,16 +6,20 @@ into windows of whole global batches. In a window, sentences of similar length f
 shuffled. So any step needs only the shards of its own window and no state from earlier steps. The plan doesn't depend
 on the number of ranks: ranks take slices of the same global batches.
 
+Windows follow from the counts by shard alone. The lengths and languages of sentences are read a window at a time, so
+memory and the time to a first step grow with the number of shards, not of sentences.
+
 Shape suffixes: X batches or blocks of batches, K sentences in one, G groups for LA in one, S sentences of a group,
-U languages.
+U languages, L lengths, H shards, n sentences of a window's shards.
 """
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from mere_ds.errors import UserError
-from mere_ds.shards.drawing import draws_of, times_of
+from mere_ds.shards.drawing import drawn
+from mere_ds.shards.index import SplitIndex
 
 FILLER = -1
 """Row number of a filler, which fills up the epoch's last global batch."""
@@ -24,16 +28,20 @@ _BLOCK = 128  # partners are chosen among about this many sentences of similar l
 _SHARD_ORDER, _IN_SHARD, _IN_WINDOW = range(3)  # the purposes of random streams
 
 
-def choose_widths(lengths: np.ndarray, count: int = 32) -> np.ndarray:
-    """At most `count` padded widths that minimise the padding of these sentence lengths; the last fits the longest.
+def choose_widths(counts_L: np.ndarray, count: int = 32) -> np.ndarray:
+    """At most `count` padded widths that minimise the padding of sentences; the last fits the longest.
 
-    Exact (dynamic programming over the length histogram) for up to 512 different lengths, otherwise on a grid of 512.
+    `counts_L` says how many sentences have each length, from 0 to the longest. Exact (dynamic programming) for up to
+    512 different lengths, otherwise on a grid of 512.
     """
+    lengths = np.flatnonzero(counts_L)
     if not len(lengths):
         return np.array([1])
-    grid = -(-int(lengths.max()) // 512)
-    values, sentences = np.unique(-(-lengths.astype(np.int64) // grid) * grid, return_counts=True)
-    values[-1] = lengths.max()
+    grid = -(-int(lengths[-1]) // 512)
+    values, places = np.unique(-(-lengths // grid) * grid, return_inverse=True)
+    sentences = np.zeros(len(values), np.int64)
+    np.add.at(sentences, places, counts_L[lengths])
+    values[-1] = lengths[-1]
     below = np.concatenate([[0], np.cumsum(sentences)])
     # Padded tokens if the values i..j-1 share one width: values[j - 1] * (below[j] - below[i]).
     cost = np.concatenate([[0], values])[None, :] * (below[None, :] - below[:, None]).astype(float)
@@ -50,25 +58,35 @@ def choose_widths(lengths: np.ndarray, count: int = 32) -> np.ndarray:
     return np.array(widths[::-1])
 
 
+@dataclass(frozen=True)
+class _Held:
+    """The sentences of a window's shards; the shards are in ascending order."""
+
+    rows_n: np.ndarray
+    """int64; ascending."""
+    lengths_n: np.ndarray
+    languages_n: np.ndarray
+    places: dict[int, slice]
+    """Where each shard's sentences are in these."""
+
+
 class EpochPlan:
     """An epoch's global batches of one split.
 
-    `lengths` and `languages` [sentences] are in shard order, `shard_sizes` the sentences of each shard. `global_batch`
-    counts the sentences of a step over all ranks and accumulation steps. `concatenate` is s of eq. 4: every s
-    consecutive sentences of a batch are partners, of different languages wherever the batch allows it. `window` is
-    how many sentences are shuffled together (at least a global batch). `widths` are the padded widths that a
-    micro-batch may have, 32 that fit the lengths. At `temperature` 1 each sentence comes exactly once; another one
-    draws as many sentences, each as often as `drawing.times_of` says. Without `shuffle` (evaluation) batches are in
-    shard order, but still sorted by length inside a window.
+    Rows are numbers of sentences in shard order. `global_batch` counts the sentences of a step over all ranks and
+    accumulation steps. `concatenate` is s of eq. 4: every s consecutive sentences of a batch are partners, of different
+    languages wherever the batch allows it. `window` is how many sentences are shuffled together (at least a global
+    batch). `widths` are the padded widths that a micro-batch may have, 32 that fit the lengths. At `temperature` 1 each
+    sentence comes exactly once; another one draws as many sentences, each as often as `mere_ds.shards.drawing` says.
+    Without `shuffle` (evaluation) batches are in shard order, but still sorted by length inside a window.
 
-    A split without sentences gives a plan of 0 steps. Raises UserError if `concatenate` does not divide `global_batch`.
+    A split without sentences gives a plan of 0 steps. Raises UserError if `concatenate` does not divide `global_batch`;
+    what reads a window's lengths raises as `SplitIndex.columns_of`.
     """
 
     def __init__(
         self,
-        lengths: np.ndarray,
-        languages: np.ndarray,
-        shard_sizes: Sequence[int],
+        index: SplitIndex,
         global_batch: int,
         *,
         concatenate: int = 1,
@@ -80,24 +98,25 @@ class EpochPlan:
     ):
         if global_batch < 1 or concatenate < 1 or global_batch % concatenate:
             raise UserError(f"concatenate={concatenate}: must divide the global batch of {global_batch} sentences")
-        assert len(lengths) == len(languages) == sum(shard_sizes) and seed >= 0 and epoch >= 0
-        self.lengths, self.languages = lengths, languages
-        self.sentences, self.global_batch, self.concatenate = len(lengths), global_batch, concatenate
-        self._kinds = int(languages.max(initial=0)) + 1
+        assert seed >= 0 and epoch >= 0
+        sizes_H = index.sizes_H
+        self.sentences, self.global_batch, self.concatenate = int(sizes_H.sum()), global_batch, concatenate
+        self._index, self._kinds = index, max(1, len(index.counts_U))
         self.steps = -(-self.sentences // global_batch)
-        self.widths = choose_widths(lengths)
+        self.widths = choose_widths(index.counts_L)
         self._seed, self._shuffle = (seed, epoch), shuffle
-        self._shard_starts = np.concatenate([[0], np.cumsum(shard_sizes, dtype=np.int64)])
-        order = np.arange(len(shard_sizes))
+        self._shard_starts = np.concatenate([[0], np.cumsum(sizes_H)])
+        order = np.arange(len(sizes_H))
         self._shard_order = self._random(_SHARD_ORDER).permutation(order) if shuffle else order
-        self._times = None if temperature == 1 else times_of(languages, draws_of(languages, temperature), seed, epoch)
-        drawn = np.asarray(shard_sizes, dtype=np.int64)
-        if self._times is not None:
-            drawn = np.diff(np.concatenate([[0], np.cumsum(self._times)])[self._shard_starts])
-            self._shard_order = self._shard_order[drawn[self._shard_order] > 0]
-        self._stream_starts = np.concatenate([[0], np.cumsum(drawn[self._shard_order])])
+        self._drawn = None if temperature == 1 else drawn(index, temperature, seed, epoch)
+        drawn_H = sizes_H
+        if self._drawn is not None:
+            drawn_H = self._drawn.of_shards_H
+            self._shard_order = self._shard_order[drawn_H[self._shard_order] > 0]
+        self._stream_starts = np.concatenate([[0], np.cumsum(drawn_H[self._shard_order])])
         self.windows = -(-self.steps // max(1, window // global_batch))
         self._first_steps = np.arange(self.windows + 1) * self.steps // max(1, self.windows)
+        self._last: tuple[int, _Held] | None = None  # the window that was read last
 
     def window_of(self, step: int) -> int:
         """Which window a step belongs to."""
@@ -119,18 +138,21 @@ class EpochPlan:
 
     def batches_of(self, window: int) -> np.ndarray:
         """Rows [steps of the window, global batch], fillers -1 (only in the epoch's last step, at its end)."""
-        steps = self.steps_of(window)
+        steps, held = self.steps_of(window), self._held(window)
         random = self._random(_IN_WINDOW, window)
-        rows = self._stream(steps.start * self.global_batch, min(steps.stop * self.global_batch, self.sentences))
+        places = self._stream(
+            held, steps.start * self.global_batch, min(steps.stop * self.global_batch, self.sentences)
+        )
         if self._shuffle:
-            rows = random.permutation(rows)
-        whole = len(rows) - len(rows) % self.global_batch
-        batches = self._with_partners(self._by_length(rows[:whole]).reshape(-1, self.global_batch), random)
+            places = random.permutation(places)
+        whole = len(places) - len(places) % self.global_batch
+        by_length_XK = _by_length(held, places[:whole]).reshape(-1, self.global_batch)
+        batches = self._with_partners(held, by_length_XK, random)
         if self._shuffle:
             batches = random.permutation(batches)
-        if whole < len(rows):
-            batches = np.concatenate([batches, self._last_batch(rows[whole:], random)])
-        return batches
+        if whole < len(places):
+            batches = np.concatenate([batches, self._last_batch(held, places[whole:], random)])
+        return np.where(batches == FILLER, FILLER, held.rows_n[batches])
 
     def accumulation(self, ranks: int, micro: int) -> int:
         """Micro-steps per step. UserError if s does not divide `micro`, or `ranks` x `micro` the global batch."""
@@ -146,20 +168,40 @@ class EpochPlan:
         """Of global batches [steps, global batch] a rank's micro-batches [steps x accumulation, micro], in order."""
         return rows_SG.reshape(-1, ranks, micro)[:, rank]
 
-    def widths_of(self, rows: np.ndarray) -> np.ndarray:
-        """Padded width of each micro-batch; `rows` [..., micro]."""
-        longest = np.where(rows == FILLER, 0, self.lengths[rows]).max(axis=-1)
+    def widths_of(self, rows: np.ndarray, window: int) -> np.ndarray:
+        """Padded width of each micro-batch of a window; `rows` [..., micro]."""
+        longest = self._lengths_of(rows, window).max(axis=-1)
         return self.widths[np.searchsorted(self.widths, longest)]
 
     def padding_share(self, micro: int) -> float:
-        """Share of the epoch's tensor cells that are padding (or filler), with micro-batches of `micro` sentences."""
-        cells = sum(
-            int(self.widths_of(self.batches_of(window).reshape(-1, micro)).sum()) * micro
-            for window in range(self.windows)
-        )
-        lengths = self.lengths.astype(np.int64)
-        tokens = lengths.sum() if self._times is None else lengths @ self._times
-        return 1 - int(tokens) / cells if cells else 0.0
+        """Share of the epoch's tensor cells that are padding (or filler), with micro-batches of `micro` sentences.
+
+        Reads the lengths of the whole epoch, a window at a time.
+        """
+        tokens = cells = 0
+        for window in range(self.windows):
+            rows = self.batches_of(window).reshape(-1, micro)
+            tokens += int(self._lengths_of(rows, window).sum(dtype=np.int64))
+            cells += int(self.widths_of(rows, window).sum()) * micro
+        return 1 - tokens / cells if cells else 0.0
+
+    def _lengths_of(self, rows: np.ndarray, window: int) -> np.ndarray:
+        """Tokens of a window's `rows`, of a filler 0."""
+        held = self._held(window)
+        return np.where(rows == FILLER, 0, held.lengths_n[np.searchsorted(held.rows_n, rows)])
+
+    def _held(self, window: int) -> _Held:
+        """The lengths and languages of a window's shards, read unless this window's were read last."""
+        if self._last is None or self._last[0] != window:
+            self._last = None  # free the window before the next one is read
+            shards = np.sort(self.shards_of(window)).tolist()
+            lengths, languages = zip(*map(self._index.columns_of, shards), strict=True)
+            ends = np.cumsum([len(part) for part in lengths]).tolist()
+            rows = [np.arange(*self._shard_starts[shard : shard + 2]) for shard in shards]
+            places = dict(zip(shards, map(slice, [0, *ends[:-1]], ends), strict=True))
+            held = _Held(np.concatenate(rows), np.concatenate(lengths), np.concatenate(languages), places)
+            self._last = window, held
+        return self._last[1]
 
     def _random(self, purpose: int, index: int = 0) -> np.random.Generator:
         return np.random.default_rng([*self._seed, purpose, index])
@@ -169,63 +211,68 @@ class EpochPlan:
         start = np.searchsorted(self._stream_starts, first, side="right") - 1
         return slice(int(start), int(np.searchsorted(self._stream_starts, end, side="left")))
 
-    def _stream(self, first: int, end: int) -> np.ndarray:
-        """Rows of the epoch's stream from place `first` to before `end`."""
-        places = self._stream_places(first, end)
+    def _stream(self, held: _Held, first: int, end: int) -> np.ndarray:
+        """Places in `held` of the epoch's stream from place `first` to before `end`."""
+        between = self._stream_places(first, end)
         parts = []
-        for shard in self._shard_order[places]:
-            rows = np.arange(self._shard_starts[shard], self._shard_starts[shard + 1], dtype=np.int64)
-            rows = rows if self._times is None else np.repeat(rows, self._times[rows])
-            parts.append(self._random(_IN_SHARD, int(shard)).permutation(rows) if self._shuffle else rows)
-        skip = self._stream_starts[places.start]
+        for shard in self._shard_order[between].tolist():
+            own = held.places[shard]
+            places = np.arange(own.start, own.stop, dtype=np.int64)
+            if self._drawn is not None:
+                places = np.repeat(places, self._drawn.times(shard, held.languages_n[own]))
+            parts.append(self._random(_IN_SHARD, shard).permutation(places) if self._shuffle else places)
+        skip = self._stream_starts[between.start]
         return np.concatenate(parts)[first - skip : end - skip]
 
-    def _by_length(self, rows: np.ndarray) -> np.ndarray:
-        return rows[np.argsort(self.lengths[rows], kind="stable")]
+    # These work with places in `held`, which become rows at the end.
 
-    def _last_batch(self, rows: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    def _last_batch(self, held: _Held, places: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """The remaining sentences followed by fillers [1, global batch]; at most one group contains both."""
-        mixed = np.full(-len(rows) % self.concatenate, FILLER)
-        rows = np.concatenate([self._by_length(rows), mixed])[None]
+        mixed = np.full(-len(places) % self.concatenate, FILLER)
+        places = np.concatenate([_by_length(held, places), mixed])[None]
         if self.concatenate > 1:
-            rows = self._arrange(rows, random)
-        fillers = np.full((1, self.global_batch - rows.shape[1]), FILLER)
-        return np.concatenate([rows, fillers], axis=1)
+            places = self._arrange(held, places, random)
+        fillers = np.full((1, self.global_batch - places.shape[1]), FILLER)
+        return np.concatenate([places, fillers], axis=1)
 
-    def _with_partners(self, rows_XK: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    def _with_partners(self, held: _Held, places_XK: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Arranges batches for LA: in blocks of similar length, or as a whole if blocks would repeat more languages."""
-        if self.concatenate == 1 or not len(rows_XK):
-            return rows_XK
+        if self.concatenate == 1 or not len(places_XK):
+            return places_XK
         block = _block_size(self.global_batch, self.concatenate)
-        arranged_XK = self._arrange(rows_XK.reshape(-1, block), random).reshape(rows_XK.shape)
-        in_blocks_X = self._repeats(rows_XK.reshape(-1, block)).reshape(len(rows_XK), -1).sum(axis=1)
-        wasteful_X = in_blocks_X > self._repeats(rows_XK)
-        arranged_XK[wasteful_X] = self._arrange(rows_XK[wasteful_X], random)
+        arranged_XK = self._arrange(held, places_XK.reshape(-1, block), random).reshape(places_XK.shape)
+        in_blocks_X = self._repeats(held, places_XK.reshape(-1, block)).reshape(len(places_XK), -1).sum(axis=1)
+        wasteful_X = in_blocks_X > self._repeats(held, places_XK)
+        arranged_XK[wasteful_X] = self._arrange(held, places_XK[wasteful_X], random)
         return arranged_XK
 
-    def _repeats(self, rows_XK: np.ndarray) -> np.ndarray:
+    def _repeats(self, held: _Held, places_XK: np.ndarray) -> np.ndarray:
         """Number of sentences per block that must share a group with their own language in any arrangement [X]."""
-        blocks = len(rows_XK)
-        places = np.arange(blocks)[:, None] * self._kinds + self.languages[rows_XK]
-        counts_XU = np.bincount(places.ravel(), minlength=blocks * self._kinds).reshape(blocks, self._kinds)
-        return np.maximum(counts_XU - rows_XK.shape[1] // self.concatenate, 0).sum(axis=1)
+        blocks = len(places_XK)
+        pairs_XK = np.arange(blocks)[:, None] * self._kinds + held.languages_n[places_XK]
+        counts_XU = np.bincount(pairs_XK.ravel(), minlength=blocks * self._kinds).reshape(blocks, self._kinds)
+        return np.maximum(counts_XU - places_XK.shape[1] // self.concatenate, 0).sum(axis=1)
 
-    def _arrange(self, rows_XK: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Puts each block's rows in groups that repeat languages as little as possible, groups sorted by length.
+    def _arrange(self, held: _Held, places_XK: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Puts each block's sentences in groups that repeat languages as little as possible, groups sorted by length.
 
-        Rows are sorted by language (in random order) and dealt to the groups in turn: n sentences of a language share a
+        They are sorted by language (in random order) and dealt to the groups in turn: n sentences of a language share a
         group only if n exceeds the number of groups, and then as evenly as possible.
         """
-        blocks, size = rows_XK.shape
-        real_XK = rows_XK != FILLER
+        blocks, size = places_XK.shape
+        real_XK = places_XK != FILLER
         keys_XU = random.random((blocks, self._kinds))
-        keys_XK = np.take_along_axis(keys_XU, np.where(real_XK, self.languages[rows_XK], 0), axis=1)
+        keys_XK = np.take_along_axis(keys_XU, np.where(real_XK, held.languages_n[places_XK], 0), axis=1)
         order_XK = np.argsort(np.where(real_XK, keys_XK, 2.0), axis=1, kind="stable")
-        dealt_XK = np.take_along_axis(rows_XK, order_XK, axis=1)
+        dealt_XK = np.take_along_axis(places_XK, order_XK, axis=1)
         groups_XGS = dealt_XK.reshape(blocks, self.concatenate, size // self.concatenate).transpose(0, 2, 1)
-        lengths_XGS = np.where(groups_XGS == FILLER, np.iinfo(np.int32).max, self.lengths[groups_XGS])
+        lengths_XGS = np.where(groups_XGS == FILLER, np.iinfo(np.int32).max, held.lengths_n[groups_XGS])
         order_XG = np.argsort(lengths_XGS.max(axis=2), axis=1, kind="stable")
         return np.take_along_axis(groups_XGS, order_XG[:, :, None], axis=1).reshape(blocks, size)
+
+
+def _by_length(held: _Held, places: np.ndarray) -> np.ndarray:
+    return places[np.argsort(held.lengths_n[places], kind="stable")]
 
 
 def _block_size(batch: int, concatenate: int) -> int:

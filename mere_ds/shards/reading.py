@@ -107,7 +107,7 @@ class ShardReader:
             for start in range(0, len(rows_NB), at_once):
                 chosen = slice(start, start + at_once)
                 sentences = [plan.real_sentences(step) for step in steps_N[chosen].tolist()]
-                batches = held.collate(rows_NB[chosen], plan.widths_of(rows_NB[chosen]), sentences)
+                batches = held.collate(rows_NB[chosen], plan.widths_of(rows_NB[chosen], window), sentences)
                 if self._features:
                     batches = [_with_features(batch, self._features) for batch in batches]
                 yield batches if self._gpu is None else [batch.pinned() for batch in batches]
@@ -127,7 +127,7 @@ class ShardReader:
             first, end = self._shard_starts[shard], self._shard_starts[shard + 1]
             wanted = rows[np.searchsorted(rows, first) : np.searchsorted(rows, end)] - first
             if len(wanted):
-                parts.append(_read(self._manifest, self._split, shard, first).take(wanted))
+                parts.append(_read(self._manifest, self._split, shard).take(wanted))
         self.held_sentences = len(rows)
         return _Held(rows, parts, self._pad_id, int(self._plan.widths[-1]), self._manifest.triples == "one")
 
@@ -157,24 +157,24 @@ class RowReader:
 
     def _shard(self, shard: int) -> Sentences:
         if self._last is None or self._last[0] != shard:
-            self._last = shard, _read(self._manifest, self._split, shard, self._shard_starts[shard])
+            self._last = shard, _read(self._manifest, self._split, shard)
         return self._last[1]
 
 
-def _read(manifest: Manifest, split: str, shard: int, first: int) -> Sentences:
-    """The validated sentences of a split's shard, which begins at row `first`."""
+def _read(manifest: Manifest, split: str, shard: int) -> Sentences:
+    """The validated sentences of a split's shard."""
     sentences = read_sentences(manifest.source, manifest.splits[split].shards[shard])
-    return _checked(sentences, manifest, split, shard, first)
+    return _checked(sentences, manifest, split, shard)
 
 
-def _checked(sentences: Sentences, manifest: Manifest, split: str, shard: int, first: int) -> Sentences:
+def _checked(sentences: Sentences, manifest: Manifest, split: str, shard: int) -> Sentences:
     """The sentences of a shard in the manifest's languages; raises UserError for invalid values."""
     described = manifest.splits[split].shards[shard]
-    path, rows = manifest.source.path(described.file), slice(first, first + described.sentences)
+    path = manifest.source.path(described.file)
     sizes = manifest.encoder.vocab_size, len(manifest.stored_languages), len(manifest.labels)
     check_sentences(sentences, path, *sizes, manifest.cuts, split == "train", manifest.triples == "one")
     chosen = manifest.chosen(sentences)
-    check_rows(chosen, path, manifest.lengths(split)[rows], manifest.language_ids(split)[rows])
+    check_rows(chosen, path, *manifest.index_of(split).columns_of(shard))
     return chosen
 
 
@@ -319,7 +319,5 @@ class TextReader:
         sentences = join_members([member["npz"] for member in members], path)
         records = read_texts((member["json"] for member in members), path, m.labels)
         chosen = [record for record in records if record["lang"] in m.languages]
-        check_texts(
-            chosen, _checked(sentences, m, self._split, shard, self._starts[shard]), path, m.languages, m.labels
-        )
+        check_texts(chosen, _checked(sentences, m, self._split, shard), path, m.languages, m.labels)
         return chosen

@@ -1,7 +1,8 @@
 """The file `manifest.json`: its version, and a digest of its own content that reveals any change.
 
 From version 3 on it ends with `"digest"`, the sha256 of all other entries in canonical form. Version 2 had none. From
-version 4 on a sentence has any number of triples; before, it had one.
+version 4 on a sentence has any number of triples; before, it had one. From version 5 on each shard has an index of its
+own; before, `index.npz` had all sentences.
 """
 
 import json
@@ -11,8 +12,8 @@ from mere_ds.errors import UserError
 from mere_ds.files import digest_of_json, parse_json
 from mere_ds.shards.packing import ADVICE
 
-VERSION = 4
-_SEALED = (3, VERSION)
+VERSION = 5
+_SEALED = (3, 4, VERSION)
 _UNSEALED = 2
 _DIGEST = "digest"
 

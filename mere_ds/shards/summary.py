@@ -8,7 +8,7 @@ from mere_ds.columns import align
 from mere_ds.corpus.labels import absent_labels
 from mere_ds.corpus.repeats import describe_repeats
 from mere_ds.shards.entries import WINDOWS
-from mere_ds.shards.manifest import SPLITS, Manifest, Split, length_percentiles
+from mere_ds.shards.manifest import SPLITS, Manifest, Split, percentiles
 from mere_ds.shards.splitting import FEW_DEV
 
 
@@ -27,9 +27,9 @@ def summary(manifest: Manifest) -> str:
     cells = [columns, *[[name, *[f"{n:,}" for n in row]] for name, row in rows.items()]]
     lines = [align(cells, left=()), ""]
     for name, split in manifest.splits.items():
-        percentiles = ", ".join(f"{k} {v}" for k, v in split.lengths.items())
+        a_sentence = ", ".join(f"{k} {v}" for k, v in split.lengths.items())
         lines.append(
-            f"{name}: {split.tokens:,} tokens in {len(split.shards)} shards; tokens per sentence: {percentiles}"
+            f"{name}: {split.tokens:,} tokens in {len(split.shards)} shards; tokens per sentence: {a_sentence}"
         )
         if many:
             lines.append(_triples_of(name, split))
@@ -50,10 +50,11 @@ def _triples_of(name: str, split: Split) -> str:
     found: Counter[int] = Counter()
     for row in split.by_triples.values():
         found.update({int(n): sentences for n, sentences in row.items()})
-    a_sentence = length_percentiles(np.repeat(list(found.keys()), list(found.values())).astype(np.int64))
-    percentiles = ", ".join(f"{k} {v}" for k, v in a_sentence.items())
+    counts = np.zeros(max(found, default=0) + 1, np.int64)
+    counts[list(found)] = list(found.values())
+    a_sentence = ", ".join(f"{k} {v}" for k, v in percentiles(counts).items())
     total = sum(n * sentences for n, sentences in found.items())
-    return f"{name}: {total:,} triples; {found[0]:,} sentences without any; triples per sentence: {percentiles}"
+    return f"{name}: {total:,} triples; {found[0]:,} sentences without any; triples per sentence: {a_sentence}"
 
 
 def _windows_of(manifest: Manifest) -> str:

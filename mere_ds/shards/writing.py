@@ -13,7 +13,8 @@ from mere_ds.errors import UserError
 from mere_ds.files import check_apart
 from mere_ds.parts import Part
 from mere_ds.shards.collecting import Collected
-from mere_ds.shards.manifest import ENCODER, MANIFEST, SPLITS, Manifest, Split, length_percentiles, save_index
+from mere_ds.shards.index import counted, save_index
+from mere_ds.shards.manifest import ENCODER, MANIFEST, SPLITS, Manifest, Split, percentiles
 from mere_ds.shards.packing import LocalSource, Shard, describe, write_shard
 from mere_ds.shards.parts import PARTS, RECORD, is_whole, join, made_from, read_parts, save_part
 from mere_ds.shards.settings import ShardSettings
@@ -105,7 +106,8 @@ def _described(
     """The manifest of the folder `part` with `chosen` rows and `shards` by split; `others` are entries of it."""
     codes = corpus.languages
     label_mask, unseen_labels = _labels_shown(collected, codes, chosen)
-    index = save_index(part, collected.sentences, chosen)
+    sizes = {name: [shard.sentences for shard in written] for name, written in shards.items()}
+    index = save_index(part, collected.sentences, chosen, sizes, len(codes))
     return Manifest(
         languages=codes,
         labels=collected.labels,
@@ -186,13 +188,7 @@ def _count_labels(collected: Collected, languages: list[str], rows: np.ndarray) 
     """Triples [languages, labels] of the sentences `rows`."""
     s = collected.sentences
     of_triples = np.repeat(s.languages[rows], s.counts[rows])
-    return _table(of_triples, len(languages), s.labels[s.triples_of(rows)], len(collected.labels))
-
-
-def _table(rows: np.ndarray, height: int, columns: np.ndarray, width: int) -> np.ndarray:
-    """How often each pair of a row and a column occurs [height, width]."""
-    places = np.ravel_multi_index((rows, columns), (height, width))
-    return np.bincount(places, minlength=height * width).reshape(height, width)
+    return counted(of_triples, len(languages), s.labels[s.triples_of(rows)], len(collected.labels))
 
 
 def _describe(collected: Collected, corpus: Corpus, rows: np.ndarray, shards: list[Shard]) -> Split:
@@ -209,12 +205,12 @@ def _describe(collected: Collected, corpus: Corpus, rows: np.ndarray, shards: li
         return {language: row for language, row in counts.items() if row}
 
     most = int(s.counts.max(initial=0)) + 1
-    by_triples = _table(s.languages[rows], len(languages), s.counts[rows], most) if corpus.triples == "many" else None
+    by_triples = counted(s.languages[rows], len(languages), s.counts[rows], most) if corpus.triples == "many" else None
     return Split(
         sentences=len(rows),
         tokens=int(lengths.sum(dtype=np.int64)),
         shards=shards,
-        lengths=length_percentiles(lengths),
+        lengths=percentiles(np.bincount(lengths)),
         counts=of_table(_count_labels(collected, languages, rows), collected.labels),
         truncated=by_language(collected.truncated[rows]),
         unaligned=by_language(collected.unaligned[rows]),

@@ -166,7 +166,7 @@ def _log_sizes(session: Session, stage: int, model: TripleModel, manifest: Manif
     )
     temperature = session.config.language_temperature
     if temperature != 1:
-        drawn = described_draws(manifest.languages, manifest.language_ids("train"), temperature)
+        drawn = described_draws(manifest.languages, manifest.index_of("train").counts_U, temperature)
         log.info("stage %d: each epoch at --language_temperature=%g: %s", stage, temperature, "; ".join(drawn))
 
 

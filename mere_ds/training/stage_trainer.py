@@ -132,9 +132,7 @@ class StageTrainer(Loop[Batch]):
     def _plan(self, epoch: int) -> EpochPlan:
         c, m = self.session.config, self.manifest
         return EpochPlan(
-            m.lengths("train"),
-            m.language_ids("train"),
-            m.shard_sizes("train"),
+            m.index_of("train"),
             c.batch_size * self.session.ranks * c.accumulation,
             concatenate=self.concatenate,
             seed=c.seed,

@@ -24,6 +24,7 @@ def _in(folder: str, names: tuple[str, ...]) -> tuple[str, ...]:
 
 TARGETS: tuple[tuple[Use, tuple[str, ...]], ...] = (
     (uses.TRAIN, _in("shards", ("manifest.json", "index.npz", "train-00000.tar", "train-00001.tar", "dev-00000.tar"))),
+    (uses.TRAIN, _in("shards", ("train-00000.index.npy", "dev-00000.index.npy"))),
     (uses.TRAIN, _in("shards/encoder", _ENCODER)),
     (uses.EVALUATE, _in("shards", ("manifest.json", "index.npz", "test-00000.tar", "rejects.jsonl"))),
     (uses.EVALUATE, ("run/config.json", *_in("run/checkpoints/stage2/best", _CHECKPOINT))),

@@ -43,8 +43,7 @@ def test_updates_are_those_of_the_batch_plan(manifest, batch, accumulation, rank
     knobs = {"batch_size": batch, "accumulation": accumulation, "concatenate": 1, "epochs": epochs}
     found = stage_cost(config(**knobs), 1, manifest, ranks)
     plan = EpochPlan(
-        manifest.lengths("train"), manifest.language_ids("train"), manifest.shard_sizes("train"),
-        batch * accumulation * ranks,
+        manifest.index_of("train"),         batch * accumulation * ranks,
     )  # fmt: skip
     assert found.updates == epochs * plan.steps
 
@@ -57,8 +56,7 @@ def test_sentences_count_not_their_triples(many_shards):
     many = Manifest.load(many_shards)
     assert many.triples == "many" and triples_of(many) > sentences(many, "train")
     found = stage_cost(config(epochs=3, concatenate=1, batch_size=4), 1, many, ranks=2)
-    sizes = many.lengths("train"), many.language_ids("train"), many.shard_sizes("train")
-    assert found.updates == 3 * EpochPlan(*sizes, 8).steps
+    assert found.updates == 3 * EpochPlan(many.index_of("train"), 8).steps
     assert found.sentences == 3 * sentences(many, "train") and found.passes == 3 * sentences(many, "dev")
 
 

@@ -15,6 +15,7 @@ from mere_ds.shards.packing import describe
 from mere_ds.shards.plan import EpochPlan
 from mere_ds.shards.reading import RowReader, ShardReader, TextReader
 from mere_ds.shards.sealing import seal
+from tests.shards.old_shards import as_version_4
 
 SHARD = "train-00000.tar"
 
@@ -35,7 +36,7 @@ def use(folder) -> None:
     m = Manifest.load(folder)
     assert (m.encoder_folder / "config.json").is_file()
     for split in ("train", "test"):
-        plan = EpochPlan(m.lengths(split), m.language_ids(split), m.shard_sizes(split), 8)
+        plan = EpochPlan(m.index_of(split), 8)
         with ShardReader(m, split, plan, micro=8, prefetch=False) as reader:
             for _ in reader:
                 pass
@@ -58,8 +59,9 @@ def prove(folder, name: str) -> None:
     if name == "index.npz":
         plain.update(index_sha256=now.sha256, index_bytes=now.bytes)
     for shard in (shard for split in plain["splits"].values() for shard in split["shards"]):
-        if shard["file"] == name:
-            shard.update(bytes=now.bytes, sha256=now.sha256)
+        for file in (shard, shard.get("index", {})):
+            if file.get("file") == name:
+                file.update(bytes=now.bytes, sha256=now.sha256)
     path.write_bytes(seal(plain))
 
 
@@ -245,7 +247,40 @@ def test_texts_nested_too_deep(folder):
     assert "test-00000.tar" in refusal(folder)
 
 
+def moved(table):
+    """A sentence of the first row with one moved to the next column that differs."""
+    table[0, np.flatnonzero(table[0])[0]] -= 1
+    table[0, np.flatnonzero(table[0])[-1]] += 1
+    return table
+
+
 INDEX = {
+    "an array missing": lambda arrays: arrays.pop("dev_lengths"),
+    "one too many": lambda arrays: arrays.update(more=arrays["dev_lengths"]),
+    "a shard too few": remade("train_counts", lambda a: a[1:]),
+    "a shard too many": remade("train_counts", lambda a: np.concatenate([a, a[:1]])),
+    "a language too few": lambda arrays: arrays.update(
+        train_counts=arrays["train_counts"][:, 1:], train_lengths=arrays["train_lengths"][1:]
+    ),
+    "a language too many": lambda arrays: arrays.update(
+        train_counts=np.pad(arrays["train_counts"], ((0, 0), (0, 1))),
+        train_lengths=np.pad(arrays["train_lengths"], ((0, 1), (0, 0))),
+    ),
+    "another language": remade("test_counts", moved),
+    "another length": remade("train_lengths", moved),
+    "two shards in each other's place": remade("train_counts", lambda a: np.concatenate([a[-1:], a[1:-1], a[:1]])),
+    "a sentence of no token": remade("train_lengths", lambda a: np.roll(a, -3, axis=1)),
+    "sentences below 0": lambda arrays: arrays.update(
+        train_counts=arrays["train_counts"] * -1, train_lengths=arrays["train_lengths"] * -1
+    ),
+    "more sentences than can be": remade("train_counts", lambda a: a + (1 << 62)),
+    "longer than can be": remade("train_lengths", lambda a: np.pad(a, ((0, 0), (0, 1 << 15)))),
+    "narrow numbers": remade("train_counts", lambda a: a.astype(np.int16)),
+    "objects": remade("train_lengths", lambda a: np.array([[{}]], object)),
+    "one dimension": remade("train_counts", lambda a: a.ravel()),
+}
+
+WHOLE_INDEX = {
     "an array missing": lambda arrays: arrays.pop("dev_lengths"),
     "one too many": lambda arrays: arrays.update(more=arrays["dev_lengths"]),
     "a sentence too few": lambda arrays: arrays.update({name: a[1:] for name, a in arrays.items()}),
@@ -262,12 +297,59 @@ INDEX = {
     "two dimensions": remade("train_lengths", lambda a: a[:, None]),
 }
 
+COLUMNS = {
+    "a sentence too few": lambda a: a[:, 1:],
+    "none": lambda a: a[:, :0],
+    "a length of 0": lambda a: np.concatenate([[[0], a[1:, 0]], a[:, 1:]], axis=1).astype(np.int16),
+    "a length below 0": lambda a: -a,
+    "a length beyond the longest": lambda a: a + np.array([[1000], [0]], np.int16),
+    "language 77": lambda a: a * 0 + np.int16(77),
+    "another language": lambda a: np.stack([a[0], (a[1] + 1) % 4]),
+    "two sentences in each other's place": lambda a: a[:, ::-1],
+    "wide numbers": lambda a: a.astype(np.int64),
+    "one column": lambda a: a[:1],
+    "one dimension": lambda a: a.ravel(),
+    "objects": lambda a: np.array([[{}]] * 2, object),
+}
+
 
 @pytest.mark.parametrize("case", INDEX)
 def test_an_index_that_cannot_be(folder, case):
     (folder / "index.npz").write_bytes(npz((folder / "index.npz").read_bytes(), INDEX[case]))
     prove(folder, "index.npz")
     assert "index" in refusal(folder)
+
+
+@pytest.mark.parametrize("case", WHOLE_INDEX)
+def test_an_index_of_all_sentences_that_cannot_be(folder, case):
+    old = as_version_4(folder)
+    use(old)
+    (old / "index.npz").write_bytes(npz((old / "index.npz").read_bytes(), WHOLE_INDEX[case]))
+    prove(old, "index.npz")
+    assert "index" in refusal(old)
+
+
+@pytest.mark.parametrize("case", COLUMNS)
+def test_a_shard_s_index_that_cannot_be(folder, case):
+    path = folder / "train-00000.index.npy"
+    np.save(path, COLUMNS[case](np.load(path)))
+    prove(folder, path.name)
+    assert "index" in refusal(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00"])
+def test_a_shard_s_index_that_is_no_npy(folder, content):
+    path = folder / "train-00000.index.npy"
+    path.write_bytes(content)
+    prove(folder, path.name)
+    assert path.name in refusal(folder)
+
+
+def test_indices_of_two_versions(folder, original):
+    old = as_version_4(folder)
+    (old / "index.npz").write_bytes((original / "index.npz").read_bytes())
+    prove(old, "index.npz")
+    assert "index.npz: not of the same version as the manifest" in refusal(old)
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x05\x06" + bytes(18)])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mere_ds.errors import UserError
 from mere_ds.shards.manifest import Manifest
-from mere_ds.shards.packing import Sentences, Shard, describe
+from mere_ds.shards.packing import Sentences, describe
 from mere_ds.shards.plan import EpochPlan
 from mere_ds.shards.reading import RowReader, ShardReader, TextReader
 from mere_ds.shards.sealing import seal
@@ -22,8 +22,7 @@ from tests.shards.toy_corpus import triples_of, whole_split
 
 
 def plan_of(manifest, split="train", global_batch=16, **options) -> EpochPlan:
-    sizes = manifest.shard_sizes(split)
-    return EpochPlan(manifest.lengths(split), manifest.language_ids(split), sizes, global_batch, **options)
+    return EpochPlan(manifest.index_of(split), global_batch, **options)
 
 
 def triples_in(batch, b: int) -> list:
@@ -91,9 +90,7 @@ def test_texts_whose_triples_are_not_those_of_the_arrays_are_refused(many, tmp_p
     start = content.index(b'"relation": "born-in"')
     path.write_bytes(content[:start] + b'"relation": "made-of"' + content[start + 21 :])
     plain = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    shard = plain["splits"]["test"]["shards"][0]
-    described = Shard(**asdict(describe(path)), sentences=shard["sentences"])
-    plain["splits"]["test"]["shards"][0] = asdict(described)
+    plain["splits"]["test"]["shards"][0] |= asdict(describe(path))
     (folder / "manifest.json").write_bytes(seal(plain))
     with pytest.raises(UserError, match="labels of its texts do not match its arrays"):
         TextReader(Manifest.load(folder), "test").texts_of([0])

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mere_ds.errors import UserError
+from mere_ds.shards.index import SplitIndex
 from mere_ds.shards.plan import FILLER, EpochPlan, choose_widths
 
 
@@ -39,6 +40,10 @@ def arguments(draw, concatenate=(1, 2, 4), shuffle=(True, False)):
     }
 
 
+def plan_of(lengths, languages, shard_sizes, *args, **options) -> EpochPlan:
+    return EpochPlan(SplitIndex.of(lengths, languages, shard_sizes), *args, **options)
+
+
 def all_batches(plan: EpochPlan) -> np.ndarray:
     return np.concatenate([plan.batches_of(window) for window in range(plan.windows)])
 
@@ -46,7 +51,7 @@ def all_batches(plan: EpochPlan) -> np.ndarray:
 @given(arguments())
 @settings(max_examples=150)
 def test_every_sentence_exactly_once_and_fillers_only_at_the_very_end(args):
-    plan = EpochPlan(**args)
+    plan = plan_of(**args)
     rows = all_batches(plan).ravel()
     assert plan.steps == -(-plan.sentences // plan.global_batch)
     assert sorted(rows[rows != FILLER]) == list(range(plan.sentences))
@@ -59,7 +64,7 @@ def test_every_sentence_exactly_once_and_fillers_only_at_the_very_end(args):
 @given(corpora(), st.integers(0, 3), st.integers(200, 700), st.sampled_from([1, 2, 4]))
 @settings(max_examples=20)
 def test_ranks_cut_the_same_global_batches(corpus, epoch, window, concatenate):
-    plan = EpochPlan(**corpus, global_batch=64 * 4, concatenate=concatenate, epoch=epoch, window=window)
+    plan = plan_of(**corpus, global_batch=64 * 4, concatenate=concatenate, epoch=epoch, window=window)
     expected = all_batches(plan)
     for ranks in (1, 2, 4, 8, 64):
         micro = 4
@@ -73,8 +78,8 @@ def test_ranks_cut_the_same_global_batches(corpus, epoch, window, concatenate):
 @given(arguments(), st.data())
 @settings(max_examples=60)
 def test_a_step_needs_only_its_window(args, data):
-    expected = all_batches(EpochPlan(**args))
-    fresh = EpochPlan(**args)
+    expected = all_batches(plan_of(**args))
+    fresh = plan_of(**args)
     step = data.draw(st.integers(0, fresh.steps - 1))
     window = fresh.window_of(step)
     assert step in fresh.steps_of(window)
@@ -87,7 +92,7 @@ def test_a_step_needs_only_its_window(args, data):
 @given(corpora(), st.integers(1, 30), st.integers(1, 300))
 @settings(max_examples=50)
 def test_windows_hold_no_more_shards_than_they_must(corpus, batch, window):
-    plan = EpochPlan(**corpus, global_batch=batch, window=window)
+    plan = plan_of(**corpus, global_batch=batch, window=window)
     assert [step for w in range(plan.windows) for step in plan.steps_of(w)] == list(range(plan.steps))
     used = Counter(int(shard) for w in range(plan.windows) for shard in plan.shards_of(w))
     assert sum(used.values()) <= len(corpus["shard_sizes"]) + plan.windows - 1
@@ -101,12 +106,12 @@ def group_repeats(languages_GS: np.ndarray) -> int:
 @given(arguments(concatenate=(2, 3, 4), shuffle=(True,)))
 @settings(max_examples=100)
 def test_partners_differ_in_language_wherever_the_batch_allows_it(args):
-    plan = EpochPlan(**args)
+    plan = plan_of(**args)
     groups = plan.global_batch // plan.concatenate
     for batch in all_batches(plan):
         if (batch == FILLER).any():
             continue
-        languages = plan.languages[batch]
+        languages = args["languages"][batch]
         least = sum(max(0, n - groups) for n in Counter(languages.tolist()).values())
         assert group_repeats(languages.reshape(groups, plan.concatenate)) == least
 
@@ -116,7 +121,7 @@ def test_partners_differ_in_batches_of_many_blocks():
     lengths = random.integers(5, 90, 20_000).astype(np.int16)
     # Language 0 is a half of all, but nearly alone among the short ones: blocks of like length cannot part it.
     languages = np.where(random.random(20_000) < np.where(lengths < 40, 0.9, 0.05), 0, random.integers(1, 5, 20_000))
-    plan = EpochPlan(lengths, languages, [1000] * 20, 2048, concatenate=2, window=2048)
+    plan = plan_of(lengths, languages, [1000] * 20, 2048, concatenate=2, window=2048)
     for batch in all_batches(plan)[:-1]:
         counts = Counter(languages[batch].tolist())
         least = sum(max(0, n - 1024) for n in counts.values())
@@ -124,7 +129,7 @@ def test_partners_differ_in_batches_of_many_blocks():
 
 
 def test_the_last_batch_mixes_fillers_into_one_group_at_most():
-    plan = EpochPlan(np.full(23, 9), np.arange(23) % 3, [23], 32, concatenate=4)
+    plan = plan_of(np.full(23, 9), np.arange(23) % 3, [23], 32, concatenate=4)
     (batch,) = all_batches(plan)
     groups = batch.reshape(-1, 4)
     mixed = [(row == FILLER).sum() for row in groups]
@@ -135,12 +140,12 @@ def test_the_last_batch_mixes_fillers_into_one_group_at_most():
 @given(arguments())
 @settings(max_examples=20)
 def test_the_same_arguments_give_the_same_plan(args):
-    assert np.array_equal(all_batches(EpochPlan(**args)), all_batches(EpochPlan(**args)))
+    assert np.array_equal(all_batches(plan_of(**args)), all_batches(plan_of(**args)))
 
 
 def test_epochs_and_seeds_differ():
     args = (np.random.default_rng(0).integers(5, 50, 500), np.zeros(500, int), [100] * 5, 16)
-    batches = [all_batches(EpochPlan(*args, seed=s, epoch=e, window=128)) for s, e in ((0, 0), (0, 1), (1, 0))]
+    batches = [all_batches(plan_of(*args, seed=s, epoch=e, window=128)) for s, e in ((0, 0), (0, 1), (1, 0))]
     for i, j in ((0, 1), (0, 2), (1, 2)):
         shared = {frozenset(b) for b in batches[i].tolist()} & {frozenset(b) for b in batches[j].tolist()}
         assert len(shared) <= 1
@@ -148,7 +153,7 @@ def test_epochs_and_seeds_differ():
 
 def test_batches_of_a_window_are_shuffled_but_inside_of_like_length():
     lengths = np.random.default_rng(0).integers(5, 250, 4096)
-    plan = EpochPlan(lengths, np.zeros(4096, int), [512] * 8, 64)
+    plan = plan_of(lengths, np.zeros(4096, int), [512] * 8, 64)
     spans = [np.ptp(lengths[batch]) for batch in all_batches(plan)]
     assert max(spans) < 10
     means = [lengths[batch].mean() for batch in all_batches(plan)]
@@ -157,7 +162,7 @@ def test_batches_of_a_window_are_shuffled_but_inside_of_like_length():
 
 def test_without_shuffling_the_order_is_the_files():
     lengths = np.random.default_rng(0).integers(5, 50, 300)
-    plan = EpochPlan(lengths, np.zeros(300, int), [100] * 3, 10, window=100, shuffle=False)
+    plan = plan_of(lengths, np.zeros(300, int), [100] * 3, 10, window=100, shuffle=False)
     for window, batches in enumerate(map(plan.batches_of, range(3))):
         assert sorted(batches.ravel()) == list(range(100 * window, 100 * window + 100))
         assert (np.diff(lengths[batches.ravel()]) >= 0).all()
@@ -174,24 +179,25 @@ def smiler_like(sentences: int) -> tuple[np.ndarray, np.ndarray]:
 def test_padding_stays_below_five_percent_at_16_sentences_on_8_ranks(concatenate):
     lengths, languages = smiler_like(200_000)
     assert 85 < np.percentile(lengths, 99) < 95
-    plan = EpochPlan(lengths, languages, [8192] * 24 + [200_000 - 24 * 8192], 16 * 8, concatenate=concatenate)
+    plan = plan_of(lengths, languages, [8192] * 24 + [200_000 - 24 * 8192], 16 * 8, concatenate=concatenate)
     assert plan.padding_share(16) < 0.05
 
 
 @given(arguments(), st.sampled_from([1, 2, 4]))
 @settings(max_examples=50)
 def test_widths_hold_and_padding_is_what_the_micro_batches_have(args, micro_groups):
-    plan = EpochPlan(**args)
+    plan = plan_of(**args)
     micro = plan.concatenate * micro_groups
     if plan.global_batch % micro:
         return
     cells = 0
-    for rows in all_batches(plan).reshape(-1, micro):
-        longest = max([int(plan.lengths[r]) for r in rows if r != FILLER], default=0)
-        width = int(plan.widths_of(rows))
-        assert width == min(w for w in plan.widths if w >= longest)
-        cells += width * micro
-    assert plan.padding_share(micro) == pytest.approx(1 - int(plan.lengths.sum(dtype=int)) / cells)
+    for window in range(plan.windows):
+        for rows in plan.batches_of(window).reshape(-1, micro):
+            longest = max([int(args["lengths"][r]) for r in rows if r != FILLER], default=0)
+            width = int(plan.widths_of(rows, window))
+            assert width == min(w for w in plan.widths if w >= longest)
+            cells += width * micro
+    assert plan.padding_share(micro) == pytest.approx(1 - int(args["lengths"].sum(dtype=int)) / cells)
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=40), st.integers(1, 4))
@@ -201,22 +207,22 @@ def test_widths_are_the_best_there_are(lengths, count):
 
     values = sorted(set(lengths))
     choices = [(*inner, values[-1]) for k in range(min(count, len(values))) for inner in combinations(values[:-1], k)]
-    widths = choose_widths(np.array(lengths), count)
+    widths = choose_widths(np.bincount(lengths), count)
     assert len(widths) <= count and widths[-1] == values[-1]
     assert cells(widths) == min(map(cells, choices))
 
 
 def test_widths_of_very_long_sentences():
     lengths = np.random.default_rng(0).integers(1, 8000, 20_000).astype(np.int16)
-    widths = choose_widths(lengths)
+    widths = choose_widths(np.bincount(lengths))
     assert len(widths) == 32 and widths[-1] == lengths.max() and (np.diff(widths) > 0).all()
 
 
 def test_misuse_is_refused():
     args = (np.full(40, 9), np.zeros(40, int), [40])
     with pytest.raises(UserError, match="concatenate=3: must divide the global batch of 32"):
-        EpochPlan(*args, 32, concatenate=3)
-    plan = EpochPlan(*args, 32, concatenate=4)
+        plan_of(*args, 32, concatenate=3)
+    plan = plan_of(*args, 32, concatenate=4)
     with pytest.raises(UserError, match="concatenate=4: must divide the batch size of 2"):
         plan.accumulation(16, 2)
     with pytest.raises(UserError, match="cannot be split into 3 ranks x 8"):
@@ -224,5 +230,5 @@ def test_misuse_is_refused():
 
 
 def test_a_split_without_sentences_has_no_steps():
-    plan = EpochPlan(np.zeros(0, np.int16), np.zeros(0, np.int16), [], 8, concatenate=2)
+    plan = plan_of(np.zeros(0, np.int16), np.zeros(0, np.int16), [], 8, concatenate=2)
     assert plan.steps == plan.windows == 0 and plan.padding_share(8) == 0

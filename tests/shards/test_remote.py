@@ -51,8 +51,7 @@ def cached(folder) -> dict[str, int]:
 
 
 def reader_of(manifest, **options) -> ShardReader:
-    sizes = manifest.shard_sizes("train")
-    plan = EpochPlan(manifest.lengths("train"), manifest.language_ids("train"), sizes, 16, window=64)
+    plan = EpochPlan(manifest.index_of("train"), 16, window=64)
     return ShardReader(manifest, "train", plan, micro=16, **options)
 
 

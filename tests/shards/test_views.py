@@ -31,8 +31,7 @@ def rows_of_choice(manifest: Manifest, split: str, languages: list[str]) -> np.n
 
 
 def plan_of(view: Manifest, split: str, global_batch: int, **options) -> EpochPlan:
-    sizes = view.shard_sizes(split)
-    return EpochPlan(view.lengths(split), view.language_ids(split), sizes, global_batch, **options)
+    return EpochPlan(view.index_of(split), global_batch, **options)
 
 
 def labels_by_language(manifest: Manifest) -> list[list[str]]:
