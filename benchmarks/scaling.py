@@ -24,17 +24,19 @@ from importlib.metadata import version
 from operator import truediv
 from pathlib import Path
 
-import numpy as np
 import torch
 from transformers import BertConfig
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.many_shards import LONGEST, simulate
 from mere_ds import flags
-from mere_ds.corpus.smiler import ENGLISH_SENTENCES, SENTENCES
 from mere_ds.corpus.synthetic.generator import synthesize
 from mere_ds.encoders.sources import TinySize
 from mere_ds.errors import UserError
 from mere_ds.model.configuration import MereConfig
 from mere_ds.model.mere import MereModel
+from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.plan import EpochPlan
 from mere_ds.shards.writing import shard_corpus
 from mere_ds.training.cost import traffic, zero_bytes
@@ -49,7 +51,7 @@ ACCUMULATION = 2  # of the ZeRO runs: tells what each micro-step does from what 
 V100_FLOPS = 0.3 * 125e12  # operations a second: 30 % of the fp16 peak, assumed
 NODE_LINK = 100e9 / 8  # bytes a second between nodes
 NVLINK = 130e9  # bytes a second of a ring inside a node, assumed
-USUAL, LONGEST = 40, 256  # tokens a sentence; the usual is assumed
+USUAL = 40  # tokens a sentence; assumed, as LONGEST is
 
 
 def step_flops(tokens: int, trained: int, frozen: int = 0) -> float:
@@ -100,19 +102,23 @@ def peak_bytes() -> int:
     return 1024 * int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1])
 
 
-def plan(ranks: int, sentences: int) -> dict:
-    """One rank's batch plan of an epoch: random lengths, SMiLER's shares of languages, 16 sentences a rank."""
-    random, counts = np.random.default_rng(0), np.array([*SENTENCES.values(), ENGLISH_SENTENCES["full"]])
-    lengths = np.clip(np.exp(random.normal(3.6, 0.45, sentences)), 6, LONGEST).astype(np.int16)
-    languages = random.choice(len(counts), sentences, p=counts / counts.sum()).astype(np.int16)
-    sizes = [min(8192, sentences - first) for first in range(0, sentences, 8192)]
+def plan(ranks: int, shards: str, whole: bool, temperature: float = 1.0) -> dict:
+    """One rank's start with a folder of `simulate`, 16 sentences a rank: seconds, steps, bytes; and a `whole` epoch."""
     before, started = peak_bytes(), time.perf_counter()
-    epoch = EpochPlan(lengths, languages, sizes, BATCH * ranks, concatenate=2)
+    index = Manifest.load(shards).index_of("train")
+    figures: dict = {"load": time.perf_counter() - started}
+    started = time.perf_counter()
+    epoch = EpochPlan(index, BATCH * ranks, concatenate=2, temperature=temperature)
     epoch.of_rank(epoch.batches_of(0), ranks - 1, ranks, BATCH)
-    figures = {"steps": epoch.steps, "first": time.perf_counter() - started}
-    for window in range(1, epoch.windows):
-        epoch.batches_of(window)
-    figures |= {"epoch": time.perf_counter() - started, "padding": epoch.padding_share(BATCH)}
+    figures |= {"steps": epoch.steps, "first": time.perf_counter() - started}
+    started = time.perf_counter()
+    epoch.batches_of(epoch.windows - 1)
+    figures |= {"any": time.perf_counter() - started}
+    if whole:
+        started = time.perf_counter()
+        for window in range(epoch.windows):
+            epoch.batches_of(window)
+        figures |= {"epoch": time.perf_counter() - started, "padding": epoch.padding_share(BATCH)}
     return figures | {"grown": peak_bytes() - before, "peak": peak_bytes()}
 
 
@@ -271,13 +277,22 @@ def weak_tables(quick: bool) -> str:
 
 
 def plan_tables(quick: bool) -> str:
-    sentences, rows = 200_000 if quick else 1_100_000, []
-    for ranks in (1, 32, 1024):
-        p = json.loads(finished(start("plan", ranks, sentences)))
-        times = (f"{p['first']:.2f}", f"{p['epoch']:.2f}", p["grown"] // MIB, p["peak"] // MIB)
-        rows.append((ranks, p["steps"], *times, f"{100 * p['padding']:.1f}"))
-    header = "ranks|steps|first step, s|whole epoch, s|memory of the plan, MiB|of the process|padding, %"
-    return f"{sentences:,} sentences.\n\n{table(header, rows)}"
+    """1.1 million sentences, with the whole epoch, and a thousand million."""
+    rows = []
+    sizes = ((1_100_000, 8192, (1, 32, 1024), (1,)), (10**9, 100_000, (1, 4096), (1, 3)))
+    for sentences, a_shard, all_ranks, temperatures in ((20_000, 1000, (32,), (1,)),) if quick else sizes:
+        whole = sentences < 10**8
+        with tempfile.TemporaryDirectory() as folder:
+            place = str(simulate(Path(folder), sentences, a_shard))
+            for ranks, temperature in itertools.product(all_ranks, temperatures):
+                p = json.loads(finished(start("plan", ranks, place, whole, temperature)))
+                times = (f"{p[name]:.2f}" if name in p else "" for name in ("load", "first", "any", "epoch"))
+                padding = f"{100 * p['padding']:.1f}" if whole else ""
+                size = f"{sentences:,} in {-(-sentences // a_shard):,}"
+                held = (p["grown"] // MIB, p["peak"] // MIB)
+                rows.append((size, temperature, ranks, p["steps"], *times, *held, padding))
+    header = "sentences in shards|temperature|ranks|steps|manifest, s|first step, s|last window, s|whole epoch, s"
+    return table(f"{header}|memory of both, MiB|of the process|padding, %", rows)
 
 
 def zero_tables(quick: bool) -> str:

@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks import scaling
+from benchmarks.many_shards import simulate
 from benchmarks.scaling import accumulation_for, main, mbert_sizes, step_flops
 from mere_ds.errors import UserError
 
@@ -29,9 +30,11 @@ def test_sizes_of_mere_around_mbert():
     assert multiplied == {"trained": sub_modules + 4 * d * d, "frozen": 12 * layer + 3 * d * d}
 
 
-def test_plan_and_growth_run():
-    figures = scaling.plan(ranks=4, sentences=3000)
-    assert figures["steps"] == 47 and 0 < figures["first"] <= figures["epoch"] and 0 < figures["padding"] < 1
+def test_plan_and_growth_run(tmp_path):
+    shards = simulate(tmp_path, 3000, 1000)
+    figures = scaling.plan(4, str(shards), whole=True)
+    assert figures["steps"] == 47 and figures["first"] > 0 and figures["epoch"] > 0 and 0 < figures["padding"] < 1
+    assert "epoch" not in scaling.plan(4, str(shards), whole=False, temperature=3)
     milliseconds = scaling.growth("k", hidden=8, repeats=2)
     assert list(milliseconds) == ["1", "2", "3", "4", "5", "6"]
     assert all(len(times) == 2 and min(times) > 0 for works in milliseconds.values() for times in works.values())
