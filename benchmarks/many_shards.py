@@ -12,7 +12,7 @@ import numpy as np
 from mere_ds.corpus.smiler import ENGLISH_SENTENCES, SENTENCES
 from mere_ds.corpus.synthetic.generator import synthesize
 from mere_ds.encoders.sources import TinySize
-from mere_ds.shards.index import INDEX, counted
+from mere_ds.shards.index import INDEX, pair_counts
 from mere_ds.shards.manifest import SPLITS, Manifest, Split, percentiles
 from mere_ds.shards.packing import Shard, StoredFile, describe, save_arrays
 from mere_ds.shards.writing import shard_corpus
@@ -40,7 +40,7 @@ def simulate(folder: Path, sentences: int, per_shard: int) -> Path:
         np.save(path, np.stack([lengths, languages]))
         files.append(describe(path))
         of_languages.append(np.bincount(languages, minlength=kinds))
-        of_lengths.append(counted(languages, kinds, lengths, LONGEST + 1))
+        of_lengths.append(pair_counts(languages, kinds, lengths, LONGEST + 1))
     repeated = np.arange(len(sizes)) % len(files)
     counts_HU, lengths_UL = np.stack(of_languages)[repeated], np.stack(of_lengths)[repeated].sum(axis=0)
     arrays = {f"train_{name}": table for name, table in (("counts", counts_HU), ("lengths", lengths_UL))}

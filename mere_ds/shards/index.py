@@ -50,8 +50,8 @@ class SplitIndex:
         starts_H = ends_H - shard_sizes
         shards = np.repeat(np.arange(len(ends_H)), shard_sizes)
         return cls(
-            counted(shards, len(ends_H), languages, kinds),
-            counted(languages, kinds, lengths, int(lengths.max(initial=0)) + 1),
+            pair_counts(shards, len(ends_H), languages, kinds),
+            pair_counts(languages, kinds, lengths, int(lengths.max(initial=0)) + 1),
             lambda h: (lengths[starts_H[h] : ends_H[h]], languages[starts_H[h] : ends_H[h]]),
             drawn_by_shard,
         )
@@ -81,7 +81,7 @@ class SplitIndex:
         return lengths, languages
 
 
-def counted(rows: np.ndarray, height: int, columns: np.ndarray, width: int) -> np.ndarray:
+def pair_counts(rows: np.ndarray, height: int, columns: np.ndarray, width: int) -> np.ndarray:
     """How often each pair of a row and a column occurs: int64 [height, width]."""
     places = np.ravel_multi_index((rows, columns), (height, width))
     return np.bincount(places, minlength=height * width).reshape(height, width)

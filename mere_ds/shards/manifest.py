@@ -132,7 +132,7 @@ class Manifest:
 
     @classmethod
     def load(cls, place: str | Path, cache: str | Path | None = None, cache_gib: float = CACHE_GIB) -> "Manifest":
-        """Reads the manifest of a shards folder; if it is local, checks that every shard exists with the right size.
+        """Reads the manifest of a shards folder; if it is local, checks that all files exist with the right sizes.
 
         `place`, `cache` and `cache_gib` as in `mere_ds.shards.remote.open_source`. Shards' digests are checked when
         they are read. Raises UserError that names the file and what to do, MachineError if a server can't be reached.

@@ -236,7 +236,7 @@ class LocalSource:
     def check(self, file: StoredFile) -> None:
         path = self.folder / file.file
         if not path.is_file():
-            raise UserError(f"{path}: shard is missing: {ADVICE}")
+            raise UserError(f"{path}: missing: {ADVICE}")
         size = path.stat().st_size
         if size != file.bytes:
             raise UserError(f"{path}: has {size} bytes instead of {file.bytes}: {ADVICE}")

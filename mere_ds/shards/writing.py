@@ -13,7 +13,7 @@ from mere_ds.errors import UserError
 from mere_ds.files import check_apart
 from mere_ds.parts import Part
 from mere_ds.shards.collecting import Collected
-from mere_ds.shards.index import counted, save_index
+from mere_ds.shards.index import pair_counts, save_index
 from mere_ds.shards.manifest import ENCODER, MANIFEST, SPLITS, Manifest, Split, percentiles
 from mere_ds.shards.packing import LocalSource, Shard, describe, write_shard
 from mere_ds.shards.parts import PARTS, RECORD, is_whole, join, made_from, read_parts, save_part
@@ -188,7 +188,7 @@ def _count_labels(collected: Collected, languages: list[str], rows: np.ndarray) 
     """Triples [languages, labels] of the sentences `rows`."""
     s = collected.sentences
     of_triples = np.repeat(s.languages[rows], s.counts[rows])
-    return counted(of_triples, len(languages), s.labels[s.triples_of(rows)], len(collected.labels))
+    return pair_counts(of_triples, len(languages), s.labels[s.triples_of(rows)], len(collected.labels))
 
 
 def _describe(collected: Collected, corpus: Corpus, rows: np.ndarray, shards: list[Shard]) -> Split:
@@ -205,7 +205,9 @@ def _describe(collected: Collected, corpus: Corpus, rows: np.ndarray, shards: li
         return {language: row for language, row in counts.items() if row}
 
     most = int(s.counts.max(initial=0)) + 1
-    by_triples = counted(s.languages[rows], len(languages), s.counts[rows], most) if corpus.triples == "many" else None
+    by_triples = (
+        pair_counts(s.languages[rows], len(languages), s.counts[rows], most) if corpus.triples == "many" else None
+    )
     return Split(
         sentences=len(rows),
         tokens=int(lengths.sum(dtype=np.int64)),

@@ -60,4 +60,4 @@ def test_a_missing_or_damaged_shard_stops_training_by_name(shards, tmp_path):
     knobs = {"shards": broken, "run": tmp_path / "r", "deepspeed_config": deepspeed_config(tmp_path), "stage": 1}
     assert "train-00000.tar" in refused(**knobs).splitlines()[-1]
     shard.unlink()
-    assert "train-00000.tar: shard is missing" in refused(**knobs, overwrite=True)
+    assert "train-00000.tar: missing" in refused(**knobs, overwrite=True)

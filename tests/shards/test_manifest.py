@@ -179,13 +179,14 @@ def test_a_damaged_or_missing_index(folder):
         Manifest.load(folder)
 
 
-def test_a_missing_or_cut_shard(folder):
-    path = folder / "train-00003.tar"
-    path.write_bytes(path.read_bytes()[:-1024])
-    with pytest.raises(UserError, match=r"train-00003\.tar: has \d+ bytes instead of \d+"):
+@pytest.mark.parametrize("name", ["train-00003.tar", "train-00003.index.npy"])
+def test_a_missing_or_cut_shard(folder, name):
+    path = folder / name
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match=rf"{name}: has \d+ bytes instead of \d+"):
         Manifest.load(folder)
     path.unlink()
-    with pytest.raises(UserError, match=r"train-00003\.tar: shard is missing"):
+    with pytest.raises(UserError, match=rf"{name}: missing"):
         Manifest.load(folder)
 
 

@@ -170,7 +170,7 @@ def test_a_cached_file_that_changed_is_fetched_again(manifest, server, cache):
     assert (again.encoder_folder / "config.json").read_bytes() == (server.folder / "encoder/config.json").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["train-00002.tar", "index.npz", "encoder/config.json"])
+@pytest.mark.parametrize("name", ["train-00002.tar", "train-00002.index.npy", "index.npz", "encoder/config.json"])
 def test_a_damaged_file_is_refused_by_name_and_not_kept(server, cache, name):
     path = server.folder / name
     content = bytearray(path.read_bytes())
