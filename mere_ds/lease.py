@@ -114,7 +114,9 @@ class WriterLease:
     def _beat(self) -> None:
         """Update the file that we opened in place; a file that has replaced it is not touched, however late we are."""
         self._record["beats"] += 1
-        os.pwrite(self._file, json.dumps(self._record).encode().ljust(_LENGTH - 1) + b"\n", 0)
+        content, written = json.dumps(self._record).encode().ljust(_LENGTH - 1) + b"\n", 0
+        while written < len(content):  # a disk that fills up takes a part first and says why only then
+            written += os.pwrite(self._file, content[written:], written)
         os.fsync(self._file)
 
     def _is_mine(self, found: bytes | None) -> bool:

@@ -31,9 +31,9 @@ def test_sizes_of_mere_around_mbert():
 
 
 def test_plan_and_growth_run(tmp_path):
-    shards = simulate(tmp_path, 3000, 1000)
+    shards = simulate(tmp_path, 20_000, 1000)
     figures = scaling.plan(4, str(shards), whole=True)
-    assert figures["steps"] == 47 and figures["first"] > 0 and figures["epoch"] > 0 and 0 < figures["padding"] < 1
+    assert figures["steps"] == 313 and figures["first"] > 0 and figures["epoch"] > 0 and 0 < figures["padding"] < 1
     assert "epoch" not in scaling.plan(4, str(shards), whole=False, temperature=3)
     milliseconds = scaling.growth("k", hidden=8, repeats=2)
     assert list(milliseconds) == ["1", "2", "3", "4", "5", "6"]

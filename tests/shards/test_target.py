@@ -33,6 +33,9 @@ def one_line(capsys) -> str:
     return line
 
 
+LEASE_BYTES = 512
+
+
 def test_wherever_the_disk_fills_up_it_is_one_error_that_names_the_folder(corpus, tmp_path):
     make_shards(corpus, tmp_path / "whole")
     sizes = sorted({path.stat().st_size for path in (tmp_path / "whole").rglob("*") if path.is_file()})
@@ -40,7 +43,8 @@ def test_wherever_the_disk_fills_up_it_is_one_error_that_names_the_folder(corpus
     for size in (0, *sizes[1:]):
         with files_of_at_most(max(size - 1, 0)), pytest.raises((OSError, MachineError), match="File too large") as full:
             make_shards(corpus, out)
-        assert size == 0 or full.value.filename == str(out), "a lease that can't be written names its own file"
+        named = str(out.with_name(".out.writer.json")) if size <= LEASE_BYTES else str(out)
+        assert getattr(full.value, "filename", None) == named or str(full.value).startswith(f"{named}: ")
         assert not out.parent.exists(), "what was made for it is gone"
 
 

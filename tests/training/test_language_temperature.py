@@ -11,8 +11,9 @@ import pytest
 from meddling import every, record_rows, signal_before_update
 from outcomes import assert_same_results, state
 
-from mere_ds.shards.drawing import described, draws_of, times_of
+from mere_ds.shards.drawing import described, draws_of
 from mere_ds.shards.manifest import Manifest
+from tests.shards.test_drawing import times_of
 
 pytestmark = pytest.mark.slow
 
@@ -44,20 +45,20 @@ def trained(folder) -> dict[int, dict[int, list[int]]]:
 
 def test_each_epoch_of_both_stages_is_what_the_log_says(uninterrupted, dropout_shards):
     manifest = Manifest.load(dropout_shards)
-    ids = manifest.language_ids("train")
+    index = manifest.index_of("train")
     log = (uninterrupted / "run" / "log.txt").read_text()
     for stage, steps in trained(uninterrupted / "rows").items():
         per_epoch = state(uninterrupted / "run", stage)["step"] // 2
         for epoch in range(2):
             rows = [row for step in range(1, per_epoch + 1) for row in steps[epoch * per_epoch + step]]
-            times = times_of(ids, draws_of(ids, T), 0, epoch)
+            times = times_of(index, T, 0, epoch)
             assert Counter(rows) == {row: n for row, n in enumerate(times.tolist()) if n}
         said = f"stage {stage}: each epoch at --language_temperature=3: " + "; ".join(
-            described(manifest.languages, ids, T)
+            described(manifest.languages, index.counts_U, T)
         )
         assert said in log
     assert re.search(r"\d+ draws of \d+ sentences, \d+ (left out|once)", log)
-    assert not np.array_equal(draws_of(ids, T), np.bincount(ids))
+    assert not np.array_equal(draws_of(index.counts_U, T), index.counts_U)
 
 
 def test_killed_in_both_stages_it_ends_with_the_same_bits(warm_train, uninterrupted, tmp_path):
