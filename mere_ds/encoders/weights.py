@@ -4,7 +4,6 @@ Shapes: V old rows, A added rows, D the hidden size.
 """
 
 import itertools
-import os
 from pathlib import Path
 from typing import cast
 
@@ -47,7 +46,11 @@ def own_memory(model: nn.Module) -> None:
 
 
 def share(file: Path) -> None:
-    """Make a file that safetensors wrote only for its owner readable for others, as far as the umask allows."""
-    umask = os.umask(0o077)
-    os.umask(umask)
-    file.chmod(0o666 & ~umask)
+    """Make a file that safetensors wrote only for its owner readable for others, as far as the umask allows.
+
+    A new file tells, as `os.umask` can't be asked without changing it, for other threads too.
+    """
+    new = file.with_name(f".{file.name}.new")
+    new.touch()
+    file.chmod(new.stat().st_mode)
+    new.unlink()

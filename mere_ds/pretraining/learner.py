@@ -12,6 +12,7 @@ from mere_ds.pretraining.settings import PretrainSettings
 from mere_ds.sums import OPTIMIZER
 from mere_ds.training.learner import Tensors
 from mere_ds.training.nonfinite import nan_if_not_finite
+from mere_ds.training.saving import Copies
 
 MATCHER_RATE = 0.01  # peak rate of scale and offset, whose magnitude is unrelated to the encoder's weights
 MOST_NORM = 1.0  # gradients are clipped to this norm
@@ -28,6 +29,7 @@ class BlanksLearner:
         self.updated = True
         self.scale_of_step = 1.0
         self.updates = 0
+        self.copies = Copies()
 
     @property
     def loss_scale_floor(self) -> float | None:
@@ -56,11 +58,18 @@ class BlanksLearner:
         return {name: value.detach() for name, value in (values | {"loss": loss}).items()}
 
     def snapshot(self) -> tuple[Tensors, Tensors]:
-        """All weights; Adam's moments and counts as `exp_avg/NAME`, `exp_avg_sq/NAME` and `step/NAME`."""
+        """Copies of all weights; of Adam's moments and counts as `exp_avg/NAME`, `exp_avg_sq/NAME` and `step/NAME`.
+
+        The next call overwrites them.
+        """
         names: dict[torch.Tensor, str] = {parameter: name for name, parameter in self.model.named_parameters()}
         states = {names[parameter]: state for parameter, state in self.optimizer.state.items()}
         moments = {f"{key}/{name}": value for name, state in states.items() for key, value in state.items()}
-        return self.model.state_dict(), moments
+        weights, moments = (
+            {name: self.copies.of(name, value) for name, value in live.items()}
+            for live in (self.model.state_dict(), moments)
+        )
+        return weights, moments
 
     def counters(self) -> dict:
         return {"updates": self.updates, "loss_scaler": self.scaler.state_dict()}

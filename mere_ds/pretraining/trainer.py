@@ -1,6 +1,6 @@
 """The training loop for pretraining, in one process: its batches, update and records."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -110,13 +110,16 @@ class BlanksTrainer(Loop[BlankBatch]):
         self.at.epoch += 1
         self._finish_if(self.at.step >= self.pace.total_steps)
         if self.at.finished:
-            self._check_finite(self.blanks.snapshot()[0])
+            self._check_finite(self.blanks.model.state_dict())
             self.observers.end(self.at.step, None)
 
     def _state(self) -> dict:
         return {"values": {name: torch.tensor(x).tolist() for name, x in self.values.items()}, "means": self.means}
 
-    def _write(self, folder: Path, weights: Tensors, moments: Tensors) -> None:
-        for name, tensors in ((WEIGHTS, weights), (OPTIMIZER, moments)):
-            save_file(tensors, folder / name)
-            share(folder / name)
+    def _writer(self, weights: Tensors, moments: Tensors) -> Callable[[Path], None]:
+        def write(folder: Path) -> None:
+            for name, tensors in ((WEIGHTS, weights), (OPTIMIZER, moments)):
+                save_file(tensors, folder / name)
+                share(folder / name)
+
+        return write

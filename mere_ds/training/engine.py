@@ -1,5 +1,6 @@
 """The DeepSpeed engine around a model: its updates, and how its complete state is saved and restored."""
 
+import copy
 import math
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -11,12 +12,14 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mere_ds.encoders.weights import share
+from mere_ds.encoders.weights import save_model, share
+from mere_ds.model.configuration import TripleConfig
 from mere_ds.model.triple import TripleModel
 from mere_ds.runs.resume import is_plain
 from mere_ds.sums import OPTIMIZER
 from mere_ds.training.full_state import FullState
 from mere_ds.training.optimization import parameter_groups
+from mere_ds.training.saving import Copies
 from mere_ds.training.session import Session
 
 
@@ -50,6 +53,7 @@ class Trainee:
             model=model, model_parameters=groups, config=session.deepspeed_config | own, dist_init_required=False
         )
         self.full_state = FullState(self.engine)
+        self.copies = Copies()
         assert self.plain == (self.engine.optimizer is self.full_state.base)
         if self.plain and session.ranks == 1:
             self.engine.enable_backward_allreduce = False  # else DeepSpeed flattens and copies gradients for nothing
@@ -113,9 +117,12 @@ class Trainee:
         return float(getattr(scaler, "min_scale", None) or getattr(scaler, "min_loss_scale", None) or 1.0)
 
     def snapshot(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """All weights and Adam's moments in fp32, on rank 0 (empty on others). Every rank must call it."""
+        """Copies of all weights and Adam's moments in fp32, on rank 0 (empty on others). Every rank must call it.
+
+        The next call overwrites them.
+        """
         weights, moments = (
-            {name: whole.detach().to("cpu", torch.float32, copy=True) for name, whole in pairs if self.is_main}
+            {name: self.copies.of(name, whole) for name, whole in pairs if self.is_main}
             for pairs in (self.full_state.weights(), self.full_state.moments())
         )
         return self.frozen | weights, moments
@@ -138,12 +145,16 @@ def without_compiling() -> AbstractContextManager:
     return torch.compiler.set_stance("force_eager")
 
 
-def write_model(folder: Path, model: TripleModel, weights: dict, moments: dict) -> None:
+def saved_config(model: TripleModel) -> TripleConfig:
+    """A copy of a model's configuration as checkpoints have it."""
+    config = copy.deepcopy(model.config)
+    config.architectures = [type(model).__name__]
+    config.dtype = "float32"  # whatever that of the engine's weights is
+    return config
+
+
+def write_model(folder: Path, config: TripleConfig, weights: dict, moments: dict) -> None:
     """Write a checkpoint's tensors: a transformers model, and Adam's moments in a file of their own."""
-    model.save_pretrained(folder, state_dict=weights)
-    config = type(model.config).from_pretrained(folder)  # it has the dtype of the engine's copy, not of `weights`
-    config.dtype = "float32"
-    config.save_pretrained(folder)
+    save_model(folder, config, weights)
     save_file(moments, folder / OPTIMIZER)
-    for file in folder.glob("*.safetensors"):
-        share(file)
+    share(folder / OPTIMIZER)

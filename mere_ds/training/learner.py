@@ -29,7 +29,10 @@ class Learner(Protocol):
         """The lower bound of fp16's dynamic loss scale; None if the scale is fixed."""
 
     def snapshot(self) -> tuple[Tensors, Tensors]:
-        """All weights, and the optimizer's state, on rank 0 (empty on others). Every rank must call it."""
+        """Copies of all weights and of the optimizer's state, on rank 0 (empty on others). Every rank must call it.
+
+        Training does not change them, the next call does.
+        """
 
     def counters(self) -> dict:
         """The rest of the optimizer's state that a checkpoint keeps, as JSON: "updates" and "loss_scaler"."""

@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from mere_ds.training.learner import Learner, Rows, Tensors
 from mere_ds.training.nonfinite import NonfiniteGuard
 from mere_ds.training.observers import Beginning, Observers
 from mere_ds.training.process import Process
+from mere_ds.training.saving import Saver
 
 log = logging.getLogger("mere_ds")
 
@@ -78,7 +79,8 @@ class Loop(ABC, Generic[B]):
         facts: dict,
     ) -> None:
         self.process, self.name, self.learner, self.at, self.pace = process, name, learner, progress, pace
-        self.checkpoints, self.guard, self.observers, self.facts = checkpoints, guard, observers, facts
+        self.guard, self.observers, self.facts = guard, observers, facts
+        self.saver = Saver(process, checkpoints, observers)
         self.saved_step, self.saved_at = progress.step, time.monotonic()
 
     def run(self, knobs: dict) -> None:
@@ -86,11 +88,12 @@ class Loop(ABC, Generic[B]):
 
         Exits with code 85 (SystemExit) after a stop signal to any rank, with all progress saved.
         """
-        with self.observers:
+        with self.observers, self.saver:
             self.observers.begin(Beginning(self.name, self.at.step, self.pace.total_steps, knobs))
             while not self.at.finished:
                 self._train_epoch()
                 self._end_epoch()
+            self._wait_for_save()
 
     @abstractmethod
     def _batches(self) -> AbstractContextManager[Iterator[list[B]]]:
@@ -113,8 +116,11 @@ class Loop(ABC, Generic[B]):
         """Further entries of a checkpoint's state, as JSON. Every rank must call it."""
 
     @abstractmethod
-    def _write(self, folder: Path, weights: Tensors, moments: Tensors) -> None:
-        """Rank 0: write a checkpoint's files, except its state, into `folder`."""
+    def _writer(self, weights: Tensors, moments: Tensors) -> Callable[[Path], None]:
+        """Rank 0: what writes a checkpoint's files, except its state, into a folder.
+
+        Another thread calls it while training goes on, so it must use nothing that training changes.
+        """
 
     def _train_epoch(self) -> None:
         with self._batches() as batches:
@@ -136,6 +142,7 @@ class Loop(ABC, Generic[B]):
 
     def _between_steps(self) -> None:
         """Save if it is due, exit if any rank was asked to stop: all ranks agree on both."""
+        self.saver.look()
         minutes = (time.monotonic() - self.saved_at) / 60
         due = self.process.is_main and 0 < self.pace.save_minutes <= minutes
         due |= self.pace.save_steps is not None and self.at.step % self.pace.save_steps == 0
@@ -143,6 +150,7 @@ class Loop(ABC, Generic[B]):
         if (leave or save) and self.at.step > self.saved_step:
             self._save(name_of(self.at.step))
         if leave:
+            self._wait_for_save()
             log.info("%s was asked to stop: exiting after step %d", self.name, self.at.step)
             sys.exit(LEFT_EARLY)
 
@@ -160,18 +168,15 @@ class Loop(ABC, Generic[B]):
         """Rank 0: report statistics of the weights to the observers at the end of an epoch."""
 
     def _save(self, name: str, dev: dict | None = None) -> None:
-        """Write the checkpoint `name`; `dev` are its scores at the end of an epoch, else None.
+        """Copy all that makes the checkpoint `name`, which is written while training goes on.
 
-        What is due at a step is done before its checkpoint, so a resumed training never does it again.
+        `dev` are its scores at the end of an epoch, else None. What is due at a step is done before its checkpoint, so
+        a resumed training never does it again.
         """
-        started = time.perf_counter()
+        self.saver.wait()  # for the checkpoint before: this one's copy takes its memory
         weights, moments = self.learner.snapshot()
         self._check_finite(weights)
         state = asdict(self.at) | self._state() | {"dev": dev, "counters": self.learner.counters()} | self.facts
-
-        def fill(folder: Path) -> None:
-            self._write(folder, weights, moments)
-            write_json(folder / STATE, state)
 
         if self.process.is_main:
             if dev is not None:
@@ -179,13 +184,19 @@ class Loop(ABC, Generic[B]):
             if self.at.finished:
                 self.observers.end(self.at.step, self.at.best_score)
             self.observers.save(self.at.step)
-            assert self.process.lease is not None, "rank 0 has it"
-            self.process.lease.check()
-            self.checkpoints.write(name, fill, self.at.best)
-            log.info("saved %s in %.1f s", name, time.perf_counter() - started)
-            self.observers.saved(self.at.step, self.checkpoints.folder / name)
-        self.process.wait_for_all()
+            write = self._writer(weights, moments)
+
+            def fill(folder: Path) -> None:
+                write(folder)
+                write_json(folder / STATE, state)
+
+            self.saver.start(self.at.step, name, fill, self.at.best)
         self.saved_step, self.saved_at = self.at.step, time.monotonic()
+
+    def _wait_for_save(self) -> None:
+        """Return on all ranks when the checkpoint under way is whole; a launcher ends all ranks once one has left."""
+        self.saver.wait()
+        self.process.wait_for_all()
 
     def _check_finite(self, weights: Tensors) -> None:
         """Raises UserError on all ranks if rank 0 has a weight that isn't finite: it must not replace a good one."""

@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.plan import EpochPlan
 from mere_ds.shards.reading import ShardReader
 from mere_ds.sums import STATE
-from mere_ds.training.engine import Trainee, without_compiling, write_model
+from mere_ds.training.engine import Trainee, saved_config, without_compiling, write_model
 from mere_ds.training.learner import Tensors
 from mere_ds.training.loop import Loop, Pace, Progress
 from mere_ds.training.nonfinite import NonfiniteGuard, nan_if_not_finite
@@ -296,11 +296,16 @@ class StageTrainer(Loop[Batch]):
         tally = stored(self.tally, self.waited, self.session.ranks, self.session.device)
         return {"stage": self.stage, "tally": tally}
 
-    def _write(self, folder: Path, weights: Tensors, moments: Tensors) -> None:
-        write_model(folder, self.trainee.model, weights, moments)
-        self.tokenizer.save_pretrained(folder)
-        if self.calibration is not None:
-            write_json(folder / CALIBRATION, self.calibration)
+    def _writer(self, weights: Tensors, moments: Tensors) -> Callable[[Path], None]:
+        config, calibration = saved_config(self.trainee.model), self.calibration
+
+        def write(folder: Path) -> None:
+            write_model(folder, config, weights, moments)
+            self.tokenizer.save_pretrained(folder)
+            if calibration is not None:
+                write_json(folder / CALIBRATION, calibration)
+
+        return write
 
     def _describe(self, weights: Tensors) -> None:
         if shares := router_shares(weights, self.trainee.model.config.languages):
