@@ -11,6 +11,7 @@ import resource
 import shutil
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,11 +53,13 @@ def before(owner: object, name: str, act: Callable) -> None:
     setattr(owner, name, wrapped)
 
 
-def signal_before_update(number: int, stage: int, step: int, rank: int) -> None:
-    """`rank` gets a signal when it begins update `step` (from 1) of a stage."""
+def signal_before_update(number: int, stage: int, step: int, rank: int, saved: bool = False) -> None:
+    """`rank` gets a signal when it begins update `step` (from 1) of a stage; `saved`: with no checkpoint under way."""
 
     def act(trainer: StageTrainer, *_) -> None:
         if (trainer.stage, trainer.at.step + 1, own_rank()) == (stage, step, rank):
+            if saved:
+                trainer.saver.wait()
             os.kill(os.getpid(), number)
 
     before(StageTrainer, "_update", act)
@@ -281,33 +284,34 @@ def record_weights(folder: Path) -> None:
     StageTrainer._update = update
 
 
-def at_save_points(run: Path, act: Callable[[int], None]) -> None:
-    """Call `act(n)` on rank 0 just before the n-th change (from 1) to a file or name under `run`/checkpoints.
+def at_save_points(run: Path, act: Callable[[int, str], None]) -> None:
+    """Call `act(n, what)` on rank 0 just before the n-th change (from 1) to a file or name under `run`/checkpoints.
 
-    Python's audit events tell of opening, renaming, linking, making and removing; fsync has none.
+    `what` is such as "os.rename stage1/latest". Python's audit events tell of opening, renaming, linking, making and
+    removing; fsync has none. It is called in the thread that makes the change.
     """
     if own_rank() != 0:
         return
-    inside, count = str(run / "checkpoints"), 0
+    inside, count = f"{run}/checkpoints/", 0
     busy = False
 
-    def point(path: object) -> None:
+    def point(event: str, path: object) -> None:
         nonlocal busy, count
         if not busy and str(path).startswith(inside):
             count, busy = count + 1, True
-            act(count)
+            act(count, f"{event} {str(path).removeprefix(inside)}")
             busy = False
 
     def hook(event: str, args: tuple) -> None:
         if event == "open" and isinstance(args[0], str | bytes | Path) and (args[2] or 0) & (os.O_WRONLY | os.O_RDWR):
-            point(args[0])
+            point(event, args[0])
         elif event in ("os.rename", "os.symlink", "os.link"):
-            point(args[1])
+            point(event, args[1])
         elif event in ("os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"):
-            point(args[0])
+            point(event, args[0])
 
     sys.addaudithook(hook)
-    before(os, "fsync", lambda handle: point(os.readlink(f"/proc/self/fd/{handle}")))
+    before(os, "fsync", lambda handle: point("fsync", os.readlink(f"/proc/self/fd/{handle}")))
 
 
 def keep_copies(run: Path, copies: Path) -> None:
@@ -316,21 +320,42 @@ def keep_copies(run: Path, copies: Path) -> None:
     def copy(source: str, target: str) -> None:
         (os.link if source.endswith(".safetensors") else shutil.copy2)(source, target)  # these are written once
 
-    at_save_points(run, lambda n: shutil.copytree(run, copies / f"{n:04d}", symlinks=True, copy_function=copy))
+    at_save_points(run, lambda n, _: shutil.copytree(run, copies / f"{n:04d}", symlinks=True, copy_function=copy))
 
 
 def signal_at_save_point(number: int, run: Path, point: int) -> None:
-    def act(n: int) -> None:
+    def act(n: int, _: str) -> None:
         if n == point:
             os.kill(os.getpid(), number)
 
     at_save_points(run, act)
 
 
+def stall_save(run: Path, name: str, before_what: str, until: int | None = None) -> None:
+    """In the save of `name`, the thread that writes stands still before a point of `at_save_points`.
+
+    It does so until training begins update `until`, or for ever.
+    """
+    reached, begun = threading.Event(), False
+
+    def act(_: int, what: str) -> None:
+        nonlocal begun
+        begun |= what.startswith("os.mkdir") and name in what  # not what is left of an earlier one, and removed
+        if begun and what == before_what:
+            reached.wait()
+
+    def look(trainer: StageTrainer, *_) -> None:
+        if trainer.at.step + 1 == until:
+            reached.set()
+
+    at_save_points(run, act)
+    before(StageTrainer, "_update", look)
+
+
 def full_disk_at_save_point(run: Path, point: int) -> None:
     """From save point `point` on there is no space."""
 
-    def act(n: int) -> None:
+    def act(n: int, _: str) -> None:
         if n >= point:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

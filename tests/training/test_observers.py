@@ -2,12 +2,13 @@
 
 import json
 import os
+import threading
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from outcomes import checkpoint, metrics, tensors
+from outcomes import checkpoint, is_whole, metrics, tensors
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mere_ds import train as command
@@ -38,7 +39,8 @@ class Notes(Observer):
         self.note("save", step)
 
     def on_checkpoint(self, step, folder):
-        self.note("checkpoint", step, (folder / "SHA256SUMS").is_file())
+        main = threading.current_thread() is threading.main_thread()
+        self.note("checkpoint", step, main and is_whole(folder) and (folder.parent / "latest").samefile(folder))
 
     def on_end(self, step, best):
         self.note("end", step, best)
@@ -67,11 +69,13 @@ def test_an_observer_is_told_all_on_the_main_process_alone(followed):
     second = told.index(["begin", "stage 2", 0, 6, 0])
     best = {row["stage"]: row["average"]["triple"] for row in metrics(followed / "run") if row["kind"] == "dev"}
     first = [["step", 1], ["step", 2], ["step", 3], ["record", "train", 3], ["step", 4]]
-    save = [["save", 4], ["checkpoint", 4, True]]
+    whole, save = ["checkpoint", 4, True], [["save", 4]]
     rest = [["step", 5], ["step", 6], ["record", "train", 6], ["record", "dev", 6]]
     for stage, part in ((1, told[:second]), (2, told[second:])):
         router = [["record", "router", 6]] if stage == 2 else []
         end = [["end", 6, best[stage]], ["save", 6], ["checkpoint", 6, True], ["close"]]
+        assert part.index(["save", 4]) < part.index(whole) < part.index(["save", 6]), "while training went on"
+        part.remove(whole)
         assert part == [["begin", f"stage {stage}", 0, 6, 0], *first, *save, *rest, *router, *end]
 
 

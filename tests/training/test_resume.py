@@ -69,7 +69,7 @@ def test_a_stop_signal_to_any_rank_stops_all_after_a_save(train, reference, tmp_
 
 
 def test_a_second_ctrl_c_ends_it_at_once(train, tmp_path):
-    both = (partial(signal_before_update, signal.SIGINT, 1, step, 0) for step in (5, 5))
+    both = (partial(signal_before_update, signal.SIGINT, 1, 5, 0, saved) for saved in (False, True))
     ended = train(1, run=tmp_path / "run", stage="1", meddle=partial(every, *both))
     assert ended.codes == [-signal.SIGINT] and "Traceback" not in ended.stderr[0]
     assert ended.stderr[0].count("press Ctrl-C again to quit now") == 1

@@ -1,5 +1,6 @@
 """A save that is killed at any moment, a full disk, damaged checkpoints: training resumes from a whole one."""
 
+import json
 import random
 import shutil
 import signal
@@ -15,14 +16,16 @@ from meddling import (
     scores_that_stay,
     signal_at_save_point,
     signal_before_update,
+    stall_save,
 )
-from outcomes import assert_same_results, checkpoint, is_whole, names
+from outcomes import assert_same_results, assert_same_tensors, checkpoint, is_whole, names, tensors
 
 from mere_ds.runs.checkpoint import Checkpoints
 
 pytestmark = pytest.mark.slow
 
 MISUSE, MACHINE = 2, 1
+KILL = signal.SIGKILL
 ONE_RANK = {"stage": "1", "batch_size": 16, "save_steps": 12, "keep": 1}
 
 
@@ -42,7 +45,9 @@ def alone(train, tmp_path_factory) -> Path:
 def two_left(train, tmp_path_factory) -> Path:
     """Killed before update 14, with checkpoints of update 9 (an epoch's end, best) and 12."""
     run = tmp_path_factory.mktemp("two_left") / "run"
-    train(1, run=run, meddle=rising(partial(signal_before_update, signal.SIGKILL, 1, 14, 0)), **ONE_RANK).ended(-9)
+    train(
+        1, run=run, meddle=rising(partial(signal_before_update, signal.SIGKILL, 1, 14, 0, saved=True)), **ONE_RANK
+    ).ended(-9)
     assert names(run, 1) == {"step-00000012", "step-00000009-epoch-1", "latest", "best"}
     return run
 
@@ -82,6 +87,49 @@ def test_killed_in_saves_it_ends_with_the_same_bits(train, reference, tmp_path):
     assert_same_results(tmp_path, reference)
 
 
+OFTEN = ONE_RANK | {"save_steps": 3}
+KILLS_BESIDE_SAVES = [
+    ("step-00000006", "os.mkdir stage1/step-00000006.part", 8, "step-00000003"),
+    ("step-00000006", "open stage1/step-00000006.part/SHA256SUMS", 9, "step-00000003"),
+    ("step-00000006", "fsync stage1/step-00000006.part/optimizer.safetensors", 8, "step-00000003"),
+    ("step-00000006", "os.rename stage1/step-00000006", 9, "step-00000003"),
+    ("step-00000006", "os.symlink stage1/latest.part", 8, "step-00000006"),
+    ("step-00000012", "os.rename stage1/latest", 14, "step-00000012"),
+    ("step-00000015", "os.rename stage1/step-00000012.part", 17, "step-00000015"),
+]
+"""(the save that stands still, before what, the update before which all is killed, the newest checkpoint then)."""
+
+
+def test_a_kill_beside_a_save_costs_the_steps_after_the_newest_whole_checkpoint(train, alone, tmp_path):
+    """One kill after the other, each while a save stands still and training has gone on for one or two steps."""
+    for save, point, update, newest in KILLS_BESIDE_SAVES:
+        stalled = partial(stall_save, tmp_path, save, point)
+        killed = train(
+            1, run=tmp_path, meddle=rising(stalled, partial(signal_before_update, KILL, 1, update, 0)), **OFTEN
+        )
+        killed.ended(-KILL)
+        assert all(is_whole(folder) for folder in folders(tmp_path)) and folders(tmp_path)[-1].name == newest
+        recorded = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+        assert recorded[-1] == update - 1, "training had gone on"
+    last = train(1, run=tmp_path, meddle=rising(), **OFTEN).ended(0)
+    assert f"resumes from {newest}" in last.stderr[0]
+    assert_same_results(tmp_path, alone, stages=(1,))
+
+
+@pytest.mark.parametrize("zero_stage", [0, 1])
+def test_a_checkpoint_is_of_its_step_though_training_went_on_before_it_was_written(train, zero, tmp_path, zero_stage):
+    knobs = ONE_RANK | {"save_steps": 6, "max_steps": 8, "deepspeed_config": zero(zero_stage)}
+    at_once, late = tmp_path / "at_once", tmp_path / "late"
+    stalled = partial(stall_save, late, "step-00000006", "os.mkdir stage1/step-00000006.part", until=8)
+    for run, meddle in ((at_once, ()), (late, (stalled,))):
+        kill = partial(signal_before_update, KILL, 1, 8, 0, saved=True)
+        train(1, run=run, meddle=rising(kill, *meddle), **knobs).ended(-KILL)
+        assert checkpoint(run, 1).resolve().name == "step-00000006"
+    assert_same_tensors(tensors(at_once, 1), tensors(late, 1))
+    for name in ("config.json", "tokenizer.json"):
+        assert (checkpoint(late, 1) / name).read_bytes() == (checkpoint(at_once, 1) / name).read_bytes()
+
+
 def test_a_full_disk_is_one_line_and_costs_no_checkpoint(train, alone, tmp_path):
     for point in (1, 3, 20, 45, 25):
         full = train(1, run=tmp_path, meddle=rising(partial(full_disk_at_save_point, tmp_path, point)), **ONE_RANK)
@@ -90,8 +138,23 @@ def test_a_full_disk_is_one_line_and_costs_no_checkpoint(train, alone, tmp_path)
         assert "No space left on device" in last and "Traceback" not in full.stderr[0], full
         assert all(is_whole(folder) for folder in folders(tmp_path))
     assert [folder.name for folder in folders(tmp_path)] == ["step-00000009-epoch-1"], "45 is in the second save"
+    full = train(1, run=tmp_path, meddle=rising(partial(full_disk_at_save_point, tmp_path, 60)), **ONE_RANK)
+    assert full.codes == [MACHINE] and "No space left on device" in full.stderr[0].splitlines()[-1], full
+    assert folders(tmp_path)[-1].name == "step-00000012", "60 is in the last save, for which the stage's end waits"
     train(1, run=tmp_path, meddle=rising(), **ONE_RANK).ended(0)
     assert_same_results(tmp_path, alone, stages=(1,))
+
+
+def test_a_full_disk_ends_all_ranks_with_one_line(train, tmp_path):
+    full = train(2, run=tmp_path, meddle=partial(full_disk_at_save_point, tmp_path, 10)).ended(MACHINE)
+    assert "".join(full.stderr).count("No space left on device") == 1 and "Traceback" not in str(full)
+
+
+def test_a_stop_signal_does_not_hide_that_nothing_could_be_saved(train, tmp_path):
+    stop = partial(signal_before_update, signal.SIGTERM, 1, 5, 0)
+    full = train(1, run=tmp_path, meddle=rising(partial(full_disk_at_save_point, tmp_path, 5), stop), **ONE_RANK)
+    assert full.codes == [MACHINE] and "No space left on device" in full.stderr[0].splitlines()[-1], full
+    assert not folders(tmp_path)
 
 
 def flip(path: Path) -> None:
