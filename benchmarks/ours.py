@@ -49,7 +49,7 @@ class OurTraining:
         features = self._stack.enter_context(features or nullcontext({}))
         self.seconds_of_features = time.perf_counter() - started
         trainee = Trainee(model, 3e-5, session)
-        self._trainer = StageTrainer(session, stage, trainee, m.manifest, Progress(), {}, features)
+        self.trainer = StageTrainer(session, stage, trainee, m.manifest, Progress(), {}, features)
         trainee.engine.train()
         return self
 
@@ -58,7 +58,7 @@ class OurTraining:
 
     def steps(self, count: int) -> None:
         """`count` updates, reading included; every call takes the same sentences."""
-        trainer = self._trainer
+        trainer = self.trainer
         reader = ShardReader(
             self.material.manifest, "train", trainer._plan(0), micro=self.config.batch_size,
             features=trainer.features.get("train"),

@@ -25,11 +25,15 @@ def write_report(bench, folder: Path) -> None:
     entries = _entries(bench)
     tables = _tables(bench, {entry["name"]: entry["ratio"] for entry in entries})
     print(tables)
-    page = folder / "RESULTS.md"
-    before, mark, after = page.read_text(encoding="utf-8").partition(f"<!-- {bench.ceiling.device.type} -->\n")
-    rest = after.partition("<!-- end -->")[2]
-    page.write_text(f"{before}{mark}\n{tables}\n\n<!-- end -->{rest}", encoding="utf-8")
+    put_between((f"<!-- {bench.ceiling.device.type} -->\n", "<!-- end -->"), tables, folder / "RESULTS.md")
     keep_results(folder / "results.json", entries)
+
+
+def put_between(marks: tuple[str, str], text: str, page: Path) -> None:
+    """Write a text into a page, in the place of what is between the two marks."""
+    before, mark, after = page.read_text(encoding="utf-8").partition(marks[0])
+    _, end, rest = after.partition(marks[1])
+    page.write_text(f"{before}{mark}\n{text}\n\n{end}{rest}", encoding="utf-8")
 
 
 def keep_results(path: Path, entries: list[dict]) -> None:

@@ -5,7 +5,7 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.report import keep_results, median_triple, spread
+from benchmarks.report import keep_results, median_triple, put_between, spread
 
 SIDES = ("before", "fp32", "auto", "onnx", "int8", "gliner")
 OURS = ("fp32", "auto", "onnx", "int8")
@@ -23,10 +23,7 @@ def write_use(got, folder: Path) -> None:
     """Print the table, put it into RESULTS.md between the marks, and the entries into results.json."""
     text = table(got)
     print(text)
-    page = folder / "RESULTS.md"
-    before, mark, after = page.read_text(encoding="utf-8").partition(MARKS[0])
-    _, end, rest = after.partition(MARKS[1])
-    page.write_text(f"{before}{mark}\n{text}\n\n{end}{rest}", encoding="utf-8")
+    put_between(MARKS, text, folder / "RESULTS.md")
     keep_results(folder / "results.json", entries(got))
 
 

@@ -110,7 +110,7 @@ class BlanksTrainer(Loop[BlankBatch]):
         self.at.epoch += 1
         self._finish_if(self.at.step >= self.pace.total_steps)
         if self.at.finished:
-            self._check_finite(self.blanks.model.state_dict())
+            self._check_finite(self.at.step, self.blanks.model.state_dict())
             self.observers.end(self.at.step, None)
 
     def _state(self) -> dict:

@@ -105,7 +105,7 @@ class Checkpoints:
     def write(self, name: str, fill: Callable[[Path], None], best: str | None) -> None:
         """Write the files with `fill`, then publish the checkpoint as `name`; `best` is the best one from now on.
 
-        Raises MachineError if that fails; earlier checkpoints stay intact.
+        Raises MachineError if the files can't be written, and what else `fill` raises; earlier checkpoints stay intact.
         """
         from safetensors import SafetensorError  # only training needs the library
 
@@ -122,6 +122,9 @@ class Checkpoints:
                 os.replace(part, target)
                 self._link("latest", name)
                 self.prune(best)
+        except UserError:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
         except (OSError, SafetensorError) as error:
             shutil.rmtree(part, ignore_errors=True)
             kept = checkpoints_in(self.folder)

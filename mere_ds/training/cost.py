@@ -84,7 +84,12 @@ def _disk(config: TrainConfig, stage: int, manifest: Manifest) -> int:
         whole = encoder + trained
     elif stage == 2:
         whole = 2 * encoder
-    return (config.keep + 1) * _BYTES * (whole + 2 * trained)
+    return (config.keep + 1) * saved_bytes(trained, whole - trained)
+
+
+def saved_bytes(trained: int, frozen: int) -> int:
+    """Bytes of a checkpoint's tensors, which are also those of the copy that rank 0 holds in its main memory."""
+    return _BYTES * (3 * trained + frozen)
 
 
 def _parameters(manifest: Manifest) -> int:

@@ -23,6 +23,7 @@ from mere_ds.training.cost import (
     hours,
     optimizer_bytes,
     recorded_speeds,
+    saved_bytes,
     shown_time,
     stage_cost,
     traffic,
@@ -89,6 +90,7 @@ def _described(stage: int, config: TrainConfig, ds: dict, manifest: Manifest, ra
     )
     yield f"{cost.passes:,} sentences without gradient (dev scores, features)"
     yield f"{cost.disk / _MIB:,.1f} MiB of checkpoints"
+    yield f"{saved_bytes(trained, frozen) / _MIB:,.1f} MiB of rank 0's main memory for the copy that a save writes"
     yield _time(stage, config, cost)
     yield align(list(_memory_rows(config, ds, ranks, trained, frozen)))
 

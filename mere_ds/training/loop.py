@@ -175,7 +175,6 @@ class Loop(ABC, Generic[B]):
         """
         self.saver.wait()  # for the checkpoint before: this one's copy takes its memory
         weights, moments = self.learner.snapshot()
-        self._check_finite(weights)
         state = asdict(self.at) | self._state() | {"dev": dev, "counters": self.learner.counters()} | self.facts
 
         if self.process.is_main:
@@ -184,13 +183,14 @@ class Loop(ABC, Generic[B]):
             if self.at.finished:
                 self.observers.end(self.at.step, self.at.best_score)
             self.observers.save(self.at.step)
-            write = self._writer(weights, moments)
+            step, write = self.at.step, self._writer(weights, moments)
 
             def fill(folder: Path) -> None:
+                self._check_finite(step, weights)
                 write(folder)
                 write_json(folder / STATE, state)
 
-            self.saver.start(self.at.step, name, fill, self.at.best)
+            self.saver.start(step, name, fill, self.at.best)
         self.saved_step, self.saved_at = self.at.step, time.monotonic()
 
     def _wait_for_save(self) -> None:
@@ -198,10 +198,10 @@ class Loop(ABC, Generic[B]):
         self.saver.wait()
         self.process.wait_for_all()
 
-    def _check_finite(self, weights: Tensors) -> None:
-        """Raises UserError on all ranks if rank 0 has a weight that isn't finite: it must not replace a good one."""
-        if name := self.process.from_rank_0(nonfinite(weights)):
+    def _check_finite(self, step: int, weights: Tensors) -> None:
+        """Raises UserError if one of these weights of a step isn't finite: it must not replace a good one."""
+        if name := nonfinite(weights):
             raise UserError(
-                f"{self.name}, step {self.at.step}: {name} contains numbers that aren't finite, so this step is not "
+                f"{self.name}, step {step}: {name} contains numbers that aren't finite, so this step is not "
                 "saved; the last checkpoint is kept: start again with --overwrite and a lower --learning_rate"
             )

@@ -72,7 +72,7 @@ class Observer:
         """Before a checkpoint is written: flush everything here, since it is not reported again after a resume."""
 
     def on_checkpoint(self, step: int, folder: Path) -> None:
-        """After a complete checkpoint was written into `folder`, while training went on: before the next `on_save`."""
+        """When the checkpoint of `step` is complete in `folder`: some steps later, but before the next `on_save`."""
 
     def on_end(self, step: int, best: float | None) -> None:
         """When training is finished, before the last checkpoint; `best` is the best dev score, None without scoring."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from mere_ds.errors import MachineError
+from mere_ds.errors import MachineError, UserError
 from mere_ds.runs.checkpoint import Checkpoints
 from mere_ds.training.observers import Observers
 from mere_ds.training.process import Process
@@ -65,7 +65,8 @@ class Saver:
             self.wait()
 
     def wait(self) -> None:
-        """Return once no checkpoint is under way. Raises what went wrong in writing it, a MachineError mostly."""
+        """Return once no checkpoint is under way. Raises what went wrong in writing it: a MachineError, or a UserError
+        for weights that aren't finite."""
         if self._under_way:
             (step, folder, written), self._under_way = self._under_way, None
             written.result()
@@ -78,7 +79,7 @@ class Saver:
         with self._thread:
             try:
                 self.wait()
-            except MachineError as failed:
+            except (MachineError, UserError) as failed:
                 if error is None:
                     raise
                 log.error("%s", failed)  # the error that ends the training is another one

@@ -4,11 +4,13 @@ import json
 import os
 import shutil
 import signal
+import threading
 from functools import partial
 
 import pytest
 
 from mere_ds import lease
+from mere_ds.runs.checkpoint import Checkpoints
 from tests.pretraining.following import at_step, follow, refused, ruin
 
 
@@ -48,6 +50,29 @@ def test_killed_it_goes_on_bit_for_bit_from_its_checkpoint(pretrain, uninterrupt
     follow(monkeypatch, *(at_step(n, partial(steps.append, n)) for n in range(10)))
     pretrain(out=tmp_path, save_steps=3, **knobs)
     assert steps == [7, 8, 9]
+    assert_same(tmp_path, whole)
+
+
+def test_a_checkpoint_is_of_its_step_though_training_went_on_before_it_was_written(
+    pretrain, uninterrupted, tmp_path, monkeypatch
+):
+    whole, knobs = uninterrupted
+    gone_on, write = threading.Event(), Checkpoints.write
+
+    def write_late(*what):
+        gone_on.wait()
+        write(*what)
+
+    def die():
+        gone_on.set()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit, match="130"):
+        patch.setattr(Checkpoints, "write", write_late)
+        follow(patch, at_step(5, die))
+        pretrain(out=tmp_path, save_steps=3, **knobs)
+    assert (tmp_path / "checkpoints" / "latest").resolve().name == "step-00000003"
+    pretrain(out=tmp_path, save_steps=3, **knobs)
     assert_same(tmp_path, whole)
 
 
