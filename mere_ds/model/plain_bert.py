@@ -4,8 +4,8 @@ import.
 Weights are those of transformers' `BertModel`, `RobertaModel` and `XLMRobertaModel`; the three maps to query, key and
 value are one product here.
 
-Shape suffixes: B sentences, M tokens of a sentence (padded), K keys of one (`Layer.attended`), R rows, D hidden size, A
-heads, d size of a head.
+Shape suffixes: B sentences, M tokens of a sentence (padded), K keys of one (`Layer.attended`), R rows, D hidden size,
+E = 3 * D, A heads, d size of a head.
 """
 
 from collections.abc import Mapping
@@ -108,21 +108,22 @@ class Layer(nn.Module):
         self.down = nn.Linear(shape.intermediate_size, D)
         self.norm = nn.LayerNorm(D, epsilon)
 
-    def forward(self, h_BMD: torch.Tensor, seen_B11K: torch.Tensor | None) -> torch.Tensor:
-        h_BMD = self.norm_mixed(self.mixed(self.attended(h_BMD, seen_B11K)).add_(h_BMD))
+    def forward(self, h_BMD: torch.Tensor, seen_B11K: torch.Tensor | None, more: int) -> torch.Tensor:
+        h_BMD = self.norm_mixed(self.mixed(self.attended(h_BMD, seen_B11K, more)).add_(h_BMD))
         return self.norm(self.down(torch.ops.aten.gelu_(self.up(h_BMD))).add_(h_BMD))
 
-    def attended(self, h_BMD: torch.Tensor, seen_B11K: torch.Tensor | None) -> torch.Tensor:
-        """What each token sees, B x M x D. With a mask of K > M keys, a sentence's keys go on into the next sentence,
+    def attended(self, h_BMD: torch.Tensor, seen_B11K: torch.Tensor | None, more: int) -> torch.Tensor:
+        """What each token sees, B x M x D. With `more` keys, K = M + more, those of a sentence go on into the next one,
         without a copy; the mask must hide these."""
-        B, M, D = h_BMD.shape
-        K = M if seen_B11K is None else seen_B11K.shape[-1]
-        h_RD = h_BMD.flatten(0, 1)
-        if K > M:  # the last sentence has none after it
-            h_RD = pad(h_RD, (0, 0, 0, K - M))
-        shape, strides = (B, K, 3, self.heads, D // self.heads), (M * 3 * D, 3 * D, D, D // self.heads, 1)
-        q_BAKd, k_BAKd, v_BAKd = self.qkv(h_RD).as_strided(shape, strides).permute(2, 0, 3, 1, 4)
-        attended_BAMd = scaled_dot_product_attention(q_BAKd[:, :, :M], k_BAKd, v_BAKd, attn_mask=seen_B11K)
+        if more:
+            B, M, D = h_BMD.shape
+            h_RD = pad(h_BMD.flatten(0, 1), (0, 0, 0, more))  # the last sentence has none after it
+            qkv_BKE = self.qkv(h_RD).as_strided((B, M + more, 3 * D), (M * 3 * D, 3 * D, 1))
+        else:
+            qkv_BKE = self.qkv(h_BMD)
+        q_BAKd, k_BAKd, v_BAKd = qkv_BKE.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q_BAMd = q_BAKd[:, :, :-more] if more else q_BAKd
+        attended_BAMd = scaled_dot_product_attention(q_BAMd, k_BAKd, v_BAKd, attn_mask=seen_B11K)
         return attended_BAMd.transpose(1, 2).flatten(2)
 
 
@@ -145,16 +146,17 @@ class PlainBert(nn.Module):
         start, M = self.config.first_position, input_ids.shape[1]
         h_BMD = self.words(input_ids) + self.types.weight[0] + self.positions.weight[start : start + M]
         h_BMD = self.norm(h_BMD)
-        seen_B11K = _seen(attention_mask.bool())
+        seen_BM, more = attention_mask.bool(), _more_keys(attention_mask)
+        seen_BK = pad(seen_BM, (0, more)) if more else seen_BM
+        seen_B11K = None if seen_BK.all() else seen_BK[:, None, None]
         for layer in self.layers:
-            h_BMD = layer(h_BMD, seen_B11K)
+            h_BMD = layer(h_BMD, seen_B11K, more)
         return Encoded(h_BMD, None if self.pooler is None else self.pooler(h_BMD))
 
 
-def _seen(mask_BM: torch.Tensor) -> torch.Tensor | None:
-    """The keys that are seen; None if all are. On a CPU there are `_KEYS` of them, or a multiple."""
-    more = -mask_BM.shape[1] % _KEYS if mask_BM.device.type == "cpu" else 0
-    return None if mask_BM.all() and not more else pad(mask_BM, (0, more))[:, None, None]
+def _more_keys(mask_BM: torch.Tensor) -> int:
+    """How many keys make M a multiple of `_KEYS`: on a CPU, and not in a graph, which is of any width."""
+    return 0 if mask_BM.device.type != "cpu" or torch.jit.is_tracing() else -mask_BM.shape[1] % _KEYS
 
 
 def renamed(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
