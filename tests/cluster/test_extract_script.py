@@ -12,11 +12,13 @@ from tests.small_model import TEXTS, leave_run
 
 SCRIPT = REPOSITORY / "slurm" / "extract.sh"
 FLAGS = ("--lang=de", "--batch_size=64", "--precision=fp32")
+ROWS = 30 * LINES_AT_ONCE
+"""Enough for a signal to come while a part is being made."""
 
 
 def test_parts_by_an_array_are_joined(cluster, tmp_path):
     leave_run(run := tmp_path / "run")
-    (file := tmp_path / "the texts.txt").write_text("\n".join(TEXTS * LINES_AT_ONCE), encoding="utf-8")
+    (file := tmp_path / "the texts.txt").write_text("\n".join(TEXTS * (ROWS // len(TEXTS))), encoding="utf-8")
     out = tmp_path / "out.jsonl"
     cluster.env |= {"PYTHON": sys.executable, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
     words = ("--gres=none", "--cpus-per-task=1", "--time=5", "--", "--parts=2", run, *FLAGS)
@@ -30,10 +32,10 @@ def test_parts_by_an_array_are_joined(cluster, tmp_path):
         shown = "".join(path.read_text() for path in sorted(tmp_path.glob("mere-extract-*.out")))
         assert cluster.job(join)["JobState"] == "COMPLETED", shown
         assert "stopped by SIGTERM: nothing is lost: the same command goes on with" in shown and "requeued" in shown
-        assert f"{out}: rows: {3 * LINES_AT_ONCE:,}" in shown and not work_folder(out).exists()
+        assert f"{out}: rows: {ROWS:,}" in shown and not work_folder(out).exists()
     finally:
         cluster.command("scancel", "--user=root")
-    assert out.read_bytes().count(b"\n") == 3 * LINES_AT_ONCE
+    assert out.read_bytes().count(b"\n") == ROWS
 
 
 def test_usage():

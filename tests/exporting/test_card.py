@@ -109,7 +109,7 @@ def test_a_license_that_nobody_stated_is_unknown_and_the_card_says_so():
 def test_a_model_without_scores_has_no_model_index():
     found = ModelCard(text := card("m", replace(FACTS, scores=[], data=None), WEIGHTS, None))
     assert "model-index" not in text and found.data.eval_results is None and found.data.metrics is None
-    assert "was not evaluated" in text and "is not known here" in text
+    assert "No scores of this model are known" in text and "is not known here" in text
 
 
 def test_scores_on_dev_are_said_to_be_optimistic():
