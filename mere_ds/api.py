@@ -121,10 +121,10 @@ class Model:
 
         `lang` is the language of all texts, or an iterable that gives one for each. "auto" has it detected
         (`mere_ds.language_detection`): a text whose language is unclear, or none of the model's, gets no triples and a
-        `note`; with `candidates` each such text has the languages that come into question. `batch_size` texts are
-        computed at a time; many texts are read as they are asked for, at most 8 batches and a few megabytes ahead. An
-        exception that reading raises comes after the answers of the texts before it. Of a text that is too long for the
-        model the beginning is read, and its `note` says so; `extract_document` reads all of it.
+        `note`; with `candidates` each such text has the languages that come into question. At most `batch_size`
+        texts are computed at a time; many texts are read as they are asked for, at most 8 batches and a few megabytes
+        ahead. An exception that reading raises comes after the answers of the texts before it. Of a text that is too
+        long for the model the beginning is read, and its `note` says so; `extract_document` reads all of it.
 
         Raises TypeError for what isn't a text, and UserError for a language that the model doesn't know, if there
         aren't as many languages as texts, and if languages can't be detected.

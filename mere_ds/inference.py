@@ -25,8 +25,8 @@ from mere_ds.streams import LINES_AT_ONCE
 
 BATCH = 32
 BATCH_COST = 200
-"""What a further batch costs, in tokens of padding that take as long. Measured on a CPU with e5-small's size: a batch
-takes as long as 80 to 150 tokens before its first, and the first one of its size as long as 400 more."""
+"""What a further batch costs, in tokens of padding that take as long. Chosen on a CPU with e5-small's size, where a
+batch took as long as 80 to 150 tokens before its first, and the first one of its size longer."""
 
 
 class _Found(NamedTuple):

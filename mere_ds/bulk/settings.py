@@ -72,7 +72,7 @@ class ExtractSettings:
         "answer says so).",
         "best",
     )
-    batch_size: int = knob("Number of texts that the model computes at a time.", 32, least=1)
+    batch_size: int = knob("Number of texts that the model computes at a time, at most.", 32, least=1)
     precision: Precision = knob(
         "Number format of the computation; auto: bf16 where a CPU has products in it, and on GPUs (fp16 on older "
         "ones), else fp32. 16 bits are faster, but round.",

@@ -3,6 +3,7 @@
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -147,13 +148,20 @@ def test_measures_count_what_was_done(client):
     assert after[("mere_ds_queue_texts",)] == 0
 
 
-def test_a_full_queue_is_answered_at_once_and_what_was_accepted_is_computed():
+@contextmanager
+def busy(max_queue):
+    """A server that computes the text "a b" until its stand-in may go on: stand-in, client, pool, and the answer."""
     stand_in = StandIn()
-    with serving(stand_in.engine(), max_queue=2, max_batch=1) as server, ThreadPoolExecutor() as pool:
+    with serving(stand_in.engine(), max_queue=max_queue, max_batch=1) as server, ThreadPoolExecutor() as pool:
         stand_in.may_go_on.clear()
         client = Client(server.port)
         first = pool.submit(client.ask, {"text": "a b", "lang": "de"})
         assert stand_in.is_computing.wait(60)
+        yield stand_in, client, pool, first
+
+
+def test_a_full_queue_is_answered_at_once_and_what_was_accepted_is_computed():
+    with busy(max_queue=2) as (stand_in, client, pool, first):
         second = pool.submit(client.ask, {"texts": ["c d", "e f"], "lang": "de"})
         while values(client)[("mere_ds_queue_texts",)] < 2:
             pass
@@ -168,12 +176,7 @@ def test_a_full_queue_is_answered_at_once_and_what_was_accepted_is_computed():
 
 
 def test_each_sentence_of_a_document_has_a_place_in_the_queue():
-    stand_in = StandIn()
-    with serving(stand_in.engine(), max_queue=4, max_batch=1) as server, ThreadPoolExecutor() as pool:
-        stand_in.may_go_on.clear()
-        client = Client(server.port)
-        first = pool.submit(client.ask, {"text": "a b", "lang": "de"})
-        assert stand_in.is_computing.wait(60)
+    with busy(max_queue=4) as (stand_in, client, pool, first):
         document = pool.submit(client.ask, {"document": "c d. e f. g h.", "lang": "de"})
         while values(client)[("mere_ds_queue_texts",)] < 3:
             pass
