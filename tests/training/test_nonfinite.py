@@ -83,7 +83,7 @@ def test_skipped_updates_are_remembered_over_an_interruption(train, zero, tmp_pa
     bad = partial(spoil, {2: ("loss", 0), 7: ("gradient", 1)})
     knobs = {"deepspeed_config": zero(zero_stage, precision), "stage": "1", "max_steps": 8, "batch_size": 2}
     train(2, run=tmp_path / "whole", meddle=bad, **knobs).ended(0)
-    kill = partial(every, bad, partial(signal_before_update, signal.SIGKILL, 1, 6, 0))
+    kill = partial(every, bad, partial(signal_before_update, signal.SIGKILL, 1, 6, 0, saved=True))
     assert train(2, run=tmp_path / "run", meddle=kill, **knobs).codes == [-signal.SIGKILL, 1]
     assert "resumes from step-00000004" in train(2, run=tmp_path / "run", meddle=bad, **knobs).ended(0).stderr[0]
     assert_same_results(tmp_path / "run", tmp_path / "whole", stages=(1,))
@@ -108,7 +108,7 @@ def test_fp16_s_loss_scale_goes_on_where_it_was(train, fp16, tmp_path, zero_stag
     scales = [row["loss_scale"] for row in metrics(tmp_path / "whole") if row["kind"] == "train"]
     assert scales[:5] == [16, 8, 8, 8, 8] and scales[-1] == 16, "it falls, and rises after 5 good updates"
     assert state(tmp_path / "whole", 1)["counters"]["updates"] == 7, "DeepSpeed's own at the start doesn't count"
-    kill = partial(every, bad, partial(signal_before_update, signal.SIGKILL, 1, 6, 0))
+    kill = partial(every, bad, partial(signal_before_update, signal.SIGKILL, 1, 6, 0, saved=True))
     assert train(2, run=tmp_path / "run", meddle=kill, **knobs).codes == [-signal.SIGKILL, 1]
     assert "resumes from step-00000004" in train(2, run=tmp_path / "run", meddle=bad, **knobs).ended(0).stderr[0]
     assert_same_results(tmp_path / "run", tmp_path / "whole", stages=(1,))
