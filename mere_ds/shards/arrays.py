@@ -5,13 +5,13 @@ A digest shows that a file is as it was written; these checks show that it can b
 Shape suffixes: n sentences, t triples of these, 4 positions (head start, head end, tail start, tail end).
 """
 
-import io
 from collections.abc import Iterable, Sequence
 from typing import TypeGuard
 
 import numpy as np
 
 from mere_ds.errors import UserError, first_line
+from mere_ds.shards.array_files import read_npy, read_npz
 from mere_ds.shards.packing import ADVICE, Sentences
 
 _LENGTHS = 1 << 15  # that an int16 can have
@@ -26,9 +26,8 @@ def read_index(content: bytes, path: str, splits: Sequence[str], languages: int)
     Raises UserError that names `path`.
     """
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            index = {name: arrays[name] for name in arrays.files}
-    except Exception as error:  # zipfile and numpy raise many kinds for an invalid .npz
+        index = read_npz(content)
+    except Exception as error:  # zipfile raises many kinds for an invalid archive
         raise UserError(f"{path}: not a valid index ({first_line(error)}): {ADVICE}") from error
     by_shard = f"{splits[0]}_counts" in index
     names = ("counts", "lengths") if by_shard else ("lengths", "languages")
@@ -44,8 +43,8 @@ def read_index(content: bytes, path: str, splits: Sequence[str], languages: int)
 def read_columns(content: bytes, path: str, languages: int) -> np.ndarray:
     """Lengths and languages of a shard's n sentences, int16 [2, n]. Raises UserError that names `path`."""
     try:
-        columns = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    except Exception as error:  # numpy raises many kinds for an invalid .npy
+        columns = read_npy(content)
+    except ValueError as error:
         raise UserError(f"{path}: not a valid index ({first_line(error)}): {ADVICE}") from error
     if columns.shape[:1] != (2,):
         raise UserError(f"{path}: its arrays are not those of an index: {ADVICE}")

@@ -2,7 +2,6 @@
 test, a `.json` with their texts. Any webdataset pipeline with `.decode()` reads them."""
 
 import io
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from mere_ds.errors import UserError, first_line
 from mere_ds.files import digest_file, digest_of
+from mere_ds.shards.array_files import npy, npz, read_npz
 from mere_ds.sums import is_intact
 
 ADVICE = "copy the folder again or run mere-ds shard again"
@@ -168,7 +168,7 @@ def write_shard(
     with wds.TarWriter(buffer, user="", group="", mtime=0, encoder=False) as tar:
         for member, start in enumerate(range(0, len(sentences), sentences_per_member)):
             end = min(start + sentences_per_member, len(sentences))
-            arrays = _npz(sentences.take(np.arange(start, end)).stored())
+            arrays = npz(sentences.take(np.arange(start, end)).stored())
             sample = {"__key__": f"{path.stem}-{member:04d}", "npz": arrays}
             if records is not None:
                 sample["json"] = b"[" + b",".join(records[start:end]) + b"]"
@@ -176,33 +176,19 @@ def write_shard(
     packed = buffer.getvalue()
     path.write_bytes(packed)
     columns = path.with_suffix(".index.npy")
-    columns.write_bytes(_npy(np.stack([sentences.lengths, sentences.languages])))
+    columns.write_bytes(npy(np.stack([sentences.lengths, sentences.languages])))
     return Shard(path.name, len(packed), digest_of(packed), len(sentences), describe(columns))
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> StoredFile:
     """Writes an `.npz` whose bytes depend only on the arrays."""
-    path.write_bytes(_npz(arrays))
+    path.write_bytes(npz(arrays))
     return describe(path)
 
 
 def describe(path: Path) -> StoredFile:
     """A file's manifest entry. Raises OSError."""
     return StoredFile(path.name, path.stat().st_size, digest_file(path))
-
-
-def _npz(arrays: dict[str, np.ndarray]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, array in arrays.items():
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), _npy(array))  # ZipInfo's own date is fixed
-    return buffer.getvalue()
-
-
-def _npy(array: np.ndarray) -> bytes:
-    content = io.BytesIO()
-    np.lib.format.write_array(content, np.ascontiguousarray(array), allow_pickle=False)
-    return content.getvalue()
 
 
 class LocalSource:
@@ -270,13 +256,18 @@ def _decoded(stream: BinaryIO, name: str, extensions: Sequence[str], path: str) 
             lambda: iter([{"url": name, "stream": stream}]),
             untar(select_files=lambda name: name.endswith(endings)),
             group(),
-            wds.decode(),
+            wds.decode(_arrays),
         ):
             for extension in extensions:
                 member[extension]  # KeyError if it is missing, or if a name has more dots
             yield member
     except Exception as error:  # tarfile, zipfile, numpy, json and webdataset raise many kinds for invalid members
         raise UserError(f"{path}: cannot be decoded as a shard ({first_line(error)}): {ADVICE}") from error
+
+
+def _arrays(key: str, data: bytes) -> dict[str, np.ndarray] | None:
+    """What webdataset takes instead of its own decoder of a member, see `mere_ds.shards.array_files`."""
+    return read_npz(data) if key == ".npz" else None
 
 
 def read_sentences(source: ShardSource, shard: Shard) -> Sentences:

@@ -25,6 +25,7 @@ from mere_ds.encoders.sources import EncoderInfo
 from mere_ds.errors import UserError
 from mere_ds.files import digest_of, digest_of_json, read_json, write_json
 from mere_ds.parts import Part, check_finished, check_same
+from mere_ds.shards.array_files import read_npz
 from mere_ds.shards.collecting import OF_TRIPLES, TEXTS, TOKENS, Gathered
 from mere_ds.shards.manifest import ENCODER, REJECTS
 from mere_ds.shards.packing import LocalSource, StoredFile, describe, save_arrays
@@ -108,8 +109,7 @@ class StoredPart:
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
-        with np.load(self.folder / _ARRAYS, allow_pickle=False) as arrays:
-            return dict(arrays)
+        return read_npz((self.folder / _ARRAYS).read_bytes())
 
     @cached_property
     def units(self) -> np.ndarray:
