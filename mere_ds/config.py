@@ -12,9 +12,9 @@ English = Literal["auto", "small", "mid", "full"]
 CutMarks = Literal["repair", "reject"]
 
 Which = Literal["best", "latest", "stage1"]
+"""Which model of a run to use: the best or the latest of its last stage, or the best of stage one."""
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 """Number format of a trained model's computation; auto: the fastest one of the hardware."""
-"""Which model of a run to use: the best or the latest of its last stage, or the best of stage one."""
 
 AUTO = "auto"
 """Stands for the language of a text that is to be detected."""

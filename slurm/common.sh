@@ -39,12 +39,22 @@ end() { # CODE TEXT
   exit "$1"
 }
 
-in_a_job() { # WORDS...: outside a job, or if help is requested, show the usage and exit
+help_if_asked() { # WORDS...: if help is among them, show the usage and exit
   local word
   for word; do
     case $word in -h | --help) usage && exit 0 ;; esac
   done
+}
+
+in_a_job() { # WORDS...: outside a job, or if help is requested, show the usage and exit
+  help_if_asked "$@"
   [ -n "${SLURM_JOB_ID:-}" ] || { usage >&2 && exit 2; }
+}
+
+split_words() { # [SBATCH'S FLAGS --] WORDS...: sets `options` and `words`
+  options=() words=()
+  while [ $# -gt 0 ] && [ "$1" != -- ]; do words+=("$1") && shift; done
+  [ $# = 0 ] || { options=("${words[@]}") && shift && words=("$@"); }
 }
 
 knob() { # NAME WORDS...: print the value of --NAME=... or --NAME ...
@@ -56,6 +66,17 @@ knob() { # NAME WORDS...: print the value of --NAME=... or --NAME ...
     esac
   done
   echo "$value"
+}
+
+is_on() { # NAME WORDS...: whether the switch --NAME is on, however it is typed
+  local name=$1 word value on=1
+  while shift && [ $# -gt 0 ]; do
+    word=${1//-/_} value=${2-}
+    [[ $word =~ ^_+"$name"(=.*)?$ ]] || continue
+    [[ $word != *=* ]] || value=${word#*=}
+    case ${value,,} in false | no | 0) on=1 ;; *) on=0 ;; esac
+  done
+  return "$on"
 }
 
 evaluate() { # RUN FLAGS...
@@ -70,6 +91,7 @@ train_stage() { # STAGE KNOBS...
   in_a_job "$@"
   run=$(knob run "$@")
   [ -n "$run" ] || end 2 "--run=... is missing"
+  ! is_on dry_run "$@" || end 2 "--dry_run trains nothing, so it needs no job: call mere-ds train with these flags"
   [ "${SLURM_GPUS_ON_NODE:-$SLURM_NTASKS_PER_NODE}" -ge "$SLURM_NTASKS_PER_NODE" ] ||
     end 2 "$SLURM_NTASKS_PER_NODE tasks per node, but only $SLURM_GPUS_ON_NODE GPUs: set --ntasks-per-node and --gres to match"
   state=$run/slurm/$SLURM_JOB_ID # what this job remembers across its starts

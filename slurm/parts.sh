@@ -15,19 +15,16 @@ make_parts() { # SCRIPT WORDS...: what the script was called with
       [ -n "${SLURM_JOB_ID:-}" ] || { usage >&2 && exit 2; }
       run "$@"
       ;;
-    -h | --help) usage ;;
     '') usage >&2 && exit 2 ;;
-    *) submit_parts "$script" "$@" ;;
+    *) help_if_asked "$@" && submit_parts "$script" "$@" ;;
   esac
 }
 
 submit_parts() { # SCRIPT [SBATCH'S FLAGS --] FLAGS...: an array, then the job that joins its parts
-  local script=$1 options=() words=() parts id
-  shift
-  if [[ " $* " == *" -- "* ]]; then
-    while [ "$1" != -- ]; do options+=("$1") && shift; done
-    shift
-  fi
+  local script=$1 options words parts id
+  split_words "${@:2}"
+  set -- "${words[@]}"
+  words=()
   parts=$(knob parts "$@")
   [[ $parts =~ ^[1-9][0-9]*$ ]] ||
     { echo "mere-${script%.sh}: --parts=... must say how many parts there are" >&2 && exit 2; }

@@ -32,12 +32,10 @@ export PYTHONPATH=$repository${PYTHONPATH:+:$PYTHONPATH}
 reproduce=("$PYTHON" -c 'from mere_ds.cli import main; main()' reproduce)
 
 submit_all() { # [SBATCH'S FLAGS --] FLAGS...: an array, the array that needs it, the report
-  local options=() plan first second before=()
-  if [[ " $* " == *" -- "* ]]; then
-    while [ "$1" != -- ]; do options+=("$1") && shift; done
-    shift
-  fi
-  case " $* " in *" --dry_run "*) exec "${reproduce[@]}" "$@" ;; esac
+  local options words plan first second before=()
+  split_words "$@"
+  set -- "${words[@]}"
+  ! is_on dry_run "$@" || exec "${reproduce[@]}" "$@"
   plan=$("${reproduce[@]}" "$@" --list) || exit
   first=$(awk '$2 == "missing" && $3 == 0 { print $1 }' <<<"$plan" | paste -sd,)
   second=$(awk '$2 == "missing" && $3 != 0 { print $1 }' <<<"$plan" | paste -sd,)
@@ -68,7 +66,6 @@ run() { # FLAGS...: one task's job, or in the last job everything still missing,
 
 case ${1-} in
   run) shift && run "$@" ;;
-  -h | --help) usage ;;
   '') usage >&2 && exit 2 ;;
-  *) submit_all "$@" ;;
+  *) help_if_asked "$@" && submit_all "$@" ;;
 esac

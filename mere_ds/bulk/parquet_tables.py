@@ -18,6 +18,8 @@ Units = Callable[[], Iterator[list[Answered]]]
 
 _ROWS = 1 << 16  # of a row group
 _MOST_INTEGER = 1 << 63
+_MOST_EXACT = 1 << 53
+"""Integers up to here are floats without loss."""
 
 
 def write_table(file: BinaryIO, units: Units, beside: dict[str, Any], table: Path | None) -> None:
@@ -47,7 +49,7 @@ def _of_answers(pa: Any, units: Units, beside: dict[str, Any]) -> Iterator[Any]:
     """The schema, then record batches."""
     own = _own_fields(pa, beside)
     names = {field.name for field in own}
-    kinds: dict[str, set[type]] = {}
+    kinds: dict[str, set[type | str]] = {}
     for answers in units():
         for answer in answers:
             for name, value in _row(answer, beside).items():
@@ -55,8 +57,10 @@ def _of_answers(pa: Any, units: Units, beside: dict[str, Any]) -> Iterator[Any]:
                     kinds.setdefault(name, set()).add(_kind(value))
                 elif name not in names:
                     kinds.setdefault(name, set())
-    types = {frozenset({bool}): pa.bool_(), frozenset({int}): pa.int64(), frozenset({str}): pa.string()}
-    types |= dict.fromkeys((frozenset({float}), frozenset({int, float})), pa.float64())
+    integers: list[set[type | str]] = [{int}, {"long"}, {int, "long"}]
+    fractions: list[set[type | str]] = [{float}, {int, float}]
+    types: dict[frozenset[type | str], Any] = {frozenset({bool}): pa.bool_(), frozenset({str}): pa.string()}
+    types |= {frozenset(kind): pa.int64() for kind in integers} | {frozenset(kind): pa.float64() for kind in fractions}
     given = [pa.field(name, types.get(frozenset(its), pa.string())) for name, its in kinds.items()]
     schema = pa.schema([*given, *own])
     yield schema
@@ -72,8 +76,11 @@ def _row(answer: Answered, beside: dict[str, Any]) -> dict[str, Any]:
     return {_text(name) or "": value for name, value in merged(answer, beside).items()}
 
 
-def _kind(value: Any) -> type:
-    return dict if isinstance(value, int) and not -_MOST_INTEGER <= value < _MOST_INTEGER else type(value)
+def _kind(value: Any) -> type | str:
+    """Its type; "long" for an integer that no float may be beside, dict for one that is too large for a column."""
+    if isinstance(value, int) and not -_MOST_EXACT <= value <= _MOST_EXACT:
+        return "long" if -_MOST_INTEGER <= value < _MOST_INTEGER else dict
+    return type(value)
 
 
 def _text(value: Any) -> str | None:

@@ -97,6 +97,22 @@ def test_parquet_has_the_fields_with_one_type_each(extract, rows, plain, tmp_pat
         assert [row[name] for row in found] == [answer.get(name) for answer in plain]
 
 
+@pytest.mark.parametrize(
+    ("values", "column"),
+    [
+        ([1, 0.5], [1.0, 0.5]),
+        ([2**53 + 1, 0.5], [str(2**53 + 1), "0.5"]),
+        ([2**53 + 1, 1], [2**53 + 1, 1]),
+        ([2**63, 1], [str(2**63), "1"]),
+    ],
+)
+def test_parquet_never_rounds_a_number(extract, tmp_path, values, column):
+    lines = [json.dumps({"text": TEXTS[0], "n": value}) + "\n" for value in values]
+    (file := tmp_path / "in.jsonl").write_text("".join(lines), encoding="utf-8")
+    made(extract, file, out := tmp_path / "out.parquet", language="--lang=de")
+    assert pq.read_table(out)["n"].to_pylist() == column
+
+
 def test_parquet_keeps_the_columns_of_parquet(extract, tmp_path):
     day = datetime(2026, 1, 2, 3, 4, 5, 678)
     rows = [{"text": TEXTS[i % 3], "day": day, "triples": i, "raw": b"\xff"} for i in range(3000)]

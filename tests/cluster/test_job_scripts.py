@@ -82,6 +82,24 @@ def test_overwriting_is_left_out_after_a_requeue_however_it_is_typed(tmp_path, w
     assert "overwrite" in values
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["", "--dry_run", "--dry-run", "--dry_run=yes", "--dry_run True", "--dry_run=0", "--dry_run false", "--nodry_run"],
+)
+def test_a_dry_run_needs_no_job(tmp_path, words):
+    """It would submit stage two and the evaluation."""
+    script = f"source {REPOSITORY}/slurm/common.sh; is_on dry_run --run=x {words} --epochs 1"
+    asked = subprocess.run(["bash", "-uo", "pipefail", "-c", script])
+    typed = flags.parse(train, ["--shards=s", "--run=x", *words.split(), "--epochs", "1"], "train.py")
+    assert (asked.returncode == 0) == typed.get("dry_run", False)
+    if asked.returncode == 0:
+        env = os.environ | {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "mere-stage1", "SLURM_NTASKS_PER_NODE": "1"}
+        command = ["bash", REPOSITORY / "slurm" / "stage1.sh", f"--run={tmp_path / 'run'}", *words.split()]
+        refused = subprocess.run(command, capture_output=True, text=True, env=env)
+        assert (refused.returncode, list(tmp_path.iterdir())) == (2, [])
+        assert refused.stderr.startswith("mere-stage1: --dry_run trains nothing, so it needs no job")
+
+
 def test_each_job_submits_the_next_one_with_the_same_resources(cluster, start):
     job = start(":", "--epochs=3", flags=["--time=7", "--ntasks-per-node=3", "--gres=gpu:3", "--cpus-per-task=2"])
     job.until(lambda: is_named(job, "mere-evaluate", "COMPLETED"), "evaluation's end")

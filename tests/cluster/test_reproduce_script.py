@@ -1,5 +1,6 @@
 """slurm/reproduce.sh on a real cluster, with a stand-in for python: which jobs are submitted, and in which order."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -58,3 +59,15 @@ def test_usage():
     asked, misused = run("--help"), run()
     assert (asked.returncode, misused.returncode) == (0, 2)
     assert asked.stdout == misused.stderr and "bash slurm/reproduce.sh --table=2" in asked.stdout
+
+
+@pytest.mark.parametrize("words", [["--dry_run"], ["--dry_run=true"], ["--dry-run"], ["--dry_run", "True"], ["--help"]])
+def test_what_only_tells_submits_nothing(tmp_path, words):
+    for name, does in (("sbatch", f'touch "{tmp_path}/submitted"'), ("python", 'echo "$*"')):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    env = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHON": str(tmp_path / "python")}
+    command = ["bash", SCRIPT, "--time=5", "--", "--table=2", *words]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, env=env).stdout
+    assert told.endswith(f"reproduce --table=2 {' '.join(words)}\n") or "Reproduce a table" in told
+    assert not (tmp_path / "submitted").exists()

@@ -59,17 +59,38 @@ def test_usage():
     assert ran("corpus", "shards").stderr == "mere-shard: --parts=... must say how many parts there are\n"
 
 
-@pytest.mark.parametrize("parts", [["--parts=3"], ["--parts", "3"]])
-def test_what_is_submitted(tmp_path, parts):
+@pytest.fixture
+def submitted(tmp_path):
+    """Calls the script where sbatch only notes what it is called with; gives what was printed, and these notes."""
     program(tmp_path / "sbatch", f'printf "<%s>" "$@" >>"{tmp_path}/said"; echo >>"{tmp_path}/said"; echo "7;there"')
-    done = ran("--time=9", "--", *parts, "a b", "out", "--encoder=tiny", PATH=f"{tmp_path}:{os.environ['PATH']}")
-    assert (done.returncode, done.stdout) == (0, "parts 1 to 3: job 7\njoining them: job 7\n"), done.stderr
-    array, join = (tmp_path / "said").read_text().splitlines()
+    (tmp_path / "said").touch()
+
+    def submitted(*words: str) -> tuple[str, list[str]]:
+        done = ran(*words, PATH=f"{tmp_path}:{os.environ['PATH']}")
+        assert done.returncode == 0, done.stderr
+        return done.stdout, (tmp_path / "said").read_text().splitlines()
+
+    return submitted
+
+
+@pytest.mark.parametrize("parts", [["--parts=3"], ["--parts", "3"]])
+def test_what_is_submitted(submitted, parts):
+    told, (array, join) = submitted("--time=9", "--", *parts, "a b", "out", "--encoder=tiny")
+    assert told == "parts 1 to 3: job 7\njoining them: job 7\n"
     words = f"<{SCRIPT}><run><3><a b><out><--encoder=tiny>"
     assert array == f"<--parsable><--time=9><--array=1-3>{words}"
     assert (
         join == f"<--parsable><--time=9><--output=%x-%j.out><--dependency=afterok:7><--kill-on-invalid-dep=yes>{words}"
     )
+
+
+def test_a_name_with_dashes_in_it_ends_no_flags(submitted):
+    _, (array, _) = submitted("--parts=1", "de -- fr", "out")
+    assert array.endswith("<run><1><de -- fr><out>") and array.startswith("<--parsable><--array=1-1>")
+
+
+def test_help_submits_nothing_wherever_it_is_asked_for(submitted):
+    assert submitted("--parts=1", "corpus", "out", "--help") == (ran("--help").stdout, [])
 
 
 @pytest.mark.parametrize(("task", "flag"), [({"SLURM_ARRAY_TASK_ID": "2"}, "--part=2/3"), ({}, "--join=3")])
