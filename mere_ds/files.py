@@ -123,6 +123,11 @@ def naming(path: Path, part: Path | None = None) -> Iterator[None]:
         raise
 
 
+def user_cache() -> Path:
+    """The folder, not made yet, of what this program keeps for the user and can make again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mere_ds"
+
+
 @contextmanager
 def parents_of(path: Path) -> Iterator[None]:
     """Create the parent folders of `path`; if the block fails, those that were created are removed if empty."""

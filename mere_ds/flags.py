@@ -26,6 +26,7 @@ from fire import decorators
 from mere_ds.errors import MachineError, UserError, from_memory_error, from_os_error
 from mere_ds.optional_libraries import from_import_error
 from mere_ds.streams import use_utf8
+from mere_ds.transformers_contents import keep_contents
 from mere_ds.versions import versions
 
 HELP_FLAGS, VERSION_FLAG = ("-h", "--help"), "--version"
@@ -42,6 +43,7 @@ def program(component: Callable | dict[str, Callable], argv: list[str], name: st
     garbage again and again, and free them one by one at exit.
     """
     use_utf8()
+    keep_contents()
     gc.set_threshold(10_000)
     code: int | None = None
 

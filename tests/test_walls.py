@@ -10,8 +10,10 @@ ROOT = Path(mere_ds.__file__).parent
 
 MAY_IMPORT = {
     "errors": set(),
-    "auto_classes": set(),
+    "import_hooks": set(),
+    "auto_classes": {"import_hooks"},
     "files": {"errors"},
+    "transformers_contents": {"files", "import_hooks"},
     "sums": {"errors", "files"},
     "knobs": {"errors"},
     "config": {"errors", "files", "knobs"},
@@ -23,7 +25,7 @@ MAY_IMPORT = {
     "hub_files": {"errors"},
     "versions": set(),
     "optional_libraries": {"errors"},
-    "flags": {"errors", "files", "optional_libraries", "streams", "versions"},
+    "flags": {"errors", "files", "optional_libraries", "streams", "transformers_contents", "versions"},
     "lease": {"errors"},
     "target": {"errors", "files", "lease"},
     "runs": {"versions", "hub_files", "errors", "files", "sums", "knobs", "config"},

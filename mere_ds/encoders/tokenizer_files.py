@@ -33,6 +33,14 @@ class FolderTokenizer:
     model_max_length: int
     """The longest sequence in tokens."""
 
+    def __len__(self) -> int:
+        return self.backend_tokenizer.get_vocab_size(with_added_tokens=True)
+
+    @property
+    def all_special_ids(self) -> list[int]:
+        """Those of its roles, without language symbols."""
+        return sorted({self._number(role) for role in self.roles})
+
     @property
     def cls_token_id(self) -> int:
         return self._number("cls_token")

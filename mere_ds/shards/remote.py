@@ -20,7 +20,7 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from mere_ds.errors import MachineError, UserError
-from mere_ds.files import digest_of
+from mere_ds.files import digest_of, user_cache
 from mere_ds.network import BadAddress, open_address
 from mere_ds.shards.packing import LocalSource, ShardSource, StoredFile, describe
 from mere_ds.sums import is_intact
@@ -112,7 +112,7 @@ class ShardCache:
     """
 
     def __init__(self, folder: str | Path | None = None, gib: float = CACHE_GIB):
-        self.folder = Path(folder) if folder else _user_cache() / "mere_ds" / "shards"
+        self.folder = Path(folder) if folder else user_cache() / "shards"
         self._most = gib * 2**30
 
     def read(self, url: str, file: StoredFile) -> bytes:
@@ -241,10 +241,6 @@ def _lies_at(path: Path, stream: BinaryIO) -> bool:
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(path.stat(), os.fstat(stream.fileno()))
     return False
-
-
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
 def _content(path: Path, file: StoredFile) -> bytes | None:

@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 
 import torch
-from torch.utils import cpp_extension
 
 from mere_ds.errors import UserError
 
@@ -19,6 +18,8 @@ def check_own_adam(ds: dict, device: torch.device, patience: float) -> None:
     """
     if ds["optimizer"].get("params", {}).get("torch_adam"):
         return
+    from torch.utils import cpp_extension  # imports setuptools, which most trainings don't need
+
     offload = ds.get("zero_optimization", {}).get("offload_optimizer") or {}
     name = "cpu_adam" if offload.get("device") == "cpu" else "fused_adam"
     folder = Path(cpp_extension._get_build_directory("", verbose=False)) / name

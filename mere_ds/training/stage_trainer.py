@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from mere_ds.config import TrainConfig, knobs_of_stage
-from mere_ds.encoders.sources import load_tokenizer
+from mere_ds.encoders.tokenizer_files import TOKENIZER_FILES, read_tokenizer
 from mere_ds.errors import UserError
 from mere_ds.evaluation.scoring import score_split
 from mere_ds.files import write_json
@@ -64,7 +64,9 @@ class StageTrainer(Loop[Batch]):
         self.tunes_switcher = c.tunes_switcher(stage)
         self.concatenate = c.concatenate_stage_two if self.tunes_switcher else c.concatenate
         self.judged_by = "triple" if trainee.model.finds_entities else "relation"
-        self.tokenizer = load_tokenizer(manifest.encoder_folder)
+        self.tokenizer = read_tokenizer(manifest.encoder_folder)
+        files = TOKENIZER_FILES if session.is_main else ()
+        self._tokenizer_files = {name: (manifest.encoder_folder / name).read_bytes() for name in files}
         self.word_dropout = WordDropout(c.word_dropout, self.tokenizer, c.seed)
         epoch_steps = self._plan(0).steps
         epochs = c.epochs_stage_two if self.tunes_switcher else c.epochs
@@ -301,7 +303,8 @@ class StageTrainer(Loop[Batch]):
 
         def write(folder: Path) -> None:
             write_model(folder, config, weights, moments)
-            self.tokenizer.save_pretrained(folder)
+            for name, content in self._tokenizer_files.items():
+                (folder / name).write_bytes(content)
             if calibration is not None:
                 write_json(folder / CALIBRATION, calibration)
 

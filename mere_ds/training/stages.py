@@ -10,13 +10,8 @@ from transformers import PreTrainedModel
 
 from mere_ds.config import PRESETS, TAKEN_OVER, TWO_STAGES, TrainConfig
 from mere_ds.corpus.languages import choose_languages
-from mere_ds.encoders.sources import (
-    fingerprint,
-    load_encoder,
-    load_tokenizer,
-    locate_weights,
-    usable_positions,
-)
+from mere_ds.encoders.sources import load_encoder, locate_weights, usable_positions
+from mere_ds.encoders.tokenizer_files import read_tokenizer
 from mere_ds.errors import UserError
 from mere_ds.knobs import knobs_of
 from mere_ds.model.configuration import HerbertaConfig, MereConfig, TripleConfig
@@ -60,7 +55,7 @@ def open_shards(config: TrainConfig) -> Manifest:
             f"{config.shards} was made with --triples={manifest.triples}: remove --triples={config.triples}, or make "
             f"shards with mere-ds shard ... --triples={config.triples}"
         )
-    manifest.check_tokenizer(fingerprint(load_tokenizer(manifest.encoder_folder)))
+    _ = manifest.encoder_folder  # checks its files
     return _of_languages(manifest, config)
 
 
@@ -140,7 +135,7 @@ def train_stage_two(session: Session, manifest: Manifest, observers: Iterable[Ob
                 f"{session.config.shards} with --languages={session.config.languages} does not fit stage one of "
                 f"{one.root}: it {differences}"
             )
-        manifest.check_tokenizer(fingerprint(load_tokenizer(start)))
+        manifest.check_tokenizer(read_tokenizer(start).fingerprint)
         wanted = model_config(session.config, manifest)
         _check_start(model.config, wanted, one)
         begin_stage_two(model, wanted, lambda: starting_encoder(session.config, manifest))

@@ -8,15 +8,15 @@ Shape suffixes: B sentences, M tokens of a sentence (padded), V ids of words.
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerBase
 
+from mere_ds.encoders.tokenizer_files import FolderTokenizer
 from mere_ds.shards.batch import Batch
 
 
 class WordDropout:
     """Replaces a `share` of the word tokens; special tokens and language symbols are never replaced or drawn."""
 
-    def __init__(self, share: float, tokenizer: PreTrainedTokenizerBase, seed: int) -> None:
+    def __init__(self, share: float, tokenizer: FolderTokenizer, seed: int) -> None:
         self.share, self.seed = share, seed
         self.words_V = torch.from_numpy(np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids))
 

@@ -93,6 +93,7 @@ def test_the_frame_is_the_same_without_transformers(built, kind):
     for name in ("cls_token_id", "sep_token_id", "pad_token_id", "model_max_length"):
         assert getattr(ours, name) == getattr(theirs, name)
     assert ours.roles == roles_of(theirs)
+    assert len(ours) == len(theirs) and ours.all_special_ids == sorted(theirs.all_special_ids)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,4 +1,4 @@
-"""What every rank of a training imports with DeepSpeed."""
+"""What every rank of a training imports."""
 
 import subprocess
 import sys
@@ -7,7 +7,8 @@ PROGRAM = """
 import sys
 from mere_ds.ranks.deepspeed_import import import_deepspeed
 import_deepspeed()
-print([name for name in ("deepspeed", "mlflow") if name in sys.modules])
+import mere_ds.training.session, mere_ds.training.stages
+print([name for name in ("deepspeed", "mlflow", "setuptools", "wandb", "matplotlib") if name in sys.modules])
 import mlflow
 print(mlflow.MlflowClient.__name__)
 """
