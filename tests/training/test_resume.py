@@ -10,13 +10,17 @@ import pytest
 from meddling import every, signal_at_once, signal_before_update, signal_in_scoring
 from outcomes import assert_same_results, assert_same_tensors, checkpoint, metrics, names, state, tensors
 
+from mere_ds.encoders.tokenizer_files import TOKENIZER_FILES
+
 pytestmark = pytest.mark.slow
 
 LEFT_EARLY = 85
 
 
-def test_the_reference_is_what_these_tests_need(reference):
+def test_the_reference_is_what_these_tests_need(reference, dropout_shards):
     for stage in (1, 2):
+        kept = [(checkpoint(reference, stage) / name).read_bytes() for name in TOKENIZER_FILES]
+        assert kept == [(dropout_shards / "encoder" / name).read_bytes() for name in TOKENIZER_FILES]
         assert state(reference, stage)["epoch"] == 2 and 12 <= state(reference, stage)["step"] <= 20
         trained = [row["step"] for row in metrics(reference) if (row["kind"], row["stage"]) == ("train", stage)]
         assert trained == list(range(1, state(reference, stage)["step"] + 1))
