@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import repeat
+from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, get_args, overload
 
-from mere_ds.config import AUTO, Precision, Which
+from mere_ds.config import AUTO, Precision, Which, spelt_as
 from mere_ds.errors import UserError
 from mere_ds.language_detection import detector_for
 from mere_ds.runs.trained import model_folder
@@ -150,25 +151,28 @@ class Model:
         `lang` and `candidates` as in `extract`; the beginning says which language it is. Raises TypeError for what
         isn't a text, and UserError for a language that the model doesn't know and if sentencex isn't installed.
         """
-        from mere_ds.documents import extract_document
+        from mere_ds.documents import extract_document, has_words
+        from mere_ds.inference import EMPTY, problem_of
 
         if not isinstance(text, str):
             raise TypeError(f"the document must be a str, not {_kind(text)}")
-        language, named = self._language(lang), None
+        language, named, note = self._language(lang), None, problem_of(text)
         if language == AUTO:
             (found,) = detector_for(self.languages).detect([text])
             named = found.candidates if candidates else None
             if found.language is None:
-                return Triples([], text, None, found.note, named)
+                return Triples([], text, None, note or found.note, named)
             language = found.language
-        triples = extract_document(self._extractor, text, language)
-        return Triples(map(_triple, triples), text, language, candidates=named)
+        triples = [] if note else list(map(_triple, extract_document(self._extractor, text, language)))
+        if not (note or triples or has_words(self._extractor, text, language)):
+            note = EMPTY
+        return Triples(triples, text, language, note, named)
 
     def _language(self, code: str) -> str:
         """As the model spells it, or `AUTO`. Raises UserError if the model doesn't know it, or can't detect any."""
         if not isinstance(code, str):
             raise TypeError(f"lang must be a language code such as 'de', not {_kind(code)}")
-        spelt = {name.lower(): name for name in (AUTO, *self.languages)}.get(code.replace("_", "-").lower())
+        spelt = spelt_as(code, self.languages)
         if spelt is None:
             raise UserError(f"lang={code!r}: unknown to this model: pass one of {', '.join(self.languages)}, or auto")
         if spelt == AUTO:
@@ -198,14 +202,34 @@ def load(
         precision: Number format of the computation: "fp32", "bf16", "fp16", or "auto", the fastest of the hardware.
         threads: How many threads compute on a CPU (None: one for each core).
 
-    Raises UserError if there is no model or it can't be used so; the message says what to do.
+    Raises UserError if there is no model or it can't be used so, and TypeError for what is no number; the message says
+    what to do.
     """
     if not isinstance(source, str | Path):
         raise TypeError(f"source must be a folder or a name on the hub, not {_kind(source)}")
+    _check_words(which=(which, Which), precision=(precision, Precision))
+    _check_numbers(Integral, "a whole number", k=k, max_triples=max_triples, threads=threads)
+    _check_numbers(Real, "a number", min_score=min_score)
+    if threads is not None and threads < 1:
+        raise UserError(f"threads={threads}: must be at least 1")
     folder = model_folder(source, which)
     from mere_ds.inference import Extractor
 
     return Model(Extractor.load(folder, k, min_score, max_triples, threads=threads, precision=precision), str(source))
+
+
+def _check_words(**given: tuple[object, Any]) -> None:
+    """Raises UserError for a value that is none of those of its type."""
+    for name, (value, kind) in given.items():
+        if value not in get_args(kind):
+            raise UserError(f"{name}={value!r}: must be one of {', '.join(get_args(kind))}")
+
+
+def _check_numbers(kind: type, called: str, **given: object) -> None:
+    """Raises TypeError for what is neither None nor of this kind."""
+    for name, value in given.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
+            raise TypeError(f"{name} must be {called}, not {_kind(value)}")
 
 
 def _triples(answer: dict) -> Triples:

@@ -1,5 +1,6 @@
 """All knobs of training. Defaults are the paper's (section 4.2) wherever it gives a value."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -18,6 +19,13 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 AUTO = "auto"
 """Stands for the language of a text that is to be detected."""
+
+
+def spelt_as(code: str, languages: Iterable[str]) -> str | None:
+    """The one of these languages, or `AUTO`, that a user names, in upper or lower case and with - or _; else None."""
+    return {name.lower(): name for name in (AUTO, *languages)}.get(code.replace("_", "-").lower())
+
+
 NO_RELATION = "no_relation"
 """SMiLER's label of sentences whose two entities have none of the relations."""
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from mere_ds.config import AUTO
 from mere_ds.corpus.sentences import Split, sentences_of, with_sentencex
 from mere_ds.errors import UserError
-from mere_ds.inference import Extractor
+from mere_ds.inference import EMPTY, Extractor
 from mere_ds.language_detection import detector_for
 from mere_ds.shards.windows import Window, windows
 from mere_ds.streams import LINES_AT_ONCE
@@ -36,7 +36,7 @@ def cut(extractor: Extractor, text: str, language: str, split: Split) -> Cut:
             return Cut(None, [], found.note)
         language = found.language
     windows = list(windows_of(extractor, text, language, split))
-    return Cut(language, windows, None if windows else "empty text")
+    return Cut(language, windows, None if windows else EMPTY)
 
 
 def joined(windows: Sequence[Window], found: Sequence[list[dict]]) -> list[dict]:
@@ -79,6 +79,11 @@ def windows_of(extractor: Extractor, text: str, language: str, split: Split) -> 
     """What the model reads of a document: sentences with words in them, and windows of those that are too long."""
     for span in sentences_of(text, language, split):
         yield from windows(extractor.encoder, text, language, span)
+
+
+def has_words(extractor: Extractor, text: str, language: str) -> bool:
+    """Whether the model reads anything of a document."""
+    return any(True for _ in windows_of(extractor, text, language, with_sentencex()))
 
 
 def _triples(extractor: Extractor, chunk: list[Window], language: str, held: dict[tuple, dict]) -> Iterator[dict]:

@@ -44,12 +44,17 @@ def digest_file(path: Path) -> str:
 def writing(path: Path) -> Iterator[BinaryIO]:
     """A binary file that atomically becomes `path` when the block ends without an error.
 
-    Several processes may do this at once, each with its own temporary file; the last one wins. Raises OSError that
-    names `path`.
+    Several processes may do this at once, each with its own temporary file; the last one wins. A device or a pipe, such
+    as /dev/null, is never replaced but written to. Raises OSError that names `path`.
     """
     path = Path(path)
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path  # such as /dev/stdout
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
     with naming(path, part), parents_of(path):
+        if path.exists() and not path.is_file():
+            with path.open("wb") as file:
+                yield file
+            return
         try:
             with part.open("xb") as file:
                 yield file

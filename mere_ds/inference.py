@@ -23,6 +23,8 @@ from mere_ds.shards.encoding import Encoded, SentenceEncoder
 from mere_ds.shards.windows import CHARACTERS_A_TOKEN
 from mere_ds.streams import LINES_AT_ONCE
 
+EMPTY = "empty text"
+"""The note of a text without words."""
 BATCH = 32
 BATCH_COST = 200
 """What a further batch costs, in tokens of padding that take as long. Chosen on a CPU with e5-small's size, where a
@@ -131,7 +133,7 @@ class Extractor:
         found = detector_for(self.languages).detect([texts[i] for i in asked]) if asked else []
         detected = dict(zip(asked, found, strict=True))
         spoken = [detected[i].language if i in detected else its for i, its in enumerate(languages)]
-        problems = [_problem(text) or (detected[i].note if i in detected else None) for i, text in enumerate(texts)]
+        problems = [problem_of(text) or (detected[i].note if i in detected else None) for i, text in enumerate(texts)]
         read = [i for i, problem in enumerate(problems) if problem is None]
         answered = self._answers_in([texts[i] for i in read], [spoken[i] or "" for i in read])
         answers = [_no_triple(*its) for its in zip(texts, spoken, problems, strict=True)]
@@ -149,7 +151,7 @@ class Extractor:
         answers = []
         for text, language, tokens, triples in zip(texts, languages, encoded, found, strict=True):
             answer = {"text": text, "lang": language, "triples": triples}
-            answers.append(answer if tokens.offsets else _no_triple(text, language, "empty text"))
+            answers.append(answer if tokens.offsets else _no_triple(text, language, EMPTY))
         for i, text in enumerate(texts):
             end = int(encoded[i].offsets[-1][1]) if encoded[i].truncated else len(read[i])
             if encoded[i].truncated or end < len(text):
@@ -229,14 +231,14 @@ def _split(lengths: Sequence[int], start: int, end: int) -> Iterator[slice]:
         yield from _split(lengths, cut, end)
 
 
-def _problem(text: str) -> str | None:
+def problem_of(text: str) -> str | None:
     """Why a text can't be read, whatever its language; else None."""
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError as error:
             return f"not Unicode: character {error.start + 1} is half of a surrogate pair"
-    return None if text and not text.isspace() else "empty text"
+    return None if text and not text.isspace() else EMPTY
 
 
 def _no_triple(text: str, language: str | None, note: str | None) -> dict:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import mere_ds
 from mere_ds.api import Model, Triples
-from mere_ds.config import AUTO
+from mere_ds.config import spelt_as
 from mere_ds.errors import UserError
 from mere_ds.optional_libraries import needed
 
@@ -66,10 +66,10 @@ def make_finder(
     if lang == _ANY_LANGUAGE:
         raise UserError('lang: this pipeline is of no language: pass {"lang": "de"}, or another one, or "auto"')
     loaded = mere_ds.load(model, min_score=min_score, max_triples=max_triples, threads=threads)
-    known = {language.lower(): language for language in (AUTO, *loaded.languages)}
-    if lang.lower() not in known:
+    spelt = spelt_as(lang, loaded.languages)
+    if spelt is None:
         raise UserError(f"lang={lang!r}: unknown to this model: pass one of {', '.join(loaded.languages)}, or auto")
-    return TripleFinder(loaded, known[lang.lower()])
+    return TripleFinder(loaded, spelt)
 
 
 class TripleFinder:

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 import mere_ds
@@ -77,6 +78,31 @@ def test_limits_reach_the_answers(checkpoint):
     assert one[0].score != all_of_them[0].score
     with pytest.raises(mere_ds.UserError, match="k=9: must be between 1 and 3"):
         mere_ds.load(checkpoint, k=9)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"which": "last"}, "which='last': must be one of best, latest, stage1"),
+        ({"precision": "bfloat16"}, "precision='bfloat16': must be one of auto, fp32, bf16, fp16"),
+        ({"threads": 0}, "threads=0: must be at least 1"),
+        ({"threads": "2"}, "threads must be a whole number, not str"),
+        ({"k": 2.0}, "k must be a whole number, not float"),
+        ({"k": True}, "k must be a whole number, not bool"),
+        ({"max_triples": 1.5}, "max_triples must be a whole number, not float"),
+        ({"min_score": "0.5"}, "min_score must be a number, not str"),
+        ({"min_score": float("nan")}, "min_score=nan: must be between 0 and 1"),
+    ],
+)
+def test_what_a_model_cannot_be_loaded_with_is_refused(checkpoint, given, says):
+    with pytest.raises((mere_ds.UserError, TypeError)) as refused:
+        mere_ds.load(checkpoint, **given)
+    assert str(refused.value).endswith(says)
+
+
+def test_numbers_of_numpy_are_numbers(checkpoint):
+    given = {"k": np.int64(3), "min_score": np.float32(0), "max_triples": np.int32(1), "threads": np.int64(1)}
+    assert mere_ds.load(checkpoint, **given).extract(TEXTS[0], lang="de")
 
 
 # --- texts and answers ---------------------------------------------------------------------------------------------
@@ -290,6 +316,14 @@ def test_a_document_of_any_length(model):
     assert all(text[span.start : span.end] == span.text for triple in found for span in (triple.head, triple.tail))
     with pytest.raises(TypeError, match="document must be a str, not list"):
         model.extract_document(TEXTS, "de")
+
+
+def test_a_document_without_triples_says_why(model):
+    pytest.importorskip("sentencex")
+    for text in ("", " \n", "\u200b\u200f", "\udc00 Anna"):
+        found, one = model.extract_document(text, "de"), model.extract(text, "de")
+        assert (found, found.text, found.lang) == ([], text, "de") and found.note == one.note is not None
+        assert model.extract_document(text, "auto").note == model.extract(text, "auto").note is not None
 
 
 @pytest.fixture(params=["torch", pytest.param("onnx", marks=pytest.mark.slow)])

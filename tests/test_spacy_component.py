@@ -69,7 +69,7 @@ def test_many_documents_in_order_and_in_batches(run, monkeypatch):
 def test_limits_and_languages(run, model):
     assert pipeline(run, max_triples=1, min_score=0.0)(TEXTS[0])._.triples
     assert not pipeline(run, min_score=1.0)(TEXTS[0])._.triples
-    (triple, *_), expected = pipeline(run, "xx", lang="PT-br")(TEXTS[2])._.triples, model.extract(TEXTS[2], "pt-BR")
+    (triple, *_), expected = pipeline(run, "xx", lang="PT_br")(TEXTS[2])._.triples, model.extract(TEXTS[2], "pt-BR")
     assert triple.head_characters == (expected[0].head.start, expected[0].head.end)
     assert pipeline(run, "xx", lang="auto")("1234 5678")._.triples_note
     with pytest.raises(UserError, match="'sv': unknown to this model: pass one of de, fr, pt-BR, or auto"):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from mere_ds.bulk.rows import Row
-from mere_ds.config import AUTO
+from mere_ds.config import AUTO, spelt_as
 
 
 class Answered(NamedTuple):
@@ -36,8 +36,7 @@ class Answerer:
 
     def __init__(self, extractor: Reads, languages: Sequence[str], default: str | None):
         self._extractor, self._default = extractor, default
-        self._spelt = {name.lower(): name for name in (AUTO, *languages)}
-        self._known = ", ".join(languages)
+        self._languages = languages
 
     def answer(self, rows: Sequence[Row]) -> list[Answered]:
         """One for each row, in order; a row that can't be read gets its problem as a note, and no triples."""
@@ -52,9 +51,10 @@ class Answerer:
             return row._replace(language=row.language or self._default)
         if row.language is None and self._default is None:
             return row._replace(problem=f"no language: row {row.number} has none, and --lang is not given")
-        spelt = self._default if row.language is None else self._spelt.get(row.language.replace("_", "-").lower())
+        spelt = self._default if row.language is None else spelt_as(row.language, self._languages)
         if spelt is None:
-            what = f"unknown language: {row.language!r} of row {row.number} is none of {self._known}"
+            known = ", ".join(self._languages)
+            what = f"unknown language: {row.language!r} of row {row.number} is none of {known}"
             return row._replace(problem=what)
         return row._replace(language=spelt)
 

@@ -30,6 +30,8 @@ def is_finished(out: Path, made_from: dict[str, Any], overwrite: bool, is_stream
     not, unless it may be replaced. Of a stream it isn't known whether it is the same."""
     if not out.exists():
         return False
+    if not (out.is_file() or out.is_dir()):
+        raise UserError(f"{out}: is a device or a pipe: choose a file, or leave --out out to print the answers")
     record = record_of(out)
     same = record.is_file() and read_json(record, "remove it").get("made_from") == made_from
     same = same and not (is_stream and not list(work_folder(out).glob("*.data")))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mere_ds.config import AUTO, PRESETS, TWO_STAGES, Which
+from mere_ds.config import PRESETS, TWO_STAGES, Which, spelt_as
 from mere_ds.errors import UserError
 from mere_ds.files import read_json
 from mere_ds.hub_files import local
@@ -69,7 +69,7 @@ class TrainedModel:
         known = self._config().get("languages")
         if not isinstance(known, list) or not all(isinstance(name, str) for name in known):
             return language  # loading the model will report what is wrong
-        spelt = {name.lower(): name for name in (AUTO, *known)}.get(language.replace("_", "-").lower())
+        spelt = spelt_as(language, known)
         if not spelt:
             raise UserError(f"--lang={language}: unknown to this model: pass one of {', '.join(known)}, or auto")
         return spelt

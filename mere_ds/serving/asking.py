@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from mere_ds.config import spelt_as
 from mere_ds.files import distinct_keys, parser
 from mere_ds.serving.batching import Limits
 
@@ -93,8 +94,8 @@ class Reader:
     def _language(self, given: Any, name: str) -> str:
         if not isinstance(given, str):
             _wrong(f"{name} must be a string")
-        spelt = {its.lower(): its for its in self.languages}.get(given.replace("_", "-").lower())
-        if spelt is None:
+        spelt = spelt_as(given, self.languages)
+        if spelt not in self.languages:  # not `AUTO`, where it can't be detected
             _wrong(f"{name} is {json.dumps(given[:40])}, which this model doesn't know: pass one of {self._known}")
         return spelt
 

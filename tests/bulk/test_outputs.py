@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import re
 import sys
 from datetime import datetime
@@ -241,6 +242,12 @@ def test_entities_of_many_units_are_nodes_once(tmp_path):
     write_graph(tmp_path / "graph", ([Answered(n, "A", "de", {}, [triple], None)] for n in range(3)), {"stage": 1})
     assert (tmp_path / "graph/entities.csv").read_text().splitlines()[1:] == ["de:A,A,de,Entity"]
     assert (tmp_path / "graph/relations.csv").read_text().splitlines()[1] == "de:A,de:A,r,1.0,0,0,1,0,1,1"
+
+
+def test_a_pipe_is_not_replaced_by_answers(extract, rows, tmp_path):
+    os.mkfifo(pipe := tmp_path / "a.jsonl")
+    extract("--lang=de", f"--file={rows}", f"--out={pipe}", "--overwrite", code=2)
+    assert "is a device or a pipe: choose a file" in extract.said and pipe.is_fifo()
 
 
 def test_an_input_is_not_replaced_by_its_answers(extract, rows, tmp_path):
