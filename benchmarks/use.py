@@ -12,7 +12,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -160,21 +161,37 @@ def measure_start(got: Measured, size: str, models: Models, before: Path | None,
                 got.add(size, "start MiB", side.name, peak)
 
 
-def measure_lines(got: Measured, size: str, models: Models, folder: Path, lines: int) -> None:
-    """`extract --file --out` with one process, and one a core; a quarter of the lines, to see memory."""
+def measure_lines(got: Measured, size: str, models: Models, folder: Path, lines: int, rounds: int) -> None:
+    """`extract --file --out` on one core, and with a process on each core. The rate is of the lines after the first
+    quarter, for what starting costs is measured by itself."""
     texts = json.loads(models.texts.read_text(encoding="utf-8"))
-    cores = len(os.sched_getaffinity(0))
-    for count, processes in ((lines // 4, cores), (lines, 1), (lines, cores)):
-        source = folder / f"{count}.txt"
-        source.write_text("".join(f"{texts[i % len(texts)]}\n" for i in range(count)), encoding="utf-8")
-        command = ["extract", str(models.checkpoint), f"--lang={LANGUAGE}", f"--file={source}"]
-        made = folder / f"{count}-{processes}.jsonl"
-        seconds, _, peak = timed_command(ROOT, [*command, f"--out={made}", f"--processes={processes}"])
-        what = f"{count:,} lines, {processes} processes"
-        got.add(size, f"{what}: a second", "auto", count / seconds)
-        got.add(size, f"{what}: MiB", "auto", peak)
-    one, many = (got.figures[size, f"{lines:,} lines, {n} processes: a second", "auto"][-1] for n in (1, cores))
-    got.add(size, "lines: rate by cores", "auto", many / one / cores)
+    cores = sorted(os.sched_getaffinity(0))
+    source = folder / "lines.txt"
+    for _ in range(rounds):
+        rates = []
+        for own in (cores[:1], cores):
+            seconds, peaks = {}, {}
+            for count in (lines // 4, lines):
+                source.write_text("".join(f"{texts[i % len(texts)]}\n" for i in range(count)), encoding="utf-8")
+                command = ["extract", str(models.checkpoint), f"--lang={LANGUAGE}", f"--file={source}"]
+                command += [f"--out={folder / 'lines.jsonl'}", f"--processes={len(own)}", "--overwrite"]
+                with on_cores(own):
+                    seconds[count], _, peaks[count] = timed_command(ROOT, command)
+                got.add(size, f"{count:,} lines, {len(own)} cores: MiB", "auto", peaks[count])
+            rates.append((lines - lines // 4) / (seconds[lines] - seconds[lines // 4]))
+            got.add(size, f"lines/s, {len(own)} cores", "auto", rates[-1])
+        got.add(size, "lines/s by cores", "auto", rates[-1] / rates[0] / len(cores))
+
+
+@contextmanager
+def on_cores(own: list[int]) -> Iterator[None]:
+    """What starts within has these cores alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, own)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def timed_command(checkout: Path, arguments: list[str]) -> tuple[float, float, float]:
@@ -252,7 +269,7 @@ def main(
             if "rates" in only:
                 measure_rates(got, size, models, before, rival, rounds, one)
             if "lines" in only and size == sizes[-1]:
-                measure_lines(got, size, models, place, lines)
+                measure_lines(got, size, models, place, lines, rounds)
     write_use(got, Path(out))
 
 

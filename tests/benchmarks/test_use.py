@@ -1,14 +1,16 @@
 """The harness of use.py: what its sides compute, and what it writes."""
 
 import json
+import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from benchmarks import use
-from benchmarks.use import Measured, Running, measure_rates, measure_start, timed_command
+from benchmarks.use import Measured, Running, measure_lines, measure_rates, measure_start, timed_command
 from benchmarks.use_models import make_models
 from benchmarks.use_report import entries, table, write_use
 from mere_ds.errors import UserError
@@ -41,6 +43,27 @@ def test_rounds_are_kept_by_side(models):
     assert {side for _, _, side in got.figures} == {"fp32", "auto"}
     assert len(got.figures["tiny", "share", "auto"]) == 1
     assert got.figures["tiny", "start CPU s", "auto"][0] > 0
+
+
+def test_lines_are_read_by_one_core_and_by_all(models, tmp_path, monkeypatch):
+    """Starting takes 5 seconds here and a line one, divided among processes."""
+    asked = []
+
+    def command(checkout, arguments):
+        source, processes = (a.split("=")[1] for a in arguments if a.startswith(("--file=", "--processes=")))
+        lines = len(Path(source).read_text().splitlines())
+        asked.append((lines, int(processes), len(os.sched_getaffinity(0))))
+        return 5 + lines / int(processes), 0.0, 100.0
+
+    monkeypatch.setattr(use, "timed_command", command)
+    cores = len(os.sched_getaffinity(0))
+    got = Measured("a machine", "fp32")
+    measure_lines(got, "tiny", models, tmp_path, lines=16, rounds=1)
+    assert asked == [(count, own, own) for own in (1, cores) for count in (4, 16)]
+    assert len(os.sched_getaffinity(0)) == cores
+    assert got.figures["tiny", "lines/s by cores", "auto"] == [1.0] and got.figures[
+        "tiny", "lines/s, 1 cores", "auto"
+    ] == [1.0]
 
 
 def test_a_command_that_fails_ends_the_measurement(models):
