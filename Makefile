@@ -24,7 +24,7 @@ $(VENV)/%: pyproject.toml constraints.txt
 	touch $@
 
 EXTRAS_use := [train]
-EXTRAS_test := [train,onnx,test,offline,documents,languages,serve,wandb,mlflow]
+EXTRAS_test := [train,onnx,test,offline,documents,languages,serve,wandb,mlflow,s3,gs,az]
 
 demo: $(VENV)/use
 	rm -rf $(DEMO)

@@ -71,7 +71,7 @@ def evaluate(
         k: Number of sub-modules to run (None: as trained, 3 by default); a list such as 1,2,3 costs little more.
         which: The best or the latest model of the last stage; stage1: the best model of stage one, without stage two.
         precision: Number format of the computation; 16 bits are faster where the hardware supports them, but round.
-        shard_cache: Cache folder for shards from a server (None: as in training).
+        shard_cache: Cache folder for remote shards (None: as in training).
     """
     from mere_ds.runs.run_folder import RunFolder
     from mere_ds.runs.trained import trained_model

@@ -68,7 +68,9 @@ class TrainConfig:
     """The settings of `mere_ds/train.py`."""
 
     shards: str = knob(
-        "Folder made by `mere-ds shard`, or its http(s) address.", on_resume="content", also="data dataset"
+        "Folder made by `mere-ds shard`, or its http(s), s3, gs, az or hf address.",
+        on_resume="content",
+        also="data dataset",
     )
     run: str = knob(
         "Run folder: config, log, checkpoints, tensorboard, metrics.jsonl.", on_resume="free", also="output output_dir"
@@ -266,7 +268,7 @@ class TrainConfig:
         "Number of sentences that are held in memory and shuffled together.", 65536, least=1, also="shuffle_buffer"
     )
     shard_cache: str | None = knob(
-        "Cache for shards from a server (None: the user's cache folder).", None, on_resume="free", also="cache_dir"
+        "Cache for remote shards (None: the user's cache folder).", None, on_resume="free", also="cache_dir"
     )
     shard_cache_gib: float = knob(
         "Maximum size of that cache in GiB; the least recently used shards are removed.",

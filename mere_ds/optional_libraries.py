@@ -18,6 +18,9 @@ EXTRAS = {
     "languages": ("eldc",),
     "wandb": ("wandb",),
     "mlflow": ("mlflow",),
+    "s3": ("s3fs",),
+    "gs": ("gcsfs",),
+    "az": ("adlfs",),
     "serve": ("starlette", "uvicorn", "prometheus_client"),
 }
 """Extra -> what it brings, by the names that are imported. An installation without extras has the other libraries."""

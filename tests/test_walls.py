@@ -34,7 +34,8 @@ MAY_IMPORT = {
     "converting": {"versions", "errors", "files", "target", "corpus"},
     "encoders": {"hub_files", "errors", "files", "optional_libraries", "sums"},
     "shards": {
-        *("versions", "errors", "files", "columns", "parts", "network", "sums", "target", "corpus", "encoders"),
+        *("versions", "errors", "files", "columns", "parts", "network", "sums", "optional_libraries", "target"),
+        *("corpus", "encoders"),
     },
     "fused": set(),
     "model": {"errors", "files", "sums", "config", "encoders", "fused"},
@@ -110,6 +111,7 @@ ONLY_IN = {
         "spacy": {"corpus", "spacy_component"},
     },
     **{"starlette": {"serving"}, "uvicorn": {"serving"}, "prometheus_client": {"serving"}},
+    **{"s3fs": {"shards"}, "gcsfs": {"shards"}, "adlfs": {"shards"}},
     **{"onnx": {"graphs"}, "onnxruntime": {"backends", "graphs"}},
 }
 

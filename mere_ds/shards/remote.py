@@ -1,7 +1,7 @@
-"""Shards on an http(s) server: each file is fetched when it is read, through a bounded cache on the local disk.
+"""Shards elsewhere: each file is fetched when it is read, through a bounded cache on the local disk.
 
-A cached file is named by its sha256 and only used if its content has that digest: equal shards are stored once, and
-all processes on a machine share the cache.
+How depends on the scheme of the address: `WAYS`. A cached file is named by its sha256 and only used if its content has
+that digest: equal shards are stored once, and all processes on a machine share the cache.
 """
 
 import contextlib
@@ -12,16 +12,15 @@ import os
 import re
 import shutil
 import time
-import urllib.error
-from collections.abc import Generator, Iterator, Sequence
-from http.client import HTTPException
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from mere_ds.errors import MachineError, UserError
 from mere_ds.files import digest_of, user_cache
-from mere_ds.network import BadAddress, open_address
+from mere_ds.shards import object_store, web_server
+from mere_ds.shards.fetching import ADVICE, Way, fetch
 from mere_ds.shards.packing import LocalSource, ShardSource, StoredFile, describe
 from mere_ds.sums import is_intact
 
@@ -30,18 +29,18 @@ log = logging.getLogger("mere_ds")
 CACHE_GIB = 32.0
 """Default maximum size of the cache."""
 
-PAUSES = (1, 2, 4, 8)
-"""Seconds between two attempts to fetch a file."""
+WAYS: dict[str, Way] = {
+    **dict.fromkeys(web_server.SCHEMES, web_server.chunks_of),
+    **dict.fromkeys(object_store.STORES, object_store.chunks_of),
+}
+"""Scheme of an address -> how its files are read."""
 
-_SCHEMES = ("http", "https")
-_CHUNK = 1 << 20
 _MOST_MANIFEST = 256 << 20  # bytes; its size is not known in advance
 _CACHED = re.compile(r"[0-9a-f]{64}(\.part)?")  # other files in the cache folder are never removed
-_ADVICE = "copy the folder to the server again"
 
 
 def open_source(place: str | Path, cache: str | Path | None = None, cache_gib: float = CACHE_GIB) -> ShardSource:
-    """The shards at `place`: a folder, or its http(s) address, read through the folder `cache` (None: the user's).
+    """The shards at `place`: a folder, or the address of one, read through the folder `cache` (None: the user's).
 
     `cache_gib`: maximum size of the cache in GiB; one shard is kept whatever its size. Raises UserError for an invalid
     address.
@@ -62,18 +61,22 @@ def absolute(place: str | Path) -> str:
     place = str(place)
     try:
         parts = urlsplit(place)
-        known = parts.scheme in _SCHEMES and bool(parts.hostname) and (parts.port or 1) > 0
+        port = (parts.port or 1) > 0 if parts.scheme in web_server.SCHEMES else parts.port is None
+        known = parts.scheme in WAYS and bool(parts.hostname) and port
     except ValueError:
         known = False
     if not known or not re.fullmatch(r"[!-~]+", place):
-        raise UserError("the shards' address is not valid: pass a folder, or http(s)://host/path, %-encoded")
+        raise UserError(
+            "the shards' address is not valid: pass a folder, http(s)://host/path, %-encoded, or "
+            + ", ".join(f"{scheme}://{store.form}" for scheme, store in object_store.STORES.items())
+        )
     if "@" in parts.netloc or parts.query or parts.fragment:  # they would end up in logs and in the run's config.json
         raise UserError(f"the shards' address on {parts.hostname} must not contain user, password, ? or #: remove them")
     return place.rstrip("/") + "/"
 
 
 class RemoteSource:
-    """A shards folder on a server; see `ShardSource`.
+    """A shards folder at an address; see `ShardSource`.
 
     Reading raises UserError for a file that the server doesn't have or that doesn't match the manifest, MachineError if
     the server can't be reached or the disk is full.
@@ -205,9 +208,9 @@ class ShardCache:
         part.flush()
         got = describe(Path(part.name))
         if got.bytes != file.bytes:
-            raise UserError(f"{url}: has {got.bytes} bytes instead of {file.bytes}: {_ADVICE}")
+            raise UserError(f"{url}: has {got.bytes} bytes instead of {file.bytes}: {ADVICE}")
         if got.sha256 != file.sha256:
-            raise UserError(f"{url}: damaged, its sha256 does not match the manifest: {_ADVICE}")
+            raise UserError(f"{url}: damaged, its sha256 does not match the manifest: {ADVICE}")
 
 
 @contextlib.contextmanager
@@ -258,69 +261,5 @@ def _is_intact(path: Path, file: StoredFile) -> bool:
     return False
 
 
-# Fetching
-
-
-class _Broken(Exception):
-    """A failed attempt that is worth repeating."""
-
-
 def _fetch(url: str, most: int, stream: BinaryIO) -> None:
-    """Writes what `url` holds, at most `most` bytes, into the empty `stream`; tries again where that may help."""
-    for pause in (*PAUSES, None):
-        try:
-            with contextlib.closing(_body(url, most)) as chunks:
-                for chunk in chunks:
-                    stream.write(chunk)
-            return
-        except _Broken as error:
-            if pause is None:
-                raise MachineError(
-                    f"{url}: failed after {len(PAUSES) + 1} attempts ({error}): check server and network, then run "
-                    "the same command again"
-                ) from error
-            log.warning("%s: %s; retrying in %g s", url, error, pause)
-        stream.seek(0)
-        stream.truncate()
-        time.sleep(pause)
-
-
-def _body(url: str, most: int) -> Generator[bytes, None, None]:
-    """The response to one request for `url`. Raises _Broken for temporary errors, UserError for permanent ones."""
-    too_long = UserError(f"{url}: is longer than {most} bytes: {_ADVICE}")
-    try:
-        with open_address(url, may_follow) as response:
-            promised, got = response.length, 0
-            if (promised or 0) > most:
-                raise too_long
-            while chunk := response.read(_CHUNK):
-                got += len(chunk)
-                if got > most:
-                    raise too_long
-                yield chunk
-            if promised is not None and got < promised:
-                raise _Broken(f"the connection broke after {got} of {promised} bytes")
-    except BadAddress as error:
-        raise UserError(f"{url}: {error}: use an http(s) address without redirects from https to http") from None
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise _refusal(url, error.code) from None  # its own text may contain the target of a redirect
-    except (OSError, HTTPException) as error:
-        raise _Broken(str(getattr(error, "reason", "") or error).strip() or type(error).__name__) from error
-
-
-def _refusal(url: str, code: int) -> UserError | _Broken:
-    if code >= 500 or code in (408, 429):
-        return _Broken(f"the server answered {code}")
-    if code in (404, 410):
-        return UserError(
-            f"{url}: the server has no such file ({code}): pass the address of a complete folder made by mere-ds shard"
-        )
-    if 300 <= code < 400:
-        return UserError(f"{url}: the server's redirects ({code}) form a loop or have no target: check the address")
-    return UserError(f"{url}: the server answered {code}: check that it can be read without a login")
-
-
-def may_follow(url: str, target: str) -> bool:
-    """Whether a redirect from `url` to `target` is followed: never from https to anything else."""
-    return urlsplit(target).scheme in (("https",) if urlsplit(url).scheme == "https" else _SCHEMES)
+    fetch(WAYS[urlsplit(url).scheme], url, most, stream)

@@ -17,12 +17,13 @@ from mere_ds import network
 from mere_ds.encoders.sources import fingerprint, load_encoder, load_tokenizer
 from mere_ds.errors import MachineError, UserError
 from mere_ds.evaluation.run import evaluate_runs
-from mere_ds.shards import remote
+from mere_ds.shards import fetching
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.plan import EpochPlan
 from mere_ds.shards.reading import ShardReader, TextReader
 from mere_ds.shards.remote import ShardCache, absolute, open_source
 from mere_ds.shards.sealing import seal
+from mere_ds.shards.web_server import may_follow
 from tests.shards.file_server import Server, answer, drip, drip_headers, drop, fail, redirect
 
 GIB = 2**30
@@ -42,7 +43,7 @@ def cache(tmp_path):
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(remote, "PAUSES", (0, 0, 0))
+    monkeypatch.setattr(fetching, "PAUSES", (0, 0, 0))
 
 
 def cached(folder) -> dict[str, int]:
@@ -281,7 +282,7 @@ def test_a_redirect_to_a_broken_address_is_one_line(manifest, server, cache, tar
 @pytest.mark.parametrize("fault", [drip, drip_headers])
 def test_a_server_that_drips_is_given_up(manifest, server, cache, monkeypatch, fault):
     monkeypatch.setattr(network, "WINDOW_SECONDS", 0.1)
-    monkeypatch.setattr(remote, "PAUSES", (0,))
+    monkeypatch.setattr(fetching, "PAUSES", (0,))
     shard = manifest.splits["train"].shards[0]
     server.faults[shard.file] = [fault] * 2
     with pytest.raises(MachineError, match=r"failed after 2 attempts \(the server is too slow, \d+ bytes in"):
@@ -294,7 +295,7 @@ def test_a_server_that_drips_is_given_up(manifest, server, cache, monkeypatch, f
     [("https", "http", False), ("https", "https", True), ("http", "https", True), ("https", "file", False)],
 )
 def test_a_redirect_never_leads_from_https_to_http(first, target, allowed):
-    assert remote.may_follow(f"{first}://host/a", f"{target}://other/a") == allowed
+    assert may_follow(f"{first}://host/a", f"{target}://other/a") == allowed
 
 
 @pytest.mark.parametrize(
@@ -325,9 +326,18 @@ def test_a_manifest_that_leads_out_of_folder_or_cache_is_refused_before_anything
 @pytest.mark.parametrize(
     "place",
     [
-        *("s3://bucket/shards", "file:///shards", "pipe://cat", "ftp://host/shards", "http://", "https:///shards"),
+        *(
+            "s3:///shards",
+            "s3://bucket:80/shards",
+            "file:///shards",
+            "pipe://cat",
+            "ftp://host/shards",
+            "http://",
+            "https:///shards",
+        ),
         *("http://host:99999/", "http://[::1/", "http://host/a b", "http://host/ä", "http://host/a\nb"),
         *("https://user:geheim@host/shards", "https://geheim@host/", "https://host/?t=geheim", "https://host/#geheim"),
+        *("s3://key:geheim@bucket/shards", "az://geheim@account/shards", "hf://org/name/shards?token=geheim"),
     ],
 )
 def test_addresses_that_are_not_used(place):

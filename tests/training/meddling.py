@@ -28,6 +28,11 @@ from mere_ds.training.loop import Progress
 from mere_ds.training.stage_trainer import StageTrainer
 
 
+def set_environment(values: dict[str, str]) -> None:
+    """What the user's shell would have set."""
+    os.environ.update(values)
+
+
 def own_rank() -> int:
     return int(os.environ["RANK"])
 
