@@ -199,8 +199,9 @@ def _encoder(manifest: Manifest, model: TrainedModel, told: dict) -> tuple[str, 
 
 def _scores(model: TrainedModel, split: str) -> tuple[Scores | None, list[str]]:
     """A split's scores of this very checkpoint; None, and why, if there are none."""
-    path = model.run.evaluation / f"{evaluation_name(split, None)}.json"
-    if path.exists():
+    path, lacking = model.run.evaluation / f"{evaluation_name(split, None)}.json", f"scores on {split} are left out"
+    alone = model.folder == model.run.root
+    if path.exists() and not alone:
         evaluation = read_evaluation(model.run, split)
         if evaluation.made_from["checkpoint"]["sha256"] == model.sha256:
             return Scores(split, _rows(evaluation.content), tuple(evaluation.remarks())), []
@@ -209,8 +210,10 @@ def _scores(model: TrainedModel, split: str) -> tuple[Scores | None, list[str]]:
         why = f"there is no {path}"
     if split == "dev" and (found := model.state.get("dev") or {}).get("languages"):
         return Scores(split, _rows(found), ("measured while training",)), []
+    if alone:
+        return None, [f"{lacking}: {model.folder} is a single checkpoint: export the run itself for a card with them"]
     flag = "" if split == "test" else f" --split={split}"
-    return None, [f"scores on {split} are left out: {why}: run mere-ds evaluate{flag} before"]
+    return None, [f"{lacking}: {why}: run mere-ds evaluate{flag} before"]
 
 
 def _rows(content: dict) -> dict[str, Score]:

@@ -89,8 +89,9 @@ def _described(stage: int, config: TrainConfig, ds: dict, manifest: Manifest, ra
         f"{manifest.splits['train'].sentences:,} an epoch{early}"
     )
     yield f"{cost.passes:,} sentences without gradient (dev scores, features)"
-    yield f"{cost.disk / _MIB:,.1f} MiB of checkpoints"
-    yield f"{saved_bytes(trained, frozen) / _MIB:,.1f} MiB of rank 0's main memory for the copy that a save writes"
+    saved = saved_bytes(trained, frozen) / _MIB
+    yield f"{(config.keep + 1) * saved:,.1f} MiB of checkpoints: the newest --keep={config.keep} and the best one"
+    yield f"{saved:,.1f} MiB of rank 0's main memory for the copy that a save writes"
     yield _time(stage, config, cost)
     yield align(list(_memory_rows(config, ds, ranks, trained, frozen)))
 

@@ -48,6 +48,9 @@ class Profile(Observer):
             self._finish()
 
     def on_close(self) -> None:
+        if self._seen <= WARM_UP:
+            told = "no profile: training made %d updates this time, and the first %d are not profiled"
+            log.warning(told, self._seen, WARM_UP)
         self._finish()
 
     def _begin(self) -> None:

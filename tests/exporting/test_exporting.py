@@ -403,3 +403,10 @@ def test_languages_that_are_no_codes_are_refused(make_run, tmp_path):
     write_sums_again(folder)
     with pytest.raises(UserError, match=r"'\$\(x\)' is not a language code"):
         export_model(run, tmp_path / "out")
+
+
+def test_a_single_checkpoint_has_no_scores_and_nothing_can_be_scored(make_run, tmp_path, capsys):
+    checkpoint = trained_model(RunFolder(make_run())).folder
+    notes = export_model(checkpoint, tmp_path / "out").notes
+    told = f"{checkpoint} is a single checkpoint: export the run itself for a card with them"
+    assert f"scores on test are left out: {told}" in notes and not any("mere-ds evaluate" in note for note in notes)

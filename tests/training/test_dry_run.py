@@ -104,6 +104,7 @@ def test_it_tells_the_steps_bytes_and_time_and_leaves_nothing(toy_shards, tmp_pa
         assert f"{trained + frozen:,} parameters, {trained:,} of them trained, in fp32" in said
         assert f"{epochs * -(-train // 16):,} steps of 16 sentences = 4 x 2 ranks x 2 accumulation" in said
         assert f"{(12 * trained + 4 * frozen) / 2**20:,.1f} MiB of rank 0's main memory" in said
+        assert f"{3 * (12 * trained + 4 * frozen) / 2**20:,.1f} MiB of checkpoints: the newest --keep=2" in said
         row = rf"2 \(chosen\) +{4 * (trained + frozen) / 2**20:,.1f} +{2 * trained / 2**20:,.1f} "
         assert re.search(row + rf"+{6 * trained / 2**20:,.1f}", said), said
     assert said.count("time: unknown") == 2

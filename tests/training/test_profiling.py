@@ -37,12 +37,15 @@ def test_only_the_wanted_updates_are_profiled(tmp_path, updates, profiled):
 
 
 @pytest.mark.parametrize("updates", [1, WARM_UP])
-def test_a_training_without_a_step_after_the_warm_up_leaves_none(tmp_path, updates):
+def test_a_training_without_a_step_after_the_warm_up_leaves_none_and_says_so(tmp_path, updates, caplog):
     folder = tmp_path / "profile"
     folder.mkdir()
     (folder / "stage1.txt").write_text("an older one")
     updated(Profile(folder, "stage1", 4), updates)
     assert not list(folder.iterdir())
+    assert caplog.messages == [
+        f"no profile: training made {updates} updates this time, and the first 3 are not profiled"
+    ]
 
 
 @pytest.mark.slow

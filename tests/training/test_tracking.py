@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -95,7 +96,7 @@ def records_of_wandb(run: Path) -> Iterator:
     """Those of its offline runs, in its format: blocks of 32 KiB, each record in one part or several."""
     from wandb.proto import wandb_internal_pb2
 
-    for path in sorted(run.glob("wandb/offline-run-*/*.wandb")):
+    for path in sorted(run.glob("*wandb/offline-run-*/*.wandb")):
         content, place, whole = path.read_bytes(), 7, b""
         while place + 7 <= len(content):
             if (left := 32768 - place % 32768) < 7:
@@ -111,10 +112,21 @@ def records_of_wandb(run: Path) -> Iterator:
                 yield record
 
 
+def all_records_of_wandb(run: Path, runs: int) -> list:
+    """Once all these runs have ended: its own process writes them, also after `finish` has returned."""
+    deadline = time.monotonic() + 60
+    while True:
+        found = list(records_of_wandb(run))
+        if sum(record.WhichOneof("record_type") == "exit" for record in found) == runs or time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
+
+
 def test_wandb_has_all_numbers_with_their_steps_and_a_resumed_stage_the_same_run(no_network):
     told(no_network, "wandb", ended=False)
+    (no_network / "wandb").rename(no_network / "first_wandb")  # two runs of one second have one file
     told(no_network, "wandb", step=20)
-    found = list(records_of_wandb(no_network))
+    found = all_records_of_wandb(no_network, 2)
     begun = [record.run for record in found if record.WhichOneof("record_type") == "run"]
     assert len({run.run_id for run in begun}) == 1 and len(begun) == 2
     assert {(run.display_name, run.run_group, run.project) for run in begun} == {("run, stage 1", "run", "mere-ds")}
@@ -141,7 +153,8 @@ def test_a_server_that_is_not_there_is_one_line_before_training(no_network, monk
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free.getsockname()[1]}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(
-        UserError, match="^--report_to=mlflow: .*: set MLFLOW_TRACKING_URI .* a server that runs$"
+        UserError,
+        match="^--report_to=mlflow: .*: set MLFLOW_TRACKING_URI .* a server that runs$",
     ) as caught:
         told(no_network, "mlflow")
     assert "\n" not in str(caught.value) and not (no_network / "tracking.json").exists()
@@ -187,4 +200,4 @@ def test_a_training_reports_what_its_run_folder_has(train, no_network):
     rows = [row for row in metrics(no_network) if row["kind"] == "train"]
     history = client().get_metric_history(run.info.run_id, "train/loss")
     assert sorted((m.step, m.value) for m in history) == [(row["step"], row["loss"]) for row in rows]
-    assert len(list(records_of_wandb(no_network))) > 4 and run.data.params["max_steps"] == "4"
+    assert len(all_records_of_wandb(no_network, 1)) > 4 and run.data.params["max_steps"] == "4"
