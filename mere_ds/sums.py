@@ -73,9 +73,9 @@ def check_for_use(folder: Path) -> None:
         raise UserError(f"{folder}: damaged ({what}): copy it again, or train this stage again with --overwrite")
 
 
-def check_early(folder: Path) -> None:
-    """Begin to read what `check_for_use` will check, beside other work: that one then waits for the rest of it."""
-    threading.Thread(target=damage, args=(folder, (OPTIMIZER,)), daemon=True).start()
+def check_early(folder: Path, unused: Container[str] = (OPTIMIZER,)) -> None:
+    """Begin to read what `check_for_use` or `damage` will check, beside other work: they then wait for the rest."""
+    threading.Thread(target=damage, args=(folder, unused), daemon=True).start()
 
 
 def recorded_digest(folder: Path, file: str) -> str:

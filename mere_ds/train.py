@@ -16,6 +16,8 @@ from mere_ds.config import TrainConfig
 from mere_ds.knobs import takes_knobs
 from mere_ds.ranks.deepspeed_import import import_deepspeed
 from mere_ds.ranks.stop import StopSignals
+from mere_ds.runs.run_folder import STAGES, RunFolder
+from mere_ds.sums import OPTIMIZER, check_early
 
 if TYPE_CHECKING:
     from mere_ds.training.observers import Observer
@@ -55,6 +57,8 @@ def run(given: dict, observers: Iterable["Observer"] = ()) -> None:
     stop = StopSignals()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else pages of C++ frames when ranks time out
+    if os.environ.get("RANK", "0") == "0" and not config.overwrite:
+        _check_checkpoints_early(RunFolder(config.run))
     with _no_garbage():
         import_deepspeed()
         from mere_ds.training.dry_run import print_cost
@@ -69,6 +73,14 @@ def run(given: dict, observers: Iterable["Observer"] = ()) -> None:
             train_stage_one(session, manifest, followers)
         if config.stage in ("2", "all"):
             train_stage_two(session, manifest, followers)
+
+
+def _check_checkpoints_early(run: RunFolder) -> None:
+    """Read, while libraries are imported, the checkpoints that a resumed training checks before it starts."""
+    for stage in STAGES:
+        for which, unused in (("latest", ()), ("best", (OPTIMIZER,))):
+            if (folder := run.model(stage, which)).exists():
+                check_early(folder.resolve(), unused)
 
 
 @contextmanager

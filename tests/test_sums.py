@@ -2,10 +2,12 @@
 
 import os
 import random
+import threading
 from pathlib import Path
 
 import pytest
 
+from mere_ds import sums, train
 from mere_ds.errors import UserError
 from mere_ds.model.loading import load_model
 from mere_ds.sums import OPTIMIZER, SUMS, check_for_use, damage, identity_of, recorded_digest, write_sums
@@ -22,6 +24,40 @@ def checkpoint(tmp_path) -> Path:
         (folder / name).write_bytes(f"what {name} holds".encode() * 9)
     write_sums(folder)
     return folder
+
+
+@pytest.mark.parametrize("flags", [{}, {"overwrite": True}], ids=str)
+def test_a_resumed_training_reads_its_checkpoints_once_beside_its_imports(checkpoint, tmp_path, monkeypatch, flags):
+    stage = tmp_path / "run" / "checkpoints" / "stage1"
+    stage.mkdir(parents=True)
+    checkpoint.rename(stage / checkpoint.name)
+    (stage / "latest").symlink_to(checkpoint.name)
+    read, threads, digest = [], [], sums.digest_file
+
+    def digest_file(path: Path) -> str:
+        read.append(path.name)
+        return digest(path)
+
+    class Thread(threading.Thread):
+        def start(self) -> None:
+            threads.append(self)
+            super().start()
+
+    def imported() -> None:
+        for thread in threads:
+            thread.join()
+        raise InterruptedError
+
+    monkeypatch.setattr(sums, "digest_file", digest_file)
+    monkeypatch.setattr(threading, "Thread", Thread)
+    monkeypatch.setattr(train, "import_deepspeed", imported)
+    monkeypatch.setattr(train, "StopSignals", lambda: None)  # it would stay after the test
+    with pytest.raises(InterruptedError):
+        train.run({"shards": "s", "run": str(tmp_path / "run"), **flags})
+    assert bool(read) == (not flags)
+    assert damage(stage / "latest") is None
+    listed = sorted(path.name for path in (stage / "latest").iterdir() if path.name != SUMS)
+    assert sorted(read) == listed
 
 
 def refusal(folder: Path) -> str:

@@ -69,7 +69,7 @@ MAY_IMPORT = {
         *("errors", "files", "sums", "lease", "knobs", "config", "runs", "ranks"),
         *("corpus", "encoders", "model", "training"),
     },
-    "train": {"flags", "knobs", "config", "ranks", "training"},
+    "train": {"sums", "flags", "knobs", "config", "runs", "ranks", "training"},
     "reproduction": {
         *("errors", "files", "sums", "knobs", "config", "flags", "runs", "ranks"),
         *("corpus", "encoders", "shards", "evaluation", "training", "train"),
