@@ -44,6 +44,34 @@ def keep_results(path: Path, entries: list[dict]) -> None:
     path.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
 
 
+def put_before_and_now(
+    figures: dict[str, dict[str, list[float]]],
+    table: tuple[str, str, dict[str, str]],
+    told: dict,
+    marks: tuple[str, str],
+    folder: Path,
+) -> None:
+    """Print a table of seconds, and write it between the marks of RESULTS.md and into results.json.
+
+    `figures` are, by what was measured and side ("now", and "before" if there is one), those of each turn; `table` is
+    the text above it, the name of its first column, and each row's words; `told` is added to each entry.
+    """
+    head, what, words = table
+    lines, entries = [head, "", f"| {what} | before | now | now / before |", "|---|---|---|---|"], []
+    for name, sides in figures.items():
+        entry = {"name": name, "value": median_triple(sides["now"]), "unit": "s"}
+        cells = [spread(sides[side]) if side in sides else "" for side in ("before", "now")] + [""]
+        if "before" in sides:
+            ratios = [now / before for now, before in zip(sides["now"], sides["before"], strict=True)]
+            entry |= {"before": median_triple(sides["before"]), "to before": median_triple(ratios)}
+            cells[-1] = spread(ratios)
+        lines.append(f"| {words[name]} | {' | '.join(cells)} |")
+        entries.append(entry | told)
+    print("\n".join(lines))
+    put_between(marks, "\n".join(lines), folder / "RESULTS.md")
+    keep_results(folder / "results.json", entries)
+
+
 def _entries(bench) -> list[dict]:
     told = {"machine": str(bench.ceiling), "precision": bench.precision, "batch": bench.batch}
     entries = []

@@ -25,7 +25,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: mere_ds may b
 from benchmarks.machine import Ceiling
 from benchmarks.material import Material, Sizes, make_material
 from benchmarks.ours import OurTraining
-from benchmarks.report import keep_results, median_triple, put_between, spread
+from benchmarks.report import put_before_and_now, spread
 from benchmarks.use import ROOT, checked_out
 from mere_ds import flags
 from mere_ds.runs.checkpoint import name_of
@@ -35,7 +35,6 @@ from mere_ds.training.observers import Beginning
 SIZES = Sizes(tokenizer="tiny", vocabulary=50_000, hidden=512, layers=8, heads=8, feed_forward=2048)
 MARKS = "<!-- save -->\n", "<!-- end save -->"
 MEASURED = {"save/stall": "s that training stands still", "save/stall, CPU": "CPU s of its thread"}
-SIDES = ("before", "now")
 
 
 def measure(folder: Path, batch: int, steps: int, saves: int) -> None:
@@ -72,26 +71,12 @@ def turns(folder: Path, checkouts: dict[str, Path], batch: int, steps: int, save
 
 def write_saving(figures: dict[str, dict[str, list[float]]], machine: str, parameters: int, folder: Path) -> None:
     """Print the table and write it; `figures` are, by what was measured and side, the medians of each turn."""
-    lines = [
+    head = (
         f"{machine}, {date.today()}; torch {version('torch')}. {parameters / 1e6:.1f} M parameters, fp32, ZeRO 0. "
-        "Figures are minimum / median / maximum over turns, of each turn's median.",
-        "",
-        "| a save | before | now | now / before |",
-        "|---|---|---|---|",
-    ]
-    entries = []
-    for name, sides in figures.items():
-        entry = {"name": name, "value": median_triple(sides["now"]), "unit": "s"}
-        cells = [spread(sides[side]) if side in sides else "" for side in SIDES] + [""]
-        if "before" in sides:
-            ratios = [now / before for now, before in zip(sides["now"], sides["before"], strict=True)]
-            entry |= {"before": median_triple(sides["before"]), "to before": median_triple(ratios)}
-            cells[-1] = spread(ratios)
-        lines.append(f"| {MEASURED[name]} | {' | '.join(cells)} |")
-        entries.append(entry | {"machine": machine, "precision": "fp32", "parameters": parameters})
-    print("\n".join(lines))
-    put_between(MARKS, "\n".join(lines), folder / "RESULTS.md")
-    keep_results(folder / "results.json", entries)
+        "Figures are minimum / median / maximum over turns, of each turn's median."
+    )
+    told = {"machine": machine, "precision": "fp32", "parameters": parameters}
+    put_before_and_now(figures, (head, "a save", MEASURED), told, MARKS, folder)
 
 
 def main(

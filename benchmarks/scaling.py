@@ -23,6 +23,7 @@ from datetime import date
 from importlib.metadata import version
 from operator import truediv
 from pathlib import Path
+from unittest import mock
 
 import torch
 from transformers import BertConfig
@@ -34,6 +35,7 @@ from mere_ds import flags
 from mere_ds.corpus.synthetic.generator import synthesize
 from mere_ds.encoders.sources import TinySize
 from mere_ds.errors import UserError
+from mere_ds.files import write_json
 from mere_ds.model.configuration import MereConfig
 from mere_ds.model.mere import MereModel
 from mere_ds.shards.manifest import Manifest
@@ -130,7 +132,8 @@ def live_bytes(parameters) -> int:
 
 
 def zero(zero_optimization: dict, hidden: int, layers: int, folder: str) -> dict:
-    """One rank of the trainer's engine in fp32: P, and bytes of state, peak memory and traffic of an update."""
+    """One rank of the trainer's engine in fp32: P, and bytes of state, peak memory (of the start alone, and with
+    updates) and traffic of an update."""
     from deepspeed.comm import comm
 
     from mere_ds.config import TrainConfig
@@ -141,12 +144,16 @@ def zero(zero_optimization: dict, hidden: int, layers: int, folder: str) -> dict
     # buckets of DeepSpeed's default size, 5e8 values, would be larger than the model
     zero_optimization["reduce_bucket_size"] = 4 * hidden**2
     ds = {"zero_optimization": zero_optimization, "comms_logger": {"enabled": True}}
-    path = Path(folder, f"ds_{os.environ['RANK']}.json")
-    path.write_text(json.dumps(json.loads(DS_CONFIG.read_text()) | ds))
-    knobs = {"shards": folder, "run": f"{folder}/run", "deepspeed_config": str(path), "accumulation": ACCUMULATION}
-    with open_session(TrainConfig(**knobs, batch_size=4), frozenset(), StopSignals()) as session:
+    path = Path(folder, "deepspeed.json")
+    write_json(path, json.loads(DS_CONFIG.read_text()) | ds)  # each rank the same
+    knobs = {"shards": f"{folder}/shards", "run": f"{folder}/run", "deepspeed_config": str(path)}
+    config = TrainConfig(**knobs, accumulation=ACCUMULATION, batch_size=4)
+    with open_session(config, frozenset(), StopSignals()) as session:
+        with mock.patch("mere_ds.training.engine.keep_freed_memory"):  # as if this was the first
+            Trainee(mere_model(1, 100, 64, 1), 1e-4, session).engine.destroy()  # imports what engines need
         before, model = peak_bytes(), mere_model(1, 80 * hidden, hidden, layers)
         P, trainee, live = model.num_parameters(), Trainee(model, 1e-4, session), []
+        start = peak_bytes() - before
         for _ in range(3):
             comm.comms_logger.comms_dict.clear()
             for _ in range(ACCUMULATION):
@@ -156,7 +163,8 @@ def zero(zero_optimization: dict, hidden: int, layers: int, folder: str) -> dict
         logged = comm.comms_logger.comms_dict
         sent = sum(SENT[name] * size * log[0] for name, sizes in logged.items() for size, log in sizes.items())
         # of the last update's first micro-step, when ZeRO 1 has all gradients and 2 its part
-        return {"P": P, "live": live[-ACCUMULATION], "grown": peak_bytes() - before, "sent": sent}
+        grown = peak_bytes() - before
+        return {"P": P, "live": live[-ACCUMULATION], "start": start, "grown": grown, "sent": sent}
 
 
 GROWTH = {  # what grows: its values, and what each changes in `growth_case`
@@ -308,9 +316,9 @@ def zero_tables(quick: bool) -> str:
         P = figures["P"]
         plain, kept = (sum(zero_bytes(stage, 2, P, weight=4, optimizer=o)) for o in (8, 12 if stage else 8))
         sent = traffic(stage, 2, P, ACCUMULATION, weight=4, reduce=reduce)
-        values = (plain, kept, figures["live"], figures["grown"], sent, figures["sent"])
+        values = (plain, kept, figures["live"], figures["start"], figures["grown"], sent, figures["sent"])
         rows.append((f"{stage}{', reduce' * reduce}", *(f"{value / P:.2f}" for value in values)))
-    header = "ZeRO|state, formula|with DeepSpeed's masters|measured|peak growth|traffic, formula|measured"
+    header = "ZeRO|state, formula|with DeepSpeed's masters|measured|start|peak growth|traffic, formula|measured"
     counts, paper = (1, 4, 8, 32, 1024), []
     for training, stage in itertools.product((1, 2), range(4)):
         sizes, _ = mbert_sizes(training)

@@ -16,8 +16,8 @@ _overrides: list[torch.library.Library] = []
 
 
 def prepare_cpu() -> None:
-    """Prepare this process for training on a CPU; may be called repeatedly."""
-    keep_freed_memory()
+    """Prepare this process for training on a CPU; may be called repeatedly. Once the model and what trains it are
+    made, call `keep_freed_memory` too."""
     if not _overrides:
         _overrides.append(torch.library.Library("aten", "IMPL"))
         with warnings.catch_warnings():
@@ -26,8 +26,12 @@ def prepare_cpu() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Make glibc keep the memory that a step frees instead of requesting the same pages again in every step."""
+    """Make glibc keep the memory that a step frees instead of requesting the same pages again in every step.
+
+    What is free now it gives back first.
+    """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.malloc_trim(0)
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, -1)
 

@@ -17,6 +17,7 @@ from mere_ds.model.configuration import TripleConfig
 from mere_ds.model.triple import TripleModel
 from mere_ds.runs.resume import is_plain
 from mere_ds.sums import OPTIMIZER
+from mere_ds.training.cpu import keep_freed_memory
 from mere_ds.training.full_state import FullState
 from mere_ds.training.optimization import parameter_groups
 from mere_ds.training.saving import Copies
@@ -65,6 +66,8 @@ class Trainee:
             self.engine.optimizer.check_grad_overflow = True  # DeepSpeed checks only in fp16
         if hasattr(self.full_state.scaler, "raise_error_at_min_scale"):
             self.full_state.scaler.raise_error_at_min_scale = False  # we report it, with advice
+        if session.device.type == "cpu" and not self.engine.zero_optimization_partition_weights():
+            keep_freed_memory()  # ZeRO 3 saves memory: it gathers and frees weights all the time
 
     @property
     def model(self) -> TripleModel:
