@@ -6,6 +6,7 @@ then, which depend less on what else runs. The version before and ours take turn
 RESULTS.md and, as `restart/...`, to results.json.
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -53,6 +54,7 @@ def _start(checkout: Path, shards: Path, run: Path, port: int) -> tuple[float, f
     environment = {"PYTHONPATH": str(checkout), "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
     words = [Path(sys.executable).with_name("deepspeed"), f"--num_gpus={RANKS}", f"--master_port={port}"]
     words += [checkout / "mere_ds" / "train.py", f"--shards={shards}", f"--run={run}", *KNOBS]
+    words += [f"--deepspeed_config={ROOT / 'ds_configs' / 'cpu.json'}"]
     log = run.with_suffix(".log")
     with log.open("ab") as out:
         launcher = psutil.Popen(
@@ -66,11 +68,12 @@ def _start(checkout: Path, shards: Path, run: Path, port: int) -> tuple[float, f
         while not (run / "checkpoints" / "stage1" / "latest").exists():
             _check(launcher, started, log)
     finally:
-        everyone = [launcher, *launcher.children(recursive=True)]
-        for process in everyone:  # the launcher starts ranks in sessions of their own
-            if process.is_running():
-                process.send_signal(signal.SIGKILL)
-        psutil.wait_procs(everyone)
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended by itself
+            everyone = [launcher, *launcher.children(recursive=True)]  # ranks are in sessions of their own
+            for process in everyone:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGKILL)
+            psutil.wait_procs(everyone)
     return figures
 
 
