@@ -148,6 +148,11 @@ def parents_of(path: Path) -> Iterator[None]:
         raise
 
 
+def expanded(place: str | Path) -> Path:
+    """With `~` as the user's home; a name such as `~draft`, which is no user's, stays as it is."""
+    return Path(os.path.expanduser(place))  # Path.expanduser would raise RuntimeError
+
+
 def check_apart(name: str, made: str | Path, **others: str | Path | None) -> None:
     """Raises UserError if the folder `made`, called `name`, equals, contains or is inside one of `others`.
 
@@ -156,7 +161,7 @@ def check_apart(name: str, made: str | Path, **others: str | Path | None) -> Non
     """
     ours = Path(made).resolve()
     for other, place in others.items():
-        theirs = Path(place).expanduser().resolve() if place is not None else None
+        theirs = expanded(place).resolve() if place is not None else None
         if theirs and (ours.is_relative_to(theirs) or theirs.is_relative_to(ours)):
             how = "are the same folder" if ours == theirs else "are inside one another"
             raise UserError(f"{name} ({made}) and {other} ({place}) {how}: choose another folder for {name}")

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mere_ds.files import write_whole
+from mere_ds.errors import UserError
+from mere_ds.files import check_apart, expanded, write_whole
 
 
 def test_a_pipe_or_a_device_is_written_to_and_stays_one(tmp_path):
@@ -33,3 +34,12 @@ def test_a_folder_is_no_file(tmp_path):
     with pytest.raises(IsADirectoryError) as refused:
         write_whole(tmp_path, b"content")
     assert refused.value.filename == str(tmp_path) and not list(tmp_path.iterdir())
+
+
+def test_a_name_that_begins_with_a_tilde_may_be_no_users(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    check_apart("OUT", "out", SOURCE="~draft")
+    with pytest.raises(UserError, match="are the same folder"):
+        check_apart("OUT", "~draft", SOURCE="~draft")
+    assert (str(expanded("~draft")), expanded("~/a")) == ("~draft", tmp_path / "home" / "a")

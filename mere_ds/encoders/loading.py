@@ -18,6 +18,7 @@ from mere_ds.encoders.tokenizer_files import TOKENIZER_FILES
 from mere_ds.encoders.tokens import load_tokenizer
 from mere_ds.encoders.weights import new_rows, own_memory, word_embeddings
 from mere_ds.errors import UserError, first_line, from_memory_error
+from mere_ds.files import expanded
 from mere_ds.sums import SUMS, damage
 
 _ADVICE = (
@@ -64,7 +65,7 @@ def locate_weights(source: str) -> Path:
 
     A folder must contain safetensors. UserError if there are none or they are damaged.
     """
-    folder = Path(source).expanduser()
+    folder = expanded(source)
     if not folder.is_dir():
         return hub.fetch_weights(source, None, _ADVICE)
     check_undamaged(folder)

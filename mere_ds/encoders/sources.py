@@ -33,6 +33,7 @@ from mere_ds.encoders.tokens import (
     save_tokenizer,
 )
 from mere_ds.errors import UserError, first_line
+from mere_ds.files import expanded
 
 __all__ = [
     "EncoderInfo",
@@ -122,7 +123,7 @@ def most_bytes(source: str, tiny: TinySize) -> int:
 
 def _locate(source: str) -> tuple[str, str, str | None, Path]:
     """Kind, source, revision and local folder of an encoder from a folder or the hub."""
-    folder = Path(source).expanduser()
+    folder = expanded(source)
     if folder.is_dir():
         check_undamaged(folder)
         if not hub.has_any(folder, hub.WEIGHTS):

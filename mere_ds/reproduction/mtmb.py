@@ -1,11 +1,11 @@
 """Whether MTMB's weights exist and fit, checked before anything starts."""
 
 import json
-from pathlib import Path
 
 from mere_ds.encoders import hub
 from mere_ds.encoders.sources import EncoderInfo, locate_weights
 from mere_ds.errors import UserError
+from mere_ds.files import expanded
 
 ADVICE = "make weights with mere-ds pretrain-mtmb and pass --mtmb=FOLDER; --mtmb=none leaves the row out"
 
@@ -16,7 +16,7 @@ def why_not(weights: str, encoder: EncoderInfo) -> str | None:
     From the hub, only the configuration is downloaded.
     """
     try:
-        here = Path(weights).expanduser().is_dir()
+        here = expanded(weights).is_dir()
         folder = locate_weights(weights) if here else hub.fetch(weights, ["config.json"], advice=ADVICE)
         width = json.loads((folder / "config.json").read_text(encoding="utf-8"))["hidden_size"]
     except UserError as error:
