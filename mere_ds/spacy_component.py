@@ -12,6 +12,7 @@ import mere_ds
 from mere_ds.api import Model, Triples
 from mere_ds.config import spelt_as
 from mere_ds.errors import UserError
+from mere_ds.files import digest_of
 from mere_ds.optional_libraries import needed
 
 with needed("the component for spaCy's pipelines needs"):
@@ -90,7 +91,8 @@ class TripleFinder:
 
 def _filled(doc: Doc, triples: Triples) -> Doc:
     # plain values: spaCy can't write spans, and makes the objects of `doc._.triples` anew when they are asked for
-    doc.user_data[KEY] = {"triples": [triple.to_dict() for triple in triples], "note": triples.note}
+    kept = {"triples": [triple.to_dict() for triple in triples], "note": triples.note}
+    doc.user_data[KEY] = kept | {"text_sha256": _digest(doc)}
     found = triples_of(doc)
     spans = {(span.start, span.end): span for triple in found for span in (triple.head, triple.tail)}
     doc.spans[KEY] = SpanGroup(doc, name=KEY, spans=[spans[place] for place in sorted(spans)])
@@ -98,9 +100,9 @@ def _filled(doc: Doc, triples: Triples) -> Doc:
 
 
 def triples_of(doc: Doc) -> list[DocTriple]:
-    """`doc._.triples`: the highest score first; none if the component hasn't seen the document."""
+    """`doc._.triples`: the highest score first; none if the component hasn't seen the document, or not this text."""
     made = []
-    for triple in doc.user_data.get(KEY, {}).get("triples", ()):
+    for triple in _kept(doc).get("triples", ()):
         places = [(triple[side]["start"], triple[side]["end"]) for side in ("head", "tail")]
         head, tail = (doc.char_span(*place, label="entity", alignment_mode="expand") for place in places)
         assert head is not None and tail is not None  # the places lie in the text
@@ -110,7 +112,19 @@ def triples_of(doc: Doc) -> list[DocTriple]:
 
 def note_of(doc: Doc) -> str | None:
     """`doc._.triples_note`: why there are no triples, or what of the document wasn't read."""
-    return doc.user_data.get(KEY, {}).get("note")
+    return _kept(doc).get("note")
+
+
+def _kept(doc: Doc) -> dict:
+    """What the component has found; spaCy copies it to parts of a document too, where the places are others."""
+    kept = doc.user_data.get(KEY, {})
+    if kept and kept["text_sha256"] != _digest(doc):
+        return {"note": "the triples are of another text: run the component on this document"}
+    return kept
+
+
+def _digest(doc: Doc) -> str:
+    return digest_of(doc.text.encode())
 
 
 Doc.set_extension("triples", getter=triples_of, force=True)

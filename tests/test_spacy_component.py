@@ -99,3 +99,12 @@ def test_documents_are_written_with_their_triples(run):
         assert [(t.head.text, t.relation, t.tail.text, t.head_characters) for t in again._.triples] == expected
         assert [span.text for span in again.spans["mere_ds"]] == [span.text for span in doc.spans["mere_ds"]]
     assert nlp.make_doc("Köln")._.triples == []
+
+
+def test_a_part_of_a_document_has_no_triples_of_the_whole(run):
+    doc = next(doc for doc in map(pipeline(run), TEXTS) if doc._.triples)
+    assert doc.copy()._.triples and doc[:].as_doc(copy_user_data=True)._.triples
+    for part in (doc[1:], doc[:-1]):
+        copied = part.as_doc(copy_user_data=True)
+        assert not copied._.triples and copied._.triples_note.startswith("the triples are of another text")
+        assert not part.as_doc()._.triples

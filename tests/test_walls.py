@@ -47,7 +47,7 @@ MAY_IMPORT = {
     },
     "documents": {"errors", "streams", "config", "corpus", "shards", "language_detection", "inference"},
     "api": {"errors", "streams", "config", "runs", "language_detection", "inference", "documents"},
-    "spacy_component": {"errors", "optional_libraries", "config", "api"},
+    "spacy_component": {"errors", "files", "optional_libraries", "config", "api"},
     "serving": {
         *("errors", "files", "knobs", "config", "runs", "corpus", "shards"),
         *("language_detection", "inference", "documents"),
