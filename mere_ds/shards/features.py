@@ -1,7 +1,8 @@
 """Stage two's input on disk: the outputs of the frozen encoder and LA for every sentence, computed once.
 
 A split is stored in files of `BLOCK` consecutive sentences; a sentence is its pooled vector followed by one vector per
-token, in 16 bits. Offsets follow from the manifest's sentence lengths. A block ends with a seal that reveals damage.
+token, in 16 bits. Offsets in a block follow from its sentences' lengths, which are read with the shards' indices when
+the block is used: memory doesn't grow with the split. A block ends with a seal that reveals damage.
 
 Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size, V vectors of a block or a sentence.
 """
@@ -21,6 +22,8 @@ from mere_ds.shards.plan import FILLER
 
 BLOCK = 1024
 _OPEN_FILES = 256  # more blocks than a window of the plan uses, fewer than a process may open
+_KNOWN_BLOCKS = 4096  # whose offsets are in memory, 8 KiB each: as many as a window of 4 million sentences has
+_KNOWN_SHARDS = 8  # whose lengths are
 _PIECE = 4096  # bytes per sum in a seal
 _SEAL_BYTES = 32
 _ADVICE = "remove the folder, then run the same command again to recompute the features"
@@ -32,22 +35,29 @@ class FeatureStore:
     def __init__(self, folder: Path, manifest: Manifest, split: str, hidden_size: int, dtype: torch.dtype):
         assert dtype in (torch.float16, torch.bfloat16)
         self.folder, self.split, self.hidden_size, self.dtype = folder, split, hidden_size, dtype
-        self._vectors = 1 + manifest.lengths(split).astype(np.int64)
-        self._starts = np.concatenate([[0], np.cumsum(self._vectors)])
-        self.blocks = -(-len(self._vectors) // BLOCK)
+        described, index = manifest.splits[split], manifest.index_of(split)
+        self._sentences, self._tokens = described.sentences, described.tokens
+        self._shard_starts = np.concatenate([[0], np.cumsum(manifest.shard_sizes(split), dtype=np.int64)])
+        self.blocks = -(-self._sentences // BLOCK)
+        self._lengths_of = lru_cache(_KNOWN_SHARDS)(lambda shard: index.columns_of(shard)[0])
+        self._starts_of = lru_cache(_KNOWN_BLOCKS)(self._find_starts)
         self._open = lru_cache(_OPEN_FILES)(lambda block: self._path(block).open("rb", buffering=0))
 
     @property
     def total_bytes(self) -> int:
         """Size of all blocks together."""
-        return int(self._starts[-1]) * self.hidden_size * self.dtype.itemsize + self.blocks * _SEAL_BYTES
+        return self._size_of(self._sentences + self._tokens) + self.blocks * _SEAL_BYTES
 
     def rows_of(self, block: int) -> np.ndarray:
         """The rows (sentences of the split) that a block holds."""
-        return np.arange(block * BLOCK, min((block + 1) * BLOCK, len(self._vectors)))
+        return np.arange(block * BLOCK, min((block + 1) * BLOCK, self._sentences))
+
+    def is_there(self, block: int) -> bool:
+        """Whether the block's file exists; it is written atomically."""
+        return self._path(block).exists()
 
     def has(self, block: int) -> bool:
-        """Whether the block's file exists with the right size; it is written atomically."""
+        """Whether the block's file exists with the right size."""
         try:
             return self._path(block).stat().st_size == self._bytes(block) + _SEAL_BYTES
         except OSError:
@@ -65,7 +75,7 @@ class FeatureStore:
 
     def is_spoilt(self, block: int) -> bool:
         """Whether the block's file exists but is damaged, or was written by a version without seals."""
-        return self._path(block).exists() and not self.is_whole(block)
+        return self.is_there(block) and not self.is_whole(block)
 
     def write(self, block: int, sentences: list[torch.Tensor]) -> None:
         """Write a block: for each of its rows the pooled vector and the tokens' vectors (V x D). Raises OSError."""
@@ -86,13 +96,14 @@ class FeatureStore:
         bits_BD, bits_BMD = (x.view(torch.int16).numpy() for x in (pooled_BD, unified_BMD))
         for row, pooled_D, unified_MD in zip(rows_B.tolist(), bits_BD, bits_BMD, strict=True):
             if row != FILLER:
-                self._read(row, pooled_D, unified_MD[: self._vectors[row] - 1])
+                self._read(row, pooled_D, unified_MD)
         return unified_BMD, pooled_BD
 
-    def _read(self, row: int, pooled_D: np.ndarray, tokens_MD: np.ndarray) -> None:
+    def _read(self, row: int, pooled_D: np.ndarray, unified_MD: np.ndarray) -> None:
         """Reads one sentence. The file is not mapped, because mapped pages would count as this process' memory."""
-        block = row // BLOCK
-        offset = int(self._starts[row] - self._starts[block * BLOCK]) * pooled_D.nbytes
+        block, place = divmod(row, BLOCK)
+        start, end = self._starts_of(block)[place : place + 2].tolist()
+        tokens_MD, offset = unified_MD[: end - start - 1], start * pooled_D.nbytes
         try:
             got = os.preadv(self._open(block).fileno(), [pooled_D.data, tokens_MD.data], offset)
         except OSError as error:
@@ -102,9 +113,18 @@ class FeatureStore:
 
     def _bytes(self, block: int) -> int:
         """Size of a block without its seal."""
-        rows = self.rows_of(block)
-        vectors = int(self._starts[rows[-1] + 1] - self._starts[rows[0]])
+        return self._size_of(int(self._starts_of(block)[-1]))
+
+    def _size_of(self, vectors: int) -> int:
         return vectors * self.hidden_size * self.dtype.itemsize
+
+    def _find_starts(self, block: int) -> np.ndarray:
+        """int64; the first vector of each of a block's sentences, and the end of the last one."""
+        rows = self.rows_of(block)
+        first, last = (np.searchsorted(self._shard_starts, rows[[0, -1]], side="right") - 1).tolist()
+        lengths = np.concatenate([self._lengths_of(shard) for shard in range(first, last + 1)])
+        vectors = 1 + lengths[rows - self._shard_starts[first]].astype(np.int64)
+        return np.concatenate([[0], np.cumsum(vectors)])
 
     def _seal(self, block: int, content: np.ndarray) -> bytes:
         """A sha256 of the 64-bit sums of the content's pieces.

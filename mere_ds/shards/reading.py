@@ -138,7 +138,6 @@ class RowReader:
     def __init__(self, manifest: Manifest, split: str):
         self._manifest, self._split, self._pad_id = manifest, split, manifest.pad_id
         self._shard_starts = np.concatenate([[0], np.cumsum(manifest.shard_sizes(split), dtype=np.int64)])
-        self._lengths = manifest.lengths(split)
         self._last: tuple[int, Sentences] | None = None
 
     def by_length(self, rows: np.ndarray, tokens: int) -> Iterator[Batch]:
@@ -148,12 +147,13 @@ class RowReader:
         """
         shards = np.searchsorted(self._shard_starts, rows, side="right") - 1
         parts = [self._shard(s).take(rows[shards == s] - self._shard_starts[s]) for s in np.unique(shards).tolist()]
-        left = rows[np.argsort(-self._lengths[rows], kind="stable")]
-        held = _Held(rows, parts, self._pad_id, int(self._lengths[rows].max()), self._manifest.triples == "one")
-        while len(left):
-            width = int(self._lengths[left[0]])
-            chosen, left = np.split(left, [max(1, tokens // width)])
-            yield held.collate(chosen[None], np.array([width]), [len(chosen)])[0]
+        lengths = np.concatenate([part.lengths for part in parts])
+        order = np.argsort(-lengths, kind="stable")
+        held = _Held(rows, parts, self._pad_id, int(lengths.max()), self._manifest.triples == "one")
+        while len(order):
+            width = int(lengths[order[0]])
+            chosen, order = np.split(order, [max(1, tokens // width)])
+            yield held.collate(rows[chosen][None], np.array([width]), [len(chosen)])[0]
 
     def _shard(self, shard: int) -> Sentences:
         if self._last is None or self._last[0] != shard:

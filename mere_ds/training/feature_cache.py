@@ -148,7 +148,7 @@ class FeatureCache:
                 sys.exit(LEFT_EARLY)
             bar.update()
         bar.close()
-        if not all(map(store.has, range(store.blocks))):
+        if not all(map(store.is_there, range(store.blocks))):  # whole ones: who made them has checked
             self.problem = f"not every rank can see all files in {self.folder}"
         return self._nobody_has_trouble()
 

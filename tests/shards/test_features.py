@@ -1,4 +1,5 @@
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -6,9 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mere_ds.errors import MachineError
+from mere_ds.errors import MachineError, UserError
 from mere_ds.shards import features
 from mere_ds.shards.features import FeatureStore
+from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.plan import FILLER
 from mere_ds.shards.reading import RowReader
 
@@ -43,6 +45,27 @@ def test_every_sentence_comes_back_whole_and_padding_is_zero(filled):
             if row != FILLER:
                 expected[: len(vectors[row])] = vectors[row]
             assert torch.equal(torch.cat((pooled_D[None], unified_MD)), expected)
+
+
+def test_features_of_a_shard_need_no_other_shard_s_index(manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "BLOCK", 15)
+    folder = shutil.copytree(manifest.source.folder, tmp_path / "shards")
+    loaded = Manifest.load(folder)
+    first, last = loaded.splits["train"].shards[0].sentences, loaded.splits["train"].shards[-1]
+    for index in folder.glob("train-*.index.npy"):
+        if index.name != "train-00000.index.npy":
+            index.unlink()
+    store = FeatureStore(tmp_path / "features", loaded, "train", D, torch.float16)
+    (row,) = draw = np.array([first // 15 * 15 - 1])  # the last one of the last block in this shard alone
+    vectors = [torch.randn(1 + n, D) for n in manifest.lengths("train")[:first].tolist()]
+    (tmp_path / "features").mkdir()
+    store.write(row // 15, [vectors[i] for i in store.rows_of(row // 15)])
+    assert store.is_whole(row // 15) and torch.equal(store.read(draw, 300)[1][0], vectors[row][0].half())
+    (batch,) = RowReader(loaded, "train").by_length(draw, 100)
+    assert batch.rows_B.tolist() == [row]
+    assert store.total_bytes > 0 and not store.is_there(store.blocks - 1)
+    with pytest.raises(UserError, match=last.index.file):
+        store.read(np.array([loaded.splits["train"].sentences - 1]), 300)
 
 
 def test_a_lost_or_cut_file_is_named(filled, tmp_path):
