@@ -39,8 +39,8 @@ class S3:
         self._driver.mkdir(BUCKET)
         self._driver.put(f"{self._folder}/", self.address, recursive=True)
 
-    def put(self, name: str, content: bytes) -> None:
-        self._driver.pipe_file(self.address + name, content)
+    def put(self, name: str, content: bytes, **options: str) -> None:
+        self._driver.pipe_file(self.address + name, content, **options)
 
     def remove(self, name: str) -> None:
         self._driver.rm_file(self.address + name)

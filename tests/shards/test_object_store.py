@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 from functools import partial
+from importlib import import_module
 
 import pytest
 import torch
@@ -128,6 +129,19 @@ def test_a_login_that_is_wrong_or_absent_is_refused_at_once_and_not_shown(s3, ca
     for told in (wrong, absent):
         assert "\n" not in str(told.value) and not {*LOGIN.values()} & {*str(told.value).split()}
     assert not caplog.text
+
+
+def test_a_public_file_needs_no_login(manifest, s3, cache, monkeypatch):
+    shard = manifest.splits["train"].shards[0]
+    s3.put(shard.file, manifest.source.read(shard), ACL="public-read")
+    for name in LOGIN:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("FSSPEC_S3_ANON", "true")
+    config, found = import_module("fsspec.config"), {}
+    config.set_conf_env(found)  # as fsspec does when it is imported
+    monkeypatch.setitem(config.conf, "s3", found["s3"])
+    forget_drivers()
+    assert open_source(s3.address, cache).read(shard) == manifest.source.read(shard)
 
 
 @pytest.mark.parametrize("fault", [drop, cut, busy])
