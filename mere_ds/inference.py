@@ -18,6 +18,7 @@ from mere_ds.encoders.tokenizer_files import read_tokenizer
 from mere_ds.errors import UserError
 from mere_ds.language_detection import detector_for
 from mere_ds.model.calibration import Calibration
+from mere_ds.model.splitting import split
 from mere_ds.runs.trained import check_limits
 from mere_ds.shards.encoding import Encoded, SentenceEncoder
 from mere_ds.shards.windows import CHARACTERS_A_TOKEN
@@ -165,7 +166,8 @@ class Extractor:
         triples: list[list[dict]] = [[] for _ in texts]
         full = [i for i, tokens in enumerate(encoded) if tokens.offsets]
         full.sort(key=lambda i: len(encoded[i].ids))
-        for batch in batches_of([len(encoded[i].ids) for i in full], self.batch_size):
+        cost = None if self.backend.packs else BATCH_COST
+        for batch in batches_of([len(encoded[i].ids) for i in full], self.batch_size, cost):
             rows = full[batch]
             predicted = self._predict([encoded[i] for i in rows], [languages[i] for i in rows])
             for i, found in zip(rows, predicted, strict=True):
@@ -215,20 +217,12 @@ class Extractor:
         return list(triples.values())
 
 
-def batches_of(lengths: Sequence[int], most: int) -> Iterator[slice]:
-    """Cuts rows of ascending `lengths`, in tokens, into batches of `most`, and those that cost less as two into two."""
+def batches_of(lengths: Sequence[int], most: int, cost: int | None) -> Iterator[slice]:
+    """Cuts rows of ascending `lengths`, in tokens, into batches of `most`, and those that need less padding as two, by
+    more than `cost`, into two; None: there is no padding."""
     for start in range(0, len(lengths), most):
-        yield from _split(lengths, start, min(start + most, len(lengths)))
-
-
-def _split(lengths: Sequence[int], start: int, end: int) -> Iterator[slice]:
-    saved = [(cut - start) * (lengths[end - 1] - lengths[cut - 1]) for cut in range(start + 1, end)]
-    if max(saved, default=0) <= BATCH_COST:
-        yield slice(start, end)
-    else:
-        cut = start + 1 + saved.index(max(saved))
-        yield from _split(lengths, start, cut)
-        yield from _split(lengths, cut, end)
+        batch = slice(start, min(start + most, len(lengths)))
+        yield from (batch,) if cost is None else split(lengths, cost, batch.start, batch.stop)
 
 
 def problem_of(text: str) -> str | None:

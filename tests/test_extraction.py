@@ -166,13 +166,17 @@ def test_batches_hold_every_row_once_and_cost_no_more_than_those_of_full_size(le
     def cost(batches: list[slice]) -> int:
         return sum(BATCH_COST + max(lengths[its]) * len(lengths[its]) for its in batches)
 
-    batches = list(batches_of(lengths, most))
+    batches = list(batches_of(lengths, most, BATCH_COST))
     assert [i for its in batches for i in range(len(lengths))[its]] == [*range(len(lengths))]
     assert all(1 <= len(lengths[its]) <= most for its in batches)
     assert cost(batches) <= cost([slice(start, start + most) for start in range(0, len(lengths), most)])
 
 
+def test_what_needs_no_padding_is_not_split():
+    assert [*batches_of([*range(10, 300)], 200, None)] == [slice(0, 200), slice(200, 290)]
+
+
 def test_a_long_text_does_not_widen_a_batch_of_short_ones():
-    assert [*batches_of([10] * 31 + [206], 32)] == [slice(0, 31), slice(31, 32)]
-    assert [*batches_of([*range(10, 42)], 64)] == [slice(0, 16), slice(16, 32)]
-    assert [*batches_of([*range(10, 18)] * 1, 64)] == [slice(0, 8)]
+    assert [*batches_of([10] * 31 + [206], 32, BATCH_COST)] == [slice(0, 31), slice(31, 32)]
+    assert [*batches_of([*range(10, 42)], 64, BATCH_COST)] == [slice(0, 16), slice(16, 32)]
+    assert [*batches_of([*range(10, 18)] * 1, 64, BATCH_COST)] == [slice(0, 8)]

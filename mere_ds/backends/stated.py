@@ -45,6 +45,11 @@ class Backend(Protocol):
     @property
     def facts(self) -> ModelFacts: ...
 
+    @property
+    def packs(self) -> bool:
+        """Whether sentences of different lengths cost no padding."""
+        ...
+
     def predict(self, token_ids_BM: np.ndarray, mask_BM: np.ndarray, languages_B: np.ndarray) -> Prediction:
         """The triples of B sentences: int64 token ids, bool mask (true on real tokens, which come first), int64
         languages. The caller checks that scores are finite."""

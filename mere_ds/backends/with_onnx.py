@@ -34,6 +34,8 @@ OF_MANY: dict[str, Any] = {"least_score": (int, float), "most_triples": int}
 class OnnxBackend:
     """Computes with the graphs of an exported folder."""
 
+    packs = False
+
     def __init__(self, config: dict, model: Any, pairs: Any | None) -> None:
         """`config` is the folder's config.json, `model` and `pairs` are onnxruntime's sessions of the graphs."""
         self.config = config

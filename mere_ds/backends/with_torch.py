@@ -22,6 +22,7 @@ class TorchBackend:
         self.model = model
         finds_many = getattr(c, "triples", "one") == "many"
         self.facts = ModelFacts(tuple(c.languages), tuple(c.labels), c.max_length, finds_many)
+        self.packs = isinstance(model, UsedMere) and model.by_rows
 
     @classmethod
     def load(

@@ -1,12 +1,14 @@
 """Equation 4: the language-universal aggregator (LA).
 
 Shape suffixes: B sentences, M tokens of a sentence (padded), D hidden size, s concatenated sentences,
-C = B / s concatenations, L = s * M tokens of a concatenation.
+C = B / s concatenations, L = s * M tokens of a concatenation, R tokens as rows.
 """
 
 import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
+
+from mere_ds.model.rows import Rows
 
 
 class Aggregator(nn.Module):
@@ -32,5 +34,11 @@ class Aggregator(nn.Module):
         q_C1LD, k_C1LD, v_C1LD = self.qkv(h_C1LD).chunk(3, dim=-1)
         seen_C11L = mask_BM.reshape(B // s, 1, 1, s * M)
         a_C1LD = scaled_dot_product_attention(q_C1LD, k_C1LD, v_C1LD, attn_mask=seen_C11L)  # scale 1/sqrt(D)
-        a_BMD = a_C1LD.reshape(B, M, D)
-        return a_BMD if self.norm is None else self.norm(h_BMD + a_BMD)
+        return self._normal(h_BMD, a_C1LD.reshape(B, M, D))
+
+    def of_rows(self, h_RD: torch.Tensor, rows: Rows) -> torch.Tensor:
+        """The same, R x D, of tokens as rows, each sentence by itself."""
+        return self._normal(h_RD, rows.attended(self.qkv(h_RD), heads=1))
+
+    def _normal(self, h: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+        return a if self.norm is None else self.norm(h + a)

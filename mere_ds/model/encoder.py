@@ -1,15 +1,17 @@
 """Equations 2 and 3, first half: tokens -> encoded tokens and one pooled vector per sentence.
 
-Shape suffixes: B sentences, M tokens (padded), D hidden size.
+Shape suffixes: B sentences, M tokens (padded), R tokens as rows, D hidden size.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.nn.functional import pad
 
 from mere_ds.errors import UserError
 from mere_ds.model.precision import at_least_fp32
+from mere_ds.model.rows import Rows, row_count
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -45,6 +47,19 @@ class CrossLingualEncoder(nn.Module):
             return h_BMD, _mean(h_BMD, mask_BM)
         assert self.pooler is not None
         return h_BMD, torch.tanh(self.pooler(h_BMD[:, 0]))
+
+    def of_rows(self, ids_R: torch.Tensor, rows: Rows, mask_BM: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """h_RD and h_p of the same, of tokens as rows, by a `PlainBert`; more sentences than there are have an h_p."""
+        model: Any = self.model
+        h_RD = model.of_rows(ids_R, rows)
+        if self.pooler_kind == "mean":
+            return h_RD, _mean(rows.padded(h_RD), mask_BM)
+        B = len(rows.first_B)
+        first_BD = h_RD[pad(rows.first_B, (0, row_count(B) - B))]
+        if self.pooler_kind == "encoder":
+            return h_RD, model.pooler(first_BD)
+        assert self.pooler is not None
+        return h_RD, torch.tanh(self.pooler(first_BD))
 
 
 def _mean(h_BMD: torch.Tensor, mask_BM: torch.Tensor) -> torch.Tensor:

@@ -35,10 +35,17 @@ class EntityHeads(nn.Module):
         self.relation_half = nn.Linear(hidden_size, 4 * hidden_size, bias=False)  # W_y[D:]
         self.index_4D = nn.Parameter(torch.empty(4, hidden_size))  # U_y
 
-    def forward(self, h_BMD: torch.Tensor, mask_BM: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
-        """Logits over the tokens, B x M x 4 in fp32, `MASKED` on every token that is not a word."""
+    def forward(
+        self,
+        h_BMD: torch.Tensor,
+        mask_BM: torch.Tensor,
+        labels_B: torch.Tensor,
+        token_BMX: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Logits over the tokens, B x M x 4 in fp32, `MASKED` on every token that is not a word. `token_BMX` is
+        `token_half` of h_BMD where that was computed before."""
         B, M, D = h_BMD.shape
-        token_BM4D = self.token_half(h_BMD).view(B, M, 4, D)
+        token_BM4D = (self.token_half(h_BMD) if token_BMX is None else token_BMX).view(B, M, 4, D)
         every_U = torch.arange(self.relations.num_embeddings, device=h_BMD.device)
         # gathered by `embedding`, since the gradient of indexing is not deterministic
         relation_B4D = embedding(labels_B, self.relation_half(self.relations(every_U))).view(B, 4, D)

@@ -114,16 +114,22 @@ class MereParts(Decoding, nn.Module):
         return at_least_fp32(self.relation(pooled_BD))
 
     def _find(
-        self, h_BMD: torch.Tensor, mask_BM: torch.Tensor, languages_B: torch.Tensor, relation_BU: torch.Tensor
+        self,
+        h_BMD: torch.Tensor,
+        mask_BM: torch.Tensor,
+        languages_B: torch.Tensor,
+        relation_BU: torch.Tensor,
+        *computed: torch.Tensor,
     ) -> Predicted:
-        """Eq. 1 in prediction: the most likely relation of the language, then the entities given it."""
+        """Eq. 1 in prediction: the most likely relation of the language, then the entities given it. What was
+        `computed` is handed to `EntityHeads`."""
         if self.config.triples == "many":
             allowed_BU = self.label_mask_NU[languages_B]
             least, most = self.config.least_score, self.config.most_triples
             found = find_many(self.heads, h_BMD, mask_BM, relation_BU, allowed_BU, least, most)
         else:
             relation_B, probability_B = self.best_relation(relation_BU, languages_B)
-            positions_B4, entities_B = self._best_spans(self.heads(h_BMD, mask_BM, relation_B))
+            positions_B4, entities_B = self._best_spans(self.heads(h_BMD, mask_BM, relation_B, *computed))
             sentence_B = torch.arange(len(relation_B), device=relation_B.device)
             found = Found(sentence_B, relation_B, probability_B, positions_B4, probability_B * entities_B)
         cuts_F4 = torch.zeros_like(found.positions_F4)

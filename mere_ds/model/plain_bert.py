@@ -4,17 +4,20 @@ import.
 Weights are those of transformers' `BertModel`, `RobertaModel` and `XLMRobertaModel`; the three maps to query, key and
 value are one product here.
 
-Shape suffixes: B sentences, M tokens of a sentence (padded), K keys of one (`Layer.attended`), R rows, D hidden size,
-E = 3 * D, A heads, d size of a head.
+Shape suffixes: B sentences, M tokens of a sentence (padded), R rows, D hidden size, E = 3 * D, A heads, d size of a
+head.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
+
+from mere_ds.model.rows import Rows
 
 POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta")
 """Model types whose first position has the number after the padding token's."""
@@ -27,9 +30,8 @@ _NAMES = {
     **{".intermediate.dense.": ".up.", ".output.dense.": ".down.", ".output.LayerNorm.": ".norm."},
 }
 """Parts of transformers' names of weights -> ours, to be replaced in this order."""
-_KEYS = 16
-"""torch computes the exponentials of so many keys at once on a CPU, and those of the rest one by one: attention of 12
-heads over 32 sentences took 7.5 ms with 44 tokens and 5 ms with 48."""
+Attend = Callable[[torch.Tensor, int], torch.Tensor]
+"""Queries, keys and values of all heads (... x E), and the number of these -> what each token sees (... x D)."""
 _QUERY, _OTHERS = ".attention.self.query.", (".attention.self.key.", ".attention.self.value.")
 
 
@@ -90,8 +92,8 @@ class Pooler(nn.Module):
         super().__init__()
         self.dense = nn.Linear(hidden_size, hidden_size)
 
-    def forward(self, h_BMD: torch.Tensor) -> torch.Tensor:
-        return torch.tanh(self.dense(h_BMD[:, 0]))
+    def forward(self, first_BD: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.dense(first_BD))
 
 
 class Layer(nn.Module):
@@ -108,23 +110,9 @@ class Layer(nn.Module):
         self.down = nn.Linear(shape.intermediate_size, D)
         self.norm = nn.LayerNorm(D, epsilon)
 
-    def forward(self, h_BMD: torch.Tensor, seen_B11K: torch.Tensor | None, more: int) -> torch.Tensor:
-        h_BMD = self.norm_mixed(self.mixed(self.attended(h_BMD, seen_B11K, more)).add_(h_BMD))
-        return self.norm(self.down(torch.ops.aten.gelu_(self.up(h_BMD))).add_(h_BMD))
-
-    def attended(self, h_BMD: torch.Tensor, seen_B11K: torch.Tensor | None, more: int) -> torch.Tensor:
-        """What each token sees, B x M x D. With `more` keys, K = M + more, those of a sentence go on into the next one,
-        without a copy; the mask must hide these."""
-        if more:
-            B, M, D = h_BMD.shape
-            h_RD = pad(h_BMD.flatten(0, 1), (0, 0, 0, more))  # the last sentence has none after it
-            qkv_BKE = self.qkv(h_RD).as_strided((B, M + more, 3 * D), (M * 3 * D, 3 * D, 1))
-        else:
-            qkv_BKE = self.qkv(h_BMD)
-        q_BAKd, k_BAKd, v_BAKd = qkv_BKE.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        q_BAMd = q_BAKd[:, :, :-more] if more else q_BAKd
-        attended_BAMd = scaled_dot_product_attention(q_BAMd, k_BAKd, v_BAKd, attn_mask=seen_B11K)
-        return attended_BAMd.transpose(1, 2).flatten(2)
+    def forward(self, h: torch.Tensor, attend: Attend) -> torch.Tensor:
+        h = self.norm_mixed(self.mixed(attend(self.qkv(h), self.heads)).add_(h))
+        return self.norm(self.down(torch.ops.aten.gelu_(self.up(h))).add_(h))
 
 
 class PlainBert(nn.Module):
@@ -144,19 +132,26 @@ class PlainBert(nn.Module):
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Encoded:
         """Of tokens B x M, of which the real ones, where the mask is not 0, come first."""
         start, M = self.config.first_position, input_ids.shape[1]
-        h_BMD = self.words(input_ids) + self.types.weight[0] + self.positions.weight[start : start + M]
-        h_BMD = self.norm(h_BMD)
-        seen_BM, more = attention_mask.bool(), _more_keys(attention_mask)
-        seen_BK = pad(seen_BM, (0, more)) if more else seen_BM
-        seen_B11K = None if seen_BK.all() else seen_BK[:, None, None]
+        h_BMD = self.norm(self.words(input_ids) + self.types.weight[0] + self.positions.weight[start : start + M])
+        seen_BM = attention_mask.bool()
+        seen_B11M = None if seen_BM.all() else seen_BM[:, None, None]
         for layer in self.layers:
-            h_BMD = layer(h_BMD, seen_B11K, more)
-        return Encoded(h_BMD, None if self.pooler is None else self.pooler(h_BMD))
+            h_BMD = layer(h_BMD, partial(_attended, seen_B11M))
+        return Encoded(h_BMD, None if self.pooler is None else self.pooler(h_BMD[:, 0]))
+
+    def of_rows(self, ids_R: torch.Tensor, rows: Rows) -> torch.Tensor:
+        """The states of tokens as rows, R x D."""
+        words_RD, places_RD = self.words(ids_R), self.positions(rows.place_R + self.config.first_position)
+        h_RD = self.norm(words_RD + self.types.weight[0] + places_RD)
+        for layer in self.layers:
+            h_RD = layer(h_RD, rows.attended)
+        return h_RD
 
 
-def _more_keys(mask_BM: torch.Tensor) -> int:
-    """How many keys make M a multiple of `_KEYS`: on a CPU, and not in a graph, which is of any width."""
-    return 0 if mask_BM.device.type != "cpu" or torch.jit.is_tracing() else -mask_BM.shape[1] % _KEYS
+def _attended(seen_B11M: torch.Tensor | None, qkv_BME: torch.Tensor, heads: int) -> torch.Tensor:
+    q_BAMd, k_BAMd, v_BAMd = qkv_BME.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+    attended_BAMd = scaled_dot_product_attention(q_BAMd, k_BAMd, v_BAMd, attn_mask=seen_B11M)
+    return attended_BAMd.transpose(1, 2).flatten(2)
 
 
 def renamed(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

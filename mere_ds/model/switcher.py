@@ -83,7 +83,15 @@ class SubModuleLayer(nn.Module):
         ]
 
 
-class Switcher(nn.Module):
+class _OfRows(nn.Module):
+    """The switcher of tokens as rows, as `rows.Rows` has them."""
+
+    def of_rows(self, h_RD: torch.Tensor, languages_B: torch.Tensor, sentence_R: torch.Tensor, k: int) -> torch.Tensor:
+        """As `forward`, R x D."""
+        return self(h_RD.unsqueeze(1), languages_B[sentence_R], k).squeeze(1)
+
+
+class Switcher(_OfRows):
     """T sub-modules, mixed by a router that depends only on the sentence's language.
 
     `submodule_layers` is the number of layers of each sub-module; those of equal depth form a group and run together.
@@ -109,8 +117,7 @@ class Switcher(nn.Module):
 
         Training uses k = T. Raises UserError if k is not in 1..T.
         """
-        if not 1 <= k <= self.T:
-            raise UserError(f"k must be between 1 and {self.T}, the number of sub-modules, not {k}")
+        self.check_k(k)
         f_BT = self.weights(k)[languages_B]
         mix_group = self._mix_all if k == self.T else self._mix_chosen
         mixed_BMD: torch.Tensor | None = None
@@ -120,6 +127,11 @@ class Switcher(nn.Module):
             mixed_BMD = mix_group(group, h_BMD, f_BT[:, members], mixed_BMD)
         assert mixed_BMD is not None  # there is a group
         return mixed_BMD
+
+    def check_k(self, k: int) -> None:
+        """Raises UserError if k is not in 1..T."""
+        if not 1 <= k <= self.T:
+            raise UserError(f"k must be between 1 and {self.T}, the number of sub-modules, not {k}")
 
     @torch.no_grad()
     def probabilities(self) -> torch.Tensor:
@@ -174,7 +186,7 @@ class Switcher(nn.Module):
         return mixed_BMD
 
 
-class LanguageSwitcher(nn.Module):
+class LanguageSwitcher(_OfRows):
     """mERE14 (section 4.6): a sub-module of `depth` layers for each language, used only by its sentences."""
 
     def __init__(self, languages: int, hidden_size: int, bottleneck: int, depth: int):
@@ -184,8 +196,7 @@ class LanguageSwitcher(nn.Module):
 
     def forward(self, h_BMD: torch.Tensor, languages_B: torch.Tensor, k: int) -> torch.Tensor:
         """Eq. 7 by the sub-module of each sentence's language, B x M x D. Raises UserError if k is not 1."""
-        if k != 1:
-            raise UserError(f"k must be 1, not {k}, since each language has one sub-module and there is no router")
+        self.check_k(k)
         order_B = languages_B.argsort(stable=True)
         sentences = h_BMD.index_select(0, order_B).split(languages_B.bincount(minlength=self.languages).tolist())
         x = [h.unsqueeze(0) for h in sentences]
@@ -193,6 +204,11 @@ class LanguageSwitcher(nn.Module):
         for layer in self.layers:
             x = layer(x)
         return torch.cat(x, dim=1).squeeze(0).index_select(0, order_B.argsort())
+
+    def check_k(self, k: int) -> None:
+        """Raises UserError if k is not 1."""
+        if k != 1:
+            raise UserError(f"k must be 1, not {k}, since each language has one sub-module and there is no router")
 
     def submodules(self) -> list[tuple[nn.ModuleList, int]]:
         """As `Switcher.submodules`."""

@@ -13,10 +13,13 @@ from mere_ds.config import Precision
 from mere_ds.errors import UserError
 from mere_ds.files import read_json
 from mere_ds.model.encoder import CrossLingualEncoder
+from mere_ds.model.entity_heads import EntityHeads
 from mere_ds.model.fields import MereFields
 from mere_ds.model.parts import MereParts, Predicted
 from mere_ds.model.plain_bert import BertShape, PlainBert, renamed
 from mere_ds.model.precision import DTYPES, best_precision, check_available, nonfinite
+from mere_ds.model.rows import Rows, chunks
+from mere_ds.model.workers import each
 from mere_ds.sums import check_for_use
 
 WEIGHTS = "model.safetensors"
@@ -51,6 +54,11 @@ class UsedMere(MereParts):
     def device(self) -> torch.device:
         return self.label_mask_NU.device
 
+    @property
+    def by_rows(self) -> bool:
+        """Whether it computes the tokens of sentences without padding: on a CPU."""
+        return self.device.type == "cpu"
+
     def forward(
         self,
         token_ids_BM: torch.Tensor,
@@ -60,10 +68,43 @@ class UsedMere(MereParts):
         features: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> Predicted:
         """As `MereModel.forward` without gold values."""
+        if features is None and self.by_rows:
+            return self._by_rows(token_ids_BM, mask_BM, languages_B, self.config.top_k if k is None else k)
         h_BMD, pooled_BD = self.unify(token_ids_BM, mask_BM) if features is None else features
         if self.config.stage == 2:
             h_BMD = self.switcher(h_BMD, languages_B, self.config.top_k if k is None else k)
         return self._find(h_BMD, mask_BM, languages_B, self.relations(pooled_BD))
+
+    def _by_rows(
+        self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor, languages_B: torch.Tensor, k: int
+    ) -> Predicted:
+        """The same, of sentences of like length together, and only of their tokens."""
+        lengths_B = mask_BM.sum(dim=1)
+        order_B = lengths_B.argsort(stable=True)
+        lengths_B = lengths_B[order_B]
+        # a product of fp32 may use all threads, whoever calls it
+        workers = torch.get_num_threads() if self.relation.weight.dtype == torch.bfloat16 else 1
+
+        def found_in(chunk: slice) -> Predicted:
+            its_B, width = order_B[chunk], int(lengths_B[chunk.stop - 1])
+            found = self._chunk(token_ids_BM[its_B, :width], mask_BM[its_B, :width], languages_B[its_B], k)
+            return found._replace(sentence_F=its_B[found.sentence_F])
+
+        parts = each(found_in, chunks(lengths_B.tolist(), workers), workers)
+        whole = Predicted(*map(torch.cat, zip(*parts, strict=True)))
+        order_F = whole.sentence_F.argsort(stable=True)
+        return Predicted(*(column[order_F] for column in whole))
+
+    def _chunk(self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor, languages_B: torch.Tensor, k: int) -> Predicted:
+        rows = Rows(mask_BM.sum(dim=1).numpy(), self.relation.weight.dtype)
+        h_RD, pooled_BD = self.encoder.of_rows(rows.of(token_ids_BM), rows, mask_BM)
+        if self.aggregator is not None:
+            h_RD = self.aggregator.of_rows(h_RD, rows)
+        if self.config.stage == 2:
+            h_RD = self.switcher.of_rows(h_RD, languages_B, rows.sentence_R, k)
+        relation_BU = self.relations(pooled_BD)[: len(mask_BM)]
+        computed = (rows.padded(self.heads.token_half(h_RD)),) if isinstance(self.heads, EntityHeads) else ()
+        return self._find(rows.padded(h_RD), mask_BM, languages_B, relation_BU, *computed)
 
 
 def load_for_use(folder: str | Path, precision: Precision = "auto") -> Any:

@@ -14,10 +14,11 @@ from torch import nn
 
 from mere_ds.backends.loading import load_backend
 from mere_ds.errors import UserError
-from mere_ds.model import plain_bert
+from mere_ds.model import rows
 from mere_ds.model.mere import MereModel
-from mere_ds.model.packing import PackedLinear, pack
+from mere_ds.model.packing import PackedLinear, PackedSwitcher, pack
 from mere_ds.model.plain_bert import BertShape
+from mere_ds.model.switcher import LanguageSwitcher, Switcher
 from mere_ds.model.use import UsedMere, load_for_use
 from mere_ds.sums import write_sums
 from tests.model.samples import ENCODERS, bert, tiny_batch, tiny_model, without_gold
@@ -67,22 +68,28 @@ def test_a_model_in_use_finds_the_same(kind, tmp_path):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("lengths", [(16, 16), (32, 4, 7), (5,), (5, 5), (17, 16, 4), (15, 15, 15)])
-def test_sentences_of_any_width_see_themselves_alone(lengths, tmp_path, monkeypatch):
-    trained = saved(tmp_path, stage=2)
+@pytest.mark.parametrize("kind", ["stage 2", "no LA, mean", "many"])
+@pytest.mark.parametrize("lengths", [(16, 16), (32, 4, 7), (5,), (5, 5), (17, 16, 4), (15, 15, 15), (30, 4) * 40])
+def test_sentences_of_any_length_are_found_as_if_each_were_alone(lengths, kind, tmp_path, monkeypatch):
+    trained = saved(tmp_path, **KINDS[kind])
     used = load_for_use(tmp_path, "fp32").cpu()
-    attend, keys = plain_bert.scaled_dot_product_attention, []
+    attend, keys, counted = rows.scaled_dot_product_attention, [], []
     monkeypatch.setattr(
-        plain_bert,
+        rows,
         "scaled_dot_product_attention",
         lambda q, k, v, **mask: keys.append(k.shape[2]) or attend(q, k, v, **mask),
     )
+    used.encoder.model.layers[0].qkv.register_forward_hook(lambda _, given, made: counted.append(len(made)))
     batch = without_gold(tiny_batch(lengths=lengths))
-    given = batch["token_ids_BM"], batch["mask_BM"]
-    (ours_BMD, pooled_BD), (theirs_BMD, their_pooled_BD) = used.unify(*given), trained.unify(*given)
-    torch.testing.assert_close(ours_BMD[given[1]], theirs_BMD[given[1]], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(pooled_BD, their_pooled_BD, rtol=1e-4, atol=1e-5)
-    assert keys and not [K for K in keys if K % 16 or max(lengths) > K], "whole vectors of exponentials"
+    found = used(**batch)
+    assert keys and not [K for K in keys if K % 16], "whole vectors of exponentials"
+    assert counted and all(count == rows.row_count(count) for count in counted), "few numbers of rows"
+    assert max(counted) <= rows.ROWS_AT_ONCE
+    for i, length in enumerate(lengths):
+        alone = trained(**{name: x[i : i + 1] if x.ndim == 1 else x[i : i + 1, :length] for name, x in batch.items()})
+        its = found.sentence_F == i
+        for name in ("relation_F", "positions_F4", "score_F", "cuts_F4"):
+            torch.testing.assert_close(getattr(found, name)[its], getattr(alone, name), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -128,6 +135,29 @@ def test_packed_matrices_multiply_as_others(tmp_path):
     in_fp32 = nn.Sequential(nn.Linear(256, 512))
     pack(in_fp32)
     assert type(in_fp32[0]) is nn.Linear
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("routing", ["learned", "language"])
+def test_a_packed_switcher_switches_as_others(routing):
+    torch.manual_seed(0)
+    D, b = 256, 320
+    whole = Switcher(3, D, b, [1, 2, 1], True) if routing == "learned" else LanguageSwitcher(3, D, b, 2)
+    for parameter in whole.parameters():
+        parameter.normal_(std=0.05)
+    model = nn.Sequential(whole.bfloat16())
+    pack(model)
+    packed = model[0]
+    assert isinstance(packed, PackedSwitcher)
+    for languages in ([0, 0, 0], [2, 0, 1, 0] * 9, [1]):
+        h_BMD, languages_B = torch.randn(len(languages), 5, D).bfloat16(), torch.tensor(languages)
+        for k in (1, 2, 3) if routing == "learned" else (1,):
+            ours, theirs = packed(h_BMD, languages_B, k), whole(h_BMD, languages_B, k)
+            assert ours.dtype == torch.bfloat16
+            torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0.002)
+    with pytest.raises(UserError, match="k must be"):
+        packed(h_BMD, languages_B, 9)
+    assert routing == "language" or torch.equal(packed.probabilities(), whole.probabilities())
 
 
 def test_a_precision_that_the_device_lacks_is_refused(tmp_path):
