@@ -170,6 +170,13 @@ class TrainConfig:
     schedule: Literal["linear", "constant"] = knob(
         "Learning rate after the warm-up: linear (down to 0) or constant.", "linear", also="scheduler"
     )
+    embedding_rows: Literal["all", "touched"] = knob(
+        "Rows of the word embeddings that an update computes: all, or those of its tokens, which then make up for the "
+        "updates that they missed: the same but for rounding (ZeRO 0 with fp32 weights).",
+        "all",
+        stage=1,
+        also="sparse_embeddings sparse_gradients",
+    )
     warmup: float = knob(
         "Share of the steps in which the learning rate rises from 0.",
         0.06,

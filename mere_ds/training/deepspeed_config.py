@@ -19,6 +19,7 @@ from mere_ds.runs.resume import (
     DEFAULT_CLIPPING,
     batch_multiple,
     fit_batch,
+    is_plain,
     precision_of,
     unrecorded_clipping,
 )
@@ -127,6 +128,19 @@ def check_compile(ds: dict, device: torch.device) -> None:
     tool = os.environ.get("CXX", "g++") if device.type == "cpu" else "gcc"
     if shutil.which(tool) is None:
         raise UserError(f"--compile needs the compiler {tool}: install it, or remove --compile")
+
+
+def check_embedding_rows(ds: dict) -> None:
+    """Raises UserError if --embedding_rows=touched can't work with this config."""
+    optimizer, flag = ds["optimizer"], "--embedding_rows=touched"
+    params = optimizer.get("params", {})
+    if not is_plain(ds):
+        raise UserError(f"{flag} needs ZeRO 0 and fp32 weights: use --deepspeed_config=cpu or cpu_bf16, or remove it")
+    decoupled = optimizer["type"].lower() == "adamw" or params.get("adam_w_mode", True)
+    if not (params.get("torch_adam") and decoupled):
+        raise UserError(f"{flag} needs torch's AdamW: add \"torch_adam\": true to the optimizer's params, or remove it")
+    if ds.get("gradient_predivide_factor", 1.0) != 1.0:  # DeepSpeed would divide sparse gradients twice
+        raise UserError(f"{flag} needs gradient_predivide_factor = 1 in DeepSpeed's config: remove one of them")
 
 
 def _find(ds: dict, dotted: str) -> Any:

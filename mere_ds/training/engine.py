@@ -12,7 +12,7 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mere_ds.encoders.weights import save_model, share
+from mere_ds.encoders.weights import save_model, share, word_embeddings
 from mere_ds.model.configuration import TripleConfig
 from mere_ds.model.triple import TripleModel
 from mere_ds.runs.resume import is_plain
@@ -22,6 +22,7 @@ from mere_ds.training.full_state import FullState
 from mere_ds.training.optimization import parameter_groups
 from mere_ds.training.saving import Copies
 from mere_ds.training.session import Session
+from mere_ds.training.touched_rows import TouchedRows
 
 
 class Trainee:
@@ -55,6 +56,11 @@ class Trainee:
         )
         self.full_state = FullState(self.engine)
         self.copies = Copies()
+        words = word_embeddings(model.trained_encoder)
+        self.rows_of, self.rows = "", None
+        if session.config.embedding_rows == "touched" and words.weight.requires_grad:
+            self.rows_of = next(name for name, p in model.named_parameters() if p is words.weight)
+            self.rows = self._touched_rows(words)
         assert self.plain == (self.engine.optimizer is self.full_state.base)
         if self.plain and session.ranks == 1:
             self.engine.enable_backward_allreduce = False  # else DeepSpeed flattens and copies gradients for nothing
@@ -72,6 +78,11 @@ class Trainee:
     @property
     def model(self) -> TripleModel:
         return self.engine.module
+
+    def _touched_rows(self, words: torch.nn.Embedding) -> TouchedRows:
+        optimizer = self.engine.optimizer
+        (group,) = (g for g in optimizer.param_groups if any(p is words.weight for p in g["params"]))
+        return TouchedRows(words, group, optimizer.state[words.weight])
 
     def set_rate(self, factor: float) -> float:
         """Set every group's learning rate to `factor` of its peak; returns the highest."""
@@ -95,7 +106,8 @@ class Trainee:
 
     def _plain_update(self) -> float:
         """An update with torch's optimizer, which neither checks nor clips gradients: we do both with one norm."""
-        trained = [p for p in self.engine.module.parameters() if p.grad is not None]
+        touched = [self.rows.take()] if self.rows else []
+        trained = [p for p in self.engine.module.parameters() if p.grad is not None] + touched
         norm = torch.nn.utils.get_total_norm([p.grad for p in trained])
         self.updated = math.isfinite(norm)
         if not self.updated:
@@ -105,6 +117,8 @@ class Trainee:
         if 0 < self.clipping < norm:
             torch.nn.utils.clip_grads_with_norm_(trained, self.clipping, norm)
         self.engine.step()
+        if self.rows:
+            self.rows.update()
         return float(norm)
 
     @property
@@ -128,7 +142,15 @@ class Trainee:
             {name: self.copies.of(name, whole) for name, whole in pairs if self.is_main}
             for pairs in (self.full_state.weights(), self.full_state.moments())
         )
+        if self.rows and self.is_main:
+            moments |= self.rows.state(self.rows_of, weights[self.rows_of])
+            weights[self.rows_of] = self.rows.settled(self.copies.of("settled", self.rows.table))
         return self.frozen | weights, moments
+
+    def settle(self) -> None:
+        """Bring all rows of the word embeddings up to date, before anything but training uses the model."""
+        if self.rows:
+            self.rows.settle_all()
 
     def counters(self) -> dict:
         """Adam's update count and the dynamic loss scale's state."""
@@ -141,6 +163,8 @@ class Trainee:
             safe_open(checkpoint / OPTIMIZER, "pt") as moments,
         ):
             self.full_state.restore(weights.get_tensor, moments.get_tensor, counters)
+            if self.rows:
+                self.rows.restore(self.rows_of, moments.get_tensor)
 
 
 def without_compiling() -> AbstractContextManager:

@@ -26,7 +26,14 @@ from mere_ds.ranks.watch import Watch
 from mere_ds.runs.run_folder import RunFolder
 from mere_ds.shards.remote import absolute, is_address
 from mere_ds.training.cpu import prepare_cpu
-from mere_ds.training.deepspeed_config import check_compile, check_device, choose_config, merge, read_config
+from mere_ds.training.deepspeed_config import (
+    check_compile,
+    check_device,
+    check_embedding_rows,
+    choose_config,
+    merge,
+    read_config,
+)
 from mere_ds.training.own_adam import check_own_adam
 from mere_ds.training.process import Process
 from mere_ds.training.tracking import check_installed
@@ -63,6 +70,8 @@ def open_session(config: TrainConfig, given: frozenset[str], stop: StopSignals) 
         raise UserError(f"--fused={config.fused}: {error}") from None
     if config.compile:
         check_compile(ds, device)
+    if config.embedding_rows == "touched":
+        check_embedding_rows(ds)
     _quieten()
     _prepare(device, ranks)
     store = join("nccl" if device.type == "cuda" else "gloo", config.timeout)

@@ -268,6 +268,7 @@ class StageTrainer(Loop[Batch]):
         self.calibration = None
 
     def _score(self) -> dict:
+        self.trainee.settle()
         self.trainee.engine.eval()
         s = self.session
         with without_compiling() if s.config.compile else nullcontext():  # scoring uses other shapes, and rarely

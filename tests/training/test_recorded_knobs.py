@@ -25,7 +25,7 @@ GIVEN = {
     **{"new_parts_rate": 4.0, "weight_decay": 0.2, "schedule": "constant", "warmup": 0.1, "word_dropout": 0.3},
     **{"alpha": 1.5, "beta": 0.5, "submodule_layers": (1, 3), "bottleneck": 12, "top_k": 2, "renormalise_top_k": False},
     **{"pooler": "mean", "la_residual": False, "ordered_spans": False, "overlapping_spans": True, "seed": 5},
-    **{"pairing": 16, "negative_relations": 3, "language_temperature": 2.0},
+    **{"pairing": 16, "negative_relations": 3, "language_temperature": 2.0, "embedding_rows": "touched"},
     **{
         "best_by": "pooled",
         "eval_steps": 4,
@@ -61,7 +61,7 @@ OF_BOTH = {
     },
     **{"precision": "bf16", "gradient_clipping": 2.0},
 }
-OF_STAGE_ONE = {"--concatenate": 4, "--epochs": 7}
+OF_STAGE_ONE = {"--concatenate": 4, "--epochs": 7, "--embedding_rows": "touched"}
 OF_STAGE_TWO = {
     **{"--concatenate_stage_two": 2, "--epochs_stage_two": 9, "--patience": 3, "--learning_rate_stage_two": 2e-3},
     **{"--submodule_layers": [1, 3], "--bottleneck": 12, "--top_k": 2, "--renormalise_top_k": False},
@@ -89,13 +89,13 @@ MODELS = {
 }
 
 FLAGS = (
-    "shards run deepspeed_config stage system languages stage_one_run encoder triples encoder_weights start batch_size "
-    "accumulation concatenate concatenate_stage_two epochs epochs_stage_two patience max_steps learning_rate "
-    "learning_rate_stage_two new_parts_rate weight_decay schedule warmup word_dropout alpha beta submodule_layers "
-    "bottleneck top_k renormalise_top_k pooler la_residual pairing negative_relations characters ordered_spans "
-    "overlapping_spans seed best_by eval_steps language_temperature fused compile window shard_cache shard_cache_gib "
-    "log_every report_to peak_tflops profile feature_cache feature_cache_gib keep_features prefetch save_minutes "
-    "save_steps keep timeout on_nonfinite nonfinite_limit overwrite dry_run"
+    "shards run deepspeed_config stage system languages stage_one_run encoder triples encoder_weights start "
+    "batch_size accumulation concatenate concatenate_stage_two epochs epochs_stage_two patience max_steps "
+    "learning_rate learning_rate_stage_two new_parts_rate weight_decay schedule embedding_rows warmup word_dropout "
+    "alpha beta submodule_layers bottleneck top_k renormalise_top_k pooler la_residual pairing negative_relations "
+    "characters ordered_spans overlapping_spans seed best_by eval_steps language_temperature fused compile window "
+    "shard_cache shard_cache_gib log_every report_to peak_tflops profile feature_cache feature_cache_gib "
+    "keep_features prefetch save_minutes save_steps keep timeout on_nonfinite nonfinite_limit overwrite dry_run"
 )
 PRETRAIN_FLAGS = (
     "tsv_dir out encoder languages english cut_marks parallel_ids epochs steps batch_size learning_rate warmup "
