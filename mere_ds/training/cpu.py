@@ -23,6 +23,7 @@ def prepare_cpu() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about overriding an existing kernel
             _overrides[0].impl("bernoulli_.float", cheap_bernoulli_, "CPU")
+            _overrides[0].impl("_safe_softmax", cheap_safe_softmax, "CPU")
 
 
 def keep_freed_memory() -> None:
@@ -45,4 +46,18 @@ def cheap_bernoulli_(self: torch.Tensor, p: float = 0.5, *, generator: torch.Gen
     numbers = torch.empty(-(-n // 4), dtype=torch.int64).random_(-(2**63), None, generator=generator)
     drawn = numbers.view(torch.int16)[:n].view(self.shape)
     # the comparison is reversed for p >= 0.5, so that the bound always fits into 16 bits
-    return self.copy_(drawn < values - 2**15 if values < 2**15 else drawn >= 2**15 - values)
+    if values < 2**15:
+        return torch.lt(drawn, values - 2**15, out=self)
+    return torch.ge(drawn, 2**15 - values, out=self)
+
+
+def cheap_safe_softmax(self: torch.Tensor, dim: int, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """`torch._safe_softmax`, attention's softmax, which gives zeros where all is -inf: a softmax gives nan there.
+
+    PyTorch compares every score with -inf; here only where a row's first value is nan.
+    """
+    out = torch.softmax(self, dim, dtype)
+    if not self.numel() or not out.select(dim, 0).sum().isnan():
+        return out
+    nothing = self.isneginf().all(dim, keepdim=True)
+    return torch.where(nothing, torch.zeros((), dtype=out.dtype), out)

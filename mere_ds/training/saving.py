@@ -29,14 +29,10 @@ class Copies:
 
     def of(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
         """A contiguous copy, in fp32 if it has a fraction; the next copy of this `name` overwrites it."""
-        return self.memory(name, tensor).copy_(tensor.detach())
-
-    def memory(self, name: str, like: torch.Tensor) -> torch.Tensor:
-        """The memory of a copy of `like`, with whatever it holds."""
         if name not in self._kept:
-            dtype = torch.float32 if like.is_floating_point() else like.dtype
-            self._kept[name] = torch.empty(like.shape, dtype=dtype)
-        return self._kept[name]
+            dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+            self._kept[name] = torch.empty(tensor.shape, dtype=dtype)
+        return self._kept[name].copy_(tensor.detach())
 
 
 class _UnderWay(NamedTuple):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mere_ds.training.cpu import cheap_bernoulli_
+from mere_ds.training.cpu import cheap_bernoulli_, cheap_safe_softmax
 
 
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.25, 0.5, 0.9, 1.0])
@@ -37,10 +37,25 @@ def test_any_shape_and_layout_from_the_seed_alone(shape):
     assert set(strided[:, ::2].unique().tolist()) == {0.0, 1.0} and (strided[:, 1::2] == 7).all()
 
 
+@pytest.mark.parametrize("masked", [[], [(0, 2)], [(0, 2), (1, 0)], [(1, 1)]])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_softmax_of_attention_is_torchs(masked, dtype):
+    scores_BMM = torch.randn(2, 5, 5, generator=torch.Generator().manual_seed(4)).to(dtype)
+    scores_BMM[..., 3:] = -torch.inf
+    for place in masked:
+        scores_BMM[place] = -torch.inf
+    torchs = torch._safe_softmax(scores_BMM, -1)
+    assert torch.equal(cheap_safe_softmax(scores_BMM, -1), torchs)
+    assert all((torchs[place] == 0).all() for place in masked) and torchs.sum() > 0
+    scores_BMM[1, 1, 0] = torch.nan
+    assert torch.equal(cheap_safe_softmax(scores_BMM, -1).isnan(), torch._safe_softmax(scores_BMM, -1).isnan())
+    assert cheap_safe_softmax(scores_BMM[:0], -1).shape == (0, 5, 5)
+
+
 def test_a_prepared_process_draws_dropout_so_and_says_nothing():
     script = """
 import torch
-from mere_ds.training.cpu import cheap_bernoulli_, prepare_cpu
+from mere_ds.training.cpu import cheap_bernoulli_, cheap_safe_softmax, prepare_cpu
 prepare_cpu(); prepare_cpu()
 x = torch.ones(1000, requires_grad=True)
 torch.manual_seed(5)
