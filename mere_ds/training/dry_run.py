@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from mere_ds.columns import align
 from mere_ds.config import TWO_STAGES, TrainConfig
 from mere_ds.encoders.loading import encoder_shapes
+from mere_ds.encoders.weights import word_embeddings
 from mere_ds.model.triple import TripleModel
 from mere_ds.ranks.rendezvous import RankInfo
 from mere_ds.runs.resume import precision_of
@@ -80,6 +81,8 @@ def shapes(config: TrainConfig, manifest: Manifest, stage: int) -> TripleModel:
 def _described(stage: int, config: TrainConfig, ds: dict, manifest: Manifest, ranks: int) -> Iterator[str]:
     model = shapes(config, manifest, stage)
     trained, frozen = (sum(p.numel() for p in model.parameters() if p.requires_grad is r) for r in (True, False))
+    words = word_embeddings(model.trained_encoder).weight
+    waiting = words.numel() if config.embedding_rows == "touched" and words.requires_grad else 0
     cost = stage_cost(config, stage, manifest, ranks)
     early = f", fewer if dev scores don't improve for {config.patience} epochs" * config.tunes_switcher(stage)
     yield f"stage {stage}: {trained + frozen:,} parameters, {trained:,} of them trained, in {precision_of(ds)}"
@@ -89,11 +92,11 @@ def _described(stage: int, config: TrainConfig, ds: dict, manifest: Manifest, ra
         f"{manifest.splits['train'].sentences:,} an epoch{early}"
     )
     yield f"{cost.passes:,} sentences without gradient (dev scores, features)"
-    saved = saved_bytes(trained, frozen) / _MIB
+    saved = saved_bytes(trained, frozen + waiting) / _MIB  # a table that waits is saved twice: as is, and up to date
     yield f"{(config.keep + 1) * saved:,.1f} MiB of checkpoints: the newest --keep={config.keep} and the best one"
     yield f"{saved:,.1f} MiB of rank 0's main memory for the copy that a save writes"
     yield _time(stage, config, cost)
-    yield align(list(_memory_rows(config, ds, ranks, trained, frozen)))
+    yield align(list(_memory_rows(config, ds, ranks, trained, frozen, waiting)))
 
 
 def _time(stage: int, config: TrainConfig, cost: StageCost) -> str:
@@ -106,16 +109,22 @@ def _time(stage: int, config: TrainConfig, cost: StageCost) -> str:
     return f"time: about {shown_time(needed)} at this run's {speed:,.1f} sentences a second so far, without scoring"
 
 
-def _memory_rows(config: TrainConfig, ds: dict, ranks: int, trained: int, frozen: int) -> Iterator[tuple[str, ...]]:
-    """By ZeRO stage, in MiB: what a rank holds, in parts and together, and sends; the same together on more ranks."""
+def _memory_rows(
+    config: TrainConfig, ds: dict, ranks: int, trained: int, frozen: int, waiting: int
+) -> Iterator[tuple[str, ...]]:
+    """By ZeRO stage, in MiB: what a rank holds, in parts and together, and sends; the same together on more ranks.
+
+    Of `waiting` parameters only the few rows that a batch has get a gradient, in ZeRO 0: they are left out there.
+    """
     zero, precision = ds.get("zero_optimization", {}), precision_of(ds)
     weight, others = weight_bytes(precision), [n for n in _MORE_RANKS if n != ranks]
     reduce = zero.get("use_multi_rank_bucket_allreduce") is False
     yield (*_HEAD, *(f"on {n} ranks" for n in others))
     for stage in range(4):
         sizes = (trained, frozen, weight, optimizer_bytes(precision, stage))
-        held = zero_bytes(stage, ranks, *sizes)
-        sent = traffic(stage, ranks, trained, config.accumulation, weight, reduce)
-        elsewhere = [sum(zero_bytes(stage, n, *sizes)) for n in others]
+        held, without = zero_bytes(stage, ranks, *sizes), 0 if stage else waiting
+        held = held._replace(gradients=held.gradients - weight * without)
+        sent = traffic(stage, ranks, trained - without, config.accumulation, weight, reduce)
+        elsewhere = [sum(zero_bytes(stage, n, *sizes)) - weight * without for n in others]
         mark = " (chosen)" if stage == zero.get("stage", 0) else ""
         yield (f"{stage}{mark}", *(f"{size / _MIB:,.1f}" for size in (*held, sum(held), sent, *elsewhere)))

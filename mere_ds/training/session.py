@@ -70,8 +70,6 @@ def open_session(config: TrainConfig, given: frozenset[str], stop: StopSignals) 
         raise UserError(f"--fused={config.fused}: {error}") from None
     if config.compile:
         check_compile(ds, device)
-    if config.embedding_rows == "touched":
-        check_embedding_rows(ds)
     _quieten()
     _prepare(device, ranks)
     store = join("nccl" if device.type == "cuda" else "gloo", config.timeout)
@@ -117,6 +115,8 @@ def settled(
     started = {} if config.overwrite else RunFolder(config.run).started(2 if config.stage == "2" else 1)
     chosen, why = choose_config(config.deepspeed_config, started.get("deepspeed_config"), device)
     ds, config = merge(read_config(chosen), replace(config, deepspeed_config=chosen), given, ranks, started)
+    if config.embedding_rows == "touched":
+        check_embedding_rows(ds)
     cache = config.shard_cache and str(Path(config.shard_cache).resolve())
     # absolute, as evaluation may start in another directory
     return replace(config, shards=absolute(config.shards), shard_cache=cache), ds, why

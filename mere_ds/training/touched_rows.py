@@ -109,7 +109,7 @@ class TouchedRows:
     Raises UserError for embeddings that can't have one, and for a rate at which decay leaves nothing of a weight.
     """
 
-    def __init__(self, embeddings: nn.Module, group: dict, moments: dict[str, torch.Tensor]) -> None:
+    def __init__(self, embeddings: nn.Embedding, group: dict, moments: dict[str, torch.Tensor]) -> None:
         if type(embeddings).forward is not nn.Embedding.forward:
             raise UserError(
                 f"--embedding_rows=touched: this encoder's word embeddings are of a kind of their own, "
@@ -119,20 +119,21 @@ class TouchedRows:
             raise UserError("--embedding_rows=touched needs a second beta above 0: change the optimizer's betas")
         if group["lr"] * group["weight_decay"] >= 1:
             raise UserError("--embedding_rows=touched needs --learning_rate times --weight_decay below 1: lower one")
-        self.table, self.group, self.moments = embeddings.weight, group, moments
+        self.table: torch.Tensor = embeddings.weight
+        self.group, self.moments = group, moments
         embeddings.sparse = True
         embeddings.register_forward_pre_hook(self._before_forward)
         self.history = History(group["betas"], group["weight_decay"])
         self._all = torch.arange(len(self.table), device=self.table.device)
         self.seen_V = torch.zeros_like(self._all)
         self._moving_V = torch.zeros_like(self._all, dtype=torch.bool)  # rows whose moments aren't zero
-        self._rows_R: torch.Tensor | None = None
         self._taken = nn.Parameter(torch.empty(0))
+        self._rows_R = self._all[:0]  # those taken
 
     def take(self) -> nn.Parameter:
         """The rows that have a gradient, with it; the table then has none. `update` is to follow."""
-        grad = self.table.grad.coalesce()
-        self.table.grad = None
+        assert self.table.grad is not None, "a batch has words"
+        grad, self.table.grad = self.table.grad.coalesce(), None
         self._rows_R = grad.indices()[0]
         self.settle(self._rows_R)  # of other ranks too
         self._taken = nn.Parameter(self.table.detach()[self._rows_R])
@@ -142,12 +143,13 @@ class TouchedRows:
     @torch.no_grad()
     def update(self) -> None:
         """AdamW's update of the rows that `take` gave."""
-        rows_R, g = self._rows_R, self.group
+        rows_R, g, grad_RD = self._rows_R, self.group, self._taken.grad
+        assert grad_RD is not None, "`take` gave it one"
         first_RD, second_RD = (self.moments[key][rows_R] for key in MOMENTS)
         step = torch.tensor(float(len(self.history.rates_N)), device=self.table.device)
         adamw(
             [self._taken],
-            [self._taken.grad],
+            [grad_RD],
             [first_RD],
             [second_RD],
             [],

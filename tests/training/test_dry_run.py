@@ -118,6 +118,22 @@ def test_it_tells_the_steps_bytes_and_time_and_leaves_nothing(toy_shards, tmp_pa
     assert not capsys.readouterr().out, "one rank tells it"
 
 
+def test_rows_that_wait_have_no_gradient_and_are_not_sent(toy_shards, tmp_path, capsys, monkeypatch):
+    given = {"shards": str(toy_shards), "run": str(tmp_path / "run"), "dry_run": True, "stage": "1", **SMALL}
+    given |= {"deepspeed_config": str(deepspeed_config(tmp_path, 0)), "embedding_rows": "touched"}
+    for name, value in {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_RANK": 0, "MASTER_ADDR": "x", "MASTER_PORT": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    run(given)
+    model = shapes(TrainConfig(**given), Manifest.load(str(toy_shards)), 1)
+    trained, words = model.num_parameters(), model.get_input_embeddings().weight.numel()
+    mib = [f"{4 * n / 2**20:,.1f}" for n in (trained, trained - words, 2 * trained)]
+    said = capsys.readouterr().out
+    assert re.search(rf"0 \(chosen\) +{mib[0]} +{mib[1]} +{mib[2]} .* {mib[1]} ", said), said
+    assert f"{4 * (3 * trained + words) / 2**20:,.1f} MiB of rank 0's main memory" in said
+    with pytest.raises(UserError, match="--embedding_rows=touched needs ZeRO 0"):
+        run(given | {"deepspeed_config": str(deepspeed_config(tmp_path, 2))})
+
+
 def test_a_start_that_would_be_refused_is_refused_here(toy_shards, tmp_path):
     given = {"shards": str(toy_shards), "run": str(tmp_path / "run"), "dry_run": True, "start": "/nowhere", **SMALL}
     with pytest.raises(UserError, match="--start: /nowhere: no such folder"):
