@@ -262,7 +262,8 @@ def _decoded(stream: BinaryIO, name: str, extensions: Sequence[str], path: str) 
                 member[extension]  # KeyError if it is missing, or if a name has more dots
             yield member
     except Exception as error:  # tarfile, zipfile, numpy, json and webdataset raise many kinds for invalid members
-        raise UserError(f"{path}: cannot be decoded as a shard ({first_line(error)}): {ADVICE}") from error
+        why = first_line(error.__cause__ or error)  # webdataset's own DecodingError says nothing
+        raise UserError(f"{path}: cannot be decoded as a shard ({why}): {ADVICE}") from error
 
 
 def _arrays(key: str, data: bytes) -> dict[str, np.ndarray] | None:

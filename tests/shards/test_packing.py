@@ -105,3 +105,14 @@ def test_damage_is_told_with_the_file_s_name(tmp_path, damage):
         path.unlink()
     with pytest.raises(UserError, match=r"train-00000\.tar.*run mere-ds shard again"):
         read_shard(LocalSource(tmp_path), shard, "npz")
+
+
+def test_why_a_member_cannot_be_decoded_is_told(tmp_path):
+    path = tmp_path / "train-00000.tar"
+    with wds.TarWriter(str(path), encoder=False) as tar:
+        tar.write({"__key__": "a", "npz": b"no archive"})
+    shard = Shard(**vars(describe(path)), sentences=1)
+    with pytest.raises(
+        UserError, match=r"train-00000\.tar: cannot be decoded as a shard \(File is not a zip file\): copy"
+    ):
+        list(read_shard(LocalSource(tmp_path), shard, "npz"))
