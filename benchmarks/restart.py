@@ -50,7 +50,6 @@ def measure(checkout: Path, shards: Path, port: int) -> Iterator[tuple[float, fl
 
 def _start(checkout: Path, shards: Path, run: Path, port: int) -> tuple[float, float]:
     """Start the training, kill it once it has made a step and has a checkpoint."""
-    before = _steps(run)
     environment = {"PYTHONPATH": str(checkout), "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
     words = [Path(sys.executable).with_name("deepspeed"), f"--num_gpus={RANKS}", f"--master_port={port}"]
     words += [checkout / "mere_ds" / "train.py", f"--shards={shards}", f"--run={run}", *KNOBS]
@@ -62,9 +61,9 @@ def _start(checkout: Path, shards: Path, run: Path, port: int) -> tuple[float, f
         )
     started = time.time()
     try:
-        while len(steps := _steps(run)) == len(before):
+        while not (steps := [time for time in _steps(run) if time > started]):
             _check(launcher, started, log)
-        figures = steps[len(before)] - started, _cpu_seconds(launcher)
+        figures = steps[0] - started, _cpu_seconds(launcher)
         while not (run / "checkpoints" / "stage1" / "latest").exists():
             _check(launcher, started, log)
     finally:
@@ -93,8 +92,12 @@ def _steps(run: Path) -> list[float]:
 
 def _cpu_seconds(launcher: psutil.Popen) -> float:
     """Of the launcher and all that it started, also those that have ended."""
-    everyone = [process.cpu_times() for process in (launcher, *launcher.children(recursive=True))]
-    return sum(t.user + t.system + t.children_user + t.children_system for t in everyone)
+    seconds = 0.0
+    for process in (launcher, *launcher.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):  # counted by its parent next time
+            times = process.cpu_times()
+            seconds += times.user + times.system + times.children_user + times.children_system
+    return seconds
 
 
 def write_restart(figures: dict[str, dict[str, list[float]]], machine: str, encoder: str, folder: Path) -> None:
