@@ -55,7 +55,9 @@ class GraphSwitcher(nn.Module):
         f_BT, mixed_BMD = embedding(languages_B, self.f_NT), torch.zeros_like(h_BMD)
         for t, submodule in enumerate(self.submodules):
             rows = f_BT[:, t].nonzero().squeeze(1)
-            mixed_BMD = mixed_BMD.index_add(0, rows, submodule(h_BMD[rows]) * f_BT[rows, t].view(-1, 1, 1))
+            share = submodule(h_BMD[rows]) * f_BT[rows, t].view(-1, 1, 1)
+            # not by index_add, which graphs do number by number
+            mixed_BMD = mixed_BMD.index_put((rows,), mixed_BMD[rows] + share)
         return mixed_BMD
 
 

@@ -133,10 +133,14 @@ class PlainBert(nn.Module):
         """Of tokens B x M, of which the real ones, where the mask is not 0, come first."""
         start, M = self.config.first_position, input_ids.shape[1]
         h_BMD = self.norm(self.words(input_ids) + self.types.weight[0] + self.positions.weight[start : start + M])
-        seen_BM = attention_mask.bool()
-        seen_B11M = None if seen_BM.all() else seen_BM[:, None, None]
+        hidden_BM, hidden_B11M = attention_mask == 0, None
+        if hidden_BM.any():
+            # as numbers: for a mask of truth values a graph would look for rows without any key in each layer
+            hidden_B11M = torch.zeros_like(hidden_BM, dtype=h_BMD.dtype).masked_fill(hidden_BM, -torch.inf)[
+                :, None, None
+            ]
         for layer in self.layers:
-            h_BMD = layer(h_BMD, partial(_attended, seen_B11M))
+            h_BMD = layer(h_BMD, partial(_attended, hidden_B11M))
         return Encoded(h_BMD, None if self.pooler is None else self.pooler(h_BMD[:, 0]))
 
     def of_rows(self, ids_R: torch.Tensor, rows: Rows) -> torch.Tensor:
@@ -148,9 +152,9 @@ class PlainBert(nn.Module):
         return h_RD
 
 
-def _attended(seen_B11M: torch.Tensor | None, qkv_BME: torch.Tensor, heads: int) -> torch.Tensor:
+def _attended(hidden_B11M: torch.Tensor | None, qkv_BME: torch.Tensor, heads: int) -> torch.Tensor:
     q_BAMd, k_BAMd, v_BAMd = qkv_BME.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
-    attended_BAMd = scaled_dot_product_attention(q_BAMd, k_BAMd, v_BAMd, attn_mask=seen_B11M)
+    attended_BAMd = scaled_dot_product_attention(q_BAMd, k_BAMd, v_BAMd, attn_mask=hidden_B11M)
     return attended_BAMd.transpose(1, 2).flatten(2)
 
 

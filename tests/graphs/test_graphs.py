@@ -3,8 +3,10 @@
 import json
 import shutil
 import sys
+from collections import Counter
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -27,6 +29,7 @@ from mere_ds.model.configuration import HerbertaConfig
 from mere_ds.model.herberta import HerbertaModel
 from mere_ds.model.loading import load_model
 from mere_ds.model.mere import MereModel
+from mere_ds.model.use import load_for_use
 from mere_ds.sums import STATE, SUMS
 from tests.encoders.families import FAMILIES, OTHERS, make
 from tests.encoders.families import TEXTS as FAMILY_TEXTS
@@ -205,6 +208,16 @@ def test_the_card_and_the_commands_know_an_exported_graph(run, tmp_path, capsys)
     (line,) = capsys.readouterr().out.splitlines()
     (triple,) = mere_ds.load(out).extract(TEXTS[0], "de")
     assert json.loads(line)["triples"] == [triple.to_dict()]
+
+
+def test_no_node_is_of_a_slow_kind(tmp_path):
+    made("mERE").save_pretrained(tmp_path)
+    model = load_for_use(tmp_path, "fp32")
+    write_graphs(model, tmp_path)
+    kinds = Counter(node.op_type for node in onnx.load(tmp_path / MODEL).graph.node)
+    assert kinds["Softmax"] > model.config.encoder_config["num_hidden_layers"]
+    assert kinds["ScatterElements"] == 0, "adds number by number"
+    assert kinds["IsNaN"] <= 1, "looks for sentences without tokens, in LA alone"
 
 
 def test_equal_models_give_equal_files(tmp_path):
