@@ -1,4 +1,4 @@
-"""Do two forms of a model answer alike? `python benchmarks/same_answers.py MODEL OTHER CORPUS...`
+"""Do two forms of a model answer alike? `python benchmarks/same_answers.py MODEL OTHER CORPUS,...`
 
 MODEL and OTHER are saved models, such as a checkpoint and its ONNX export; each CORPUS is a folder as for `mere-ds
 shard`, of which all texts of all splits are read. Both models compute in fp32 and answer with every candidate. Prints
@@ -22,12 +22,12 @@ AT_ONCE = 1024
 """Texts that both answer before they are compared."""
 
 
-def main(model: str, other: str, *corpora: str, threads: int = 1) -> None:
+def main(model: str, other: str, corpora: tuple[str, ...], *, threads: int = 1) -> None:
     """Compare all answers. A text in a language that the model doesn't know is read as one in its first language."""
     sides = [Extractor.load(folder, min_score=0.0, threads=threads, precision="fp32") for folder in (model, other)]
     texts = triples = alone = 0
     largest = 0.0
-    its = tqdm(texts_of(corpora), unit="text")
+    its = iter(tqdm(texts_of(corpora), unit="text"))
     while chunk := list(islice(its, AT_ONCE)):
         languages = [language if language in sides[0].languages else sides[0].languages[0] for language, _ in chunk]
         answers = [list(side.extract([text for _, text in chunk], languages)) for side in sides]

@@ -41,8 +41,8 @@ def test_all_texts_are_compared(tmp_path, monkeypatch, capsys, other, alone, by)
         )
     models = {"model": Model(0, "a"), "other": other}
     monkeypatch.setattr(same_answers.Extractor, "load", lambda folder, **_: models[folder])
-    monkeypatch.setattr(same_answers, "AT_ONCE", 3)
-    same_answers.main("model", "other", str(tmp_path))
+    monkeypatch.setattr(same_answers, "AT_ONCE", 1)
+    same_answers.main("model", "other", (str(tmp_path),))
     words = 6 + 5 + 2 + 6
     assert capsys.readouterr().out == (
         f"4 texts, {words} triples, {2 * words * alone} of only one model, scores differ by {by} at most\n"
