@@ -17,14 +17,18 @@ from transformers import BertConfig, BertModel
 from mere_ds.corpus.reading import read_file, split_files
 from mere_ds.corpus.synthetic.generator import synthesize
 from mere_ds.encoders.sources import TinySize, build_encoder, load_encoder, load_tokenizer
+from mere_ds.encoders.tokens import save_tokenizer
 from mere_ds.encoders.weights import save_model
+from mere_ds.files import write_json
 from mere_ds.model.configuration import MereConfig
 from mere_ds.model.mere import MereModel
+from mere_ds.runs.resume import DATA
 from mere_ds.shards.batch import Batch
 from mere_ds.shards.manifest import Manifest
 from mere_ds.shards.plan import EpochPlan
 from mere_ds.shards.reading import ShardReader
 from mere_ds.shards.writing import shard_corpus
+from mere_ds.sums import STATE, write_sums
 
 
 class Sentence(TypedDict):
@@ -100,6 +104,16 @@ class Material:
                     for name, parameter in model.switcher.named_parameters():
                         if name.endswith("down_GbD"):
                             parameter.normal_(std=model.config.initializer_range)
+        return model
+
+    def checkpoint(self, folder: Path) -> MereModel:
+        """Saves the model of stage 2 as training does; returns it."""
+        model = self.model(2)
+        model.save_pretrained(folder)
+        save_tokenizer(load_tokenizer(self.manifest.encoder_folder), folder)
+        ingredients = {"--system": "mERE", "--seed": self.seed, DATA: "0" * 64}
+        write_json(folder / STATE, {"stage": 2, "step": 1, "finished": True, "ingredients": ingredients})
+        write_sums(folder)
         return model
 
     def batches(self, count: int, batch_size: int, concatenate: int = 1, split: str = "train") -> list[Batch]:

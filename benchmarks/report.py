@@ -77,8 +77,9 @@ def _entries(bench) -> list[dict]:
     entries = []
     for name, got in bench.tasks.items():
         ours = got.rates["ours"]
-        for rival in ("literal", "hf"):
-            theirs = got.rates[rival]
+        for rival, theirs in got.rates.items():
+            if rival == "ours":
+                continue
             ratio = median_triple([o / t for o, t in zip(ours, theirs, strict=True)])
             rates = {"unit": "sentences/s", "ours": median_triple(ours), "theirs": median_triple(theirs)}
             entries.append({"name": f"{name}/{rival}", "ratio": ratio, **rates, **told})
@@ -94,6 +95,7 @@ def median_triple(values: list[float]) -> list[float]:
 
 def _tables(bench, ratios: dict[str, list[float]]) -> str:
     c, lengths = bench.ceiling, bench.material.lengths()
+    rivals = [side for side in next(iter(bench.tasks.values())).rates if side != "ours"]
     c.measure_copy()
     lines = [
         f"{c}, {date.today()}; {', '.join(f'{x} {version(x)}' for x in LIBRARIES)}. Precision {bench.precision}, batch "
@@ -102,12 +104,14 @@ def _tables(bench, ratios: dict[str, list[float]]) -> str:
         f"{spread([g / 1e9 for g in c.gemm], 0)} GFLOP/s, copies {spread([b / 1e9 for b in c.copy], 1)} GB/s. "
         "Figures are minimum / median / maximum over rounds.",
         "",
-        "| | ours, sentences a second | `literal` | `hf` | ours / `literal` | ours / `hf` | of the product's rate |",
-        "|---|---|---|---|---|---|---|",
+        f"| | ours, sentences a second | {' | '.join(f'`{rival}`' for rival in rivals)} | "
+        + " | ".join(f"ours / `{rival}`" for rival in rivals)
+        + " | of the product's rate |",
+        "|---" * (2 * len(rivals) + 3) + "|",
     ]
     for name, got in bench.tasks.items():
-        cells = [spread(got.rates[side]) for side in ("ours", "literal", "hf")]
-        cells += [spread(ratios[f"{name}/{rival}"]) for rival in ("literal", "hf")]
+        cells = [spread(got.rates[side]) for side in ("ours", *rivals)]
+        cells += [spread(ratios[f"{name}/{rival}"]) for rival in rivals]
         cells.append(f"{spread([100 * share for share in got.shares], 0)} %" if got.shares else "")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += ["", "| aim | median here | |", "|---|---|---|"]

@@ -24,8 +24,8 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.checkouts import ROOT, checked_out
 from benchmarks.report import put_before_and_now
-from benchmarks.use import ROOT, checked_out
 from mere_ds import flags
 from mere_ds.errors import MachineError
 from mere_ds.versions import cpu_model

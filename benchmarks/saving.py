@@ -22,11 +22,11 @@ import torch
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: mere_ds may be another checkout's, by PYTHONPATH
 
+from benchmarks.checkouts import ROOT, checked_out
 from benchmarks.machine import Ceiling
 from benchmarks.material import Material, Sizes, make_material
 from benchmarks.ours import OurTraining
 from benchmarks.report import put_before_and_now, spread
-from benchmarks.use import ROOT, checked_out
 from mere_ds import flags
 from mere_ds.runs.checkpoint import name_of
 from mere_ds.shards.manifest import Manifest

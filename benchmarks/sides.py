@@ -17,7 +17,9 @@ from benchmarks.material import Material, Sentence, Sizes, sentences_of
 from benchmarks.ours import OurTraining
 from benchmarks.rivals import hf, literal
 from benchmarks.work import encoder_flops, stage_flops
+from mere_ds.model.packing import pack
 from mere_ds.model.precision import DTYPES
+from mere_ds.model.use import load_for_use
 from mere_ds.shards.batch import Batch
 from mere_ds.shards.manifest import Manifest
 
@@ -40,6 +42,8 @@ class Task:
     """Batches of a round of ours and hf's, the same ones."""
     compile: bool = False
     """Whether our stages run with --compile."""
+    embedding_rows: str = "all"
+    """Of our stage one."""
 
     def rounds(self) -> Iterator[dict]:
         """`{"rate": sentences a second, ...}` of a round after another."""
@@ -76,7 +80,7 @@ class Task:
         """Stage two reads the features of its frozen part, as from its second epoch on."""
         batches, sentences = self._sentences()
         flops = stage_flops(self.material.model(self.stage), batches, self.stage, self.s)
-        knobs = {"compile": self.compile}
+        knobs = {"compile": self.compile} | ({"embedding_rows": self.embedding_rows} if self.stage == 1 else {})
         with OurTraining(self.material, Path(self.folder), self.stage, self.batch, self.precision, **knobs) as ours:
             ours.steps(self.steps if self.compile else min(3, self.steps))  # all compiling is over before it counts
             while True:
@@ -109,12 +113,16 @@ class Task:
             yield {"rate": len(sentences) / sum(seconds)}
 
     def _evaluate(self) -> Iterator[dict]:
-        """Prediction in batches of like length, which is more than the Trainer would do for hf."""
+        """Prediction in batches of like length, which is more than the Trainer would do for hf; ours by the model that
+        `mere-ds evaluate` uses."""
         batches = self.material.batches(4, EVALUATION_BATCH)
         model = self.material.model(2)
         flops = encoder_flops(model, batches) + stage_flops(model, batches, 2, 1, k=K, training=False)
         if self.side == "ours":
-            model = model.to(self.device, DTYPES[self.precision]).eval()
+            checkpoint = Path(self.folder) / "checkpoint"
+            self.material.checkpoint(checkpoint)
+            model = load_for_use(checkpoint, self.precision)
+            pack(model)
             calls = [self._our_prediction(model, batch) for batch in batches]
         else:
             model = self._literal(2).eval()

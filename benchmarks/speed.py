@@ -2,8 +2,9 @@
 
 Stage one, stage two from its second epoch, evaluation at k = 3, and the entity heads and LS alone, at mBERT's size:
 `literal` is the paper's text as a natural first implementation in fp32, `hf` the same model in the Hugging Face
-Trainer in our precision. Same sentences, batch and weights; the three take turns, each in a process of its own, and a
-ratio is of one round. Prints tables and writes them to RESULTS.md and results.json.
+Trainer in our precision, `before` (`--against`) another commit of ours. Same sentences, batch and weights; they take
+turns, each in a process of its own, and a ratio is of one round. Prints tables and writes them to RESULTS.md and
+results.json.
 """
 
 import json
@@ -11,13 +12,16 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, field
+from collections import defaultdict
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.checkouts import ROOT, checked_out
 from benchmarks.machine import Ceiling
 from benchmarks.material import Material, Sizes, make_material
 from benchmarks.report import write_report
@@ -34,7 +38,7 @@ TINY = Sizes(tokenizer="tiny", vocabulary=0, hidden=32, layers=2, heads=2, feed_
 class Rounds:
     """What the rounds of one task gave."""
 
-    rates: dict[str, list[float]] = field(default_factory=lambda: {side: [] for side in SIDES})
+    rates: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """Sentences a second by side, a figure a round."""
     shares: list[float] = field(default_factory=list)
     """Of the matrix product's rate in the same round that we reach."""
@@ -56,8 +60,11 @@ class Bench:
 class Side:
     """One side of a task, in a process that waits until it is asked for a round."""
 
-    def __init__(self, task: Task) -> None:
-        command = [sys.executable, __file__, "side", json.dumps(asdict(task))]
+    def __init__(self, task: Task, checkout: Path = ROOT) -> None:
+        told = asdict(task)
+        if checkout != ROOT:
+            del told["embedding_rows"]  # which 025c867 didn't have
+        command = [sys.executable, str(checkout / "benchmarks/speed.py"), "side", json.dumps(told)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self._process = subprocess.Popen(command, **pipes)
 
@@ -88,13 +95,28 @@ def serve(told: str) -> None:
         answers.write(json.dumps(result) + "\n")
 
 
-def measure(bench: Bench, name: str, rounds: int, steps: int, folder: str, compile: bool) -> None:
-    """All rounds of one task, the sides in turn."""
-    m = bench.material
-    sides = {
-        side: Side(Task(side, name, folder, m.sizes, m.seed, bench.precision, bench.batch, steps, compile))
-        for side in SIDES
-    }
+MAKE = """
+import json, sys
+from benchmarks.material import Sizes, make_material
+folder, sentences, sizes = json.loads(sys.argv[1])
+make_material(folder, sentences, Sizes(**sizes))
+"""
+"""The same material in the form of another commit."""
+
+
+def other_material(checkout: Path, folder: Path, sentences: int, sizes: Sizes) -> None:
+    """Have another commit make the material for its own side."""
+    told = json.dumps([str(folder), sentences, asdict(sizes)])
+    environment = os.environ | {"PYTHONPATH": str(checkout)}
+    subprocess.run([sys.executable, "-c", MAKE, told], cwd=checkout, env=environment, check=True, stdout=sys.stderr)
+
+
+def measure(bench: Bench, task: Task, rounds: int, before: Path | None) -> None:
+    """All rounds of one task, the sides in turn; `before`: the checkout of another commit, beside its material."""
+    name = task.name
+    sides = {side: Side(replace(task, side=side)) for side in SIDES}
+    if before:
+        sides["before"] = Side(replace(task, folder=str(before.parent / "material")), before)
     got = bench.tasks.setdefault(name, Rounds())
     for _ in range(rounds):
         for side, process in sides.items():
@@ -122,6 +144,8 @@ def main(
     only: tuple[str, ...] = TASKS,
     out: str = str(Path(__file__).parent),
     compile: bool | None = None,
+    embedding_rows: Literal["all", "touched"] = "all",
+    against: str | None = None,
     tiny: bool = False,
 ) -> None:
     """Run the measurements and write RESULTS.md and results.json.
@@ -129,6 +153,7 @@ def main(
     Examples:
         python benchmarks/speed.py
         python benchmarks/speed.py --batch=256 --steps=20 --sentences=20000
+        python benchmarks/speed.py --only=stage1,evaluate --embedding_rows=touched --against=025c867
 
     Args:
         rounds: How often each side is measured.
@@ -139,16 +164,24 @@ def main(
         only: Of stage1, stage2, evaluate, heads, switcher.
         out: Folder of RESULTS.md, which must have the marks for this kind of machine, and results.json.
         compile: Run our stages with --compile (None: where products are 16 bits, for there it pays).
+        embedding_rows: Run our stage one with --embedding_rows.
+        against: Commit of the version before, 025c867 or a later one (None: none).
         tiny: A tiny encoder, to try the script; its figures say nothing.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = best_precision(device) if precision == "auto" else precision
     compile = precision != "fp32" if compile is None else compile
     with tempfile.TemporaryDirectory() as folder:
-        material = make_material(folder, sentences, TINY if tiny else Sizes())
+        sizes = TINY if tiny else Sizes()
+        material = make_material(folder, sentences, sizes)
         bench = Bench(material, precision, batch, Ceiling(device, DTYPES[precision]))
+        before = None
+        if against:
+            before = checked_out(against, Path(folder), "benchmarks", "ds_configs")
+            other_material(before, Path(folder) / "material", sentences, sizes)
         for name in only:
-            measure(bench, name, rounds, steps, folder, compile)
+            task = Task("ours", name, folder, sizes, material.seed, precision, batch, steps, compile, embedding_rows)
+            measure(bench, task, rounds, before)
     write_report(bench, Path(out))
 
 

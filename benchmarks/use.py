@@ -21,6 +21,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.checkouts import ROOT, checked_out
 from benchmarks.machine import Ceiling
 from benchmarks.use_models import BATCH, SIZES, Models, make_models
 from benchmarks.use_report import RATES, write_use
@@ -29,7 +30,6 @@ from mere_ds import flags
 from mere_ds.errors import UserError
 from mere_ds.model.precision import DTYPES, best_precision
 
-ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("rates", "start", "lines")
 COMMAND = "import sys; sys.argv[0] = 'mere-ds'; from mere_ds.cli import main; main()"
 LAUNCH = """
@@ -207,18 +207,6 @@ def timed_command(checkout: Path, arguments: list[str]) -> tuple[float, float, f
 def _environment(checkout: Path) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return own | {"PYTHONPATH": str(checkout)}
-
-
-def checked_out(ref: str, folder: Path) -> Path:
-    """A checkout of another commit. Raises UserError if there is none."""
-    place = folder / "before"
-    command = ["git", "-C", str(ROOT), "archive", "--format=tar", ref, "mere_ds"]
-    archive = subprocess.run(command, capture_output=True)
-    if archive.returncode:
-        raise UserError(f"--against={ref}: {archive.stderr.decode().strip()}: pass a commit of this repository")
-    place.mkdir()
-    subprocess.run(["tar", "-x", "-C", str(place)], input=archive.stdout, check=True)
-    return place
 
 
 def main(

@@ -10,13 +10,9 @@ import numpy as np
 from benchmarks.material import Material, Sizes, make_material
 from benchmarks.work import encoder_flops, stage_flops
 from mere_ds.corpus.reading import read_file, split_files
-from mere_ds.encoders.sources import load_tokenizer
-from mere_ds.encoders.tokens import save_tokenizer
-from mere_ds.files import write_json
 from mere_ds.graphs.writing import write_graphs
 from mere_ds.model.use import load_for_use
-from mere_ds.runs.resume import DATA
-from mere_ds.sums import STATE, SUMS, write_sums
+from mere_ds.sums import SUMS, write_sums
 
 SIZES = {
     "mBERT": Sizes(),
@@ -49,13 +45,8 @@ class Models:
 def make_models(folder: Path, size: str, texts: int, batches: int, graphs: tuple[str, ...] = GRAPHS) -> Models:
     """Writes below `folder`: models of one of `SIZES`, so many texts, and so many batches."""
     material = make_material(folder, max(1000, 2 * texts, 2 * batches * BATCH), SIZES[size])
-    model = material.model(2)
     checkpoint = folder / "model"
-    model.save_pretrained(checkpoint)
-    save_tokenizer(load_tokenizer(material.manifest.encoder_folder), checkpoint)
-    ingredients = {"--system": "mERE", "--seed": material.seed, DATA: "0" * 64}
-    write_json(checkpoint / STATE, {"stage": 2, "step": 1, "finished": True, "ingredients": ingredients})
-    write_sums(checkpoint)
+    model = material.checkpoint(checkpoint)
     made = {precision: _graphs(checkpoint, folder / f"graphs-{precision}", precision) for precision in graphs}
     rows = material.batches(batches, BATCH)
     named = {"ids": "token_ids_BM", "mask": "mask_BM", "languages": "languages_B"}

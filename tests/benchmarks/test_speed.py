@@ -72,7 +72,12 @@ def test_each_side_measures_a_round(material, folder, side, name):
 
 
 def test_tables_stand_between_the_marks_and_figures_in_json(material, tmp_path, capsys):
-    rates = {"ours": [10.0, 20.0, 30.0], "literal": [2.0, 2.0, 2.0], "hf": [5.0, 20.0, 10.0]}
+    rates = {
+        "ours": [10.0, 20.0, 30.0],
+        "literal": [2.0, 2.0, 2.0],
+        "hf": [5.0, 20.0, 10.0],
+        "before": [10.0, 10.0, 10.0],
+    }
     got = SimpleNamespace(rates=rates, shares=[0.5, 0.75, 0.7], facts={"ours: width": "48"}, profile="| `aten::mm` |")
     ceiling = Ceiling(torch.device("cpu"), torch.float32, gemm=[1e9], copy=[1e9])
     bench = SimpleNamespace(material=material, precision="fp32", batch=16, ceiling=ceiling, tasks={"stage1": got})
@@ -84,9 +89,13 @@ def test_tables_stand_between_the_marks_and_figures_in_json(material, tmp_path, 
     assert page.startswith("before\n<!-- cpu -->\n") and page.endswith(
         "<!-- end -->\nafter\n<!-- cuda -->\n<!-- end -->\n"
     )
-    assert "old" not in page and "| 5.00 / 10.00 / 15.00 | 1.00 / 2.00 / 3.00 | 50 / 70 / 75 % |" in page
+    assert (
+        "old" not in page
+        and "| 5.00 / 10.00 / 15.00 | 1.00 / 2.00 / 3.00 | 1.00 / 2.00 / 3.00 | 50 / 70 / 75 % |" in page
+    )
     assert "| stage1/literal at least 12 | 10.00 | **missed** |" in page
     assert "| stage1/gemm_share at least 0.7 | 0.70 | met |" in page
     by_name = {entry["name"]: entry["ratio"] for entry in json.loads((tmp_path / "results.json").read_text())}
-    assert by_name == {"stage1/literal": [5, 10, 15], "stage1/hf": [1, 2, 3], "stage1/gemm_share": [0.5, 0.7, 0.75]}
+    ratios = {"literal": [5, 10, 15], "hf": [1, 2, 3], "before": [1, 2, 3], "gemm_share": [0.5, 0.7, 0.75]}
+    assert by_name == {f"stage1/{name}": ratio for name, ratio in ratios.items()}
     assert page.split("<!-- cpu -->\n")[1].strip().startswith(capsys.readouterr().out.strip()[:80])
