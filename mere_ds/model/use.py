@@ -30,6 +30,8 @@ class UsedMere(MereParts):
     """mERE around BERT or its kin, without dropout, losses and stages: it only finds triples."""
 
     finds_entities = True
+    dtype: torch.dtype
+    """Of the weights; packed ones don't tell."""
 
     def __init__(self, config: MereFields, shape: BertShape):
         super().__init__()
@@ -46,6 +48,7 @@ class UsedMere(MereParts):
         ours |= {f"{_OF_ENCODER}{name}": weight for name, weight in renamed(inner).items()}
         # copied: see `encoders.weights.own_memory`
         self.load_state_dict({name: weight.to(dtype, copy=True) for name, weight in ours.items()}, assign=True)
+        self.dtype = dtype
         mask_NU = torch.tensor(self.config.label_mask, dtype=torch.bool)
         self.register_buffer("label_mask_NU", mask_NU, persistent=False)
         self.requires_grad_(False)
@@ -83,7 +86,7 @@ class UsedMere(MereParts):
         order_B = lengths_B.argsort(stable=True)
         lengths_B = lengths_B[order_B]
         # a product of fp32 may use all threads, whoever calls it
-        workers = torch.get_num_threads() if self.relation.weight.dtype == torch.bfloat16 else 1
+        workers = torch.get_num_threads() if self.dtype == torch.bfloat16 else 1
 
         def found_in(chunk: slice) -> Predicted:
             its_B, width = order_B[chunk], int(lengths_B[chunk.stop - 1])
@@ -96,7 +99,7 @@ class UsedMere(MereParts):
         return Predicted(*(column[order_F] for column in whole))
 
     def _chunk(self, token_ids_BM: torch.Tensor, mask_BM: torch.Tensor, languages_B: torch.Tensor, k: int) -> Predicted:
-        rows = Rows(mask_BM.sum(dim=1).numpy(), self.relation.weight.dtype)
+        rows = Rows(mask_BM.sum(dim=1).numpy(), self.dtype)
         h_RD, pooled_BD = self.encoder.of_rows(rows.of(token_ids_BM), rows, mask_BM)
         if self.aggregator is not None:
             h_RD = self.aggregator.of_rows(h_RD, rows)

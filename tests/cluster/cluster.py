@@ -66,6 +66,10 @@ def until(condition: Callable[[], object], what: str, seconds: float = 60):
     return result
 
 
+UNFINISHED = ("PENDING", "RUNNING", "COMPLETING")
+"""States of a job that will have another one."""
+
+
 class Cluster:
     """node1 to node{nodes}, partitions `main` (jobs there can be preempted) and `urgent`. Use it in a with block."""
 

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from cluster import until
+from cluster import UNFINISHED, until
 from launching import REPOSITORY
 
 from mere_ds.bulk.progress import work_folder
@@ -28,7 +28,7 @@ def test_parts_by_an_array_are_joined(cluster, tmp_path):
     try:
         until((work_folder(out) / "2-of-2.journal").exists, "the second part's start", 120)
         cluster.command("scancel", "--signal=USR1", "--batch", f"{array}_2")  # as Slurm does near the time limit
-        until(lambda: cluster.job(join)["JobState"] not in ("PENDING", "RUNNING"), "the end", 240)
+        until(lambda: cluster.job(join)["JobState"] not in UNFINISHED, "the end", 240)
         shown = "".join(path.read_text() for path in sorted(tmp_path.glob("mere-extract-*.out")))
         assert cluster.job(join)["JobState"] == "COMPLETED", shown
         assert "stopped by SIGTERM: nothing is lost: the same command goes on with" in shown and "requeued" in shown

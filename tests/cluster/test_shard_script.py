@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cluster import until
+from cluster import UNFINISHED, until
 from launching import REPOSITORY, mere_ds, succeeded
 
 SCRIPT = REPOSITORY / "slurm" / "shard.sh"
@@ -40,7 +40,7 @@ def test_parts_by_an_array_are_joined(cluster, tmp_path):
     try:
         until(begun.exists, "the second part's start", 120)
         cluster.command("scancel", "--signal=USR1", "--batch", f"{array}_2")  # as Slurm does near the time limit
-        until(lambda: cluster.job(join)["JobState"] not in ("PENDING", "RUNNING"), "the end", 240)
+        until(lambda: cluster.job(join)["JobState"] not in UNFINISHED, "the end", 240)
         shown = "".join(path.read_text() for path in sorted(tmp_path.glob("mere-shard-*.out")))
         assert cluster.job(join)["JobState"] == "COMPLETED", shown
         assert "requeued" in shown and f"{out}, part 1/2: " in shown and f"{out}, part 2/2: " in shown
