@@ -12,7 +12,7 @@ from tests.hostile.children import command
 from tests.hostile.material import material
 
 ALL = os.environ.get("MERE_DS_HOSTILE") == "all"
-SHARE = 10
+SHARE = 16
 
 
 def pytest_generate_tests(metafunc) -> None:
