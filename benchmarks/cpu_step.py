@@ -42,7 +42,7 @@ WAYS: dict[str, tuple[Callable, Callable, dict]] = {
     "DeepSpeed's bf16, ZeRO 1": (nothing, nothing, {"deepspeed_config": BF16_WEIGHTS}),
     "fp32 weights": (nothing, nothing, {}),
     "and freed memory kept": (nothing, cpu.keep_freed_memory, {}),
-    "and cheaper dropout masks": (cpu.prepare_cpu, cpu.keep_freed_memory, {}),
+    "and cheaper dropout masks and softmax": (cpu.prepare_cpu, cpu.keep_freed_memory, {}),
     "and --compile": (cpu.prepare_cpu, cpu.keep_freed_memory, {"compile": True}),
 }
 """What prepares the process, what is done once the engine is made, and knobs. The first one computes in bf16 alone."""

@@ -172,7 +172,7 @@ class TrainConfig:
     )
     embedding_rows: Literal["all", "touched"] = knob(
         "Rows of the word embeddings that an update computes: all, or those of its tokens, which then make up for the "
-        "updates that they missed: the same but for rounding (ZeRO 0 with fp32 weights).",
+        "updates that they missed: nearly the same, see docs/training.md (ZeRO 0 with fp32 weights).",
         "all",
         stage=1,
         also="sparse_embeddings sparse_gradients",
