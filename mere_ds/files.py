@@ -133,6 +133,17 @@ def user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mere_ds"
 
 
+def share(file: Path) -> None:
+    """Make a file that a library wrote only for its owner readable for others, as far as the umask allows.
+
+    A new file tells, as `os.umask` can't be asked without changing it, for other threads too.
+    """
+    new = file.with_name(f".{file.name}.new")
+    new.touch()
+    file.chmod(new.stat().st_mode)
+    new.unlink()
+
+
 @contextmanager
 def parents_of(path: Path) -> Iterator[None]:
     """Create the parent folders of `path`; if the block fails, those that were created are removed if empty."""

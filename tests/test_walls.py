@@ -56,7 +56,7 @@ MAY_IMPORT = {
         *("versions", "errors", "files", "columns", "sums", "config", "runs"),
         *("corpus", "encoders", "shards", "model", "inference"),
     },
-    "graphs": {"errors", "optional_libraries", "encoders", "shards", "model", "backends"},
+    "graphs": {"errors", "files", "optional_libraries", "encoders", "shards", "model", "backends"},
     "exporting": {
         *("errors", "files", "sums", "target", "config", "runs", "corpus", "encoders", "shards", "model", "backends"),
         *("evaluation", "graphs"),

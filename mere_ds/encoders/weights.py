@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from mere_ds.files import share
+
 WEIGHTS = "model.safetensors"
 NOISE = 0.1  # relative to the old rows' standard deviation: new tokens start close to the mean, but not equal
 
@@ -43,14 +45,3 @@ def own_memory(model: nn.Module) -> None:
     """
     for tensor in itertools.chain(model.parameters(), model.buffers()):
         tensor.data = tensor.data.clone()
-
-
-def share(file: Path) -> None:
-    """Make a file that safetensors wrote only for its owner readable for others, as far as the umask allows.
-
-    A new file tells, as `os.umask` can't be asked without changing it, for other threads too.
-    """
-    new = file.with_name(f".{file.name}.new")
-    new.touch()
-    file.chmod(new.stat().st_mode)
-    new.unlink()

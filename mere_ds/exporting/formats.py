@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mere_ds.backends.with_onnx import FIELDS, OF_MANY
-from mere_ds.encoders.weights import WEIGHTS, share
+from mere_ds.encoders.weights import WEIGHTS
 from mere_ds.errors import UserError
 from mere_ds.exporting.facts import Weights
-from mere_ds.files import read_json, write_json
+from mere_ds.files import read_json, share, write_json
 from mere_ds.graphs.checking import check_graphs
 from mere_ds.graphs.writing import write_graphs
 from mere_ds.model.precision import DTYPES, nonfinite

@@ -5,35 +5,38 @@ embeddings get a scale for each row: with one scale for all, which is how onnxru
 makes most others zero.
 """
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mere_ds.graphs.saving import save_graph
+
 _LARGEST = 127
 
 
-def quantized(graph: Any, words: int) -> Any:
-    """The same onnx.ModelProto with 8-bit weights; tables of `words` rows are embeddings of words."""
+def quantized(graph: Any, words: int, place: Path) -> Any:
+    """The same onnx.ModelProto with 8-bit weights; tables of `words` rows are embeddings of words. The quantiser's
+    files are left in the folder `place`."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     onnx.helper.set_model_props(graph, {"onnx.quant.pre_process": "onnxruntime.quant"})  # else it warns
-    with tempfile.TemporaryDirectory() as folder:  # the quantiser reads and writes files
-        given, made = (str(Path(folder) / name) for name in ("given.onnx", "made.onnx"))
-        onnx.save(graph, given)
-        quantize_dynamic(
-            given,
-            made,
-            op_types_to_quantize=["MatMul"],
-            nodes_to_exclude=_stacked(graph.graph),
-            per_channel=True,
-            reduce_range=True,  # 7 bits: the sums of 8 overflow on processors without VNNI
-            weight_type=QuantType.QInt8,
-            extra_options={"MatMulConstBOnly": True},
-        )
-        result = onnx.load(made)
+    given, made = place / "given.onnx", place / "made.onnx"
+    excluded = _stacked(graph.graph)
+    save_graph(graph, given)
+    quantize_dynamic(
+        given,
+        made,
+        op_types_to_quantize=["MatMul"],
+        nodes_to_exclude=excluded,
+        per_channel=True,
+        reduce_range=True,  # 7 bits: the sums of 8 overflow on processors without VNNI
+        weight_type=QuantType.QInt8,
+        use_external_data_format=True,
+        extra_options={"MatMulConstBOnly": True},
+    )
+    result = onnx.load(made)
     _quantize_tables(result.graph, words)
     return result
 

@@ -1,6 +1,6 @@
 """A model -> ONNX files of its graphs, as `mere_ds.backends.onnx_files` describes them."""
 
-import io
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,12 @@ from mere_ds.backends.onnx_files import INPUTS, MODEL, PAIR_INPUTS, PAIR_OUTPUTS
 from mere_ds.errors import UserError, first_line, from_memory_error
 from mere_ds.graphs.parts import PairGraph, graph_of
 from mere_ds.graphs.quantizing import quantized
+from mere_ds.graphs.saving import save_graph
 from mere_ds.model.herberta import HerbertaModel
 from mere_ds.model.parts import MereParts
 from mere_ds.optional_libraries import needed
 
 OPSET = 17
-_MOST_BYTES = (1 << 31) - (1 << 20)
-"""Of a file of protobuf, with some room for what isn't weights."""
 _AXES = {"B": "sentences", "M": "tokens", "P": "pairs"}
 """Letters of shape suffixes whose sizes differ from call to call, and their names in the graphs."""
 
@@ -29,12 +28,6 @@ def write_graphs(model: MereParts | HerbertaModel, folder: Path, precision: str 
     `precision` is "fp32", or "int8" for products of 8-bit weights and word embeddings of 8 bits. Files are equal for
     equal models. Raises UserError for a model whose encoder can't become a graph, or that is too large for one file.
     """
-    size = 4 * sum(weight.numel() for weight in model.state_dict().values())
-    if size > _MOST_BYTES:
-        raise UserError(
-            f"the model has {size >> 20} MiB of fp32 weights, and an ONNX file holds at most {_MOST_BYTES >> 20}: "
-            "export it without --to=onnx"
-        )
     model = model.float().cpu().eval()
     whole = graph_of(model)
     example = _example(model)
@@ -68,34 +61,35 @@ def _write(
 ) -> None:
     with needed("an ONNX graph needs"):
         import onnx
-    buffer: Any = io.BytesIO()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of branches that it follows once; the result is compared with torch's
-            # the exporter that follows one call: the newer one takes 25 times as long
-            torch.onnx.export(
-                graph.eval(),
-                example,
-                buffer,
-                input_names=inputs,
-                output_names=outputs,
-                dynamic_axes={name: _axes(name) for name in (*inputs, *outputs)},
-                opset_version=OPSET,
-                dynamo=False,
-            )
-    except Exception as error:  # of many types, for what has no counterpart among ONNX's operators
-        if from_memory_error(error):
-            raise
-        kind = model.config.encoder_config.get("model_type")
-        raise UserError(
-            f"a model with this encoder ({kind}) can't become an ONNX graph ({first_line(error)}): export it without "
-            "--to=onnx"
-        ) from error
-    made: Any = onnx.load_from_string(buffer.getvalue())
-    if precision == "int8":
-        made = quantized(made, model.config.encoder_config["vocab_size"])
+    with tempfile.TemporaryDirectory(dir=path.parent) as place:
+        exported = Path(place) / MODEL  # above 2 GiB the exporter writes files of weights beside it
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of branches that it follows once; the result is compared with torch's
+                # the exporter that follows one call: the newer one takes 25 times as long
+                torch.onnx.export(
+                    graph.eval(),
+                    example,
+                    exported,
+                    input_names=inputs,
+                    output_names=outputs,
+                    dynamic_axes={name: _axes(name) for name in (*inputs, *outputs)},
+                    opset_version=OPSET,
+                    dynamo=False,
+                )
+        except Exception as error:  # of many types, for what has no counterpart among ONNX's operators
+            if from_memory_error(error) or isinstance(error, OSError):
+                raise
+            kind = model.config.encoder_config.get("model_type")
+            raise UserError(
+                f"a model with this encoder ({kind}) can't become an ONNX graph ({first_line(error)}): export it "
+                "without --to=onnx"
+            ) from error
+        made: Any = onnx.load(exported)
+        if precision == "int8":
+            made = quantized(made, model.config.encoder_config["vocab_size"], Path(place))
     onnx.helper.set_model_props(made, {"mere_ds": VERSION, PRECISION: precision})
-    path.write_bytes(made.SerializeToString(deterministic=True))
+    save_graph(made, path)
 
 
 def _axes(name: str) -> dict[int, str]:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from mere_ds.encoders.weights import WEIGHTS, share
+from mere_ds.encoders.weights import WEIGHTS
+from mere_ds.files import share
 from mere_ds.pretraining.batches import BlankBatch, Collator
 from mere_ds.pretraining.folder import PretrainFolder
 from mere_ds.pretraining.learner import BlanksLearner

@@ -12,7 +12,8 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mere_ds.encoders.weights import save_model, share, word_embeddings
+from mere_ds.encoders.weights import save_model, word_embeddings
+from mere_ds.files import share
 from mere_ds.model.configuration import TripleConfig
 from mere_ds.model.triple import TripleModel
 from mere_ds.runs.resume import is_plain
