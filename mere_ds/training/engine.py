@@ -9,6 +9,7 @@ import deepspeed
 import torch
 import torch._inductor.config as inductor
 from deepspeed.runtime.engine import DeepSpeedEngine
+from deepspeed.runtime.sparse_tensor import SparseTensor
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -23,6 +24,7 @@ from mere_ds.training.full_state import FullState
 from mere_ds.training.optimization import parameter_groups
 from mere_ds.training.saving import Copies
 from mere_ds.training.session import Session
+from mere_ds.training.shared_gradients import SharedGradients, can_share
 from mere_ds.training.touched_rows import TouchedRows
 
 
@@ -63,8 +65,11 @@ class Trainee:
             self.rows_of = next(name for name, p in model.named_parameters() if p is words.weight)
             self.rows = self._touched_rows(words)
         assert self.plain == (self.engine.optimizer is self.full_state.base)
-        if self.plain and session.ranks == 1:
-            self.engine.enable_backward_allreduce = False  # else DeepSpeed flattens and copies gradients for nothing
+        self.shared: SharedGradients | None = None
+        if self.plain and (session.ranks == 1 or can_share(session.deepspeed_config)):
+            self.engine.enable_backward_allreduce = False  # on one rank DeepSpeed copies gradients for nothing
+            if session.ranks > 1:
+                self.shared = self._shared_gradients(session.ranks)
         self.updated = True
         """Whether the last `step` changed the weights; False if a gradient wasn't finite."""
         self.scale_of_step = self.loss_scale
@@ -84,6 +89,12 @@ class Trainee:
         optimizer = self.engine.optimizer
         (group,) = (g for g in optimizer.param_groups if any(p is words.weight for p in g["params"]))
         return TouchedRows(words, group, optimizer.state[words.weight])
+
+    def _shared_gradients(self, ranks: int) -> SharedGradients:
+        """Of all trained parameters but a table of touched rows, whose gradient is sparse."""
+        table = self.rows.table if self.rows else None
+        dense = [p for p in self.engine.module.parameters() if p.requires_grad and p is not table]
+        return SharedGradients(dense, ranks, self.engine.is_gradient_accumulation_boundary)
 
     def set_rate(self, factor: float) -> float:
         """Set every group's learning rate to `factor` of its peak; returns the highest."""
@@ -107,6 +118,10 @@ class Trainee:
 
     def _plain_update(self) -> float:
         """An update with torch's optimizer, which neither checks nor clips gradients: we do both with one norm."""
+        if self.shared:
+            self.shared.finish()
+            if self.rows:
+                self.engine.buffered_allreduce_fallback(grads=[SparseTensor(self.rows.table.grad)])
         touched = [self.rows.take()] if self.rows else []
         trained = [p for p in self.engine.module.parameters() if p.grad is not None] + touched
         norm = torch.nn.utils.get_total_norm([p.grad for p in trained])
