@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 # the virtual environment's programs first: DeepSpeed finds its launcher and ninja there
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DS_ACCELERATOR ?= cpu
+# images of containers often set it; then each of hundreds of processes would compile the libraries' source anew
+unexport PYTHONDONTWRITEBYTECODE
 
 DEMO := demo_run
 SENTENCES := 30000
