@@ -218,7 +218,7 @@ def main(
     rounds: int = 3,
     sentences: int = 64,
     one: int = 8,
-    lines: int = 1500,
+    lines: int = 16_384,
     out: str = str(Path(__file__).parent),
     quick: bool = False,
 ) -> None:
@@ -236,7 +236,7 @@ def main(
         rounds: How often each side is measured.
         sentences: Of a round, many at once.
         one: Of a round, one at a time.
-        lines: Of the file with a text a line; measured for the last of the sizes.
+        lines: Of the file with a text a line; measured for the last of the sizes. Processes take 1,024 at a time.
         out: Folder of RESULTS.md, which must have the marks, and results.json.
         quick: A tiny model and few of everything, to try the script; its figures say nothing.
     """

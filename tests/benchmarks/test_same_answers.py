@@ -30,10 +30,15 @@ class Model:
 
 
 @pytest.mark.parametrize(
-    ("other", "alone", "by"),
-    [(Model(0, "a"), False, "0.0e+00"), (Model(0.25, "a"), False, "2.5e-01"), (Model(0, "b"), True, "0.0e+00")],
+    ("other", "alone", "by", "by_rank"),
+    [
+        (Model(0, "a"), False, "0.0e+00", "0.0e+00"),
+        (Model(0.25, "a"), False, "2.5e-01", "2.5e-01"),
+        (Model(0, "b"), True, "0.0e+00", "0.0e+00"),
+        (Model(0.125, "b"), True, "0.0e+00", "1.2e-01"),
+    ],
 )
-def test_all_texts_are_compared(tmp_path, monkeypatch, capsys, other, alone, by):
+def test_all_texts_are_compared(tmp_path, monkeypatch, capsys, other, alone, by, by_rank):
     for language in ("de", "fr"):
         rows = [{"id": str(n), "lang": language, "text": text, "triples": []} for n, text in enumerate(TEXTS)]
         (tmp_path / f"{language}.test.jsonl").write_bytes(
@@ -45,5 +50,6 @@ def test_all_texts_are_compared(tmp_path, monkeypatch, capsys, other, alone, by)
     same_answers.main("model", "other", (str(tmp_path),))
     words = 6 + 5 + 2 + 6
     assert capsys.readouterr().out == (
-        f"4 texts, {words} triples, {2 * words * alone} of only one model, scores differ by {by} at most\n"
+        f"4 texts, {words} triples, {2 * words * alone} of only one model; scores differ by {by} at most, "
+        f"n-th best ones by {by_rank}\n"
     )
