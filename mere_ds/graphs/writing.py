@@ -62,7 +62,8 @@ def _write(
     with needed("an ONNX graph needs"):
         import onnx
     with tempfile.TemporaryDirectory(dir=path.parent) as place:
-        exported = Path(place) / MODEL  # above 2 GiB the exporter writes files of weights beside it
+        # above 2 GiB the exporter writes files of weights beside it, if it is told where by a string and not by a Path
+        exported = str(Path(place) / MODEL)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of branches that it follows once; the result is compared with torch's
