@@ -22,7 +22,7 @@ def run(shards, tmp_path_factory) -> Path:
         deepspeed_train(
             "--stage=all", f"--shards={shards}", f"--run={folder}",
             f"--deepspeed_config={deepspeed_config(folder.parent)}", "--epochs=2", "--epochs_stage_two=2",
-            "--learning_rate=1e-3", "--bottleneck=192", "--log_every=5",
+            "--learning_rate=3e-3", "--bottleneck=192", "--log_every=5",
         )
     )  # fmt: skip
     return folder

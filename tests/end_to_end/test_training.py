@@ -46,7 +46,7 @@ def test_contradictions_and_missing_things_are_one_line(shards, tmp_path):
     assert "fp16 needs a GPU" in refused(**base, deepspeed_config=deepspeed_config(tmp_path, precision="fp16"))
     base["deepspeed_config"] = deepspeed_config(tmp_path)
     assert "train stage one first" in refused(**base, stage=2)
-    assert "made with the encoder tiny, not e5-small" in refused(**base, encoder="e5-small")
+    assert f"made with the encoder {shards.with_name('encoder')}, not e5-small" in refused(**base, encoder="e5-small")
     (tmp_path / "empty").mkdir()
     assert "mere-ds shard" in refused(**base | {"shards": tmp_path / "empty"})
 
