@@ -7,7 +7,6 @@ from pathlib import Path
 
 import deepspeed
 import torch
-import torch._inductor.config as inductor
 from deepspeed.runtime.engine import DeepSpeedEngine
 from deepspeed.runtime.sparse_tensor import SparseTensor
 from safetensors import safe_open
@@ -19,6 +18,7 @@ from mere_ds.model.configuration import TripleConfig
 from mere_ds.model.triple import TripleModel
 from mere_ds.runs.resume import is_plain
 from mere_ds.sums import OPTIMIZER
+from mere_ds.training.compiling import prepare_compiling
 from mere_ds.training.cpu import keep_freed_memory
 from mere_ds.training.full_state import FullState
 from mere_ds.training.optimization import parameter_groups
@@ -43,8 +43,8 @@ class Trainee:
             if session.is_main and not parameter.requires_grad
         }
         if session.config.compile:
-            # compiled layers would use a random generator of their own for dropout, which is far slower on a CPU
-            inductor.fallback_random = session.device.type == "cpu"
+            if session.device.type == "cpu":
+                prepare_compiling()
             model.compile_encoder()
         groups = parameter_groups(model, rate, session.config)
         self.peak_rates = [group["lr"] for group in groups]
