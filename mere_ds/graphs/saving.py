@@ -1,7 +1,7 @@
 """A graph in a file, and its weights in another one beside it.
 
 A file of protobuf holds 2 GiB, the other any number of bytes; and onnxruntime maps that into memory as it is, where it
-would take weights out of protobuf one by one: a start takes half the time and half the memory.
+would take weights out of protobuf one by one: making its session takes half the time and half the memory.
 """
 
 from pathlib import Path
