@@ -26,7 +26,7 @@ def write_graphs(model: MereParts | HerbertaModel, folder: Path, precision: str 
     """Write `model.onnx`, and `pairs.onnx` if texts have any number of triples, into a folder.
 
     `precision` is "fp32", or "int8" for products of 8-bit weights and word embeddings of 8 bits. Files are equal for
-    equal models. Raises UserError for a model whose encoder can't become a graph, or that is too large for one file.
+    equal models. Raises UserError for a model whose encoder can't become a graph, OSError for a full disk.
     """
     model = model.float().cpu().eval()
     whole = graph_of(model)

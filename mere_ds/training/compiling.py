@@ -55,9 +55,9 @@ _fake_mask(lambda shape, p: torch.empty(shape, dtype=torch.bool))
 
 
 def cheap_gelu(x: torch.Tensor, approximate: str = "none") -> torch.Tensor:
-    """`gelu`, x P(x), with one exponential in place of an error function, whose code takes several times as long.
+    """`gelu`, x P(x), with one exponential in place of an error function, which takes longer.
 
-    Probabilities P are right to 7.5e-8, half of the last digit of fp32 at 1.
+    Probabilities P are right to 7.5e-8, rounding left out.
     """
     if approximate != "none":
         return NotImplemented
